@@ -1,0 +1,1 @@
+//! corral: the primary of a Node.js cluster, on Rust threads.
