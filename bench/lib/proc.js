@@ -1,0 +1,103 @@
+'use strict';
+
+// What the kernel says about another process, read from /proc: from outside, so that a process which is too busy to
+// answer is measured as well. Where there is no /proc (macOS) everything is NaN and the tables show "n/a".
+
+const { execFileSync } = require('node:child_process');
+const { readdirSync, readFileSync } = require('node:fs');
+
+/** @type {number | undefined} */
+let ticksPerSecond;
+
+function ticks() {
+  ticksPerSecond ??= Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+  return ticksPerSecond;
+}
+
+/**
+ * The fields of a stat file from the third on; the second is the name, which may hold blanks and brackets.
+ * @param {string} path
+ */
+function statFields(path) {
+  const text = readFileSync(path, 'utf8');
+  return {
+    name: text.slice(text.indexOf('(') + 1, text.lastIndexOf(')')),
+    fields: text.slice(text.lastIndexOf(')') + 2).split(' '),
+  };
+}
+
+/** @param {string[]} fields as from statFields */
+function cpuMicroseconds(fields) {
+  return ((Number(fields[11]) + Number(fields[12])) / ticks()) * 1e6;
+}
+
+/**
+ * User and system CPU time of all threads of a process, also of those that have ended, in microseconds. The
+ * kernel counts it to one tick, 10 ms as a rule: compare over seconds.
+ * @param {number} pid
+ */
+function cpuTime(pid) {
+  try {
+    return cpuMicroseconds(statFields(`/proc/${pid}/stat`).fields);
+  } catch {
+    return NaN;
+  }
+}
+
+/**
+ * CPU time in microseconds by thread name, for those threads that live.
+ * @param {number} pid
+ * @returns {Map<string, number>}
+ */
+function threadCpuTime(pid) {
+  /** @type {Map<string, number>} */
+  const byName = new Map();
+  try {
+    for (const task of readdirSync(`/proc/${pid}/task`)) {
+      const { name, fields } = statFields(`/proc/${pid}/task/${task}/stat`);
+      byName.set(name, (byName.get(name) ?? 0) + cpuMicroseconds(fields));
+    }
+  } catch {
+    // Not Linux, or a thread that ended while we read: what was read so far is what there is.
+  }
+  return byName;
+}
+
+/**
+ * How many file descriptors a process has open.
+ * @param {number} pid
+ */
+function fdCount(pid) {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).length;
+  } catch {
+    return NaN;
+  }
+}
+
+/**
+ * Resident memory in MiB.
+ * @param {number} pid
+ */
+function residentMiB(pid) {
+  try {
+    const match = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    return match ? Number(match[1]) / 1024 : NaN;
+  } catch {
+    return NaN;
+  }
+}
+
+/**
+ * Whether a process exists and is more than a zombie.
+ * @param {number} pid
+ */
+function isAlive(pid) {
+  try {
+    return statFields(`/proc/${pid}/stat`).fields[0] !== 'Z';
+  } catch {
+    return false;
+  }
+}
+
+module.exports = { cpuTime, fdCount, isAlive, residentMiB, threadCpuTime };

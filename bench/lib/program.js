@@ -1,0 +1,89 @@
+'use strict';
+
+const path = require('node:path');
+const proc = require('./proc');
+const { Remote } = require('./remote');
+const { SIDE_VARIABLE } = require('./side');
+
+/** @typedef {import('./side').Side} Side */
+
+/** A cluster under measurement: programs/primary.js with its workers. */
+class Program {
+  #remote;
+  port = 0;
+  /** @type {number[]} the workers that start() started */
+  pids = [];
+
+  /**
+   * @param {Side} side
+   * @param {{ protocol?: 'http' | 'net' }} [options]
+   */
+  constructor(side, { protocol = 'http' } = {}) {
+    this.#remote = new Remote(path.join(__dirname, '../programs/primary.js'), {
+      args: [protocol],
+      execArgv: ['--expose-gc'],
+      env: { [SIDE_VARIABLE]: side },
+    });
+  }
+
+  /** @param {number} workers */
+  async start(workers) {
+    const { port, pids } = await this.#remote.ask('start', workers);
+    this.port = port;
+    this.pids = pids;
+  }
+
+  /** The primary's process id. */
+  get pid() {
+    return this.#remote.pid;
+  }
+
+  /** @returns {Promise<number[]>} how many connections each living worker has had */
+  counts() {
+    return this.#remote.ask('counts');
+  }
+
+  /** @returns {Promise<number[]>} the living workers */
+  workerPids() {
+    return this.#remote.ask('pids');
+  }
+
+  /** @param {boolean} busy whether the primary's JavaScript blocks 200 ms out of every 400 */
+  setBusy(busy) {
+    return this.#remote.ask('busy', busy);
+  }
+
+  /** @param {'kill' | 'disconnect'} how */
+  replaceWorker(how) {
+    return this.#remote.ask('replace', how);
+  }
+
+  /** The primary's open fds and resident MiB, after a garbage collection. */
+  async footprint() {
+    await this.#remote.ask('collectGarbage');
+    return { fds: proc.fdCount(this.pid), rss: proc.residentMiB(this.pid) };
+  }
+
+  stop() {
+    return this.#remote.stop();
+  }
+}
+
+/**
+ * Starts a cluster, does something with it, and stops it whatever happens.
+ * @template T
+ * @param {Side} side
+ * @param {{ workers: number, protocol?: 'http' | 'net' }} options
+ * @param {(program: Program) => Promise<T>} use
+ */
+async function withProgram(side, { workers, protocol }, use) {
+  const program = new Program(side, { protocol });
+  try {
+    await program.start(workers);
+    return await use(program);
+  } finally {
+    await program.stop();
+  }
+}
+
+module.exports = { Program, withProgram };

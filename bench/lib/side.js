@@ -1,0 +1,27 @@
+'use strict';
+
+/**
+ * The two sides of every comparison. A bench program runs under one of them; which one stands in its
+ * environment, so that both sides run the very same files.
+ *
+ * @typedef {'builtin' | 'corral'} Side
+ */
+
+/** The environment variable that carries the side to the program. */
+const SIDE_VARIABLE = 'CORRAL_BENCH_SIDE';
+
+/**
+ * The cluster module of the side that this process was started for.
+ * @returns {typeof import('node:cluster').default}
+ */
+function loadCluster() {
+  const side = process.env[SIDE_VARIABLE];
+  if (side === 'builtin') return require('node:cluster');
+  if (side !== 'corral') throw new Error(`${SIDE_VARIABLE} is ${side}: start this program through a bench script`);
+  const corral = require('../..');
+  // A fallback to the built-in would compare Node with itself and look like a result.
+  if (corral.native === false) throw new Error('corral has no native binary here: build it first');
+  return corral;
+}
+
+module.exports = { SIDE_VARIABLE, loadCluster };

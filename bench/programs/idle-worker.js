@@ -1,0 +1,3 @@
+'use strict';
+
+// A worker that does nothing; its channel keeps it alive.

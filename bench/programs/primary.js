@@ -1,0 +1,100 @@
+'use strict';
+
+// The primary of every bench that serves connections: the same file on both sides. Started by lib/program.js.
+
+const path = require('node:path');
+const { loadCluster } = require('../lib/side');
+const { serve } = require('../lib/remote');
+
+const BUSY_MILLISECONDS = 200;
+const BUSY_EVERY_MILLISECONDS = 400;
+
+const cluster = loadCluster();
+
+// A plain worker: a file that knows nothing of corral. That is what the targets are about.
+cluster.setupPrimary({ exec: path.join(__dirname, 'worker.js'), args: process.argv.slice(2) });
+
+/** @typedef {import('node:cluster').Worker} Worker */
+
+/** @returns {Worker[]} */
+function allWorkers() {
+  return /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}));
+}
+
+/**
+ * @param {Worker} worker
+ * @returns {number}
+ */
+function pidOf(worker) {
+  return /** @type {number} */ (worker.process.pid);
+}
+
+/**
+ * Forks one worker that serves before this resolves.
+ * @returns {Promise<{ worker: Worker, port: number }>}
+ */
+function forkListening() {
+  const worker = cluster.fork();
+  return new Promise((resolve, reject) => {
+    worker.once('listening', ({ port }) => resolve({ worker, port }));
+    worker.once('exit', (code, signal) => reject(new Error(`a worker ended at its start: ${signal ?? code}`)));
+  });
+}
+
+/**
+ * @param {Worker} worker
+ * @returns {Promise<number>} how many connections it has had
+ */
+function countOf(worker) {
+  return new Promise((resolve) => {
+    worker.once('message', ({ connections }) => resolve(connections));
+    worker.send('count');
+  });
+}
+
+/** @param {number} milliseconds */
+function block(milliseconds) {
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
+}
+
+/** @type {NodeJS.Timeout | undefined} */
+let busyTimer;
+
+serve(
+  {
+    /** @param {number} workers */
+    async start(workers) {
+      const started = await Promise.all(Array.from({ length: workers }, forkListening));
+      return { port: started[0].port, pids: started.map(({ worker }) => pidOf(worker)) };
+    },
+    counts: () => Promise.all(allWorkers().map(countOf)),
+    pids: () => allWorkers().map(pidOf),
+    /** @param {boolean} busy */
+    busy(busy) {
+      clearInterval(busyTimer);
+      if (busy) busyTimer = setInterval(block, BUSY_EVERY_MILLISECONDS, BUSY_MILLISECONDS);
+    },
+    collectGarbage() {
+      // Twice: what the first run's finalizers let go of is found by the second.
+      globalThis.gc?.();
+      globalThis.gc?.();
+    },
+    /**
+     * Ends the oldest worker and resolves when another serves in its place.
+     * @param {'kill' | 'disconnect'} how
+     */
+    async replace(how) {
+      const [oldest] = allWorkers();
+      const gone = new Promise((resolve) => oldest.once('exit', resolve));
+      if (how === 'kill') process.kill(pidOf(oldest), 'SIGKILL');
+      else oldest.disconnect();
+      await gone;
+      await forkListening();
+    },
+  },
+  () => {
+    // Also of use for workers that are stopped, which would not see the channel close.
+    for (const worker of allWorkers()) process.kill(pidOf(worker), 'SIGKILL');
+  },
+);

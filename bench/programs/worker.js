@@ -1,0 +1,26 @@
+'use strict';
+
+// A worker without a word about clusters: an HTTP server, or with `net` in its arguments a bare one.
+
+const http = require('node:http');
+const net = require('node:net');
+
+let connections = 0;
+
+const server = process.argv.includes('net')
+  ? net.createServer((socket) => {
+      connections++;
+      socket.on('error', () => {});
+      socket.end('hello\n');
+      socket.resume();
+    })
+  : http.createServer((_request, response) => {
+      connections++;
+      response.end('hello\n');
+    });
+
+server.listen(0, '127.0.0.1');
+
+process.on('message', () => process.send?.({ connections }));
+// The bench script decides when to stop, not the terminal's Ctrl-C.
+process.on('SIGINT', () => {});
