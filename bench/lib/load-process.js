@@ -14,7 +14,7 @@ const { latencySummary } = require('./stats');
  * @property {number} [rate] open loop: connections per second, started on schedule whatever the server does
  * @property {number} [clients] closed loop: so many at a time, each starting its next when one is over
  * @property {number} [seconds] for how long connections are started
- * @property {number} [count] closed loop: how many connections in all, in place of seconds
+ * @property {number} [count] closed loop: how many connections in all, if the time allows
  * @property {number} [patience] seconds that a client waits after the last connection was started; 10 by default
  */
 
@@ -106,18 +106,17 @@ class Load {
   #runClosed() {
     const { clients = 1, count = Infinity, seconds = Infinity } = this.#job;
     const end = this.#startTime + seconds * 1000;
-    let active = Math.min(clients, count);
     return new Promise((resolve) => {
       const next = () => {
         if (this.#started < count && performance.now() < end && !this.#stopped) {
           this.#connect(performance.now(), next);
-        } else if (--active === 0) {
+        } else {
           resolve(undefined);
         }
       };
-      // A server that hangs must not hang the bench: the time being up ends it as well.
-      if (Number.isFinite(seconds)) setTimeout(resolve, seconds * 1000);
-      for (let i = active; i > 0; i--) next();
+      // When every client hangs, none comes to look at the time.
+      if (Number.isFinite(seconds)) setTimeout(resolve, seconds * 1000).unref();
+      for (let i = Math.min(clients, count); i > 0; i--) next();
     });
   }
 
