@@ -1,0 +1,319 @@
+#!/usr/bin/env node
+'use strict';
+
+// Runs Node's own tests of `cluster` with corral in its place.
+//
+//   node scripts/test-node.js [options] [name ...]
+//
+// The tests are those of Node 20.19 (see lib-node-tests.js for where they come from). Each runs in a process of its
+// own, with its own `// Flags:`, in the way Node's tools/test.py does it.
+
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const { spawnSync } = require('node:child_process');
+const { parseArgs } = require('node:util');
+const { runGroup, killAllOnSignals } = require('./lib-process-group.js');
+const { nodeTestsDirectory, Unavailable } = require('./lib-node-tests.js');
+
+const ROOT = path.resolve(__dirname, '..');
+const REGISTER = path.join(ROOT, 'register.js');
+const EXCEPTIONS = path.join(__dirname, 'test-node-exceptions.json');
+
+const USAGE = `usage: node scripts/test-node.js [options] [name ...]
+
+  name            only tests whose path contains one of these
+  --builtin       with Node's own cluster instead of corral: the baseline
+  --compare       run what fails a second time with Node's own cluster; what fails there too counts as skipped
+  --repeat N      every test N times (default 1)
+  --jobs N        tests of test/parallel at a time (default: the cores, at most 3)
+  --timeout S     seconds for one test (default 60)
+  --node PATH     another node binary
+  --list          print the names and stop
+  --verbose       print passing tests as well
+
+The tests are cached in .cache/node-tests; CORRAL_NODE_TESTS=dir uses those of a Node source tree instead.`;
+
+/** A test belongs to us when it loads `cluster` itself. */
+const LOADS_CLUSTER = /\brequire\(['"](?:node:)?cluster['"]\)|\bfrom ['"](?:node:)?cluster['"]/;
+
+/** As in Node's test/testpy: the rest of the first such line. */
+const FLAGS = /\/\/\s+Flags:(.*)/;
+
+const OUTPUT_LINES = 40;
+
+/** Who runs the tests that refuse to be run by root, when root runs this: nobody. */
+const NOBODY = 65534;
+
+/**
+ * @typedef {object} NodeTest
+ * @property {string} name such as parallel/test-cluster-basic
+ * @property {string} file
+ * @property {string[]} flags
+ * @property {boolean} alone tests of test/sequential expect that no other test runs
+ */
+
+/** @typedef {'passed' | 'failed' | 'skipped' | 'excepted'} Verdict */
+
+/**
+ * @typedef {object} Report
+ * @property {NodeTest} test
+ * @property {Verdict} verdict
+ * @property {string} reason one line
+ * @property {string} output
+ * @property {number} milliseconds
+ */
+
+function options() {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      builtin: { type: 'boolean', default: false },
+      compare: { type: 'boolean', default: false },
+      repeat: { type: 'string', default: '1' },
+      jobs: { type: 'string', default: String(Math.min(3, os.availableParallelism())) },
+      timeout: { type: 'string', default: '60' },
+      node: { type: 'string', default: process.execPath },
+      list: { type: 'boolean', default: false },
+      verbose: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  return {
+    ...values,
+    repeat: positive('--repeat', values.repeat),
+    jobs: positive('--jobs', values.jobs),
+    timeout: positive('--timeout', values.timeout) * 1000,
+    node: path.resolve(/** @type {string} */ (values.node)),
+    filters: positionals,
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {string | undefined} text
+ */
+function positive(name, text) {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new TypeError(`${name} wants a number from 1, not '${text}'`);
+  return value;
+}
+
+/**
+ * @param {string} directory
+ * @returns {NodeTest[]} in a stable order, test/parallel first
+ */
+function findTests(directory) {
+  /** @type {NodeTest[]} */
+  const tests = [];
+  for (const section of ['parallel', 'sequential']) {
+    for (const entry of fs.readdirSync(path.join(directory, section)).sort()) {
+      if (!/^test-.*\.m?js$/.test(entry)) continue;
+      const file = path.join(directory, section, entry);
+      const source = fs.readFileSync(file, 'utf8');
+      if (!LOADS_CLUSTER.test(source)) continue;
+      const flags = FLAGS.exec(source)?.[1].trim().split(/\s+/) ?? [];
+      const name = `${section}/${entry.replace(/\.m?js$/, '')}`;
+      tests.push({ name, file, flags, alone: section === 'sequential' });
+    }
+  }
+  return tests;
+}
+
+/** @returns {Record<string, string>} reason by test name */
+function readExceptions() {
+  return JSON.parse(fs.readFileSync(EXCEPTIONS, 'utf8'));
+}
+
+/**
+ * What the tests see of our environment: nothing that makes Node behave differently.
+ *
+ * @param {{ scratch: string, slot: number, alone: boolean }} place
+ * @returns {NodeJS.ProcessEnv}
+ */
+function environment({ scratch, slot, alone }) {
+  const env = { ...process.env };
+  for (const name of Object.keys(env)) {
+    if (/^(NODE_|CORRAL_|TEST_|npm_|FORCE_COLOR$|NO_COLOR$)/.test(name)) delete env[name];
+  }
+  env.NODE_TEST_DIR = scratch;
+  env.TEST_THREAD_ID = String(slot);
+  env.TEST_PARALLEL = alone ? '0' : '1';
+  // Two runs on one machine must not meet on the fixed ports of test/sequential. Below the ephemeral range.
+  env.NODE_COMMON_PORT = String(12000 + (process.pid % 1800) * 10);
+  return env;
+}
+
+/**
+ * Whether a test that refuses to be run by root can be run by somebody else: not when the repo is below /root.
+ *
+ * @param {NodeTest} test
+ * @param {string} node
+ */
+function nobodyCanRead(test, node) {
+  if (process.getuid?.() !== 0) return false;
+  const script = 'process.argv.slice(1).forEach((file) => require(\'node:fs\').accessSync(file))';
+  const identity = { uid: NOBODY, gid: NOBODY };
+  return spawnSync(node, ['-e', script, test.file, __filename], { ...identity, stdio: 'ignore' }).status === 0;
+}
+
+/**
+ * @param {NodeTest} test
+ * @param {ReturnType<typeof options>} settings
+ * @param {{ scratch: string, slot: number, builtin: boolean, uid?: number }} place
+ * @returns {Promise<Report>}
+ */
+async function runTest(test, settings, { scratch, slot, builtin, uid }) {
+  const register = builtin ? [] : ['--require', REGISTER];
+  const outcome = await runGroup(settings.node, [...register, ...test.flags, test.file], {
+    cwd: path.dirname(path.dirname(test.file)),
+    env: environment({ scratch, slot, alone: test.alone }),
+    timeout: settings.timeout,
+    uid,
+  });
+  const { output, milliseconds } = outcome;
+  const skip = /^1\.\.0 # Skipped:?\s*(.*)$/im.exec(outcome.stdout);
+  if (skip && uid === undefined && /root/.test(skip[1]) && nobodyCanRead(test, settings.node)) {
+    return runTest(test, settings, { scratch, slot, builtin, uid: NOBODY });
+  }
+  /** @type {[Verdict, string]} */
+  let result = ['passed', ''];
+  if (outcome.timedOut) result = ['failed', `stopped after ${settings.timeout / 1000} s`];
+  else if (outcome.signal) result = ['failed', `ended by ${outcome.signal}`];
+  else if (outcome.code !== 0) result = ['failed', `exit code ${outcome.code}`];
+  else if (outcome.leftovers.length > 0) result = ['failed', `left ${outcome.leftovers.length} processes running`];
+  else if (skip) result = ['skipped', skip[1]];
+  return { test, verdict: result[0], reason: result[1], output, milliseconds };
+}
+
+/**
+ * Runs each of `items` once, at most `jobs` at a time, and passes on the results in the order of `items`.
+ *
+ * @template T, R
+ * @param {T[]} items
+ * @param {number} jobs
+ * @param {(item: T, slot: number) => Promise<R>} work
+ * @param {(result: R) => void} done
+ */
+async function inOrder(items, jobs, work, done) {
+  /** @type {Map<number, R>} */
+  const finished = new Map();
+  let next = 0;
+  let reported = 0;
+  await Promise.all(Array.from({ length: jobs }, async (_, slot) => {
+    while (next < items.length) {
+      const index = next++;
+      finished.set(index, await work(items[index], slot));
+      for (; finished.has(reported); reported++) {
+        done(/** @type {R} */ (finished.get(reported)));
+        finished.delete(reported);
+      }
+    }
+  }));
+}
+
+/**
+ * @param {Report} report
+ * @param {boolean} verbose
+ */
+function print({ test, verdict, reason, output, milliseconds }, verbose) {
+  const seconds = `${(milliseconds / 1000).toFixed(1)} s`;
+  if (verdict === 'passed') {
+    if (verbose) console.log(`passed    ${test.name} (${seconds})`);
+    return;
+  }
+  console.log(`${verdict.padEnd(9)} ${test.name}: ${reason} (${seconds})`);
+  if (verdict !== 'failed') return;
+  const lines = output.trimEnd().split('\n');
+  if (lines.length > OUTPUT_LINES) console.log(`    ... ${lines.length - OUTPUT_LINES} lines before`);
+  for (const line of lines.slice(-OUTPUT_LINES)) console.log(`    ${line}`);
+}
+
+/**
+ * @param {NodeTest[]} tests
+ * @param {ReturnType<typeof options>} settings
+ * @param {string} scratch
+ */
+async function runAll(tests, settings, scratch) {
+  const exceptions = settings.builtin ? {} : readExceptions();
+  /** @type {Record<Verdict, Report[]>} */
+  const reports = { passed: [], failed: [], skipped: [], excepted: [] };
+
+  /** @param {NodeTest} test @param {number} slot */
+  const work = async (test, slot) => {
+    const report = await runTest(test, settings, { scratch, slot, builtin: settings.builtin });
+    if (report.verdict !== 'failed') return report;
+    if (Object.hasOwn(exceptions, test.name)) {
+      return { ...report, verdict: /** @type {Verdict} */ ('excepted'), reason: exceptions[test.name] };
+    }
+    if (!settings.compare || settings.builtin) return report;
+    const baseline = await runTest(test, settings, { scratch, slot, builtin: true });
+    if (baseline.verdict !== 'failed') return report;
+    return { ...report, verdict: /** @type {Verdict} */ ('skipped'), reason: 'fails with the built-in cluster too' };
+  };
+  /** @param {Report} report */
+  const done = (report) => {
+    reports[report.verdict].push(report);
+    print(report, settings.verbose);
+  };
+  for (let round = 1; round <= settings.repeat; round++) {
+    if (settings.repeat > 1) console.log(`round ${round} of ${settings.repeat}`);
+    await inOrder(tests.filter((test) => !test.alone), settings.jobs, work, done);
+    await inOrder(tests.filter((test) => test.alone), 1, work, done);
+  }
+  for (const name of Object.keys(exceptions)) {
+    if (reports.passed.some((report) => report.test.name === name)) {
+      console.log(`note: ${name} passes, although test-node-exceptions.json names it`);
+    }
+  }
+  return reports;
+}
+
+/** @param {Record<Verdict, Report[]>} reports */
+function summarise({ passed, failed, skipped, excepted }) {
+  if (failed.length > 0) {
+    console.log('\nfailed:');
+    for (const { test, reason } of failed) console.log(`  ${test.name}: ${reason}`);
+  }
+  if (excepted.length > 0) {
+    console.log(`\n${excepted.length} excepted, each with its reason (test-node-exceptions.json):`);
+    for (const { test, reason } of excepted) console.log(`  ${test.name}: ${reason}`);
+  }
+  console.log(`\n${passed.length} passed, ${failed.length} failed, ${skipped.length} skipped`);
+}
+
+async function main() {
+  const settings = options();
+  if (settings.help) {
+    console.log(USAGE);
+    return;
+  }
+  const directory = nodeTestsDirectory(path.join(ROOT, '.cache', 'node-tests'));
+  const all = findTests(directory);
+  const tests = all.filter(({ name }) => {
+    return settings.filters.length === 0 || settings.filters.some((filter) => name.includes(filter));
+  });
+  if (settings.list) {
+    for (const { name } of tests) console.log(name);
+    return;
+  }
+  if (tests.length === 0) throw new Unavailable(`no test matches ${settings.filters.join(', ')}`);
+  if (!settings.builtin && !fs.existsSync(REGISTER)) throw new Unavailable(`${REGISTER} does not exist`);
+  const module = settings.builtin ? 'the built-in cluster' : 'corral';
+  console.log(`${tests.length} of ${all.length} tests of Node that load cluster, on ${module}`);
+  // Short, because Unix socket paths are made below it.
+  const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-node-'));
+  fs.chmodSync(scratch, 0o777);
+  process.once('exit', () => fs.rmSync(scratch, { recursive: true, force: true }));
+  const reports = await runAll(tests, settings, scratch);
+  summarise(reports);
+  if (reports.failed.length > 0) process.exitCode = 1;
+}
+
+// First, so that on the way out nothing runs any more when the files are removed.
+killAllOnSignals();
+main().catch((error) => {
+  const known = error instanceof Unavailable || /^ERR_PARSE_ARGS/.test(error.code) || error instanceof TypeError;
+  console.error(known ? `test-node: ${error.message}` : error);
+  process.exitCode = 2;
+});
