@@ -3,7 +3,7 @@
 const crypto = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
-const { root, run } = require('./run');
+const { answers, root, run } = require('./run');
 
 /** The sources of the build; a directory counts with all its files. */
 const SOURCES = ['Cargo.toml', 'Cargo.lock', 'build.rs', 'rust-toolchain.toml', '.cargo', 'src'];
@@ -19,7 +19,7 @@ const STAMP = path.join(root, 'target', 'binding.stamp');
  */
 async function build({ force = false } = {}) {
   if (!force && isCurrent()) return;
-  if ((await run('cargo', ['--version'])) === 127) {
+  if (!answers('cargo', ['--version'])) {
     console.error('Building corral needs a Rust toolchain; see https://rustup.rs for how to get one.');
     process.exit(127);
   }
@@ -28,10 +28,10 @@ async function build({ force = false } = {}) {
   // Built aside and moved in place: a process that has the old binary mapped keeps it, and nobody loads half of one.
   const output = path.join(root, 'target', `binding-${process.pid}`);
   fs.mkdirSync(output, { recursive: true });
-  const napi = require.resolve('@napi-rs/cli/cli.mjs', { paths: [root] });
   // biome.json, .ci/run and the file list in package.json know these names as well.
   const names = ['--js', 'binding.js', '--dts', 'binding.d.ts'];
-  const code = await run(process.execPath, [napi, 'build', '--platform', '--release', '--output-dir', output, ...names]);
+  const napi = path.join(root, 'node_modules', '.bin', 'napi');
+  const code = await run(napi, ['build', '--platform', '--release', '--output-dir', output, ...names]);
   if (code === 0) {
     for (const file of fs.readdirSync(output)) fs.renameSync(path.join(output, file), path.join(root, file));
     fs.writeFileSync(STAMP, `${sources}\n${digest(outputs())}\n`);
@@ -57,7 +57,9 @@ function sourceDigest() {
 
 /** The binding's files in the root: two that are committed, and the binary. */
 function outputs() {
-  const binaries = fs.readdirSync(root).filter((name) => name.startsWith('corral.') && name.endsWith('.node'));
+  const binaries = fs
+    .readdirSync(root)
+    .filter((name) => name.startsWith('corral.') && name.endsWith('.node'));
   return ['binding.js', 'binding.d.ts', ...binaries.sort()];
 }
 

@@ -1,6 +1,6 @@
 'use strict';
 
-const { spawn } = require('node:child_process');
+const { spawn, spawnSync } = require('node:child_process');
 const path = require('node:path');
 
 const root = path.dirname(__dirname);
@@ -51,9 +51,19 @@ async function runOrExit(command, args, env) {
   if (code !== 0) process.exit(code);
 }
 
+/**
+ * Whether a program is there and ends well; for asking for a version.
+ *
+ * @param {string} command
+ * @param {readonly string[]} args
+ */
+function answers(command, args) {
+  return spawnSync(command, args, { stdio: 'ignore' }).status === 0;
+}
+
 /** @param {NodeJS.Signals} signal */
 function signalNumber(signal) {
   return require('node:os').constants.signals[signal];
 }
 
-module.exports = { root, run, runOrExit };
+module.exports = { answers, root, run, runOrExit };

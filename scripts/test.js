@@ -7,7 +7,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const { root, run, runOrExit } = require('./run');
+const { answers, root, runOrExit } = require('./run');
 
 /** A test that hangs must not hold up a whole run; the slowest of ours takes a tenth of this. */
 const TEST_TIMEOUT_MS = 180_000;
@@ -27,7 +27,7 @@ async function main() {
 
 async function testRust() {
   // `cargo nextest` without nextest says "no such command" and ends with 101, as a failing test would: ask first.
-  const nextest = (await run('cargo', ['nextest', '--version'])) === 0;
+  const nextest = answers('cargo', ['nextest', '--version']);
   await runOrExit('cargo', nextest ? ['nextest', 'run', FEATURES] : ['test', FEATURES]);
 }
 
