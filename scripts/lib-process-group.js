@@ -57,7 +57,7 @@ function membersOf(group, mark) {
       if (state === 'Z' || state === 'X') continue;
       if (Number(pgrp) === group) {
         members.push(Number(entry));
-      } else if (fs.readFileSync(`/proc/${entry}/environ`, 'latin1').split('\0').includes(`${MARK}=${mark}`)) {
+      } else if (marksOf(fs.readFileSync(`/proc/${entry}/environ`, 'latin1')).includes(mark)) {
         members.push(Number(entry));
       }
     } catch {
@@ -65,6 +65,16 @@ function membersOf(group, mark) {
     }
   }
   return members;
+}
+
+/**
+ * A run within a run adds its mark to that of the outer one, so that the outer one finds those processes, too.
+ *
+ * @param {string} environ
+ */
+function marksOf(environ) {
+  const entry = environ.split('\0').find((line) => line.startsWith(`${MARK}=`));
+  return entry ? entry.slice(MARK.length + 1).split(':') : [];
 }
 
 /**
@@ -136,11 +146,12 @@ async function drain(group, mark) {
  */
 function runGroup(file, args, { cwd, env, timeout, uid }) {
   const mark = `${process.pid}-${Date.now()}-${++serial}`;
+  const marks = process.env[MARK] ? `${process.env[MARK]}:${mark}` : mark;
   const started = Date.now();
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, {
       cwd,
-      env: { ...(env || process.env), [MARK]: mark },
+      env: { ...(env || process.env), [MARK]: marks },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
       uid,

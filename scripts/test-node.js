@@ -64,6 +64,13 @@ const NOBODY = 65534;
  * @property {number} milliseconds
  */
 
+/** @param {string} node */
+function majorVersion(node) {
+  const { stdout, error } = spawnSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' });
+  if (error) throw new Unavailable(`cannot run ${node}: ${error.message}`);
+  return Number.parseInt(stdout, 10);
+}
+
 function options() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -79,12 +86,14 @@ function options() {
       help: { type: 'boolean', default: false },
     },
   });
+  const node = path.resolve(/** @type {string} */ (values.node));
   return {
     ...values,
+    node,
+    major: majorVersion(node),
     repeat: positive('--repeat', values.repeat),
     jobs: positive('--jobs', values.jobs),
     timeout: positive('--timeout', values.timeout) * 1000,
-    node: path.resolve(/** @type {string} */ (values.node)),
     filters: positionals,
   };
 }
@@ -128,14 +137,16 @@ function readExceptions() {
 /**
  * What the tests see of our environment: nothing that makes Node behave differently.
  *
- * @param {{ scratch: string, slot: number, alone: boolean }} place
+ * @param {{ scratch: string, slot: number, alone: boolean, major: number }} place
  * @returns {NodeJS.ProcessEnv}
  */
-function environment({ scratch, slot, alone }) {
+function environment({ scratch, slot, alone, major }) {
   const env = { ...process.env };
   for (const name of Object.keys(env)) {
     if (/^(NODE_|CORRAL_|TEST_|npm_|FORCE_COLOR$|NO_COLOR$)/.test(name)) delete env[name];
   }
+  // test/common knows the globals of Node 20 and complains about others; later versions have more.
+  if (major !== 20) env.NODE_TEST_KNOWN_GLOBALS = '0';
   env.NODE_TEST_DIR = scratch;
   env.TEST_THREAD_ID = String(slot);
   env.TEST_PARALLEL = alone ? '0' : '1';
@@ -167,7 +178,7 @@ async function runTest(test, settings, { scratch, slot, builtin, uid }) {
   const register = builtin ? [] : ['--require', REGISTER];
   const outcome = await runGroup(settings.node, [...register, ...test.flags, test.file], {
     cwd: path.dirname(path.dirname(test.file)),
-    env: environment({ scratch, slot, alone: test.alone }),
+    env: environment({ scratch, slot, alone: test.alone, major: settings.major }),
     timeout: settings.timeout,
     uid,
   });
@@ -299,8 +310,8 @@ async function main() {
   }
   if (tests.length === 0) throw new Unavailable(`no test matches ${settings.filters.join(', ')}`);
   if (!settings.builtin && !fs.existsSync(REGISTER)) throw new Unavailable(`${REGISTER} does not exist`);
-  const module = settings.builtin ? 'the built-in cluster' : 'corral';
-  console.log(`${tests.length} of ${all.length} tests of Node that load cluster, on ${module}`);
+  const subject = settings.builtin ? 'the built-in cluster' : 'corral';
+  console.log(`${tests.length} of ${all.length} tests of Node that load cluster, on ${subject}, Node ${settings.major}`);
   // Short, because Unix socket paths are made below it.
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-node-'));
   fs.chmodSync(scratch, 0o777);
