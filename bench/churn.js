@@ -37,8 +37,9 @@ function saturate({ port }, load, seconds) {
 
 /**
  * Runs a load from idle to idle, so that the CPU time between is exactly that of its connections.
+ * @template T
  * @param {Program} program
- * @param {() => Promise<{ completed: number }>} run
+ * @param {() => Promise<T>} run
  */
 async function measureLoad(program, run) {
   const countsBefore = await program.counts();
@@ -78,9 +79,13 @@ async function main() {
     withProgram(side, { workers, protocol }, async (program) => {
       await saturate(program, load, WARM_UP_SECONDS);
       const full = await measureLoad(program, () => saturate(program, load, seconds));
-      if (options.threads) notes.push(`primary's threads at saturation, us/connection, ${side}: ${threadNote}`);
-      const steady = await measureLoad(program, () => load.run({ protocol, port: program.port, rate, seconds }));
-      if (options.threads) notes.push(`primary's threads at ${rate}/s, us/connection, ${side}: ${threadNote}`);
+      if (options.threads)
+        notes.push(`primary's threads at saturation, us/connection, ${side}: ${threadNote}`);
+      const steady = await measureLoad(program, () =>
+        load.run({ protocol, port: program.port, rate, seconds }),
+      );
+      if (options.threads)
+        notes.push(`primary's threads at ${rate}/s, us/connection, ${side}: ${threadNote}`);
       return {
         rate: full.result.completed / full.result.seconds,
         failed: full.result.failed + steady.result.failed + steady.result.unanswered,

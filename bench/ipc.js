@@ -98,7 +98,8 @@ async function bench(serialization) {
 
 async function main() {
   for (const serialization of /** @type {Serialization[]} */ (['json', 'advanced'])) {
-    if (options.serialization === 'both' || options.serialization === serialization) await bench(serialization);
+    if (options.serialization === 'both' || options.serialization === serialization)
+      await bench(serialization);
   }
 }
 

@@ -108,13 +108,21 @@ function verdictsOf({ side, snapshots, unanswered }) {
   const last = snapshots[snapshots.length - 1];
   const growth = last.rss - first.rss;
   return [
-    { text: `${side}: as many fds at the end`, met: last.fds === first.fds, got: `${first.fds} -> ${last.fds}` },
+    {
+      text: `${side}: as many fds at the end`,
+      met: last.fds === first.fds,
+      got: `${first.fds} -> ${last.fds}`,
+    },
     {
       text: `${side}: RSS at most ${RSS_TOLERANCE_MIB} MiB above the start`,
       met: growth <= RSS_TOLERANCE_MIB,
       got: `${formatNumber(growth, 1)} MiB`,
     },
-    { text: `${side}: no client left without an answer or a close`, met: unanswered === 0, got: `${unanswered}` },
+    {
+      text: `${side}: no client left without an answer or a close`,
+      met: unanswered === 0,
+      got: `${unanswered}`,
+    },
   ];
 }
 
@@ -128,7 +136,9 @@ function printCourses(courses) {
   for (const { side, snapshots, failed, unanswered } of courses) {
     console.log(`  ${side.padEnd(24)}${'fds'.padStart(8)}${'RSS'.padStart(10)}`);
     for (const { label, fds, rss } of snapshots) {
-      console.log(`  ${label.padEnd(24)}${formatNumber(fds, 0).padStart(8)}${formatNumber(rss, 1).padStart(10)}`);
+      console.log(
+        `  ${label.padEnd(24)}${formatNumber(fds, 0).padStart(8)}${formatNumber(rss, 1).padStart(10)}`,
+      );
     }
     console.log(`  clients: ${failed} failed, ${unanswered} unanswered\n`);
   }

@@ -34,4 +34,4 @@ class LoadGenerator {
   }
 }
 
-module.exports = { LoadGenerator };
+exports.LoadGenerator = LoadGenerator;

@@ -51,7 +51,9 @@ function readOptions(defaults) {
  * @returns {never}
  */
 function fail(message, values) {
-  const known = Object.entries(values).map(([name, value]) => `--${name}${value === false ? '' : ` (${value})`}`);
+  const known = Object.entries(values).map(
+    ([name, value]) => `--${name}${value === false ? '' : ` (${value})`}`,
+  );
   console.error(`${message}\noptions and their defaults: ${known.join(', ')}`);
   process.exit(2);
 }

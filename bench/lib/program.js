@@ -86,4 +86,5 @@ async function withProgram(side, { workers, protocol }, use) {
   }
 }
 
-module.exports = { Program, withProgram };
+exports.Program = Program;
+exports.withProgram = withProgram;

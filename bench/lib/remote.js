@@ -31,7 +31,8 @@ class Remote {
     });
     this.#exited = new Promise((resolve) => {
       this.#child.once('exit', (code, signal) => {
-        for (const { reject } of this.#waiting.values()) reject(new Error(`${file} ended early: ${signal ?? code}`));
+        for (const { reject } of this.#waiting.values())
+          reject(new Error(`${file} ended early: ${signal ?? code}`));
         this.#waiting.clear();
         resolve();
       });

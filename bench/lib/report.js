@@ -41,12 +41,15 @@ function printReport({ title, pairs, rows, targets, notes = [] }, options) {
   const verdicts = options.control ? [] : targets(comparisons);
   const machine = `Node ${process.versions.node}, ${os.availableParallelism()} cores, ${os.cpus()[0]?.model ?? os.arch()}`;
   if (options.json) {
-    console.log(JSON.stringify({ title, machine, control: options.control, comparisons, pairs, verdicts, notes }));
+    console.log(
+      JSON.stringify({ title, machine, control: options.control, comparisons, pairs, verdicts, notes }),
+    );
   } else {
     console.log(`${title}\n${machine}; medians of ${pairs.length} pairs\n`);
     printTable(rows, comparisons, options.control);
     for (const note of notes) console.log(note);
-    if (options.control) console.log('Control: the built-in on both sides. This spread is the machine, not the code.');
+    if (options.control)
+      console.log('Control: the built-in on both sides. This spread is the machine, not the code.');
     printVerdicts(verdicts);
   }
   if (options.check && verdicts.some(({ met }) => !met)) process.exitCode = 1;
@@ -60,7 +63,9 @@ function printReport({ title, pairs, rows, targets, notes = [] }, options) {
 function printTable(rows, comparisons, control) {
   const width = Math.max(...rows.map(({ label }) => label.length));
   const line = (/** @type {string[]} */ cells) =>
-    console.log(`  ${cells[0].padEnd(width)}  ${cells[1].padStart(10)}  ${cells[2].padStart(10)}  ${cells[3]}`);
+    console.log(
+      `  ${cells[0].padEnd(width)}  ${cells[1].padStart(10)}  ${cells[2].padStart(10)}  ${cells[3]}`,
+    );
   line(['', 'built-in', control ? 'built-in' : 'corral', 'ratio (min - max)']);
   for (const { name, label, digits = 0 } of rows) {
     const { builtin, corral, ratio, min, max } = comparisons[name];
@@ -92,7 +97,11 @@ function formatNumber(value, digits) {
  * @returns {Target}
  */
 function ratioTarget(what, { ratio }, atLeast) {
-  return { text: `${what} at least ${atLeast} x the built-in`, met: ratio >= atLeast, got: `${formatNumber(ratio, 2)} x` };
+  return {
+    text: `${what} at least ${atLeast} x the built-in`,
+    met: ratio >= atLeast,
+    got: `${formatNumber(ratio, 2)} x`,
+  };
 }
 
 module.exports = { formatNumber, printReport, printVerdicts, ratioTarget };

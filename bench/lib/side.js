@@ -12,12 +12,14 @@ const SIDE_VARIABLE = 'CORRAL_BENCH_SIDE';
 
 /**
  * The cluster module of the side that this process was started for.
- * @returns {typeof import('node:cluster').default}
+ * @returns {import('node:cluster').Cluster}
  */
 function loadCluster() {
   const side = process.env[SIDE_VARIABLE];
-  if (side === 'builtin') return require('node:cluster');
-  if (side !== 'corral') throw new Error(`${SIDE_VARIABLE} is ${side}: start this program through a bench script`);
+  // The types know this module by its default export only, which is what require() gives.
+  if (side === 'builtin') return /** @type {any} */ (require('node:cluster'));
+  if (side !== 'corral')
+    throw new Error(`${SIDE_VARIABLE} is ${side}: start this program through a bench script`);
   const corral = require('../..');
   // A fallback to the built-in would compare Node with itself and look like a result.
   if (corral.native === false) throw new Error('corral has no native binary here: build it first');

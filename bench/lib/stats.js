@@ -30,7 +30,9 @@ function median(values) {
 function latencySummary(values) {
   const sorted = Float64Array.from(values).sort();
   const at = (/** @type {number} */ q) =>
-    sorted.length === 0 ? NaN : sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))];
+    sorted.length === 0
+      ? NaN
+      : sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))];
   return { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) };
 }
 

@@ -20,7 +20,14 @@ function hasWrk() {
  * @returns {Promise<{ completed: number, seconds: number, failed: number }>}
  */
 function runWrk({ port, clients, seconds }) {
-  const args = [`-t1`, `-c${clients}`, `-d${seconds}s`, '-H', 'Connection: close', `http://127.0.0.1:${port}/`];
+  const args = [
+    `-t1`,
+    `-c${clients}`,
+    `-d${seconds}s`,
+    '-H',
+    'Connection: close',
+    `http://127.0.0.1:${port}/`,
+  ];
   return new Promise((resolve, reject) => {
     execFile('wrk', args, (error, stdout) => {
       if (error) return reject(error);

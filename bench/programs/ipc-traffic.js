@@ -118,4 +118,6 @@ class Receiver {
   }
 }
 
-module.exports = { BIG_BYTES, Receiver, Sender };
+exports.BIG_BYTES = BIG_BYTES;
+exports.Receiver = Receiver;
+exports.Sender = Sender;

@@ -37,7 +37,9 @@ function forkListening() {
   const worker = cluster.fork();
   return new Promise((resolve, reject) => {
     worker.once('listening', ({ port }) => resolve({ worker, port }));
-    worker.once('exit', (code, signal) => reject(new Error(`a worker ended at its start: ${signal ?? code}`)));
+    worker.once('exit', (code, signal) =>
+      reject(new Error(`a worker ended at its start: ${signal ?? code}`)),
+    );
   });
 }
 
