@@ -1,0 +1,145 @@
+/// <reference types="node" />
+
+import type { ChildProcess } from 'node:child_process';
+import type {
+  Address as NodeAddress,
+  Cluster as NodeCluster,
+  ClusterSettings as NodeClusterSettings,
+  Worker as NodeWorker,
+} from 'node:cluster';
+import type { EventEmitter } from 'node:events';
+import type { Server, Socket } from 'node:net';
+
+/**
+ * Node's `cluster`, with a primary that runs in Rust.
+ *
+ * The members without a word of their own are Node's: https://nodejs.org/api/cluster.html
+ */
+declare const cluster: cluster.Cluster & cluster.WithWorker;
+
+declare namespace cluster {
+  type Address = NodeAddress;
+
+  interface ClusterSettings extends NodeClusterSettings {
+    /**
+     * How many accepted connections of one server may wait for a worker. At the bound the primary accepts no more,
+     * and the kernel's backlog takes over.
+     * @default 1024
+     */
+    maxPendingConnections?: number | undefined;
+
+    /**
+     * The largest frame, in bytes, that a worker may send on its channel. A larger one ends that channel with an
+     * 'error' event of the worker, its code `ERR_CORRAL_FRAME_TOO_LARGE`.
+     * @default 536870912 (512 MiB)
+     */
+    maxFrameSize?: number | undefined;
+  }
+
+  interface Worker extends NodeWorker {
+    /**
+     * Whether the worker left of its own accord; undefined until it has left or been asked to.
+     * @deprecated Node called it so before version 6; use `exitedAfterDisconnect`.
+     */
+    readonly suicide?: boolean;
+  }
+
+  interface WorkerOptions {
+    id?: number | undefined;
+    process?: ChildProcess | undefined;
+    state?: string | undefined;
+  }
+
+  interface WorkerConstructor {
+    new (options?: WorkerOptions): Worker;
+    readonly prototype: Worker;
+  }
+
+  interface WithWorker {
+    readonly Worker: WorkerConstructor;
+  }
+
+  /** A connection that a worker has taken. */
+  interface ConnectionInfo {
+    /** The key under which the primary keeps the server; the same for all connections of one server. */
+    key: string;
+    /** The address or the path where the server listens. */
+    address: string;
+    /** The port where the server listens; -1 for a path. */
+    port: number;
+    family: 'IPv4' | 'IPv6' | 'unix';
+    /** The address of the other side; undefined for a path, or if the other side has gone. */
+    remoteAddress: string | undefined;
+    /** The port of the other side; undefined like its address. */
+    remotePort: number | undefined;
+  }
+
+  interface ClusterEventMap {
+    disconnect: [worker: Worker];
+    exit: [worker: Worker, code: number, signal: string];
+    fork: [worker: Worker];
+    listening: [worker: Worker, address: Address];
+    message: [worker: Worker, message: any, handle: Socket | Server];
+    online: [worker: Worker];
+    setup: [settings: ClusterSettings];
+    /** corral's own. In the primary: a worker has taken a connection. Costs nothing while nobody listens. */
+    connection: [worker: Worker, connection: ConnectionInfo];
+    /** corral's own. In the primary: a fault that concerns no single worker. */
+    error: [error: Error];
+  }
+
+  /**
+   * Node's cluster object has a `Worker`, but only the newer @types/node say so. What one of them calls a Cluster
+   * can be used as ours, and ours as theirs, if we say it where they do.
+   */
+  type AsNodeTypesHaveIt = NodeCluster extends { Worker: unknown } ? WithWorker : object;
+
+  interface Cluster extends EventEmitter, AsNodeTypesHaveIt {
+    /**
+     * Whether corral's core is at work. False where it has no binary: this is then Node's own cluster, and none of
+     * corral's additions work. Undefined for a cluster that is not corral's.
+     */
+    readonly native?: boolean;
+
+    readonly isPrimary: boolean;
+    /** @deprecated Use `isPrimary`. */
+    readonly isMaster: boolean;
+    readonly isWorker: boolean;
+
+    /** In a worker: this worker. */
+    readonly worker?: Worker;
+    /** In the primary: the workers that are alive or not yet disconnected, by their ids. */
+    readonly workers?: NodeJS.Dict<Worker>;
+
+    readonly settings: ClusterSettings;
+    /** May be set until the first fork or `setupPrimary()`. */
+    schedulingPolicy: number;
+    readonly SCHED_NONE: number;
+    readonly SCHED_RR: number;
+
+    /** @param env what the worker's environment has besides the primary's */
+    fork(env?: any): Worker;
+    setupPrimary(settings?: ClusterSettings): void;
+    /** @deprecated Use `setupPrimary`. */
+    setupMaster(settings?: ClusterSettings): void;
+    /** @param callback called when all workers have disconnected; Node calls it at the first */
+    disconnect(callback?: () => void): void;
+
+    addListener<E extends keyof ClusterEventMap>(event: E, listener: Listener<E>): this;
+    addListener(event: string | symbol, listener: (...args: any[]) => void): this;
+    on<E extends keyof ClusterEventMap>(event: E, listener: Listener<E>): this;
+    on(event: string | symbol, listener: (...args: any[]) => void): this;
+    once<E extends keyof ClusterEventMap>(event: E, listener: Listener<E>): this;
+    once(event: string | symbol, listener: (...args: any[]) => void): this;
+    prependListener<E extends keyof ClusterEventMap>(event: E, listener: Listener<E>): this;
+    prependListener(event: string | symbol, listener: (...args: any[]) => void): this;
+    prependOnceListener<E extends keyof ClusterEventMap>(event: E, listener: Listener<E>): this;
+    prependOnceListener(event: string | symbol, listener: (...args: any[]) => void): this;
+    emit<E extends keyof ClusterEventMap>(event: E, ...args: ClusterEventMap[E]): boolean;
+    emit(event: string | symbol, ...args: any[]): boolean;
+  }
+
+  type Listener<E extends keyof ClusterEventMap> = (...args: ClusterEventMap[E]) => void;
+}
+
+export = cluster;
