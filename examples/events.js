@@ -24,7 +24,7 @@ const REFORK_MILLISECONDS = 200;
 const CLUSTER_EVENTS = ['setup', 'fork', 'online', 'listening', 'message', 'disconnect', 'exit'];
 const WORKER_EVENTS = ['online', 'listening', 'message', 'error', 'disconnect', 'exit'];
 
-/** @typedef {import('node:cluster').Worker} Worker */
+/** @typedef {import('corral').Worker} Worker */
 
 /**
  * @param {string} where

@@ -17,7 +17,7 @@ const cluster = require('corral');
 const DEFAULT_PORT = 8000;
 const WORKERS = 2;
 
-/** @typedef {import('node:child_process').ChildProcess | import('node:cluster').Worker} Receiver */
+/** @typedef {import('node:child_process').ChildProcess | import('corral').Worker} Receiver */
 
 /**
  * @param {Receiver} receiver

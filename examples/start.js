@@ -21,7 +21,7 @@ const LONGEST_DELAY_MILLISECONDS = 10_000;
 const GOOD_LIFE_MILLISECONDS = 5_000;
 const REPORT_MILLISECONDS = 1_000;
 
-/** @typedef {import('node:cluster').Worker} Worker */
+/** @typedef {import('corral').Worker} Worker */
 
 /**
  * What a worker tells the primary.
