@@ -1,1 +1,30 @@
-//! corral: the primary of a Node.js cluster, on Rust threads.
+//! corral: the primary side of a Node.js cluster on Rust threads.
+//!
+//! Imports point one way:
+//!
+//! ```text
+//! binding -> primary -> channel -> { reactor, sched, proto, os } -> { error, ids, address }
+//! ```
+//!
+//! - [`proto`]: frames and messages as bytes. No file descriptors, no threads.
+//! - [`sched`]: who gets the next connection. Plain structs.
+//! - [`os`]: every system call and, beside the binding, every `unsafe` block.
+//! - [`reactor`]: the I/O thread: poll, commands from other threads, timers.
+//! - [`channel`]: one Unix stream socket that carries frames and descriptors.
+//! - [`primary`]: servers, workers and the connections between them.
+//! - `binding`: the only module that knows Node-API (cargo feature `binding`).
+
+#![warn(missing_docs)]
+
+pub mod address;
+pub mod channel;
+pub mod error;
+pub mod ids;
+pub mod os;
+pub mod primary;
+pub mod proto;
+pub mod reactor;
+pub mod sched;
+
+#[cfg(feature = "binding")]
+mod binding;

@@ -1,0 +1,245 @@
+//! Events on their way from the reactor thread to JavaScript.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use napi::bindgen_prelude::{Array, Buffer, Status};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Result};
+use napi_derive::napi;
+use parking_lot::Mutex;
+use serde_json::json;
+
+use super::Peer;
+use crate::address;
+use crate::error::Error;
+use crate::ids::WorkerId;
+use crate::os;
+use crate::primary::{Event, EventSink, MAX_UNDELIVERED};
+use crate::proto::Serialization;
+
+/// What an event is; the three values behind it are, by kind, those in the comment.
+#[napi]
+pub enum EventKind {
+    /// worker, message (string or Buffer), descriptor or -1
+    Message,
+    /// worker, message (string or Buffer)
+    Internal,
+    /// worker
+    Online,
+    /// worker, JSON of addressType, address, port and fd
+    Listening,
+    /// worker
+    ExitedAfterDisconnect,
+    /// worker
+    HandleArrived,
+    /// worker
+    HandleLost,
+    /// worker, completion
+    Written,
+    /// worker, completion
+    Unwritten,
+    /// worker, code or undefined, message
+    Closed,
+    /// worker, JSON of key, address, port, family, remoteAddress and remotePort
+    Connection,
+    /// number of servers
+    Servers,
+    /// 0, code, message
+    AcceptPaused,
+    /// 0, code, message
+    Fault,
+}
+
+/// Calls JavaScript; never keeps the process alive; at most one call waits.
+type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
+
+/// Events that JavaScript has not taken yet.
+pub struct EventQueue {
+    events: Mutex<Vec<Event>>,
+    /// A call of `wake` is on its way that will see everything pushed so far.
+    scheduled: AtomicBool,
+    wake: Wake,
+}
+
+impl EventQueue {
+    pub fn new(wake: Wake) -> Self {
+        EventQueue { events: Mutex::new(Vec::new()), scheduled: AtomicBool::new(false), wake }
+    }
+
+    /// Everything so far, oldest first.
+    pub fn take(&self) -> Vec<Event> {
+        // In this order: an event that is pushed after the swap finds the flag down and wakes again.
+        self.scheduled.store(false, Ordering::SeqCst);
+        std::mem::take(&mut self.events.lock())
+    }
+}
+
+/// The reactor's end of the queue. Events of one turn are handed over together.
+pub struct Sink {
+    gathered: Vec<Event>,
+    queue: Arc<EventQueue>,
+}
+
+impl Sink {
+    pub fn new(queue: Arc<EventQueue>) -> Self {
+        Sink { gathered: Vec::new(), queue }
+    }
+}
+
+impl EventSink for Sink {
+    fn push(&mut self, event: Event) {
+        self.gathered.push(event);
+    }
+
+    fn flush(&mut self) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        self.queue.events.lock().append(&mut self.gathered);
+        if !self.queue.scheduled.swap(true, Ordering::SeqCst) {
+            // The only failure is an environment that is being torn down, which wants no events.
+            self.queue.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+}
+
+/// Converts events for JavaScript, four values each. Workers whose channel rests until this were taken are added to
+/// `resume`; workers whose last event it is are forgotten.
+pub fn to_array<'env>(
+    env: &'env Env,
+    events: Vec<Event>,
+    peers: &mut HashMap<u32, Peer>,
+    resume: &mut Vec<WorkerId>,
+) -> Result<Array<'env>> {
+    let mut writer = Writer { env, array: env.create_array(0)?, length: 0 };
+    for event in events {
+        writer.event(event, peers, resume)?;
+    }
+    Ok(writer.array)
+}
+
+struct Writer<'env> {
+    env: &'env Env,
+    array: Array<'env>,
+    length: u32,
+}
+
+impl Writer<'_> {
+    fn event(
+        &mut self,
+        event: Event,
+        peers: &mut HashMap<u32, Peer>,
+        resume: &mut Vec<WorkerId>,
+    ) -> Result<()> {
+        match event {
+            Event::Message { worker, bytes, wrapped: _, handle } => {
+                self.head(EventKind::Message, worker)?;
+                if let Some(peer) = peers.get(&worker.0) {
+                    let before = peer.undelivered.fetch_sub(bytes.len(), Ordering::Relaxed);
+                    if before > MAX_UNDELIVERED {
+                        resume.push(worker);
+                    }
+                }
+                self.frame(peers, worker, bytes)?;
+                self.put(handle.map_or(-1, os::into_raw))
+            }
+            Event::Internal { worker, bytes } => {
+                self.head(EventKind::Internal, worker)?;
+                self.frame(peers, worker, bytes)?;
+                self.skip(1)
+            }
+            Event::Online(worker) => self.plain(EventKind::Online, worker),
+            Event::Listening { worker, info } => self.text(EventKind::Listening, worker, info),
+            Event::ExitedAfterDisconnect(worker) => self.plain(EventKind::ExitedAfterDisconnect, worker),
+            Event::HandleArrived(worker) => self.plain(EventKind::HandleArrived, worker),
+            Event::HandleLost(worker) => self.plain(EventKind::HandleLost, worker),
+            Event::Written { worker, completion } => self.number(EventKind::Written, worker, completion.0),
+            Event::Unwritten { worker, completion } => {
+                self.number(EventKind::Unwritten, worker, completion.0)
+            }
+            Event::Closed { worker, cause } => {
+                peers.remove(&worker.0);
+                match cause {
+                    Some(error) => self.failure(EventKind::Closed, worker, &error),
+                    None => self.plain(EventKind::Closed, worker),
+                }
+            }
+            Event::Connection(connection) => {
+                let (family, remote_address, remote_port) = match connection.peer {
+                    address::Peer::Ip(ip, port) => {
+                        let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+                        (Some(family), Some(ip.to_string()), Some(port))
+                    }
+                    address::Peer::Unix => (None, None, None),
+                };
+                let info = json!({
+                    "key": *connection.key, "address": *connection.address, "port": connection.port,
+                    "family": family, "remoteAddress": remote_address, "remotePort": remote_port,
+                });
+                self.text(EventKind::Connection, connection.worker, info.to_string())
+            }
+            Event::Servers(count) => self.plain(EventKind::Servers, WorkerId(count as u32)),
+            Event::AcceptPaused(error) => self.failure(EventKind::AcceptPaused, WorkerId(0), &error),
+            Event::Fault(error) => self.failure(EventKind::Fault, WorkerId(0), &error),
+        }
+    }
+
+    fn head(&mut self, kind: EventKind, worker: WorkerId) -> Result<()> {
+        self.put(kind as u32)?;
+        self.put(worker.0)
+    }
+
+    fn plain(&mut self, kind: EventKind, worker: WorkerId) -> Result<()> {
+        self.head(kind, worker)?;
+        self.skip(2)
+    }
+
+    fn text(&mut self, kind: EventKind, worker: WorkerId, text: String) -> Result<()> {
+        self.head(kind, worker)?;
+        self.put(text)?;
+        self.skip(1)
+    }
+
+    fn number(&mut self, kind: EventKind, worker: WorkerId, number: u32) -> Result<()> {
+        self.head(kind, worker)?;
+        self.put(number)?;
+        self.skip(1)
+    }
+
+    fn failure(&mut self, kind: EventKind, worker: WorkerId, error: &Error) -> Result<()> {
+        self.head(kind, worker)?;
+        self.put(error.code())?;
+        self.put(error.to_string())
+    }
+
+    /// A message in the form that JavaScript parses: a string for JSON, bytes for V8's format.
+    fn frame(&mut self, peers: &HashMap<u32, Peer>, worker: WorkerId, bytes: Vec<u8>) -> Result<()> {
+        let advanced =
+            peers.get(&worker.0).is_some_and(|peer| peer.channel.serialization() == Serialization::Advanced);
+        if advanced {
+            self.put(Buffer::from(bytes))
+        } else if bytes.is_ascii() {
+            // One byte per character: V8 copies it as it is.
+            self.put(self.env.create_string_latin1(bytes)?)
+        } else {
+            // Invalid UTF-8 reads as U+FFFD, as Node's StringDecoder has it.
+            self.put(self.env.create_string(String::from_utf8_lossy(&bytes))?)
+        }
+    }
+
+    fn put<T: napi::bindgen_prelude::ToNapiValue>(&mut self, value: T) -> Result<()> {
+        self.array.set(self.length, value)?;
+        self.length += 1;
+        Ok(())
+    }
+
+    /// Leaves values undefined.
+    fn skip(&mut self, count: u32) -> Result<()> {
+        for _ in 0..count {
+            self.put(())?;
+        }
+        Ok(())
+    }
+}

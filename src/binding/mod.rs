@@ -1,0 +1,214 @@
+//! The addon as JavaScript sees it. The only module that knows Node-API; it converts and keeps no state of its own
+//! but the channels that JavaScript sends on.
+
+mod events;
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+
+use napi::bindgen_prelude::{Array, Buffer, Function};
+use napi::{Env, Result};
+use napi_derive::napi;
+
+use crate::channel::{self, Channel, Frame, HandleOrigin, SendStatus};
+use crate::error::Error;
+use crate::ids::{Completion, WorkerId};
+use crate::os;
+use crate::primary::{Command, Config, Policy, Primary};
+use crate::proto::Serialization;
+use crate::reactor::{self, Handle};
+use events::{EventQueue, Sink};
+
+/// An error whose `code` is corral's or Node's. (The macro of napi knows `Result` by its name only: no alias.)
+
+fn coded(error: Error) -> napi::Error<String> {
+    napi::Error::new(error.code().to_owned(), error.to_string())
+}
+
+/// The settings of the primary.
+#[napi(object)]
+pub struct NativeSettings {
+    /// SCHED_RR; otherwise SCHED_NONE.
+    pub round_robin: bool,
+    /// The bound of connections per server that were accepted and not taken.
+    pub max_pending_connections: u32,
+    /// The largest frame that a worker may send, in bytes.
+    pub max_frame_size: f64,
+    /// Whether 'connection' events are wanted.
+    pub tell_connections: bool,
+    /// Whether 'internalMessage' events are wanted.
+    pub tell_internal: bool,
+}
+
+struct Peer {
+    channel: Arc<Channel>,
+    undelivered: Arc<AtomicUsize>,
+    /// The worker's end, until it has been inherited.
+    theirs: Option<OwnedFd>,
+}
+
+/// A primary: one reactor thread with its servers and workers. Belongs to the JavaScript thread that made it.
+#[napi]
+pub struct NativePrimary {
+    reactor: Handle<Command>,
+    events: Arc<EventQueue>,
+    peers: HashMap<u32, Peer>,
+}
+
+#[napi]
+impl NativePrimary {
+    /// Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
+    /// not keep the process alive.
+    #[napi(constructor)]
+    pub fn new(env: Env, wake: Function<(), ()>) -> Result<Self, String> {
+        let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
+        let wake =
+            wake.map_err(|error| napi::Error::new("ERR_CORRAL_NAPI".to_owned(), error.reason.clone()))?;
+        let events = Arc::new(EventQueue::new(wake));
+        let (reactor, thread) =
+            reactor::spawn("corral", Primary::new(Sink::new(events.clone()))).map_err(coded)?;
+        stop_with_environment(env, reactor.clone(), thread)?;
+        Ok(NativePrimary { reactor, events, peers: HashMap::new() })
+    }
+
+    /// Changes the settings.
+    #[napi]
+    pub fn configure(&self, settings: NativeSettings) -> Result<(), String> {
+        let config = Config {
+            policy: if settings.round_robin { Policy::RoundRobin } else { Policy::Shared },
+            max_pending: settings.max_pending_connections.max(1) as usize,
+            max_frame: settings.max_frame_size as usize,
+            tell_connections: settings.tell_connections,
+            tell_internal: settings.tell_internal,
+        };
+        self.reactor.send(Command::Configure(config)).map_err(coded)
+    }
+
+    /// Makes the channel for a worker and returns the number of the descriptor that the worker is to inherit. It is
+    /// closed by `spawned`.
+    #[napi]
+    pub fn open_channel(&mut self, id: u32, advanced: bool) -> Result<i32, String> {
+        let serialization = if advanced { Serialization::Advanced } else { Serialization::Json };
+        let (channel, theirs) = channel::pair(serialization)
+            .map_err(|errno| coded(Error::Sys { doing: "making a channel", errno }))?;
+        let number = theirs.as_raw_fd();
+        let peer = Peer { channel: Arc::new(channel), undelivered: Arc::default(), theirs: Some(theirs) };
+        self.peers.insert(id, peer);
+        Ok(number)
+    }
+
+    /// The worker has been spawned, or could not be: closes its end here and begins to read ours.
+    #[napi]
+    pub fn spawned(&mut self, id: u32) -> Result<(), String> {
+        let peer = self.peers.get_mut(&id).ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
+        drop(peer.theirs.take());
+        let (channel, undelivered) = (peer.channel.clone(), peer.undelivered.clone());
+        self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, undelivered }).map_err(coded)
+    }
+
+    /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
+    /// duplicated. `completion` names the callback for when the frame has to wait.
+    ///
+    /// Returns 0 when everything was written, the number of bytes that wait when not, a negative errno on failure.
+    #[napi]
+    pub fn send_text(&self, id: u32, text: String, handle: i32, completion: u32) -> f64 {
+        let mut bytes = text.into_bytes();
+        bytes.push(b'\n');
+        self.send(id, bytes, handle, completion)
+    }
+
+    /// As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them.
+    #[napi]
+    pub fn send_bytes(&self, id: u32, message: Buffer, handle: i32, completion: u32) -> f64 {
+        let mut bytes = message.to_vec();
+        let Some((length, body)) = bytes.split_first_chunk_mut::<4>() else {
+            return f64::from(-libc::EINVAL);
+        };
+        let Ok(size) = u32::try_from(body.len()) else { return f64::from(-libc::EMSGSIZE) };
+        *length = size.to_be_bytes();
+        self.send(id, bytes, handle, completion)
+    }
+
+    /// `worker.disconnect()`. When it returns, the worker takes part in no server any more.
+    #[napi]
+    pub fn disconnect_worker(&self, id: u32) -> Result<(), String> {
+        self.reactor.call(Command::Disconnect(WorkerId(id))).map_err(coded)
+    }
+
+    /// Closes the channel after what waits has been sent.
+    #[napi]
+    pub fn close_channel(&self, id: u32) -> Result<(), String> {
+        self.reactor.call(Command::CloseChannel(WorkerId(id))).map_err(coded)
+    }
+
+    /// A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`.
+    #[napi]
+    pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
+        self.reactor.send(Command::Condemn(WorkerId(id), Error::BadFrame(reason))).map_err(coded)
+    }
+
+    /// The worker's process has ended. When it returns, everything that the worker had sent, and its end, can be
+    /// taken.
+    #[napi]
+    pub fn exited(&self, id: u32) -> Result<(), String> {
+        self.reactor.call(Command::Exited(WorkerId(id))).map_err(coded)
+    }
+
+    /// Takes what has happened: a flat array of four values per event, the first of them its `EventKind`.
+    #[napi]
+    pub fn take_events<'env>(&mut self, env: &'env Env) -> Result<Array<'env>> {
+        let taken = self.events.take();
+        let mut resume = Vec::new();
+        let array = events::to_array(env, taken, &mut self.peers, &mut resume)?;
+        for worker in resume {
+            // Without a reactor nothing is left to resume.
+            let _ = self.reactor.send(Command::Resume(worker));
+        }
+        Ok(array)
+    }
+}
+
+impl NativePrimary {
+    fn send(&self, id: u32, bytes: Vec<u8>, handle: i32, completion: u32) -> f64 {
+        let Some(peer) = self.peers.get(&id) else { return f64::from(-libc::EPIPE) };
+        let handle = match handle {
+            ..0 => None,
+            number => match os::duplicate_raw(number) {
+                Ok(fd) => Some((Arc::new(fd), HandleOrigin::User)),
+                Err(errno) => return f64::from(-(errno as i32)),
+            },
+        };
+        match peer.channel.send(Frame { bytes, handle, completion: Some(Completion(completion)) }) {
+            SendStatus::Written => 0.0,
+            SendStatus::Queued { bytes, needs_flush } => {
+                if needs_flush && self.reactor.send(Command::Flush(WorkerId(id))).is_err() {
+                    return f64::from(-libc::EPIPE);
+                }
+                bytes as f64
+            }
+            SendStatus::Failed(errno) => f64::from(-(errno as i32)),
+            SendStatus::Closed => f64::from(-libc::EPIPE),
+        }
+    }
+}
+
+/// Ends the reactor thread before the environment goes: its servers remove their socket files, and nothing of it runs
+/// while Node tears itself down.
+fn stop_with_environment(env: Env, reactor: Handle<Command>, thread: JoinHandle<()>) -> Result<(), String> {
+    env.add_env_cleanup_hook((reactor, thread), |(reactor, thread)| {
+        reactor.stop();
+        // A thread that panicked has told so by an event; there is nobody left to tell again.
+        let _ = thread.join();
+    })
+    .map_err(|error| napi::Error::new("ERR_CORRAL_NAPI".to_owned(), error.reason.clone()))?;
+    Ok(())
+}
+
+/// Closes a descriptor that came with an event and that nobody wants.
+#[napi]
+pub fn close_handle(number: i32) {
+    drop(os::adopt(number));
+}

@@ -1,0 +1,230 @@
+//! What a peer sends: bytes cut into frames, descriptors given to the frames that they came with.
+
+use std::collections::VecDeque;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::error::Error;
+use crate::os::{self, Ancillary};
+use crate::proto::{Decoder, FrameError, Kind, Serialization, classify};
+
+/// How many bytes are read from one peer before the others get their turn.
+const READ_BUDGET: usize = 1 << 20;
+
+/// How many descriptors may wait for their frames. Node sends one and waits; a peer with more is up to no good.
+const MAX_UNCLAIMED: usize = 64;
+
+/// A complete frame.
+#[derive(Debug)]
+pub struct Inbound<'a> {
+    /// Whom it is for.
+    pub kind: Kind,
+    /// Its bytes, without newline or length.
+    pub bytes: &'a [u8],
+    /// The descriptor of a NODE_HANDLE frame; None when it was lost on the way.
+    pub handle: Option<OwnedFd>,
+}
+
+/// How far reading came.
+#[derive(Debug)]
+pub enum ReadStatus {
+    /// Nothing is left to read for now.
+    Drained,
+    /// The peer has more; others first.
+    BudgetSpent,
+    /// The peer has closed its end, or died.
+    Ended,
+    /// The peer broke the protocol, or the socket failed: the channel cannot be read on.
+    Broken(Error),
+}
+
+/// The receiving half of a channel; belongs to the reactor thread.
+#[derive(Debug)]
+pub struct Inbox {
+    serialization: Serialization,
+    decoder: Decoder,
+    ancillary: Ancillary,
+    /// Arrived, not yet claimed by a frame.
+    unclaimed: VecDeque<OwnedFd>,
+}
+
+impl Inbox {
+    /// For a peer that may send frames of up to `limit` bytes.
+    pub fn new(serialization: Serialization, limit: usize) -> Self {
+        Inbox {
+            serialization,
+            decoder: Decoder::new(serialization, limit),
+            ancillary: Ancillary::default(),
+            unclaimed: VecDeque::new(),
+        }
+    }
+
+    /// Reads until nothing is left, the budget is spent or the peer has ended, and hands each frame to `on_frame`.
+    /// `ended` says that the peer is known to have closed its end, so that the end is there to be read.
+    pub fn read(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        ended: bool,
+        mut on_frame: impl FnMut(Inbound<'_>),
+    ) -> ReadStatus {
+        let mut budget = READ_BUDGET;
+        loop {
+            let spare = self.decoder.spare();
+            let room = spare.len();
+            let received = match os::receive(socket, spare, &mut self.ancillary) {
+                Ok(received) => received,
+                Err(Errno::EAGAIN) => return ReadStatus::Drained,
+                // The peer died and had not read everything: what it had sent has been read before this.
+                Err(Errno::ECONNRESET) => return ReadStatus::Ended,
+                Err(errno) => return ReadStatus::Broken(Error::Sys { doing: "reading a channel", errno }),
+            };
+            if received.bytes == 0 {
+                return ReadStatus::Ended;
+            }
+            let had_handles = !received.handles.is_empty();
+            self.decoder.filled(received.bytes);
+            self.unclaimed.extend(received.handles);
+            if let Err(error) = self.take_frames(&mut on_frame) {
+                return ReadStatus::Broken(error);
+            }
+            // A stream socket that gave less than there was room for is empty; one more read would only say so,
+            // unless the end is behind it. A read with a descriptor was cut short by the kernel instead.
+            if received.bytes < room && !had_handles && !ended {
+                return ReadStatus::Drained;
+            }
+            budget = budget.saturating_sub(received.bytes);
+            if budget == 0 {
+                return ReadStatus::BudgetSpent;
+            }
+        }
+    }
+
+    fn take_frames(&mut self, on_frame: &mut impl FnMut(Inbound<'_>)) -> Result<(), Error> {
+        let serialization = self.serialization;
+        let unclaimed = &mut self.unclaimed;
+        while let Some(bytes) = self.decoder.next_frame().map_err(|error| match error {
+            FrameError::TooLarge { limit } => Error::FrameTooLarge { limit },
+        })? {
+            let kind = classify(serialization, bytes);
+            let handle = if kind == Kind::Handle { unclaimed.pop_front() } else { None };
+            on_frame(Inbound { kind, bytes, handle });
+        }
+        // Every frame that began in what was read is complete: a descriptor that none of them claimed came without
+        // a NODE_HANDLE frame and must not be given to a later one.
+        if self.decoder.is_empty() {
+            self.unclaimed.clear();
+        }
+        if self.unclaimed.len() > MAX_UNCLAIMED {
+            return Err(Error::BadFrame("descriptors without frames".into()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::os::{SocketPair, send, socket_pair};
+
+    const HANDLE: &[u8] = b"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":1}\n";
+
+    struct Rig {
+        pair: SocketPair,
+        inbox: Inbox,
+    }
+
+    impl Rig {
+        fn new(limit: usize) -> Self {
+            let pair = socket_pair().unwrap();
+            Rig { inbox: Inbox::new(Serialization::Json, limit), pair }
+        }
+
+        fn peer_sends(&self, bytes: &[u8], with_handle: bool) {
+            let handle = self.pair.ours.as_fd();
+            let sent = send(self.pair.theirs.as_fd(), &[IoSlice::new(bytes)], with_handle.then_some(handle))
+                .unwrap();
+            assert_eq!(sent, bytes.len());
+        }
+
+        fn read(&mut self) -> (Vec<(String, bool)>, ReadStatus) {
+            self.read_knowing(false)
+        }
+
+        fn read_knowing(&mut self, ended: bool) -> (Vec<(String, bool)>, ReadStatus) {
+            let mut frames = Vec::new();
+            let status = self.inbox.read(self.pair.ours.as_fd(), ended, |frame| {
+                frames.push((String::from_utf8_lossy(frame.bytes).into_owned(), frame.handle.is_some()));
+            });
+            (frames, status)
+        }
+    }
+
+    #[test]
+    fn a_descriptor_goes_to_its_frame_wherever_the_frame_is_split() {
+        for split in 1..HANDLE.len() {
+            let mut rig = Rig::new(1000);
+            rig.peer_sends(b"\"before\"\n", false);
+            rig.peer_sends(&HANDLE[..split], true);
+            let (first, _) = rig.read();
+            assert_eq!(first, [("\"before\"".to_owned(), false)]);
+            rig.peer_sends(&HANDLE[split..], false);
+            rig.peer_sends(b"\"after\"\n", false);
+            let (second, status) = rig.read();
+            assert_eq!(
+                second.iter().map(|frame| frame.1).collect::<Vec<_>>(),
+                [true, false],
+                "split at {split}"
+            );
+            assert!(matches!(status, ReadStatus::Drained));
+        }
+    }
+
+    #[test]
+    fn a_frame_whose_descriptor_was_lost_has_none() {
+        let mut rig = Rig::new(1000);
+        rig.peer_sends(HANDLE, false);
+        assert!(!rig.read().0[0].1);
+    }
+
+    #[test]
+    fn a_descriptor_without_its_frame_is_closed_and_not_kept_for_another() {
+        let mut rig = Rig::new(1000);
+        rig.peer_sends(b"\"plain\"\n", true);
+        rig.read();
+        assert!(rig.inbox.unclaimed.is_empty());
+        rig.peer_sends(HANDLE, false);
+        assert!(!rig.read().0[0].1);
+    }
+
+    #[test]
+    fn a_flood_of_descriptors_breaks_the_channel() {
+        let mut rig = Rig::new(1 << 20);
+        for _ in 0..=MAX_UNCLAIMED {
+            rig.peer_sends(b"x", true);
+        }
+        let (frames, status) = rig.read();
+        assert!(frames.is_empty());
+        assert!(matches!(status, ReadStatus::Broken(Error::BadFrame(_))));
+    }
+
+    #[test]
+    fn an_endless_frame_breaks_the_channel() {
+        let mut rig = Rig::new(1000);
+        rig.peer_sends(&[b'x'; 1001], false);
+        assert!(matches!(rig.read().1, ReadStatus::Broken(Error::FrameTooLarge { limit: 1000 })));
+    }
+
+    #[test]
+    fn what_a_peer_sent_before_it_died_arrives_before_the_end() {
+        let mut rig = Rig::new(1000);
+        rig.peer_sends(b"\"last\"\n\"half", false);
+        drop(std::mem::replace(&mut rig.pair.theirs, socket_pair().unwrap().ours));
+        let (frames, status) = rig.read_knowing(true);
+        assert_eq!(frames, [("\"last\"".to_owned(), false)]);
+        assert!(matches!(status, ReadStatus::Ended));
+    }
+}

@@ -1,0 +1,443 @@
+//! What waits to be sent on a channel, and the descriptors that are under way.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+
+use crate::ids::{Completion, Seq};
+use crate::os;
+
+/// How many bytes may be unacknowledged when a second descriptor is sent.
+///
+/// Node's receiver keeps one descriptor at a time and gives it to the next NODE_HANDLE frame that it completes. The
+/// kernel ends each read behind the message that carried a descriptor, so any number may be under way as long as no
+/// read is cut short by the end of Node's 64 KiB buffer in the middle of such a frame: then the rest of that frame
+/// and the whole of the next would come in one read, with the second descriptor overwriting the first. While
+/// everything unacknowledged fits into one buffer, no read can be cut.
+const HANDLE_WINDOW: u64 = 64 << 10;
+
+/// How often a descriptor that did not arrive is sent again (Node: `MAX_HANDLE_RETRANSMISSIONS`).
+const MAX_RETRANSMISSIONS: u8 = 3;
+
+/// How many frames go into one system call; the kernel's limit is 1024.
+const MAX_PARTS: usize = 64;
+
+/// Who sent a descriptor and is told when it has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandleOrigin {
+    /// A connection on its way to a worker, by the message's `seq`.
+    Connection(Seq),
+    /// A listening socket in a reply of the primary's; nobody waits for it.
+    Reply,
+    /// A handle that the program has sent.
+    User,
+}
+
+/// A frame to be sent.
+#[derive(Debug)]
+pub struct Frame {
+    /// Newline or length included.
+    pub bytes: Vec<u8>,
+    /// What rides on the first byte. The descriptor is kept until the peer has acknowledged it.
+    pub handle: Option<(Arc<OwnedFd>, HandleOrigin)>,
+    /// The callback to announce when the frame has been written later than at once.
+    pub completion: Option<Completion>,
+}
+
+impl Frame {
+    /// A frame of bytes only that nobody waits for.
+    pub fn plain(bytes: Vec<u8>) -> Self {
+        Frame { bytes, handle: None, completion: None }
+    }
+
+    /// A frame with a descriptor.
+    pub fn with_handle(bytes: Vec<u8>, fd: Arc<OwnedFd>, origin: HandleOrigin) -> Self {
+        Frame { bytes, handle: Some((fd, origin)), completion: None }
+    }
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendStatus {
+    /// Written completely; its completion will not be announced.
+    Written,
+    /// Waits in the queue, which now holds this many bytes.
+    Queued {
+        /// Bytes in the queue.
+        bytes: usize,
+        /// True when the reactor must wait for room; it is told by whoever gets this.
+        needs_flush: bool,
+    },
+    /// The peer has gone. Nothing was kept.
+    Failed(Errno),
+    /// This end was closed before. Nothing was kept.
+    Closed,
+}
+
+/// How far a flush came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushStatus {
+    /// Nothing waits.
+    Idle,
+    /// The socket is full: go on when it is writable.
+    Blocked,
+    /// A descriptor must wait until those before it are acknowledged.
+    AwaitsAcknowledgement,
+    /// Too many descriptors are under way on this machine: go on after a while.
+    Exhausted,
+    /// The peer has gone.
+    Failed(Errno),
+}
+
+/// What became of a descriptor that did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// It is queued once more.
+    SentAgain,
+    /// It was sent too often and is given up.
+    GivenUp(HandleOrigin),
+    /// Nothing was under way.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Queued {
+    frame: Frame,
+    written: usize,
+    retransmissions: u8,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    queued: Queued,
+    /// The position in the stream behind its frame.
+    end: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    Open,
+    /// No new frames; the queue is written, then the peer gets the end of the stream.
+    Closing,
+    Closed,
+}
+
+/// Frames in their order. Positions count the bytes of the stream from its beginning.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    state: State,
+    queue: VecDeque<Queued>,
+    queued_bytes: usize,
+    under_way: VecDeque<UnderWay>,
+    written: u64,
+    acknowledged: u64,
+}
+
+impl Outbox {
+    pub(super) fn send(&mut self, socket: BorrowedFd<'_>, frame: Frame) -> SendStatus {
+        if self.state != State::Open {
+            return SendStatus::Closed;
+        }
+        let was_idle = self.queue.is_empty();
+        self.push_back(Queued { frame, written: 0, retransmissions: 0 });
+        if !was_idle {
+            return SendStatus::Queued { bytes: self.queued_bytes, needs_flush: false };
+        }
+        let mut completed = Vec::new();
+        match self.flush(socket, &mut completed) {
+            FlushStatus::Idle => SendStatus::Written,
+            FlushStatus::Failed(errno) => {
+                self.drop_last();
+                SendStatus::Failed(errno)
+            }
+            FlushStatus::AwaitsAcknowledgement => {
+                SendStatus::Queued { bytes: self.queued_bytes, needs_flush: false }
+            }
+            FlushStatus::Blocked | FlushStatus::Exhausted => {
+                SendStatus::Queued { bytes: self.queued_bytes, needs_flush: true }
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self, socket: BorrowedFd<'_>, completed: &mut Vec<Completion>) -> FlushStatus {
+        while let Some(front) = self.queue.front() {
+            let handle = match &front.frame.handle {
+                Some((fd, _)) if front.written == 0 => {
+                    if !self.window_admits(front.frame.bytes.len()) {
+                        return FlushStatus::AwaitsAcknowledgement;
+                    }
+                    Some(fd.clone())
+                }
+                _ => None,
+            };
+            let sent = os::send(socket, &self.parts(), handle.as_deref().map(AsFd::as_fd));
+            match sent {
+                Ok(count) => self.advance(count, completed),
+                Err(Errno::EAGAIN) => return FlushStatus::Blocked,
+                Err(Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => return FlushStatus::Exhausted,
+                Err(errno) => return FlushStatus::Failed(errno),
+            }
+        }
+        if self.state == State::Closing {
+            self.finish(socket);
+        }
+        FlushStatus::Idle
+    }
+
+    /// The front of the queue and the frames behind it up to the next one with a descriptor, which needs a call of
+    /// its own.
+    fn parts(&self) -> Vec<IoSlice<'_>> {
+        let behind =
+            self.queue.iter().skip(1).take(MAX_PARTS - 1).take_while(|queued| queued.frame.handle.is_none());
+        self.queue
+            .front()
+            .into_iter()
+            .chain(behind)
+            .map(|queued| IoSlice::new(&queued.frame.bytes[queued.written..]))
+            .collect()
+    }
+
+    fn window_admits(&self, length: usize) -> bool {
+        self.under_way.is_empty() || self.written - self.acknowledged + length as u64 <= HANDLE_WINDOW
+    }
+
+    fn advance(&mut self, mut count: usize, completed: &mut Vec<Completion>) {
+        self.written += count as u64;
+        self.queued_bytes -= count;
+        while let Some(front) = self.queue.front_mut() {
+            let rest = front.frame.bytes.len() - front.written;
+            if count < rest {
+                front.written += count;
+                return;
+            }
+            count -= rest;
+            let Some(mut done) = self.queue.pop_front() else { return };
+            completed.extend(done.frame.completion.take());
+            if done.frame.handle.is_some() {
+                let end = self.written - count as u64;
+                self.under_way.push_back(UnderWay { queued: done, end });
+            }
+            if count == 0 {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self) -> Option<HandleOrigin> {
+        let arrived = self.under_way.pop_front()?;
+        self.acknowledged = arrived.end;
+        arrived.queued.frame.handle.map(|(_, origin)| origin)
+    }
+
+    pub(super) fn retransmit(&mut self) -> Acknowledged {
+        let Some(UnderWay { mut queued, end }) = self.under_way.pop_front() else {
+            return Acknowledged::Nothing;
+        };
+        // The frame has been read, just without its descriptor.
+        self.acknowledged = end;
+        if queued.retransmissions == MAX_RETRANSMISSIONS {
+            return match queued.frame.handle {
+                Some((_, origin)) => Acknowledged::GivenUp(origin),
+                None => Acknowledged::Nothing,
+            };
+        }
+        queued.retransmissions += 1;
+        queued.written = 0;
+        self.queued_bytes += queued.frame.bytes.len();
+        // In front of what waits, but never into the middle of a frame that is half written.
+        let place = usize::from(self.queue.front().is_some_and(|front| front.written > 0));
+        self.queue.insert(place, queued);
+        Acknowledged::SentAgain
+    }
+
+    pub(super) fn close_after_flush(&mut self, socket: BorrowedFd<'_>) {
+        if self.state == State::Open {
+            self.state = State::Closing;
+            if self.queue.is_empty() {
+                self.finish(socket);
+            }
+        }
+    }
+
+    fn finish(&mut self, socket: BorrowedFd<'_>) {
+        self.state = State::Closed;
+        // A peer that has gone already needs no telling.
+        let _ = os::shutdown_write(socket);
+    }
+
+    pub(super) fn abort(&mut self, socket: BorrowedFd<'_>) -> Vec<Completion> {
+        self.finish(socket);
+        self.under_way.clear();
+        self.queued_bytes = 0;
+        self.queue.drain(..).filter_map(|queued| queued.frame.completion).collect()
+    }
+
+    fn push_back(&mut self, queued: Queued) {
+        self.queued_bytes += queued.frame.bytes.len();
+        self.queue.push_back(queued);
+    }
+
+    fn drop_last(&mut self) {
+        if let Some(queued) = self.queue.pop_back() {
+            self.queued_bytes -= queued.frame.bytes.len() - queued.written;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::{Ancillary, SocketPair, receive, socket_pair};
+
+    struct Rig {
+        pair: SocketPair,
+        outbox: Outbox,
+        ancillary: Ancillary,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            Rig { pair: socket_pair().unwrap(), outbox: Outbox::default(), ancillary: Ancillary::default() }
+        }
+
+        fn send(&mut self, frame: Frame) -> SendStatus {
+            self.outbox.send(self.pair.ours.as_fd(), frame)
+        }
+
+        fn flush(&mut self) -> (FlushStatus, Vec<Completion>) {
+            let mut completed = Vec::new();
+            (self.outbox.flush(self.pair.ours.as_fd(), &mut completed), completed)
+        }
+
+        /// Everything that can be read, and the number of descriptors in each read.
+        fn read_all(&mut self) -> (Vec<u8>, Vec<usize>) {
+            let (mut bytes, mut handles) = (Vec::new(), Vec::new());
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(received) = receive(self.pair.theirs.as_fd(), &mut buffer, &mut self.ancillary) {
+                if received.bytes == 0 {
+                    break;
+                }
+                bytes.extend(&buffer[..received.bytes]);
+                handles.push(received.handles.len());
+            }
+            (bytes, handles)
+        }
+    }
+
+    fn handle_frame(bytes: &[u8], seq: u64) -> Frame {
+        let fd = Arc::new(socket_pair().unwrap().ours);
+        Frame::with_handle(bytes.to_vec(), fd, HandleOrigin::Connection(Seq(seq)))
+    }
+
+    #[test]
+    fn short_writes_go_on_where_they_stopped_and_tell_the_callback() {
+        let mut rig = Rig::new();
+        let block: Vec<u8> = (0..3 << 20).map(|index| (index % 251) as u8).collect();
+        let frame = Frame { bytes: block.clone(), handle: None, completion: Some(Completion(7)) };
+        assert!(matches!(rig.send(frame), SendStatus::Queued { needs_flush: true, .. }));
+        let behind = Frame { bytes: b"behind".to_vec(), handle: None, completion: Some(Completion(8)) };
+        assert!(matches!(rig.send(behind), SendStatus::Queued { needs_flush: false, .. }));
+        let (mut bytes, mut completed) = (Vec::new(), Vec::new());
+        loop {
+            bytes.extend(rig.read_all().0);
+            let (status, done) = rig.flush();
+            completed.extend(done);
+            if status == FlushStatus::Idle {
+                break;
+            }
+            assert_eq!(status, FlushStatus::Blocked);
+        }
+        bytes.extend(rig.read_all().0);
+        assert_eq!(bytes.len(), block.len() + 6);
+        assert!(bytes.starts_with(&block) && bytes.ends_with(b"behind"));
+        assert_eq!(completed, [Completion(7), Completion(8)]);
+    }
+
+    #[test]
+    fn many_descriptors_may_be_under_way_each_read_by_itself() {
+        let mut rig = Rig::new();
+        for seq in 0..16 {
+            assert_eq!(rig.send(handle_frame(b"frame\n", seq)), SendStatus::Written);
+        }
+        assert_eq!(rig.read_all().1, [1; 16]);
+        for seq in 0..16 {
+            assert_eq!(rig.outbox.acknowledge(), Some(HandleOrigin::Connection(Seq(seq))));
+        }
+        assert_eq!(rig.outbox.acknowledge(), None);
+    }
+
+    #[test]
+    fn a_second_descriptor_waits_while_more_than_a_read_is_unacknowledged() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.send(Frame::plain(vec![b'x'; 100_000])), SendStatus::Written);
+        assert_eq!(rig.send(handle_frame(b"first", 1)), SendStatus::Written);
+        assert!(matches!(
+            rig.send(handle_frame(b"second", 2)),
+            SendStatus::Queued { needs_flush: false, .. }
+        ));
+        assert!(matches!(rig.send(Frame::plain(b"third".to_vec())), SendStatus::Queued { .. }));
+        assert_eq!(rig.read_all().0.len(), 100_005);
+        assert_eq!(rig.flush().0, FlushStatus::AwaitsAcknowledgement);
+        assert_eq!(rig.outbox.acknowledge(), Some(HandleOrigin::Connection(Seq(1))));
+        assert_eq!(rig.flush().0, FlushStatus::Idle);
+        assert_eq!(rig.read_all().0, b"secondthird");
+    }
+
+    #[test]
+    fn a_lost_descriptor_is_sent_three_times_more_and_then_given_up() {
+        let mut rig = Rig::new();
+        rig.send(handle_frame(b"frame", 5));
+        for _ in 0..3 {
+            rig.read_all();
+            assert_eq!(rig.outbox.retransmit(), Acknowledged::SentAgain);
+            assert_eq!(rig.flush().0, FlushStatus::Idle);
+        }
+        assert_eq!(rig.read_all(), (b"frame".to_vec(), vec![1]));
+        assert_eq!(rig.outbox.retransmit(), Acknowledged::GivenUp(HandleOrigin::Connection(Seq(5))));
+        assert_eq!(rig.outbox.retransmit(), Acknowledged::Nothing);
+    }
+
+    #[test]
+    fn a_retransmission_does_not_break_into_a_half_written_frame() {
+        let mut rig = Rig::new();
+        rig.send(handle_frame(b"HANDLE", 1));
+        let block = vec![b'x'; 1 << 20];
+        assert!(matches!(rig.send(Frame::plain(block.clone())), SendStatus::Queued { .. }));
+        assert_eq!(rig.outbox.retransmit(), Acknowledged::SentAgain);
+        let mut bytes = Vec::new();
+        while rig.flush().0 != FlushStatus::Idle {
+            bytes.extend(rig.read_all().0);
+        }
+        bytes.extend(rig.read_all().0);
+        assert_eq!(bytes, [b"HANDLE", &block[..], b"HANDLE"].concat());
+    }
+
+    #[test]
+    fn closing_sends_what_waits_and_then_the_end() {
+        let mut rig = Rig::new();
+        rig.send(Frame::plain(vec![b'x'; 1 << 20]));
+        rig.outbox.close_after_flush(rig.pair.ours.as_fd());
+        assert_eq!(rig.send(Frame::plain(b"late".to_vec())), SendStatus::Closed);
+        let mut count = 0;
+        while rig.flush().0 != FlushStatus::Idle {
+            count += rig.read_all().0.len();
+        }
+        count += rig.read_all().0.len();
+        assert_eq!(count, 1 << 20);
+        let end = receive(rig.pair.theirs.as_fd(), &mut [0; 8], &mut rig.ancillary).unwrap();
+        assert_eq!(end.bytes, 0);
+    }
+
+    #[test]
+    fn a_vanished_peer_fails_the_frame_and_keeps_nothing() {
+        let mut rig = Rig::new();
+        drop(std::mem::replace(&mut rig.pair.theirs, socket_pair().unwrap().ours));
+        assert_eq!(rig.send(Frame::plain(b"?".to_vec())), SendStatus::Failed(Errno::EPIPE));
+        assert_eq!(rig.outbox.queued_bytes, 0);
+        assert!(rig.outbox.queue.is_empty());
+    }
+}

@@ -1,0 +1,95 @@
+//! The one error type of the crate, and the `code` under which JavaScript sees each cause.
+
+use nix::errno::Errno;
+
+/// Why something failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call failed. `doing` names the call and what it was for.
+    #[error("{doing}: {errno}")]
+    Sys {
+        /// The call, and what it was for.
+        doing: &'static str,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// A peer sent bytes that are no frame of the agreed serialization.
+    #[error("malformed frame: {0}")]
+    BadFrame(String),
+    /// A peer announced or sent a frame beyond the limit.
+    #[error("frame larger than the limit of {limit} bytes")]
+    FrameTooLarge {
+        /// The limit in force, in bytes.
+        limit: usize,
+    },
+    /// The channel is closed, or closing, and takes no more frames.
+    #[error("channel closed")]
+    ChannelClosed,
+    /// The reactor thread has ended; nothing can be asked of it any more.
+    #[error("the reactor thread has ended")]
+    ReactorGone,
+    /// A caller named a worker that does not exist (any more).
+    #[error("no worker with the id {0}")]
+    NoSuchWorker(u32),
+}
+
+impl Error {
+    /// The error's `code` property in JavaScript: Node's own where it has one, `ERR_CORRAL_*` otherwise.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Sys { errno, .. } => errno_name(*errno),
+            Error::BadFrame(_) => "ERR_CORRAL_BAD_FRAME",
+            Error::FrameTooLarge { .. } => "ERR_CORRAL_FRAME_TOO_LARGE",
+            Error::ChannelClosed => "ERR_IPC_CHANNEL_CLOSED",
+            Error::ReactorGone => "ERR_CORRAL_REACTOR_GONE",
+            Error::NoSuchWorker(_) => "ERR_CORRAL_NO_SUCH_WORKER",
+        }
+    }
+
+    /// The negative libuv errno, where the cause is one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Sys { errno, .. } => Some(-(*errno as i32)),
+            _ => None,
+        }
+    }
+
+    /// Wraps a failed system call.
+    pub fn sys(doing: &'static str) -> impl FnOnce(Errno) -> Error {
+        move |errno| Error::Sys { doing, errno }
+    }
+
+    /// Wraps a failed call of the standard library or socket2.
+    pub fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+        move |error| Error::Sys { doing, errno: errno_of(&error) }
+    }
+}
+
+/// The errno inside an [`std::io::Error`]; `EIO` where it carries none.
+pub fn errno_of(error: &std::io::Error) -> Errno {
+    match error.raw_os_error() {
+        Some(raw) => Errno::from_raw(raw),
+        None if error.kind() == std::io::ErrorKind::InvalidInput => Errno::EINVAL,
+        None => Errno::EIO,
+    }
+}
+
+/// `EADDRINUSE` for `Errno::EADDRINUSE`: the name is the variant's.
+fn errno_name(errno: Errno) -> &'static str {
+    // nix has the description only; the few that reach JavaScript by this way are spelled out.
+    match errno {
+        Errno::EACCES => "EACCES",
+        Errno::EADDRINUSE => "EADDRINUSE",
+        Errno::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+        Errno::EBADF => "EBADF",
+        Errno::ECONNRESET => "ECONNRESET",
+        Errno::EINVAL => "EINVAL",
+        Errno::EIO => "EIO",
+        Errno::EMFILE => "EMFILE",
+        Errno::ENFILE => "ENFILE",
+        Errno::ENOBUFS => "ENOBUFS",
+        Errno::ENOMEM => "ENOMEM",
+        Errno::EPIPE => "EPIPE",
+        _ => "ERR_CORRAL_SYSTEM",
+    }
+}

@@ -1,0 +1,256 @@
+//! Sockets bound to an address, the way libuv binds them, so that errors and options are what Node's users know.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::address::LocalAddress;
+use crate::error::errno_of;
+
+/// libuv's `UV_TCP_IPV6ONLY` and `UV_UDP_IPV6ONLY`: no IPv4 on this IPv6 socket.
+const IPV6_ONLY: u32 = 1;
+/// libuv's `UV_UDP_REUSEADDR`.
+const UDP_REUSE_ADDRESS: u32 = 4;
+/// libuv's `UV_UDP_REUSEPORT` (libuv 1.49 and newer).
+const UDP_REUSE_PORT: u32 = 8;
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Bound {
+    /// The socket: close-on-exec, non-blocking, bound but not listening.
+    pub socket: OwnedFd,
+    /// The file that binding created. None for IP and abstract names.
+    pub file: Option<SocketFile>,
+}
+
+/// The file of a Unix socket, removed when this is dropped.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may have been removed already, or together with its directory.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Binds a TCP socket. Without an address it takes `::`, which serves IPv4 too, and where the machine has no IPv6,
+/// `0.0.0.0` (Node: `net.js`, `setupListenHandle`). `flags` are libuv's.
+///
+/// Errors: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`; `EINVAL` for what is no numeric address.
+pub fn bind_tcp(address: Option<&str>, port: u16, flags: u32) -> Result<Bound, Errno> {
+    bind_ip(address, port, flags, Type::STREAM)
+}
+
+/// Binds a UDP socket of the given family (Node: `dgram`'s `_createSocketHandle`). Without an address it takes the
+/// family's wildcard. `flags` are libuv's.
+///
+/// Errors: as for [`bind_tcp`].
+pub fn bind_udp(address: Option<&str>, port: u16, ipv6: bool, flags: u32) -> Result<Bound, Errno> {
+    let wildcard = if ipv6 { "::" } else { "0.0.0.0" };
+    bind_ip(Some(address.unwrap_or(wildcard)), port, flags, Type::DGRAM)
+}
+
+fn bind_ip(address: Option<&str>, port: u16, flags: u32, kind: Type) -> Result<Bound, Errno> {
+    let Some(address) = address.filter(|address| !address.is_empty()) else {
+        let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        return match bind_address(v6, flags, kind) {
+            // Only a machine without IPv6 falls back. libuv reports a port in use at listen(), Node does not retry.
+            Err(errno) if errno != Errno::EADDRINUSE && errno != Errno::EACCES => {
+                bind_address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), flags & !IPV6_ONLY, kind)
+            }
+            other => other,
+        };
+    };
+    bind_address(parse_address(address, port)?, flags, kind)
+}
+
+/// Reads `127.0.0.1`, `::1` or `fe80::1%eth0`.
+fn parse_address(address: &str, port: u16) -> Result<SocketAddr, Errno> {
+    let (host, zone) = match address.split_once('%') {
+        Some((host, zone)) => (host, Some(zone)),
+        None => (address, None),
+    };
+    match (host.parse::<IpAddr>().map_err(|_| Errno::EINVAL)?, zone) {
+        (IpAddr::V6(v6), Some(zone)) => {
+            let scope = zone.parse().or_else(|_| nix::net::if_::if_nametoindex(zone))?;
+            Ok(SocketAddr::V6(SocketAddrV6::new(v6, port, 0, scope)))
+        }
+        (ip, _) => Ok(SocketAddr::new(ip, port)),
+    }
+}
+
+fn bind_address(address: SocketAddr, flags: u32, kind: Type) -> Result<Bound, Errno> {
+    let errno = |error: std::io::Error| errno_of(&error);
+    let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
+    let socket =
+        Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol)).map_err(errno)?;
+    let reuse_address = kind == Type::STREAM || flags & UDP_REUSE_ADDRESS != 0;
+    if reuse_address {
+        socket.set_reuse_address(true).map_err(errno)?;
+    }
+    if kind == Type::DGRAM && flags & UDP_REUSE_PORT != 0 {
+        socket.set_reuse_port(true).map_err(errno)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(flags & IPV6_ONLY != 0).map_err(errno)?;
+    }
+    socket.bind(&SockAddr::from(address)).map_err(|error| match errno_of(&error) {
+        // libuv: an address of another family than the socket's.
+        Errno::EAFNOSUPPORT => Errno::EINVAL,
+        errno => errno,
+    })?;
+    Ok(Bound { socket: OwnedFd::from(socket), file: None })
+}
+
+/// Binds a Unix stream socket to a path, or to an abstract name if it begins with a NUL byte. `readable_all` and
+/// `writable_all` widen the file's mode as libuv's `uv_pipe_chmod` does.
+///
+/// Errors: `EADDRINUSE` when the file exists; `EACCES` also for a directory that does not exist, as libuv has it;
+/// `EINVAL` for a name that does not fit into `sun_path`.
+pub fn bind_unix(name: &Path, readable_all: bool, writable_all: bool) -> Result<Bound, Errno> {
+    let errno = |error: std::io::Error| errno_of(&error);
+    let is_abstract = name.as_os_str().as_bytes().first() == Some(&0);
+    let address = SockAddr::unix(name).map_err(|_| Errno::EINVAL)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(errno)?;
+    socket.bind(&address).map_err(|error| match errno_of(&error) {
+        Errno::ENOENT => Errno::EACCES,
+        errno => errno,
+    })?;
+    let bound =
+        Bound { socket: OwnedFd::from(socket), file: (!is_abstract).then(|| SocketFile(name.to_owned())) };
+    if !is_abstract && (readable_all || writable_all) {
+        widen_mode(name, readable_all, writable_all).map_err(errno)?;
+    }
+    Ok(bound)
+}
+
+fn widen_mode(path: &Path, readable_all: bool, writable_all: bool) -> std::io::Result<()> {
+    let mut permissions = std::fs::metadata(path)?.permissions();
+    let readable = if readable_all { 0o444 } else { 0 };
+    let writable = if writable_all { 0o222 } else { 0 };
+    permissions.set_mode(permissions.mode() | readable | writable);
+    std::fs::set_permissions(path, permissions)
+}
+
+/// Makes the socket listen with the given backlog; once more with another backlog is allowed and changes it.
+///
+/// Errors: `EADDRINUSE` when another socket listens on the same address.
+pub fn listen(socket: BorrowedFd<'_>, backlog: i32) -> Result<(), Errno> {
+    SockRef::from(&socket).listen(backlog).map_err(|error| errno_of(&error))
+}
+
+/// Sets `O_NONBLOCK`, for a descriptor that came from elsewhere.
+///
+/// Errors: `EBADF`.
+pub fn set_nonblocking(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    SockRef::from(&socket).set_nonblocking(true).map_err(|error| errno_of(&error))
+}
+
+/// What the socket is bound to; None for a Unix socket.
+///
+/// Errors: `EBADF`, `ENOTSOCK`.
+pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<LocalAddress>, Errno> {
+    let address = SockRef::from(&socket).local_addr().map_err(|error| errno_of(&error))?;
+    Ok(address.as_socket().map(|address| LocalAddress {
+        address: match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+            _ => address.ip().to_string(),
+        },
+        family: if address.is_ipv4() { "IPv4" } else { "IPv6" },
+        port: address.port(),
+    }))
+}
+
+/// A second descriptor for the same open file, close-on-exec and non-blocking.
+///
+/// Errors: `EMFILE`; `EBADF` for a number that names nothing.
+pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    duplicate_raw(fd.as_raw_fd())
+}
+
+/// As [`duplicate`], of a number that came from JavaScript and may name nothing at all.
+pub fn duplicate_raw(fd: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: fcntl looks the number up and touches no memory; what it returns is new and belongs to nobody else.
+    let raw = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    // SAFETY: see above; a negative answer was turned into an error.
+    Errno::result(raw).map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Takes over a descriptor whose number JavaScript has owned since [`into_raw`]; None for a number that names nothing.
+pub fn adopt(number: i32) -> Option<OwnedFd> {
+    // SAFETY: the caller passes a number from `into_raw` once, and nothing else has been told of it.
+    (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Lets go of a descriptor whose number JavaScript owns from here on.
+pub fn into_raw(fd: OwnedFd) -> i32 {
+    fd.into_raw_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    fn port_of(bound: &Bound) -> u16 {
+        local_address(bound.socket.as_fd()).unwrap().unwrap().port
+    }
+
+    #[test]
+    fn without_an_address_both_families_are_served() {
+        let bound = bind_tcp(None, 0, 0).unwrap();
+        listen(bound.socket.as_fd(), 5).unwrap();
+        let port = port_of(&bound);
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        std::net::TcpStream::connect(("::1", port)).unwrap();
+    }
+
+    #[test]
+    fn ipv6_only_leaves_ipv4_alone() {
+        let bound = bind_tcp(Some("::"), 0, IPV6_ONLY).unwrap();
+        listen(bound.socket.as_fd(), 5).unwrap();
+        let port = port_of(&bound);
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+        std::net::TcpStream::connect(("::1", port)).unwrap();
+    }
+
+    #[test]
+    fn errors_are_the_ones_that_node_reports() {
+        let taken = bind_tcp(Some("127.0.0.1"), 0, 0).unwrap();
+        listen(taken.socket.as_fd(), 5).unwrap();
+        assert_eq!(bind_tcp(Some("127.0.0.1"), port_of(&taken), 0).unwrap_err(), Errno::EADDRINUSE);
+        assert_eq!(bind_tcp(Some("192.0.2.1"), 0, 0).unwrap_err(), Errno::EADDRNOTAVAIL);
+        assert_eq!(bind_tcp(Some("no address"), 0, 0).unwrap_err(), Errno::EINVAL);
+        assert_eq!(bind_unix(Path::new("/no/such/directory/s"), false, false).unwrap_err(), Errno::EACCES);
+        assert_eq!(bind_unix(Path::new(&"x".repeat(200)), false, false).unwrap_err(), Errno::EINVAL);
+        assert_eq!(duplicate_raw(1 << 20).unwrap_err(), Errno::EBADF);
+    }
+
+    #[test]
+    fn the_mode_of_a_unix_socket_follows_the_options() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, readable, writable, expected) in [("r", true, false, 0o444), ("w", false, true, 0o222)] {
+            let path = directory.path().join(name);
+            let bound = bind_unix(&path, readable, writable).unwrap();
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & expected, expected);
+            assert_eq!(bind_unix(&path, false, false).unwrap_err(), Errno::EADDRINUSE);
+            drop(bound);
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn an_abstract_name_leaves_no_file() {
+        let name = format!("\0corral-test-{}", std::process::id());
+        let bound = bind_unix(Path::new(&name), false, false).unwrap();
+        assert!(bound.file.is_none());
+        assert_eq!(bind_unix(Path::new(&name), false, false).unwrap_err(), Errno::EADDRINUSE);
+    }
+}

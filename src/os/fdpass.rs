@@ -1,0 +1,175 @@
+//! Bytes and descriptors over a Unix stream socket (`unix(7)`, `SCM_RIGHTS`).
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg,
+    sendmsg, shutdown, socketpair,
+};
+
+/// The two ends of a channel. Both are close-on-exec: the child's end is put into its slot by `spawn`, which clears
+/// the flag there.
+#[derive(Debug)]
+pub struct SocketPair {
+    /// This process's end, non-blocking.
+    pub ours: OwnedFd,
+    /// The end for the child, blocking until the child decides otherwise.
+    pub theirs: OwnedFd,
+}
+
+/// Makes a pair of connected Unix stream sockets.
+///
+/// Errors: `EMFILE`, `ENFILE`, `ENOBUFS`.
+pub fn socket_pair() -> Result<SocketPair, Errno> {
+    let (ours, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+    )?;
+    // The child's end starts out blocking, as the one that libuv makes: O_NONBLOCK belongs to the open file, and a
+    // child that is not Node may not expect it.
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    fcntl(&theirs, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(SocketPair { ours, theirs })
+}
+
+/// Sends `parts` in one call; `handle`, if any, rides on the first byte. Returns the number of bytes written, which
+/// may be short. `SIGPIPE` is never raised.
+///
+/// Errors: `EAGAIN` when the socket's buffer is full, `EPIPE` when the peer has gone, `ETOOMANYREFS` when too many
+/// descriptors are under way. With an error nothing was sent, the descriptor neither.
+pub fn send(
+    socket: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    handle: Option<BorrowedFd<'_>>,
+) -> Result<usize, Errno> {
+    let raw = handle.map(|fd| [fd.as_raw_fd()]);
+    let rights = raw.as_ref().map(|fds| ControlMessage::ScmRights(fds));
+    let control = rights.as_slice();
+    loop {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        match sendmsg::<()>(socket.as_raw_fd(), parts, control, flags, None) {
+            Err(Errno::EINTR) => continue,
+            other => return other,
+        }
+    }
+}
+
+/// The buffer for control messages that [`receive`] needs; kept by the caller so that a read allocates nothing.
+#[derive(Debug)]
+pub struct Ancillary(Vec<u8>);
+
+/// The most descriptors that one message of a peer can carry; the kernel's own limit (`SCM_MAX_FD`).
+const MAX_DESCRIPTORS: usize = 253;
+
+impl Default for Ancillary {
+    fn default() -> Self {
+        Ancillary(nix::cmsg_space!([std::os::fd::RawFd; MAX_DESCRIPTORS]))
+    }
+}
+
+/// What one read of a channel brought.
+#[derive(Debug)]
+pub struct Received {
+    /// The number of bytes; 0 is the end of the stream.
+    pub bytes: usize,
+    /// The descriptors that came with them, in the order in which they were sent. Node sends one at most.
+    pub handles: Vec<OwnedFd>,
+    /// `MSG_CTRUNC`: descriptors were sent that this process could not take, e.g. with its table full.
+    pub handles_lost: bool,
+}
+
+/// Reads bytes into `buffer` and descriptors, close-on-exec, from a Unix stream socket.
+///
+/// Errors: `EAGAIN` when nothing is there, `ECONNRESET` when the peer died with unread data.
+pub fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    ancillary: &mut Ancillary,
+) -> Result<Received, Errno> {
+    loop {
+        match receive_once(socket, buffer, ancillary) {
+            Err(Errno::EINTR) => continue,
+            other => return other,
+        }
+    }
+}
+
+fn receive_once(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    ancillary: &mut Ancillary,
+) -> Result<Received, Errno> {
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut ancillary.0), flags)?;
+    let mut handles = Vec::new();
+    for item in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = item {
+            // SAFETY: the kernel has just made these descriptors for this process and told nobody else.
+            handles.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    Ok(Received { bytes: message.bytes, handles, handles_lost: message.flags.contains(MsgFlags::MSG_CTRUNC) })
+}
+
+/// Tells the peer that no more bytes come, and goes on receiving. A peer that has gone already is no error.
+pub fn shutdown_write(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    match shutdown(socket.as_raw_fd(), Shutdown::Write) {
+        Err(Errno::ENOTCONN) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_arrives_with_the_first_byte_of_its_message() {
+        let pair = socket_pair().unwrap();
+        let gift = socket_pair().unwrap();
+        send(pair.ours.as_fd(), &[IoSlice::new(b"plain")], None).unwrap();
+        send(pair.ours.as_fd(), &[IoSlice::new(b"with "), IoSlice::new(b"one")], Some(gift.ours.as_fd()))
+            .unwrap();
+        send(pair.ours.as_fd(), &[IoSlice::new(b"after")], None).unwrap();
+
+        let mut buffer = [0; 64];
+        let mut ancillary = Ancillary::default();
+        let first = receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap();
+        // The kernel ends a read behind the message that carried descriptors, never before its first byte.
+        assert_eq!(&buffer[..first.bytes], b"plainwith one");
+        assert_eq!(first.handles.len(), 1);
+        let second = receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap();
+        assert_eq!(&buffer[..second.bytes], b"after");
+        assert!(second.handles.is_empty());
+        let nothing = receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary);
+        assert_eq!(nothing.unwrap_err(), Errno::EAGAIN);
+    }
+
+    #[test]
+    fn a_vanished_peer_is_epipe_for_the_sender_and_the_end_for_the_receiver() {
+        let pair = socket_pair().unwrap();
+        send(pair.ours.as_fd(), &[IoSlice::new(b"last words")], None).unwrap();
+        drop(pair.ours);
+        let mut buffer = [0; 64];
+        let mut ancillary = Ancillary::default();
+        assert_eq!(receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap().bytes, 10);
+        assert_eq!(receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap().bytes, 0);
+        assert_eq!(send(pair.theirs.as_fd(), &[IoSlice::new(b"?")], None), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn a_full_buffer_is_a_short_write_and_then_eagain() {
+        let pair = socket_pair().unwrap();
+        let block = vec![7; 4 << 20];
+        let written = send(pair.ours.as_fd(), &[IoSlice::new(&block)], None).unwrap();
+        assert!(written < block.len());
+        assert_eq!(send(pair.ours.as_fd(), &[IoSlice::new(&block)], None), Err(Errno::EAGAIN));
+    }
+}

@@ -1,0 +1,74 @@
+//! Taking connections off the kernel's backlog, never more than the bound.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+
+use super::config::{ACCEPT_BUDGET, ACCEPT_PAUSE};
+use super::server::{Accepting, Mode, Pending};
+use super::{Deferred, Event, EventSink, Primary, Source};
+use crate::error::Error;
+use crate::ids::ServerId;
+use crate::os;
+use crate::reactor::Context;
+
+impl<S: EventSink> Primary<S> {
+    /// Accepts while there is something to accept and room for it, handing out as it goes.
+    pub(super) fn accept(&mut self, context: &mut Context, id: ServerId) {
+        for _ in 0..ACCEPT_BUDGET {
+            let Some(server) = self.servers.get_mut(&id) else { return };
+            if server.accepting != Accepting::Ready || server.undelivered() >= self.config.max_pending {
+                // At the bound the server stays ready; whoever makes room calls again.
+                return;
+            }
+            match os::accept(server.socket.as_fd()) {
+                Ok(accepted) => {
+                    let fd = Arc::new(accepted.connection);
+                    server.pending.push_back(Pending { fd, peer: accepted.peer, refused_by: Vec::new() });
+                    self.warned_of_exhaustion = false;
+                    self.dispatch(context, id);
+                }
+                Err(Errno::EAGAIN) => {
+                    server.accepting = Accepting::Waiting;
+                    return;
+                }
+                Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)) => {
+                    self.pause_accepting(context, id, errno);
+                    return;
+                }
+                Err(errno @ (Errno::EINVAL | Errno::ENOTSOCK | Errno::EOPNOTSUPP | Errno::EBADF)) => {
+                    // A descriptor that the program gave and that cannot be accepted from: nothing will ever come.
+                    server.accepting = Accepting::Waiting;
+                    self.sink.push(Event::Fault(Error::Sys { doing: "accepting a connection", errno }));
+                    return;
+                }
+                // The client gave up, or its network failed: that was this connection, not the server.
+                Err(_) => {}
+            }
+        }
+        self.unfinished.push(Source::Server(id));
+    }
+
+    fn pause_accepting(&mut self, context: &mut Context, id: ServerId, errno: Errno) {
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.accepting = Accepting::Paused;
+        }
+        let timer = context.set_timer(ACCEPT_PAUSE);
+        self.deferred.insert(timer, Deferred::Accept(id));
+        // Once, until a connection has been accepted again.
+        if !std::mem::replace(&mut self.warned_of_exhaustion, true) {
+            self.sink.push(Event::AcceptPaused(Error::Sys { doing: "accepting a connection", errno }));
+        }
+    }
+
+    pub(super) fn resume_accepting(&mut self, context: &mut Context, id: ServerId) {
+        if let Some(server) = self.servers.get_mut(&id)
+            && server.accepting == Accepting::Paused
+            && matches!(server.mode, Mode::RoundRobin(_))
+        {
+            server.accepting = Accepting::Ready;
+            self.accept(context, id);
+        }
+    }
+}

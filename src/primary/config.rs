@@ -1,0 +1,70 @@
+//! What can be set, and the constants that were measured.
+
+use std::time::Duration;
+
+use crate::proto::DEFAULT_MAX_FRAME;
+
+/// Who accepts connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// The primary accepts and hands out (SCHED_RR).
+    #[default]
+    RoundRobin,
+    /// The workers accept from a shared socket (SCHED_NONE).
+    Shared,
+}
+
+/// The settings of a primary. A change applies to what is created afterwards, but for the bound, which applies at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Fixed when the first worker is forked.
+    pub policy: Policy,
+    /// How many connections per server may be accepted and not yet taken by a worker. At the bound accepting stops
+    /// and the kernel's backlog takes over.
+    pub max_pending: usize,
+    /// The largest frame that a worker may send, in bytes.
+    pub max_frame: usize,
+    /// Whether anybody listens for 'connection'.
+    pub tell_connections: bool,
+    /// Whether anybody listens for 'internalMessage'.
+    pub tell_internal: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            policy: Policy::RoundRobin,
+            max_pending: 1024,
+            max_frame: DEFAULT_MAX_FRAME,
+            tell_connections: false,
+            tell_internal: false,
+        }
+    }
+}
+
+/// How many connections a worker may have been sent and not yet acknowledged.
+///
+/// One makes the worker wait for a round trip between connections; every further one may have to wait in a worker
+/// that blocks. See docs/performance.md for the measurement behind the number.
+pub const IN_FLIGHT_PER_WORKER: usize = 4;
+
+/// The backlog when nobody asks for another (Node: `net.js`, 511).
+pub const DEFAULT_BACKLOG: i32 = 511;
+
+/// How long accepting pauses when there are no file descriptors left. Descriptors come free anywhere in the process
+/// and nobody tells; ten looks a second cost nothing.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection rests that every worker has refused. Workers refuse at their maxConnections and do not tell
+/// when they have room again.
+pub const REFUSAL_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a channel rests when the machine has too many descriptors under way.
+pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
+
+/// How many bytes of a worker's messages may wait for JavaScript before its channel is no longer read. The worker's
+/// own queue grows then, as it does when a built-in primary is busy.
+pub const MAX_UNDELIVERED: usize = 32 << 20;
+
+/// How many connections are accepted from one server before others get their turn.
+pub const ACCEPT_BUDGET: usize = 128;

@@ -1,0 +1,133 @@
+//! Giving connections to workers. A connection belongs to the primary until a worker has said that it took it.
+
+use super::config::REFUSAL_PAUSE;
+use super::event::Connection;
+use super::server::{Accepting, Pending};
+use super::worker::{InFlight, Phase, Worker};
+use super::{Deferred, Event, EventSink, Primary};
+use crate::channel::{Frame, HandleOrigin, SendStatus};
+use crate::ids::{Seq, ServerId, WorkerId};
+use crate::proto;
+use crate::reactor::Context;
+
+impl<S: EventSink> Primary<S> {
+    /// Hands out what waits at a server, as far as its workers have credit.
+    pub(super) fn dispatch(&mut self, context: &mut Context, id: ServerId) {
+        while let Some(server) = self.servers.get_mut(&id) {
+            let Some(connection) = server.pending.pop_front() else { return };
+            let wanted = |worker: &WorkerId| !connection.refused_by.contains(worker);
+            let workers = &self.workers;
+            let has_credit = |worker: &WorkerId| workers.get(worker).is_some_and(Worker::has_credit);
+            if let Some(worker) = server.line.next(|worker| wanted(&worker) && has_credit(&worker)) {
+                server.in_flight += 1;
+                self.hand_off(context, id, worker, connection);
+            } else if server.line.workers().any(|worker| wanted(&worker)) {
+                server.pending.push_front(connection);
+                return;
+            } else {
+                // Nobody wants it now. It rests, so that it does not go round and round.
+                if server.refused.is_empty() {
+                    let timer = context.set_timer(REFUSAL_PAUSE);
+                    self.deferred.insert(timer, Deferred::RetryRefused(id));
+                }
+                server.refused.push(connection);
+            }
+        }
+    }
+
+    fn hand_off(
+        &mut self,
+        context: &mut Context,
+        server_id: ServerId,
+        worker_id: WorkerId,
+        connection: Pending,
+    ) {
+        let (Some(server), Some(worker)) = (self.servers.get(&server_id), self.workers.get_mut(&worker_id))
+        else {
+            return;
+        };
+        let seq = worker.next_seq();
+        let fd = connection.fd.clone();
+        worker.in_flight.insert(seq, InFlight { connection, server: server_id });
+        let status = match proto::newconn_frame(worker.channel.serialization(), &server.key, seq) {
+            Ok(bytes) => worker.channel.send(Frame::with_handle(bytes, fd, HandleOrigin::Connection(seq))),
+            // Only data can be unserializable, and this frame has none.
+            Err(_) => SendStatus::Closed,
+        };
+        match status {
+            SendStatus::Written | SendStatus::Queued { needs_flush: false, .. } => {}
+            SendStatus::Queued { needs_flush: true, .. } => self.flush(context, worker_id),
+            SendStatus::Failed(_) | SendStatus::Closed => {
+                // Its end is about to be read; until then it gets nothing more.
+                worker.phase = Phase::Unreachable;
+                self.take_back(worker_id, seq);
+            }
+        }
+    }
+
+    /// Returns a connection to the front of its server's queue; closes it if the server is gone.
+    fn take_back(&mut self, worker: WorkerId, seq: Seq) -> Option<ServerId> {
+        let InFlight { connection, server } = self.workers.get_mut(&worker)?.in_flight.remove(&seq)?;
+        self.give_back(server, connection);
+        Some(server)
+    }
+
+    pub(super) fn give_back(&mut self, server: ServerId, connection: Pending) {
+        if let Some(server) = self.servers.get_mut(&server) {
+            server.in_flight -= 1;
+            server.pending.push_front(connection);
+        }
+    }
+
+    /// The worker has decided about a connection. The caller hands out what there is credit for afterwards.
+    pub(super) fn on_decision(&mut self, worker_id: WorkerId, seq: Seq, accepted: bool) {
+        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
+        // A reply to something else, or one that comes twice.
+        let Some(InFlight { mut connection, server }) = worker.in_flight.remove(&seq) else { return };
+        if !accepted {
+            connection.refused_by.push(worker_id);
+            self.give_back(server, connection);
+            return;
+        }
+        let Some(server) = self.servers.get_mut(&server) else { return };
+        server.in_flight -= 1;
+        if self.config.tell_connections {
+            self.sink.push(Event::Connection(Box::new(Connection {
+                worker: worker_id,
+                key: server.key.clone(),
+                peer: connection.peer,
+                address: server.address.clone(),
+                port: server.local.as_ref().map(|local| local.port),
+            })));
+        }
+    }
+
+    /// The descriptor of a connection was lost on the way to the worker again and again: somebody else may have it.
+    pub(super) fn on_connection_lost(&mut self, worker: WorkerId, seq: Seq) {
+        self.on_decision(worker, seq, false);
+    }
+
+    /// Hands out and accepts at every server of a worker that has credit again.
+    pub(super) fn serve(&mut self, context: &mut Context, worker: WorkerId) {
+        let Some(worker) = self.workers.get(&worker) else { return };
+        for server in worker.servers.clone() {
+            self.dispatch_and_accept(context, server);
+        }
+    }
+
+    pub(super) fn dispatch_and_accept(&mut self, context: &mut Context, id: ServerId) {
+        self.dispatch(context, id);
+        if self.servers.get(&id).is_some_and(|server| server.accepting == Accepting::Ready) {
+            self.accept(context, id);
+        }
+    }
+
+    pub(super) fn retry_refused(&mut self, context: &mut Context, id: ServerId) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        for mut connection in server.refused.drain(..).rev() {
+            connection.refused_by.clear();
+            server.pending.push_front(connection);
+        }
+        self.dispatch_and_accept(context, id);
+    }
+}

@@ -1,0 +1,143 @@
+//! Workers come and go, servers open and close with them.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use super::server::Mode;
+use super::worker::{Phase, Worker};
+use super::{Config, Event, EventSink, Primary, Source};
+use crate::channel::{Channel, Inbox};
+use crate::error::Error;
+use crate::ids::{ServerId, WorkerId};
+use crate::proto::ToWorker;
+use crate::reactor::{Context, Interest};
+
+impl<S: EventSink> Primary<S> {
+    pub(super) fn configure(&mut self, context: &mut Context, config: Config) {
+        self.config = config;
+        // The bound may have been raised.
+        let servers: Vec<ServerId> = self.servers.keys().copied().collect();
+        for server in servers {
+            self.dispatch_and_accept(context, server);
+        }
+    }
+
+    pub(super) fn add_worker(
+        &mut self,
+        context: &mut Context,
+        id: WorkerId,
+        channel: Arc<Channel>,
+        undelivered: Arc<AtomicUsize>,
+    ) {
+        let inbox = Inbox::new(channel.serialization(), self.config.max_frame);
+        match context.register(channel.as_fd(), Interest::Read) {
+            Ok(token) => {
+                self.sources.insert(token, Source::Worker(id));
+                self.workers.insert(id, Worker::new(channel, inbox, token, undelivered));
+            }
+            Err(error) => self.sink.push(Event::Closed { worker: id, cause: Some(error) }),
+        }
+    }
+
+    /// JavaScript has taken messages: go on reading where that had stopped.
+    pub(super) fn resume(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if std::mem::take(&mut worker.reading_paused) {
+            // Whether the end came meanwhile was told and forgotten: read until it can be seen.
+            self.read(context, id, true);
+        }
+    }
+
+    /// `worker.disconnect()`: the worker closes its servers and then its channel.
+    pub(super) fn disconnect(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.phase == Phase::Serving {
+            worker.phase = Phase::Leaving;
+        }
+        self.send_message(context, id, &ToWorker::Disconnect, None);
+        self.leave_all_servers(context, id);
+    }
+
+    /// `subprocess.disconnect()`: what waits is sent, then the worker sees the end and closes its side. Until it has,
+    /// its decisions about the connections under way count.
+    pub(super) fn close_channel(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.phase = Phase::Closing;
+        worker.channel.close_after_flush();
+        self.leave_all_servers(context, id);
+        self.flush(context, id);
+    }
+
+    /// The process is gone. What it had sent is in the socket and is read first.
+    pub(super) fn exited(&mut self, context: &mut Context, id: WorkerId) {
+        while let Some(worker) = self.workers.get_mut(&id) {
+            // JavaScript asks for this itself, so that the messages cannot pile up any further.
+            worker.undelivered.store(0, std::sync::atomic::Ordering::Relaxed);
+            let before = self.unfinished.len();
+            self.read(context, id, false);
+            if self.unfinished.len() == before {
+                break;
+            }
+            self.unfinished.truncate(before);
+        }
+        self.close_worker(context, id, None);
+    }
+
+    /// Forgets a worker. The connections that it had not taken go to others, in their order.
+    pub(super) fn close_worker(&mut self, context: &mut Context, id: WorkerId, cause: Option<Error>) {
+        let Some(mut worker) = self.workers.remove(&id) else { return };
+        context.deregister(worker.channel.as_fd());
+        self.sources.remove(&worker.token);
+        while let Some((_, in_flight)) = worker.in_flight.pop_last() {
+            self.give_back(in_flight.server, in_flight.connection);
+        }
+        for server in std::mem::take(&mut worker.servers) {
+            self.remove_from_server(context, id, server);
+        }
+        for completion in worker.channel.abort() {
+            self.sink.push(Event::Unwritten { worker: id, completion });
+        }
+        self.sink.push(Event::Closed { worker: id, cause });
+    }
+
+    fn leave_all_servers(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        for server in std::mem::take(&mut worker.servers) {
+            self.remove_from_server(context, id, server);
+        }
+    }
+
+    /// The worker has closed a server; the others go on.
+    pub(super) fn leave_server(&mut self, context: &mut Context, id: WorkerId, server: ServerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.servers.retain(|other| *other != server);
+        }
+        self.remove_from_server(context, id, server);
+    }
+
+    fn remove_from_server(&mut self, context: &mut Context, worker: WorkerId, id: ServerId) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        server.line.remove(worker);
+        if server.line.is_empty() {
+            self.close_server(context, id);
+        } else {
+            self.dispatch_and_accept(context, id);
+        }
+    }
+
+    /// Nobody is left to take connections: those that wait are closed with the server.
+    fn close_server(&mut self, context: &mut Context, id: ServerId) {
+        let Some(server) = self.servers.remove(&id) else { return };
+        if let Mode::RoundRobin(token) = server.mode {
+            context.deregister(server.socket.as_fd());
+            self.sources.remove(&token);
+        }
+        // The key may have gone to a newer server meanwhile.
+        if self.by_key.get(&server.key) == Some(&id) {
+            self.by_key.remove(&server.key);
+        }
+        drop(server);
+        self.sink.push(Event::Servers(self.servers.len()));
+    }
+}

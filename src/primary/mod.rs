@@ -1,0 +1,220 @@
+//! The primary of a cluster: listening sockets, workers, and every connection between accept and acknowledgement.
+//!
+//! [`Primary`] runs on the reactor thread and owns all of it; other threads reach it by [`Command`]s and are told by
+//! [`Event`]s. Its parts: this file takes commands and readiness; `accept` takes connections off the kernel's
+//! backlog; `dispatch` gives them to workers; `protocol` answers what workers say; `lifecycle` adds and removes
+//! workers and servers.
+
+mod accept;
+mod config;
+mod dispatch;
+mod event;
+mod lifecycle;
+mod protocol;
+mod server;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+pub use config::{Config, IN_FLIGHT_PER_WORKER, MAX_UNDELIVERED, Policy};
+pub use event::{Connection, Event, EventSink};
+
+use crate::channel::{Channel, FlushStatus};
+use crate::error::Error;
+use crate::ids::{ServerId, WorkerId};
+use crate::reactor::{Context, Handler, Interest, Readiness, TimerId, Token};
+use server::{Accepting, Server};
+use worker::Worker;
+
+/// What other threads ask of the primary.
+#[derive(Debug)]
+pub enum Command {
+    /// New settings.
+    Configure(Config),
+    /// A worker is about to be spawned with the other end of this channel.
+    AddWorker {
+        /// Its id.
+        id: WorkerId,
+        /// The channel, of which the caller keeps a share for sending.
+        channel: Arc<Channel>,
+        /// Bytes of messages told and not yet taken; the taker counts it down.
+        undelivered: Arc<AtomicUsize>,
+    },
+    /// A send of another thread did not get through at once.
+    Flush(WorkerId),
+    /// Messages were taken: a channel that rests because of too many may be read again.
+    Resume(WorkerId),
+    /// Tell the worker to leave (`worker.disconnect()`); it takes part in no server any more.
+    Disconnect(WorkerId),
+    /// Close the channel after what waits has been sent (`subprocess.disconnect()`).
+    CloseChannel(WorkerId),
+    /// The peer broke the protocol in a way that only the reader of its messages could see.
+    Condemn(WorkerId, Error),
+    /// The process has ended: read what it left behind and close. Somebody else may hold its end of the channel.
+    Exited(WorkerId),
+}
+
+/// What a registered descriptor is.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Worker(WorkerId),
+    Server(ServerId),
+}
+
+/// What to do when a timer runs out.
+#[derive(Clone, Copy, Debug)]
+enum Deferred {
+    Accept(ServerId),
+    RetryRefused(ServerId),
+    Flush(WorkerId),
+}
+
+/// All state of the primary, on the reactor thread.
+#[derive(Debug)]
+pub struct Primary<S> {
+    config: Config,
+    sink: S,
+    workers: HashMap<WorkerId, Worker>,
+    servers: HashMap<ServerId, Server>,
+    /// The server that the next worker asking with a key joins.
+    by_key: HashMap<Arc<str>, ServerId>,
+    sources: HashMap<Token, Source>,
+    deferred: HashMap<TimerId, Deferred>,
+    /// What has more to read or accept and gave way to others; continued next turn.
+    unfinished: Vec<Source>,
+    /// Workers whose frames turned out to be malformed while they were being read.
+    condemned: Vec<(WorkerId, Error)>,
+    next_server: u64,
+    warned_of_exhaustion: bool,
+}
+
+impl<S: EventSink> Primary<S> {
+    /// A primary without workers that tells its events to `sink`.
+    pub fn new(sink: S) -> Self {
+        Primary {
+            config: Config::default(),
+            sink,
+            workers: HashMap::new(),
+            servers: HashMap::new(),
+            by_key: HashMap::new(),
+            sources: HashMap::new(),
+            deferred: HashMap::new(),
+            unfinished: Vec::new(),
+            condemned: Vec::new(),
+            next_server: 0,
+            warned_of_exhaustion: false,
+        }
+    }
+
+    /// Writes what waits for a worker, and arranges to go on if that is not all.
+    fn flush(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let mut completed = Vec::new();
+        let status = worker.channel.flush(&mut completed);
+        for completion in completed {
+            self.sink.push(Event::Written { worker: id, completion });
+        }
+        let interest = match status {
+            FlushStatus::Blocked => Interest::ReadWrite,
+            FlushStatus::Exhausted => {
+                let timer = context.set_timer(config::EXHAUSTED_PAUSE);
+                self.deferred.insert(timer, Deferred::Flush(id));
+                Interest::Read
+            }
+            FlushStatus::Failed(_) => {
+                worker.phase = worker::Phase::Unreachable;
+                Interest::Read
+            }
+            FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => Interest::Read,
+        };
+        if worker.interest != interest {
+            worker.interest = interest;
+            if let Err(error) =
+                context.reregister(std::os::fd::AsFd::as_fd(&*worker.channel), worker.token, interest)
+            {
+                self.close_worker(context, id, Some(error));
+            }
+        }
+    }
+
+    fn continue_with(&mut self, context: &mut Context, source: Source) {
+        match source {
+            // Whether the end is near was told once and is not known any more.
+            Source::Worker(id) => self.read(context, id, true),
+            Source::Server(id) => self.accept(context, id),
+        }
+    }
+}
+
+impl<S: EventSink> Handler for Primary<S> {
+    type Command = Command;
+
+    fn on_command(&mut self, context: &mut Context, command: Command) {
+        match command {
+            Command::Configure(config) => self.configure(context, config),
+            Command::AddWorker { id, channel, undelivered } => {
+                self.add_worker(context, id, channel, undelivered)
+            }
+            Command::Flush(id) => self.flush(context, id),
+            Command::Resume(id) => self.resume(context, id),
+            Command::Disconnect(id) => self.disconnect(context, id),
+            Command::CloseChannel(id) => self.close_channel(context, id),
+            Command::Condemn(id, error) => self.close_worker(context, id, Some(error)),
+            Command::Exited(id) => self.exited(context, id),
+        }
+    }
+
+    fn on_ready(&mut self, context: &mut Context, token: Token, readiness: Readiness) {
+        match self.sources.get(&token) {
+            Some(Source::Worker(id)) => {
+                let id = *id;
+                if readiness.readable {
+                    self.read(context, id, readiness.ended);
+                }
+                if readiness.writable {
+                    self.flush(context, id);
+                }
+            }
+            Some(Source::Server(id)) => {
+                let id = *id;
+                if let Some(server) = self.servers.get_mut(&id)
+                    && server.accepting == Accepting::Waiting
+                {
+                    server.accepting = Accepting::Ready;
+                    self.accept(context, id);
+                }
+            }
+            // Closed earlier in this turn.
+            None => {}
+        }
+    }
+
+    fn on_timer(&mut self, context: &mut Context, timer: TimerId) {
+        match self.deferred.remove(&timer) {
+            Some(Deferred::Accept(id)) => self.resume_accepting(context, id),
+            Some(Deferred::RetryRefused(id)) => self.retry_refused(context, id),
+            Some(Deferred::Flush(id)) => self.flush(context, id),
+            None => {}
+        }
+    }
+
+    fn on_turn_end(&mut self, context: &mut Context) {
+        for (id, error) in std::mem::take(&mut self.condemned) {
+            self.close_worker(context, id, Some(error));
+        }
+        for source in std::mem::take(&mut self.unfinished) {
+            self.continue_with(context, source);
+        }
+        if !self.unfinished.is_empty() {
+            context.poll_again();
+        }
+        self.sink.flush();
+    }
+
+    fn on_fatal(&mut self, error: Error) {
+        self.sink.push(Event::Fault(error));
+        self.sink.flush();
+    }
+}

@@ -1,0 +1,238 @@
+//! What workers say, and the answers.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use super::config::MAX_UNDELIVERED;
+use super::server::{Mode, Opened, Server};
+use super::worker::Phase;
+use super::{Event, EventSink, Primary, Source};
+use crate::channel::{Acknowledged, Frame, HandleOrigin, Inbound, ReadStatus, SendStatus};
+use crate::error::Error;
+use crate::ids::{Seq, ServerId, WorkerId};
+use crate::proto::{self, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, Kind, QueryServer, ToWorker};
+use crate::reactor::{Context, Interest};
+
+impl<S: EventSink> Primary<S> {
+    /// Reads what a worker has sent. `ended` says that the end is among it.
+    pub(super) fn read(&mut self, context: &mut Context, id: WorkerId, ended: bool) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.undelivered.load(Ordering::Relaxed) > MAX_UNDELIVERED {
+            worker.reading_paused = true;
+            return;
+        }
+        let Some(mut inbox) = worker.inbox.take() else { return };
+        let channel = worker.channel.clone();
+        let status =
+            inbox.read(std::os::fd::AsFd::as_fd(&*channel), ended, |frame| self.on_frame(context, id, frame));
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.inbox = Some(inbox);
+        match status {
+            ReadStatus::Drained => {}
+            ReadStatus::BudgetSpent => self.unfinished.push(Source::Worker(id)),
+            ReadStatus::Ended => return self.close_worker(context, id, None),
+            ReadStatus::Broken(error) => return self.close_worker(context, id, Some(error)),
+        }
+        // Acknowledgements make room: first for frames that waited for them, then for connections.
+        self.flush(context, id);
+        self.serve(context, id);
+    }
+
+    fn on_frame(&mut self, context: &mut Context, id: WorkerId, frame: Inbound<'_>) {
+        let Inbound { kind, bytes, handle } = frame;
+        match kind {
+            Kind::User => self.tell_message(id, bytes, false, None),
+            Kind::Cluster => {
+                if self.config.tell_internal {
+                    self.sink.push(Event::Internal { worker: id, bytes: bytes.to_vec() });
+                }
+                self.on_cluster_frame(context, id, bytes);
+            }
+            Kind::Handle => {
+                let reply = if handle.is_some() { HANDLE_ACK } else { HANDLE_NACK };
+                self.send_command(context, id, reply);
+                if handle.is_some() {
+                    self.tell_message(id, bytes, true, handle);
+                }
+            }
+            Kind::HandleAck => {
+                let Some(worker) = self.workers.get(&id) else { return };
+                if worker.channel.acknowledge() == Some(HandleOrigin::User) {
+                    self.sink.push(Event::HandleArrived(id));
+                }
+            }
+            Kind::HandleNack => {
+                let Some(worker) = self.workers.get(&id) else { return };
+                match worker.channel.retransmit() {
+                    Acknowledged::GivenUp(HandleOrigin::User) => self.sink.push(Event::HandleLost(id)),
+                    Acknowledged::GivenUp(HandleOrigin::Connection(seq)) => self.on_connection_lost(id, seq),
+                    Acknowledged::GivenUp(HandleOrigin::Reply)
+                    | Acknowledged::SentAgain
+                    | Acknowledged::Nothing => {}
+                }
+            }
+        }
+    }
+
+    fn tell_message(&mut self, id: WorkerId, bytes: &[u8], wrapped: bool, handle: Option<OwnedFd>) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        // After this side has disconnected, messages reach nobody (Node: `if (!target.channel) return`).
+        if worker.phase == Phase::Closing {
+            return;
+        }
+        worker.undelivered.fetch_add(bytes.len(), Ordering::Relaxed);
+        self.sink.push(Event::Message { worker: id, bytes: bytes.to_vec(), wrapped, handle });
+    }
+
+    fn on_cluster_frame(&mut self, context: &mut Context, id: WorkerId, bytes: &[u8]) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (message, seq) = match proto::parse(worker.channel.serialization(), bytes) {
+            Ok(parsed) => parsed,
+            Err(reason) => {
+                // Closing waits until the inbox is back in its place.
+                worker.phase = Phase::Unreachable;
+                return self.condemned.push((id, Error::BadFrame(reason)));
+            }
+        };
+        match message {
+            ClusterMessage::Ack { ack, accepted } => self.on_decision(id, ack, accepted),
+            ClusterMessage::Online => self.sink.push(Event::Online(id)),
+            ClusterMessage::Listening(info) => self.sink.push(Event::Listening { worker: id, info: info.0 }),
+            ClusterMessage::QueryServer(query) => self.on_query_server(context, id, seq, &query),
+            ClusterMessage::Close { key } => {
+                let servers = worker.servers.iter().copied();
+                let server = servers
+                    .filter(|server| self.servers.get(server).is_some_and(|server| *server.key == *key));
+                if let Some(server) = server.last() {
+                    self.leave_server(context, id, server);
+                }
+            }
+            ClusterMessage::ExitedAfterDisconnect => {
+                worker.phase = Phase::Leaving;
+                self.sink.push(Event::ExitedAfterDisconnect(id));
+                self.send_message(context, id, &ToWorker::Ack(seq), None);
+            }
+            ClusterMessage::Unknown => {}
+        }
+    }
+
+    fn on_query_server(&mut self, context: &mut Context, id: WorkerId, seq: Seq, query: &QueryServer) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        if worker.phase != Phase::Serving {
+            // Node does not answer a worker that is on its way out.
+            return;
+        }
+        // A worker that asks twice with one key gets a server of its own (Node 22.23, 26.10).
+        let known = self.by_key.get(query.key.as_str()).copied();
+        let shared =
+            known.filter(|server| self.servers.get(server).is_some_and(|server| !server.line.contains(id)));
+        let server_id = match shared {
+            Some(server) => server,
+            None => match self.open_server(context, query) {
+                Ok(server) => server,
+                Err(error) => {
+                    let errno = error.errno().or(Some(-libc::EINVAL));
+                    let data = query.data.as_ref();
+                    let reply =
+                        ToWorker::ServerReply { ack: seq, key: &query.key, errno, data, sockname: None };
+                    return self.send_message(context, id, &reply, None);
+                }
+            },
+        };
+        self.join_server(context, id, seq, server_id, query);
+    }
+
+    fn open_server(&mut self, context: &mut Context, query: &QueryServer) -> Result<ServerId, Error> {
+        let opened = Opened::open(query, self.config.policy).map_err(Error::sys("opening a server"))?;
+        let id = ServerId(self.next_server);
+        self.next_server += 1;
+        let mode = match opened.shared() {
+            Some(kind) => Mode::Shared(kind),
+            None => {
+                let token = context.register(std::os::fd::AsFd::as_fd(opened.socket()), Interest::Read)?;
+                self.sources.insert(token, Source::Server(id));
+                Mode::RoundRobin(token)
+            }
+        };
+        let server = Server::new(query, opened, mode);
+        self.by_key.insert(server.key.clone(), id);
+        self.servers.insert(id, server);
+        self.sink.push(Event::Servers(self.servers.len()));
+        Ok(id)
+    }
+
+    fn join_server(
+        &mut self,
+        context: &mut Context,
+        id: WorkerId,
+        seq: Seq,
+        server_id: ServerId,
+        query: &QueryServer,
+    ) {
+        let (Some(worker), Some(server)) = (self.workers.get_mut(&id), self.servers.get_mut(&server_id))
+        else {
+            return;
+        };
+        server.data = server.data.take().or_else(|| query.data.clone());
+        server.raise_backlog(query);
+        server.line.add(id);
+        worker.servers.push(server_id);
+        let (key, data) = (server.key.clone(), server.data.clone());
+        let (errno, sockname, handle) = match server.mode {
+            Mode::RoundRobin(_) => (None, server.local.clone(), None),
+            Mode::Shared(kind) => (Some(0), None, Some((kind, server.socket.clone()))),
+        };
+        let reply = ToWorker::ServerReply {
+            ack: seq,
+            key: &key,
+            errno,
+            data: data.as_ref(),
+            sockname: sockname.as_ref(),
+        };
+        self.send_message(context, id, &reply, handle);
+        self.dispatch_and_accept(context, server_id);
+    }
+
+    /// Sends a message of the cluster protocol, with a listening socket or without.
+    pub(super) fn send_message(
+        &mut self,
+        context: &mut Context,
+        id: WorkerId,
+        message: &ToWorker<'_>,
+        handle: Option<(HandleKind, Arc<OwnedFd>)>,
+    ) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let seq = worker.next_seq();
+        match message.frame(worker.channel.serialization(), seq, handle.as_ref().map(|(kind, _)| *kind)) {
+            Ok(bytes) => {
+                let frame = match handle {
+                    Some((_, socket)) => Frame::with_handle(bytes, socket, HandleOrigin::Reply),
+                    None => Frame::plain(bytes),
+                };
+                self.send_frame(context, id, frame);
+            }
+            Err(reason) => self.sink.push(Event::Fault(Error::BadFrame(reason))),
+        }
+    }
+
+    /// Sends one of the channel's own messages, which have nothing but a name.
+    fn send_command(&mut self, context: &mut Context, id: WorkerId, command: &str) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        match proto::encode(worker.channel.serialization(), &json!({ "cmd": command })) {
+            Ok(bytes) => self.send_frame(context, id, Frame::plain(bytes)),
+            Err(reason) => self.sink.push(Event::Fault(Error::BadFrame(reason))),
+        }
+    }
+
+    fn send_frame(&mut self, context: &mut Context, id: WorkerId, frame: Frame) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        match worker.channel.send(frame) {
+            SendStatus::Queued { needs_flush: true, .. } => self.flush(context, id),
+            // A worker that has gone reads no answer; its end is about to be read here.
+            SendStatus::Written | SendStatus::Queued { .. } | SendStatus::Failed(_) | SendStatus::Closed => {}
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! One listening address in the primary: its socket, who serves it, and the connections that nobody has yet.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use serde_json::Value;
+
+use super::config::{DEFAULT_BACKLOG, Policy};
+use crate::address::{LocalAddress, Peer};
+use crate::ids::WorkerId;
+use crate::os::{self, Bound, SocketFile};
+use crate::proto::{AddressKind, HandleKind, QueryServer};
+use crate::reactor::Token;
+use crate::sched::RoundRobin;
+
+/// A connection that the primary has accepted and no worker has taken.
+#[derive(Debug)]
+pub struct Pending {
+    /// Shared with the frames that carry it; closed when the last is gone.
+    pub fd: Arc<OwnedFd>,
+    /// Who connected.
+    pub peer: Peer,
+    /// Who did not want it.
+    pub refused_by: Vec<WorkerId>,
+}
+
+/// Who accepts the connections of a server.
+#[derive(Debug)]
+pub enum Mode {
+    /// The primary; the server's socket is registered under this token.
+    RoundRobin(Token),
+    /// The workers, each with a descriptor of the same socket.
+    Shared(HandleKind),
+}
+
+/// Whether the primary accepts connections of a server at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepting {
+    /// The kernel will tell when there is one.
+    Waiting,
+    /// There may be more: accepting stopped at the bound or at the end of its turn.
+    Ready,
+    /// No file descriptors: a timer is running.
+    Paused,
+}
+
+/// A listening address.
+#[derive(Debug)]
+pub struct Server {
+    /// The server's name in messages.
+    pub key: Arc<str>,
+    /// The socket; listening, or only bound when it is shared.
+    pub socket: Arc<OwnedFd>,
+    /// Who accepts.
+    pub mode: Mode,
+    /// Whether the primary accepts at present; round robin only.
+    pub accepting: Accepting,
+    /// Whose turn it is; the members of the server whatever the mode.
+    pub line: RoundRobin,
+    /// Connections that wait for a worker, oldest first.
+    pub pending: VecDeque<Pending>,
+    /// Connections that every worker has refused, until the pause is over.
+    pub refused: Vec<Pending>,
+    /// Connections on their way to a worker.
+    pub in_flight: usize,
+    /// The first worker's `data`.
+    pub data: Option<Value>,
+    /// What the socket is bound to; None for a Unix socket.
+    pub local: Option<LocalAddress>,
+    /// `local`'s address, or the path, for events.
+    pub address: Arc<str>,
+    backlog: i32,
+    /// Goes with the server.
+    _file: Option<SocketFile>,
+}
+
+/// A socket that is open and not yet anybody's server.
+#[derive(Debug)]
+pub struct Opened {
+    bound: Bound,
+    local: Option<LocalAddress>,
+    backlog: i32,
+    /// None: to be accepted from in the primary.
+    shared: Option<HandleKind>,
+}
+
+impl Opened {
+    /// Opens the socket that a worker asks for. Under round robin it listens at once; a shared one is made to listen
+    /// by the worker. UDP is always shared: there are no connections to hand out.
+    ///
+    /// Errors: those of binding and listening, for the worker to report as its own.
+    pub fn open(query: &QueryServer, policy: Policy) -> Result<Opened, Errno> {
+        let udp = match query.kind {
+            AddressKind::Udp4 => Some(false),
+            AddressKind::Udp6 => Some(true),
+            AddressKind::Tcp4 | AddressKind::Tcp6 | AddressKind::Path => None,
+        };
+        let shared = match (udp, policy) {
+            (Some(_), _) => Some(HandleKind::Datagram),
+            (None, Policy::Shared) => Some(HandleKind::Stream),
+            (None, Policy::RoundRobin) => None,
+        };
+        let address = query.address.as_deref();
+        let port = || u16::try_from(query.port).map_err(|_| Errno::EINVAL);
+        let bound = if query.fd >= 0 {
+            // The program's descriptor stays the program's: it may close it, or use it again.
+            let socket = os::duplicate_raw(query.fd)?;
+            os::set_nonblocking(socket.as_fd())?;
+            Bound { socket, file: None }
+        } else if let Some(ipv6) = udp {
+            os::bind_udp(address, port()?, ipv6, query.flags)?
+        } else if query.port >= 0 {
+            os::bind_tcp(address, port()?, query.flags)?
+        } else {
+            let path = shortest(Path::new(address.ok_or(Errno::EINVAL)?));
+            os::bind_unix(&path, query.readable_all, query.writable_all)?
+        };
+        let backlog = backlog_of(query);
+        if shared.is_none() {
+            os::listen(bound.socket.as_fd(), backlog)?;
+        }
+        let local = os::local_address(bound.socket.as_fd())?;
+        Ok(Opened { bound, local, backlog, shared })
+    }
+
+    /// The descriptor to register.
+    pub fn socket(&self) -> &OwnedFd {
+        &self.bound.socket
+    }
+
+    /// How the workers get the socket, if they accept themselves.
+    pub fn shared(&self) -> Option<HandleKind> {
+        self.shared
+    }
+}
+
+fn backlog_of(query: &QueryServer) -> i32 {
+    query.backlog.filter(|backlog| *backlog > 0).unwrap_or(DEFAULT_BACKLOG)
+}
+
+impl Server {
+    /// A server without workers.
+    pub fn new(query: &QueryServer, opened: Opened, mode: Mode) -> Server {
+        let address = match &opened.local {
+            Some(local) => local.address.as_str(),
+            None => query.address.as_deref().unwrap_or_default(),
+        };
+        Server {
+            key: query.key.as_str().into(),
+            mode,
+            accepting: Accepting::Waiting,
+            line: RoundRobin::default(),
+            pending: VecDeque::new(),
+            refused: Vec::new(),
+            in_flight: 0,
+            data: None,
+            address: address.into(),
+            local: opened.local,
+            backlog: opened.backlog,
+            _file: opened.bound.file,
+            socket: Arc::new(opened.bound.socket),
+        }
+    }
+
+    /// How many connections have been accepted and not been taken.
+    pub fn undelivered(&self) -> usize {
+        self.pending.len() + self.refused.len() + self.in_flight
+    }
+
+    /// Applies the backlog that another worker asks for if it is larger than what is in force.
+    pub fn raise_backlog(&mut self, query: &QueryServer) {
+        let backlog = backlog_of(query);
+        if backlog > self.backlog && matches!(self.mode, Mode::RoundRobin(_)) {
+            // A backlog that the kernel does not want leaves the one in force.
+            if os::listen(self.socket.as_fd(), backlog).is_ok() {
+                self.backlog = backlog;
+            }
+        }
+    }
+}
+
+/// A path as short as it can be written from here, because a socket's name has no more than 107 bytes (Node:
+/// `cluster/primary.js`). An abstract name, which the worker has made absolute, becomes itself again.
+fn shortest(path: &Path) -> PathBuf {
+    let Ok(here) = std::env::current_dir() else { return path.to_owned() };
+    let relative = relative_to(path, &here);
+    if relative.as_os_str().len() <= path.as_os_str().len() { relative } else { path.to_owned() }
+}
+
+/// Node's `path.relative` for two absolute, normalized paths.
+fn relative_to(path: &Path, base: &Path) -> PathBuf {
+    let common = path.components().zip(base.components()).take_while(|(a, b)| a == b).count();
+    let up = base.components().skip(common).map(|_| std::path::Component::ParentDir);
+    up.chain(path.components().skip(common)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_written_from_here_as_path_relative_does() {
+        let relative = |path: &str, base: &str| relative_to(Path::new(path), Path::new(base));
+        assert_eq!(relative("/a/b/c", "/a/b"), Path::new("c"));
+        assert_eq!(relative("/a/x/c", "/a/b"), Path::new("../x/c"));
+        assert_eq!(relative("/s", "/a/b/c"), Path::new("../../../s"));
+        assert_eq!(relative("/a/b/\0name", "/a/b"), Path::new("\0name"));
+    }
+}

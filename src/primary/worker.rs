@@ -1,0 +1,87 @@
+//! A worker as its primary sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use super::config::IN_FLIGHT_PER_WORKER;
+use super::server::Pending;
+use crate::channel::{Channel, Inbox};
+use crate::ids::{Seq, ServerId};
+use crate::reactor::{Interest, Token};
+
+/// Where a worker is in its life, as far as connections go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It may ask for servers and take connections.
+    Serving,
+    /// It was told, or has said, that it leaves: it gets no servers any more, but finishes what it has.
+    Leaving,
+    /// This side has closed the channel. What the worker still says about connections is read until its end.
+    Closing,
+    /// Writing has failed: its end is about to be read.
+    Unreachable,
+}
+
+/// A connection on its way.
+#[derive(Debug)]
+pub struct InFlight {
+    /// Kept until the worker has taken it.
+    pub connection: Pending,
+    /// The server that it came from.
+    pub server: ServerId,
+}
+
+/// A worker and its channel.
+#[derive(Debug)]
+pub struct Worker {
+    /// Shared with the JavaScript thread, which sends the program's messages on it.
+    pub channel: Arc<Channel>,
+    /// The receiving half; taken out while it is being read.
+    pub inbox: Option<Inbox>,
+    /// What the channel is registered under.
+    pub token: Token,
+    /// What the channel is registered for.
+    pub interest: Interest,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The servers that it takes part in.
+    pub servers: Vec<ServerId>,
+    /// Connections that it was sent and has not acknowledged, in their order.
+    pub in_flight: BTreeMap<Seq, InFlight>,
+    /// Bytes of its messages that JavaScript has not taken yet.
+    pub undelivered: Arc<AtomicUsize>,
+    /// Its channel is not read because too much is undelivered.
+    pub reading_paused: bool,
+    next_seq: u64,
+}
+
+impl Worker {
+    /// A worker that has just been spawned.
+    pub fn new(channel: Arc<Channel>, inbox: Inbox, token: Token, undelivered: Arc<AtomicUsize>) -> Self {
+        Worker {
+            channel,
+            inbox: Some(inbox),
+            token,
+            interest: Interest::Read,
+            phase: Phase::Serving,
+            servers: Vec::new(),
+            in_flight: BTreeMap::new(),
+            undelivered,
+            reading_paused: false,
+            next_seq: 0,
+        }
+    }
+
+    /// The `seq` for the next message.
+    pub fn next_seq(&mut self) -> Seq {
+        let seq = Seq(self.next_seq);
+        self.next_seq += 1;
+        seq
+    }
+
+    /// Whether it may be sent a connection now.
+    pub fn has_credit(&self) -> bool {
+        self.phase == Phase::Serving && self.in_flight.len() < IN_FLIGHT_PER_WORKER
+    }
+}

@@ -1,0 +1,340 @@
+//! Where one frame ends and the next begins, and whom it is for.
+
+use memchr::memchr;
+
+/// How messages are written, fixed for a channel when its process is spawned (`serialization` in `child_process`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serialization {
+    /// UTF-8 JSON text, ended by a newline.
+    Json,
+    /// A 4-byte big-endian length, then V8's serialization format.
+    Advanced,
+}
+
+/// The largest frame that a peer may send unless configured otherwise: 512 MiB, about the longest string that V8
+/// can hold.
+pub const DEFAULT_MAX_FRAME: usize = 512 << 20;
+
+/// The room for one read. Node reads in pieces of the same size.
+const READ_SIZE: usize = 64 << 10;
+/// A buffer that grew beyond this for a large frame is given back afterwards.
+const KEEP_SIZE: usize = 1 << 20;
+/// The length in front of an advanced frame.
+const PREFIX: usize = 4;
+
+/// Why a stream of bytes cannot be read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A frame is, or says that it will be, beyond the limit.
+    #[error("frame larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The limit in force, in bytes.
+        limit: usize,
+    },
+}
+
+/// Cuts a byte stream into frames. Bytes are read straight into [`Decoder::spare`], frames borrowed from the same
+/// buffer, so that nothing is copied but the rest of an incomplete frame.
+#[derive(Debug)]
+pub struct Decoder {
+    serialization: Serialization,
+    limit: usize,
+    buffer: Vec<u8>,
+    /// `buffer[start..end]` has arrived and was not yet handed out.
+    start: usize,
+    end: usize,
+    /// `buffer[start..scanned]` is known to hold no newline.
+    scanned: usize,
+}
+
+impl Decoder {
+    /// A decoder that refuses frames of more than `limit` bytes.
+    pub fn new(serialization: Serialization, limit: usize) -> Self {
+        Decoder { serialization, limit, buffer: Vec::new(), start: 0, end: 0, scanned: 0 }
+    }
+
+    /// Room for the next read, never empty. What was read is announced with [`Decoder::filled`].
+    pub fn spare(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            if self.buffer.len() > KEEP_SIZE {
+                self.buffer = Vec::new();
+            }
+            self.start = 0;
+            self.end = 0;
+            self.scanned = 0;
+        }
+        if self.buffer.len() - self.end < READ_SIZE {
+            self.make_room();
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    fn make_room(&mut self) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.scanned = self.scanned.saturating_sub(self.start);
+            self.start = 0;
+        }
+        if self.buffer.len() - self.end < READ_SIZE {
+            // Doubling keeps the copying of a large frame linear. The length of an advanced frame is only believed
+            // as far as its bytes have arrived: an announcement costs a hostile peer nothing.
+            let size = (self.buffer.len() * 2).max(self.end + READ_SIZE);
+            self.buffer.resize(size, 0);
+        }
+    }
+
+    /// Announces that `count` bytes were read into [`Decoder::spare`].
+    pub fn filled(&mut self, count: usize) {
+        self.end += count;
+        debug_assert!(self.end <= self.buffer.len());
+    }
+
+    /// True when every byte that arrived has been handed out in a frame.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The next complete frame, without its newline or length; None when more bytes are needed.
+    ///
+    /// Errors: the stream cannot be read any further, the channel must be closed.
+    pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        match self.serialization {
+            Serialization::Json => self.next_line(),
+            Serialization::Advanced => self.next_prefixed(),
+        }
+    }
+
+    fn next_line(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let limit = self.limit;
+        match memchr(b'\n', &self.buffer[self.scanned..self.end]) {
+            Some(offset) => {
+                let line = self.start..self.scanned + offset;
+                if line.len() > limit {
+                    return Err(FrameError::TooLarge { limit });
+                }
+                self.start = line.end + 1;
+                self.scanned = self.start;
+                Ok(Some(&self.buffer[line]))
+            }
+            None if self.end - self.start > limit => Err(FrameError::TooLarge { limit }),
+            None => {
+                self.scanned = self.end;
+                Ok(None)
+            }
+        }
+    }
+
+    fn next_prefixed(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let limit = self.limit;
+        let Some(prefix) = self.buffer[self.start..self.end].first_chunk::<PREFIX>() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*prefix) as usize;
+        if length > limit {
+            return Err(FrameError::TooLarge { limit });
+        }
+        let body = self.start + PREFIX;
+        if self.end - body < length {
+            return Ok(None);
+        }
+        self.start = body + length;
+        self.scanned = self.start;
+        Ok(Some(&self.buffer[body..body + length]))
+    }
+}
+
+/// Whom a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The cluster protocol: `cmd` is `NODE_CLUSTER`.
+    Cluster,
+    /// A message with a handle: `cmd` is `NODE_HANDLE`. The descriptor travels beside it.
+    Handle,
+    /// The last handle sent has arrived: `NODE_HANDLE_ACK`.
+    HandleAck,
+    /// The last handle sent was lost on the way: `NODE_HANDLE_NACK`.
+    HandleNack,
+    /// Everything else, to be parsed where it is consumed.
+    User,
+}
+
+/// Tells whom a frame is for by its first property, without parsing it: Node writes `cmd` first in every message of
+/// its own. A program's message that has such a `cmd` elsewhere stays with the program.
+pub fn classify(serialization: Serialization, frame: &[u8]) -> Kind {
+    let rest = match serialization {
+        Serialization::Json => frame.strip_prefix(br#"{"cmd":""#),
+        Serialization::Advanced => strip_v8_command(frame),
+    };
+    let Some(rest) = rest.and_then(|rest| rest.strip_prefix(b"NODE_")) else { return Kind::User };
+    let known: [(&[u8], Kind); 4] = [
+        (b"CLUSTER", Kind::Cluster),
+        (b"HANDLE_ACK", Kind::HandleAck),
+        (b"HANDLE_NACK", Kind::HandleNack),
+        (b"HANDLE", Kind::Handle),
+    ];
+    for (name, kind) in known {
+        // In JSON the name ends with its quote; in V8's format it ends by length, where the next byte is a tag.
+        if let Some(after) = rest.strip_prefix(name)
+            && !after.first().is_some_and(|byte| byte.is_ascii_uppercase() || *byte == b'_')
+        {
+            return kind;
+        }
+    }
+    Kind::User
+}
+
+/// The rest of a V8 frame behind `{cmd: "`: header, object tag, the one-byte string `cmd`, the head of a one-byte
+/// string of less than 128 characters.
+fn strip_v8_command(frame: &[u8]) -> Option<&[u8]> {
+    let [0xff, _version, b'o', b'"', 3, b'c', b'm', b'd', b'"', length, rest @ ..] = frame else {
+        return None;
+    };
+    (*length < 128).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn feed(decoder: &mut Decoder, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let spare = decoder.spare();
+            let count = spare.len().min(bytes.len());
+            spare[..count].copy_from_slice(&bytes[..count]);
+            decoder.filled(count);
+            bytes = &bytes[count..];
+        }
+    }
+
+    fn drain(decoder: &mut Decoder) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            frames.push(frame.to_vec());
+        }
+        frames
+    }
+
+    fn stream(serialization: Serialization, frames: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for frame in frames {
+            if serialization == Serialization::Advanced {
+                bytes.extend((frame.len() as u32).to_be_bytes());
+            }
+            bytes.extend(frame);
+            if serialization == Serialization::Json {
+                bytes.push(b'\n');
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn frames_survive_a_split_at_every_byte() {
+        let frames: Vec<Vec<u8>> = ["{\"a\":1}", "", "\"\u{e4}\u{1f600}\"", "{\"cmd\":\"NODE_HANDLE\"}"]
+            .map(|text| text.into())
+            .to_vec();
+        for serialization in [Serialization::Json, Serialization::Advanced] {
+            let bytes = stream(serialization, &frames);
+            for split in 0..=bytes.len() {
+                let mut decoder = Decoder::new(serialization, 1 << 20);
+                feed(&mut decoder, &bytes[..split]);
+                let mut seen = drain(&mut decoder);
+                feed(&mut decoder, &bytes[split..]);
+                seen.extend(drain(&mut decoder));
+                assert_eq!(seen, frames, "{serialization:?} split at {split}");
+                assert!(decoder.is_empty());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_any_sequence_of_chunks(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>().prop_filter("newline", |b| *b != b'\n'), 0..300), 0..20),
+            sizes in prop::collection::vec(1usize..200, 1..40),
+            json in any::<bool>(),
+        ) {
+            let serialization = if json { Serialization::Json } else { Serialization::Advanced };
+            let bytes = stream(serialization, &frames);
+            let mut decoder = Decoder::new(serialization, 1 << 20);
+            let mut seen = Vec::new();
+            let mut rest = &bytes[..];
+            for size in sizes.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (chunk, tail) = rest.split_at(rest.len().min(*size));
+                feed(&mut decoder, chunk);
+                seen.extend(drain(&mut decoder));
+                rest = tail;
+            }
+            prop_assert_eq!(seen, frames);
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..5000), json in any::<bool>()) {
+            let serialization = if json { Serialization::Json } else { Serialization::Advanced };
+            let mut decoder = Decoder::new(serialization, 1000);
+            feed(&mut decoder, &bytes);
+            while let Ok(Some(frame)) = decoder.next_frame() {
+                prop_assert!(frame.len() <= 1000);
+                classify(serialization, frame);
+            }
+        }
+    }
+
+    #[test]
+    fn an_endless_frame_is_refused_at_the_limit() {
+        let mut decoder = Decoder::new(Serialization::Json, 100);
+        feed(&mut decoder, &[b'x'; 100]);
+        assert_eq!(decoder.next_frame(), Ok(None));
+        feed(&mut decoder, b"x");
+        assert_eq!(decoder.next_frame(), Err(FrameError::TooLarge { limit: 100 }));
+
+        let mut decoder = Decoder::new(Serialization::Advanced, 100);
+        feed(&mut decoder, &(64u32 << 20).to_be_bytes());
+        assert_eq!(decoder.next_frame(), Err(FrameError::TooLarge { limit: 100 }));
+    }
+
+    #[test]
+    fn an_announced_length_allocates_nothing_before_its_bytes_arrive() {
+        let mut decoder = Decoder::new(Serialization::Advanced, DEFAULT_MAX_FRAME);
+        feed(&mut decoder, &(64u32 << 20).to_be_bytes());
+        assert_eq!(decoder.next_frame(), Ok(None));
+        decoder.spare();
+        assert!(decoder.buffer.len() <= 4 * READ_SIZE);
+    }
+
+    #[test]
+    fn a_large_buffer_is_given_back() {
+        let mut decoder = Decoder::new(Serialization::Json, DEFAULT_MAX_FRAME);
+        let mut line = vec![b'x'; 4 << 20];
+        line.push(b'\n');
+        feed(&mut decoder, &line);
+        assert_eq!(decoder.next_frame().unwrap().unwrap().len(), 4 << 20);
+        decoder.spare();
+        assert!(decoder.buffer.len() <= KEEP_SIZE);
+    }
+
+    #[test]
+    fn a_frame_belongs_to_whom_its_cmd_names() {
+        let json = |text: &str| classify(Serialization::Json, text.as_bytes());
+        assert_eq!(json(r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#), Kind::Cluster);
+        assert_eq!(json(r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{}}"#), Kind::Handle);
+        assert_eq!(json(r#"{"cmd":"NODE_HANDLE_ACK"}"#), Kind::HandleAck);
+        assert_eq!(json(r#"{"cmd":"NODE_HANDLE_NACK"}"#), Kind::HandleNack);
+        assert_eq!(json(r#"{"cmd":"NODE_SOCKET_COUNT","count":1}"#), Kind::User);
+        assert_eq!(json(r#"{"cmd":"NODE_CLUSTERS"}"#), Kind::User);
+        assert_eq!(json(r#"{"msg":{"cmd":"NODE_CLUSTER"}}"#), Kind::User);
+        assert_eq!(json("garbage"), Kind::User);
+        assert_eq!(
+            classify(Serialization::Advanced, b"\xff\x0fo\"\x03cmd\"\x0cNODE_CLUSTER\"\x03act"),
+            Kind::Cluster
+        );
+        assert_eq!(
+            classify(Serialization::Advanced, b"\xff\x0fo\"\x03cmd\"\x0fNODE_HANDLE_ACK{\x01"),
+            Kind::HandleAck
+        );
+    }
+}

@@ -1,0 +1,378 @@
+//! The messages of the cluster protocol (`NODE_CLUSTER`), typed.
+//!
+//! Source: Node 20.19, `lib/internal/cluster/{primary,child,utils}.js`; 22, 24 and 26 send the same.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::frame::Serialization;
+use super::v8value;
+use crate::address::LocalAddress;
+use crate::ids::Seq;
+
+/// The acknowledgement of a handle, as Node sends it.
+pub const HANDLE_ACK: &str = "NODE_HANDLE_ACK";
+/// The message that a handle did not arrive with its frame.
+pub const HANDLE_NACK: &str = "NODE_HANDLE_NACK";
+
+/// What a worker says to its primary.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClusterMessage {
+    /// The reply to a message of ours; for a connection, whether the worker took it.
+    Ack {
+        /// The `seq` of the message that it answers.
+        ack: Seq,
+        /// False when the worker does not want the connection. Absent in replies to other messages.
+        accepted: bool,
+    },
+    /// The worker has started.
+    Online,
+    /// The worker wants to listen.
+    QueryServer(Box<QueryServer>),
+    /// A server in the worker is listening.
+    Listening(ListeningInfo),
+    /// A server in the worker was closed.
+    Close {
+        /// The key under which the primary had announced the server.
+        key: String,
+    },
+    /// The worker is about to leave of its own will and waits for the reply.
+    ExitedAfterDisconnect,
+    /// An act that this version does not know; to be ignored, as Node does.
+    Unknown,
+}
+
+/// A worker's wish to listen on an address.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QueryServer {
+    /// `address:port:addressType:fd`, and for port 0 `:index`: who asks with the same key shares one server.
+    pub key: String,
+    /// A numeric address, an absolute path, or nothing.
+    pub address: Option<String>,
+    /// The port; negative for a path.
+    pub port: i32,
+    /// What kind of address it is.
+    pub kind: AddressKind,
+    /// A descriptor of the primary's, or negative.
+    pub fd: i32,
+    /// libuv's flags for binding.
+    pub flags: u32,
+    /// The backlog asked for, if any.
+    pub backlog: Option<i32>,
+    /// What a TLS server shares with its siblings: the ticket keys of whoever came first.
+    pub data: Option<Value>,
+    /// A Unix socket for everybody to read.
+    pub readable_all: bool,
+    /// A Unix socket for everybody to write.
+    pub writable_all: bool,
+}
+
+/// Node's `addressType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AddressKind {
+    /// TCP over IPv4 (4), or not yet known.
+    #[default]
+    Tcp4,
+    /// TCP over IPv6 (6).
+    Tcp6,
+    /// A path (-1).
+    Path,
+    /// `udp4`.
+    Udp4,
+    /// `udp6`.
+    Udp6,
+}
+
+/// What the 'listening' event tells, as the worker sent it: a JSON object of those of addressType, address, port and
+/// fd that were there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListeningInfo(pub String);
+
+/// What the primary says to a worker.
+#[derive(Debug)]
+pub enum ToWorker<'a> {
+    /// The answer to [`QueryServer`]. Without a handle beside it the worker serves round robin.
+    ServerReply {
+        /// The `seq` of the question.
+        ack: Seq,
+        /// The server's key.
+        key: &'a str,
+        /// A negative libuv errno, or nothing.
+        errno: Option<i32>,
+        /// The first worker's `data`.
+        data: Option<&'a Value>,
+        /// What a TCP server is bound to.
+        sockname: Option<&'a LocalAddress>,
+    },
+    /// The reply that a worker waits for which said [`ClusterMessage::ExitedAfterDisconnect`].
+    Ack(Seq),
+    /// Close your servers and leave.
+    Disconnect,
+}
+
+/// How the receiver wraps a descriptor: `type` of a NODE_HANDLE message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandleKind {
+    /// A TCP or Unix stream socket, raw.
+    Stream,
+    /// A UDP socket, raw.
+    Datagram,
+}
+
+impl HandleKind {
+    fn name(self) -> &'static str {
+        match self {
+            HandleKind::Stream => "net.Native",
+            HandleKind::Datagram => "dgram.Native",
+        }
+    }
+}
+
+/// Reads a `NODE_CLUSTER` frame; the second part of the result is its `seq`.
+///
+/// Errors: a description of what is wrong with the frame.
+pub fn parse(serialization: Serialization, frame: &[u8]) -> Result<(ClusterMessage, Seq), String> {
+    let value = match serialization {
+        Serialization::Json => {
+            if let Some(ack) = parse_ack(frame) {
+                return Ok(ack);
+            }
+            serde_json::from_slice(frame).map_err(|error| error.to_string())?
+        }
+        Serialization::Advanced => v8value::from_v8(frame)?,
+    };
+    let Value::Object(message) = value else { return Err("an internal message that is no object".into()) };
+    Ok(interpret(message))
+}
+
+/// One acknowledgement comes per connection: it is read without building a tree.
+fn parse_ack(frame: &[u8]) -> Option<(ClusterMessage, Seq)> {
+    #[derive(Deserialize)]
+    struct Ack {
+        ack: u64,
+        accepted: bool,
+        seq: u64,
+    }
+    frame.starts_with(br#"{"cmd":"NODE_CLUSTER","ack":"#).then_some(())?;
+    let Ack { ack, accepted, seq } = serde_json::from_slice(frame).ok()?;
+    Some((ClusterMessage::Ack { ack: Seq(ack), accepted }, Seq(seq)))
+}
+
+fn interpret(mut message: Map<String, Value>) -> (ClusterMessage, Seq) {
+    let seq = Seq(message.get("seq").and_then(Value::as_u64).unwrap_or(0));
+    if let Some(ack) = message.get("ack").and_then(Value::as_u64) {
+        let accepted = message.get("accepted").is_some_and(is_truthy);
+        return (ClusterMessage::Ack { ack: Seq(ack), accepted }, seq);
+    }
+    let act = message.get("act").and_then(Value::as_str).unwrap_or_default();
+    let message = match act {
+        "online" => ClusterMessage::Online,
+        "queryServer" => ClusterMessage::QueryServer(Box::new(query_server(&mut message))),
+        "listening" => {
+            message.retain(|name, _| matches!(name.as_str(), "addressType" | "address" | "port" | "fd"));
+            ClusterMessage::Listening(ListeningInfo(Value::Object(message).to_string()))
+        }
+        "close" => ClusterMessage::Close { key: template(message.get("key")) },
+        "exitedAfterDisconnect" => ClusterMessage::ExitedAfterDisconnect,
+        _ => ClusterMessage::Unknown,
+    };
+    (message, seq)
+}
+
+fn query_server(message: &mut Map<String, Value>) -> QueryServer {
+    let integer =
+        |name: &str| message.get(name).and_then(Value::as_i64).and_then(|value| i32::try_from(value).ok());
+    let flag = |name: &str| message.get(name).is_some_and(is_truthy);
+    let mut key = ["address", "port", "addressType", "fd"].map(|name| template(message.get(name))).join(":");
+    let port = integer("port").unwrap_or(0);
+    // The newer Node versions (22.23, 26.10) tell servers of one worker apart only where the kernel picks the port.
+    if message.get("port").and_then(Value::as_i64) == Some(0) {
+        key = format!("{key}:{}", template(message.get("index")));
+    }
+    let kind = match message.get("addressType") {
+        Some(Value::String(name)) if name == "udp4" => AddressKind::Udp4,
+        Some(Value::String(name)) if name == "udp6" => AddressKind::Udp6,
+        Some(number) if number.as_i64() == Some(6) => AddressKind::Tcp6,
+        Some(number) if number.as_i64() == Some(-1) => AddressKind::Path,
+        _ => AddressKind::Tcp4,
+    };
+    QueryServer {
+        key,
+        address: message.get("address").and_then(Value::as_str).map(str::to_owned),
+        port,
+        kind,
+        fd: integer("fd").unwrap_or(-1),
+        flags: integer("flags").unwrap_or(0) as u32,
+        backlog: integer("backlog"),
+        readable_all: flag("readableAll"),
+        writable_all: flag("writableAll"),
+        data: message.remove("data").filter(is_truthy),
+    }
+}
+
+/// A value as a JavaScript template string shows it.
+fn template(value: Option<&Value>) -> String {
+    match value {
+        None => "undefined".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(value) => value.as_f64().is_some_and(|value| value != 0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+impl ToWorker<'_> {
+    fn to_value(&self, seq: Seq) -> Value {
+        match self {
+            ToWorker::ServerReply { ack, key, errno, data, sockname } => {
+                let mut message = json!({
+                    "cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": ack.0, "data": data,
+                });
+                if let Some(LocalAddress { address, family, port }) = sockname {
+                    message["sockname"] = json!({"address": address, "family": family, "port": port});
+                }
+                message["seq"] = seq.0.into();
+                message
+            }
+            ToWorker::Ack(ack) => json!({"cmd": "NODE_CLUSTER", "ack": ack.0, "seq": seq.0}),
+            ToWorker::Disconnect => json!({"cmd": "NODE_CLUSTER", "act": "disconnect", "seq": seq.0}),
+        }
+    }
+
+    /// The whole frame; with `handle` it is wrapped so that the receiver expects a descriptor.
+    ///
+    /// Errors: a description, for data that V8's format cannot hold.
+    pub fn frame(
+        &self,
+        serialization: Serialization,
+        seq: Seq,
+        handle: Option<HandleKind>,
+    ) -> Result<Vec<u8>, String> {
+        let message = self.to_value(seq);
+        match handle {
+            Some(kind) => encode(serialization, &wrap(kind, message)),
+            None => encode(serialization, &message),
+        }
+    }
+}
+
+fn wrap(kind: HandleKind, message: Value) -> Value {
+    json!({"cmd": "NODE_HANDLE", "type": kind.name(), "msg": message})
+}
+
+/// The frame that brings a worker a connection.
+///
+/// Errors: as [`ToWorker::frame`].
+pub fn newconn_frame(serialization: Serialization, key: &str, seq: Seq) -> Result<Vec<u8>, String> {
+    let message = json!({"cmd": "NODE_CLUSTER", "act": "newconn", "key": key, "seq": seq.0});
+    encode(serialization, &wrap(HandleKind::Stream, message))
+}
+
+/// A message as a whole frame: with its newline or its length.
+///
+/// Errors: a description, for what V8's format cannot hold.
+pub fn encode(serialization: Serialization, message: &Value) -> Result<Vec<u8>, String> {
+    match serialization {
+        Serialization::Json => {
+            let mut frame = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+            frame.push(b'\n');
+            Ok(frame)
+        }
+        Serialization::Advanced => {
+            let body = v8value::to_v8(message)?;
+            let length = u32::try_from(body.len()).map_err(|_| "a message of 4 GiB".to_owned())?;
+            let mut frame = Vec::with_capacity(body.len() + 4);
+            frame.extend(length.to_be_bytes());
+            frame.extend(body);
+            Ok(frame)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> ClusterMessage {
+        parse(Serialization::Json, text.as_bytes()).unwrap().0
+    }
+
+    fn query(text: &str) -> QueryServer {
+        match read(text) {
+            ClusterMessage::QueryServer(query) => *query,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_is_read_with_and_without_its_usual_form() {
+        let usual = parse(Serialization::Json, br#"{"cmd":"NODE_CLUSTER","ack":7,"accepted":true,"seq":9}"#);
+        assert_eq!(usual, Ok((ClusterMessage::Ack { ack: Seq(7), accepted: true }, Seq(9))));
+        let unusual = parse(Serialization::Json, br#"{"cmd":"NODE_CLUSTER","seq":9,"accepted":0,"ack":7}"#);
+        assert_eq!(unusual, Ok((ClusterMessage::Ack { ack: Seq(7), accepted: false }, Seq(9))));
+    }
+
+    #[test]
+    fn the_index_is_part_of_the_key_only_where_the_kernel_picks_the_port() {
+        let fixed = query(
+            r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":"127.0.0.1","port":80,"addressType":4,"seq":1}"#,
+        );
+        assert_eq!(fixed.key, "127.0.0.1:80:4:undefined");
+        assert_eq!((fixed.fd, fixed.data), (-1, None));
+        let any = query(
+            r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":2,"address":null,"port":0,"addressType":4}"#,
+        );
+        assert_eq!(any.key, "null:0:4:undefined:2");
+        let path = query(
+            r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":1,"address":"/tmp/s","port":-1,"addressType":-1}"#,
+        );
+        assert_eq!(
+            (path.key.as_str(), path.kind, path.port),
+            ("/tmp/s:-1:-1:undefined", AddressKind::Path, -1)
+        );
+    }
+
+    #[test]
+    fn unknown_acts_and_odd_types_are_ignored_like_node_does() {
+        assert_eq!(read(r#"{"cmd":"NODE_CLUSTER","act":"dance"}"#), ClusterMessage::Unknown);
+        assert_eq!(read(r#"{"cmd":"NODE_CLUSTER","act":5}"#), ClusterMessage::Unknown);
+        assert!(parse(Serialization::Json, br#"{"cmd":"NODE_CLUSTER","act":"#).is_err());
+    }
+
+    #[test]
+    fn a_listening_message_keeps_just_what_the_event_tells() {
+        let message = read(
+            r#"{"cmd":"NODE_CLUSTER","act":"listening","index":0,"data":null,"address":null,"port":80,"addressType":4,"flags":0,"seq":3}"#,
+        );
+        let ClusterMessage::Listening(ListeningInfo(info)) = message else { panic!("{message:?}") };
+        assert_eq!(info, r#"{"address":null,"port":80,"addressType":4}"#);
+    }
+
+    #[test]
+    fn frames_are_the_same_message_in_both_serializations() {
+        let address = LocalAddress { address: "::".into(), family: "IPv6", port: 80 };
+        let reply = ToWorker::ServerReply {
+            ack: Seq(1),
+            key: "a\"b",
+            errno: None,
+            data: Some(&json!({"ticketKeys": "00"})),
+            sockname: Some(&address),
+        };
+        let text = reply.frame(Serialization::Json, Seq(5), Some(HandleKind::Stream)).unwrap();
+        let (body, newline) = text.split_at(text.len() - 1);
+        assert_eq!(newline, b"\n");
+        let binary = reply.frame(Serialization::Advanced, Seq(5), Some(HandleKind::Stream)).unwrap();
+        let from_text: Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(v8value::from_v8(&binary[4..]).unwrap(), from_text);
+        assert_eq!(from_text["msg"]["key"], "a\"b");
+        assert_eq!(from_text["type"], "net.Native");
+    }
+}

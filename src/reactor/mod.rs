@@ -1,0 +1,171 @@
+//! The I/O thread: it waits for readiness, for commands from other threads and for timers, and hands each to a
+//! [`Handler`], which owns all state. Nothing here knows what the descriptors mean.
+
+mod context;
+mod timers;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
+use mio::{Events, Poll, Waker};
+
+pub use context::{Context, Interest, Readiness, Token};
+pub use timers::TimerId;
+
+use crate::error::Error;
+
+/// What runs on the reactor thread. No method may block: a handler that waits stops every connection.
+pub trait Handler: Send + 'static {
+    /// What other threads may ask of it.
+    type Command: Send + 'static;
+
+    /// A command from another thread.
+    fn on_command(&mut self, context: &mut Context, command: Self::Command);
+    /// A registered descriptor is readable or writable, or its peer has gone (which reads as the end of the stream).
+    /// Readiness is told once (edge-triggered): the handler goes on until `EAGAIN` or remembers that it did not.
+    fn on_ready(&mut self, context: &mut Context, token: Token, readiness: Readiness);
+    /// A timer that was set has run out.
+    fn on_timer(&mut self, context: &mut Context, timer: TimerId);
+    /// Everything that was ready has been handled; the place to continue what was cut short and to pass on what
+    /// has gathered.
+    fn on_turn_end(&mut self, context: &mut Context);
+    /// Polling itself has failed, or a handler has panicked; the thread ends after this call.
+    fn on_fatal(&mut self, error: Error);
+}
+
+enum Message<C> {
+    Command(C),
+    /// Replied to once everything that was sent before it has been handled.
+    Barrier(Sender<()>),
+    Stop,
+}
+
+/// Another thread's access to a reactor. Dropping the last one ends the thread.
+#[derive(Debug)]
+pub struct Handle<C> {
+    sender: Sender<Message<C>>,
+    waker: Arc<Waker>,
+}
+
+impl<C> Clone for Handle<C> {
+    fn clone(&self) -> Self {
+        Handle { sender: self.sender.clone(), waker: self.waker.clone() }
+    }
+}
+
+impl<C> Handle<C> {
+    /// Hands over a command and returns at once.
+    ///
+    /// Errors: [`Error::ReactorGone`].
+    pub fn send(&self, command: C) -> Result<(), Error> {
+        self.post(Message::Command(command))
+    }
+
+    /// Hands over a command and waits until it, and everything before it, has been handled. The reactor never waits
+    /// for the caller's thread, so that this cannot deadlock and takes a few dozen microseconds.
+    ///
+    /// Errors: [`Error::ReactorGone`].
+    pub fn call(&self, command: C) -> Result<(), Error> {
+        self.send(command)?;
+        let (sender, receiver) = bounded(1);
+        self.post(Message::Barrier(sender))?;
+        receiver.recv().map_err(|_| Error::ReactorGone)
+    }
+
+    /// Asks the thread to end after what was sent before.
+    pub fn stop(&self) {
+        // A thread that has ended already has done what is asked.
+        let _ = self.post(Message::Stop);
+    }
+
+    fn post(&self, message: Message<C>) -> Result<(), Error> {
+        self.sender.send(message).map_err(|_| Error::ReactorGone)?;
+        self.waker.wake().map_err(Error::io("waking the reactor"))
+    }
+}
+
+/// Starts a reactor thread around a handler.
+///
+/// Errors: `EMFILE` and the like from making the poller; from starting a thread.
+pub fn spawn<H: Handler>(name: &str, handler: H) -> Result<(Handle<H::Command>, JoinHandle<()>), Error> {
+    let poll = Poll::new().map_err(Error::io("making the poller"))?;
+    let context = Context::new(poll.registry().try_clone().map_err(Error::io("making the poller"))?);
+    let waker = Waker::new(poll.registry(), Context::WAKER.into()).map_err(Error::io("making the waker"))?;
+    let (sender, receiver) = unbounded();
+    let mut reactor = Reactor { poll, context, receiver, handler };
+    let thread = thread::Builder::new()
+        .name(name.into())
+        .spawn(move || reactor.run())
+        .map_err(Error::io("starting the reactor thread"))?;
+    Ok((Handle { sender, waker: Arc::new(waker) }, thread))
+}
+
+struct Reactor<H: Handler> {
+    poll: Poll,
+    context: Context,
+    receiver: Receiver<Message<H::Command>>,
+    handler: H,
+}
+
+/// Whether the thread goes on.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    Continue,
+    Stop,
+}
+
+impl<H: Handler> Reactor<H> {
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(256);
+        // A panic in a handler is a bug; it must not pass silently, nor leave JavaScript waiting for replies.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            while self.turn(&mut events)? == Flow::Continue {}
+            Ok(())
+        }));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.handler.on_fatal(error),
+            Err(_) => self.handler.on_fatal(Error::ReactorGone),
+        }
+    }
+
+    fn turn(&mut self, events: &mut Events) -> Result<Flow, Error> {
+        let timeout = self.context.timeout(Instant::now());
+        if let Err(error) = self.poll.poll(events, timeout)
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            return Err(Error::io("polling")(error));
+        }
+        self.context.begin_turn();
+        let mut flow = Flow::Continue;
+        let mut barriers = Vec::new();
+        for event in events.iter() {
+            match Token::from(event.token()) {
+                Context::WAKER => flow = self.take_commands(&mut barriers),
+                token => self.handler.on_ready(&mut self.context, token, Readiness::from(event)),
+            }
+        }
+        while let Some(timer) = self.context.next_expired(Instant::now()) {
+            self.handler.on_timer(&mut self.context, timer);
+        }
+        self.handler.on_turn_end(&mut self.context);
+        for barrier in barriers {
+            // Whoever waited may have given up with its thread.
+            let _ = barrier.send(());
+        }
+        Ok(flow)
+    }
+
+    fn take_commands(&mut self, barriers: &mut Vec<Sender<()>>) -> Flow {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(Message::Command(command)) => self.handler.on_command(&mut self.context, command),
+                Ok(Message::Barrier(sender)) => barriers.push(sender),
+                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return Flow::Stop,
+                Err(TryRecvError::Empty) => return Flow::Continue,
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! One-shot timers in the order in which they run out.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Names a timer. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId(u64);
+
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    pending: BTreeSet<(Instant, TimerId)>,
+    next: u64,
+}
+
+impl Timers {
+    pub(super) fn set(&mut self, at: Instant) -> TimerId {
+        let id = TimerId(self.next);
+        self.next += 1;
+        self.pending.insert((at, id));
+        id
+    }
+
+    pub(super) fn until_next(&self, now: Instant) -> Option<Duration> {
+        self.pending.first().map(|(at, _)| at.saturating_duration_since(now))
+    }
+
+    pub(super) fn next_expired(&mut self, now: Instant) -> Option<TimerId> {
+        let (at, id) = *self.pending.first()?;
+        (at <= now).then(|| {
+            self.pending.pop_first();
+            id
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_run_out_in_order_and_once() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        let late = timers.set(start + Duration::from_millis(20));
+        let early = timers.set(start + Duration::from_millis(10));
+        assert_eq!(timers.until_next(start), Some(Duration::from_millis(10)));
+        assert_eq!(timers.next_expired(start), None);
+        let end = start + Duration::from_millis(30);
+        assert_eq!(timers.next_expired(end), Some(early));
+        assert_eq!(timers.next_expired(end), Some(late));
+        assert_eq!(timers.next_expired(end), None);
+        assert_eq!(timers.until_next(end), None);
+    }
+}
