@@ -22,8 +22,8 @@ const options = readOptions({ forks: 10 });
 async function main() {
   /** @type {Side[]} */
   const sides = ['builtin', 'corral'];
-  // Both primaries live all the time and take turns, fork by fork: a fork is short, so whatever else the machine does
-  // would otherwise fall on one side only.
+  // Both primaries live all the time and take turns, fork by fork: a fork is short, so whatever else the
+  // machine does would otherwise fall on one side only.
   const primaries = sides.map(
     (side) => new Remote(PROGRAM, { env: { [SIDE_VARIABLE]: options.control ? 'builtin' : side } }),
   );

@@ -45,7 +45,8 @@ async function snapshot(program, label) {
 }
 
 /**
- * Ends workers one after the other while clients come, every second one with SIGKILL, the others by disconnect().
+ * Ends workers one after the other while clients come, every second one with SIGKILL, the others by
+ * disconnect().
  * @param {Program} program
  * @param {LoadGenerator} load
  * @param {number} restarts

@@ -1,6 +1,7 @@
 'use strict';
 
-// What the primary takes in while no worker can serve, and whether everybody is served afterwards. See README.md.
+// What the primary takes in while no worker can serve, and whether everybody is served afterwards. See
+// README.md.
 
 const { LoadGenerator } = require('./lib/load');
 const { readOptions } = require('./lib/options');
@@ -15,12 +16,13 @@ const { FdWatch, settledFdCount } = require('./lib/watch');
 /** corral's default bound on accepted connections that no worker has taken, per server. */
 const BOUND = 1024;
 /**
- * Besides the bound: what is on the way to the workers, and what the reactor had accepted when it saw the bound.
+ * Besides the bound: what is on the way to the workers, and what the reactor had accepted when it saw the
+ * bound.
  */
 const BOUND_SLACK = 64;
 /**
- * A client whose SYN met a full backlog tries again after 1, 3, 7 and 15 s: this is the kernel's doing, and the last
- * ones come that late.
+ * A client whose SYN met a full backlog tries again after 1, 3, 7 and 15 s: this is the kernel's doing, and
+ * the last ones come that late.
  */
 const PATIENCE_SECONDS = 40;
 

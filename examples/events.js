@@ -1,6 +1,7 @@
 'use strict';
 
-// Prints every event of the cluster and of its workers, sends messages both ways, and replaces what dies. Run it with
+// Prints every event of the cluster and of its workers, sends messages both ways, and replaces what dies. Run
+// it with
 //
 //   node examples/events.js          (PORT=3000 for another port than 8000)
 //

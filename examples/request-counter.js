@@ -4,8 +4,8 @@
 //
 //   node examples/request-counter.js          (PORT=3000 for another port than 8000)
 //
-// It prints its URL and then, each second, the number of requests so far: `requests: 0`. Open the URL a few times
-// and see it grow. Ctrl-C stops it.
+// It prints its URL and then, each second, the number of requests so far: `requests: 0`. Open the URL a few
+// times and see it grow. Ctrl-C stops it.
 
 const http = require('node:http');
 const os = require('node:os');

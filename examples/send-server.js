@@ -5,9 +5,9 @@
 //
 //   node examples/send-server.js          (PORT=3000 for another port than 8000)
 //
-// Three processes get the server: two workers that corral forked and one plain child of child_process.fork. Each prints
-// a line when it has it; then comes the URL, whose page says who answered. Which process gets a connection is
-// the kernel's choice. Ctrl-C stops them all.
+// Three processes get the server: two workers that corral forked and one plain child of child_process.fork.
+// Each prints a line when it has it; then comes the URL, whose page says who answered. Which process gets a
+// connection is the kernel's choice. Ctrl-C stops them all.
 
 const { fork } = require('node:child_process');
 const http = require('node:http');

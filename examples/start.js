@@ -5,10 +5,11 @@
 //   npm start                     (or: node examples/start.js)
 //   PORT=3000 WORKERS=2 npm start
 //
-// and open the URL that it prints. The page says which worker answered and how many requests that one has had; while
-// requests come, a line each second says how many. Kill a worker by the pid that is printed for it: its end and
-// its replacement are one line each. A worker that dies at once is replaced more and more slowly. Ctrl-C (or SIGTERM)
-// lets the workers finish their requests and stops with exit code 0; a second one stops at once with exit code 1.
+// and open the URL that it prints. The page says which worker answered and how many requests that one has
+// had; while requests come, a line each second says how many. Kill a worker by the pid that is printed for
+// it: its end and its replacement are one line each. A worker that dies at once is replaced more and more
+// slowly. Ctrl-C (or SIGTERM) lets the workers finish their requests and stops with exit code 0; a second one
+// stops at once with exit code 1.
 
 const http = require('node:http');
 const os = require('node:os');
@@ -25,7 +26,8 @@ const REPORT_MILLISECONDS = 1_000;
 
 /**
  * What a worker tells the primary.
- * @typedef {{ type: 'requests', count: number } | { type: 'listen-error', code: string, message: string }} Report
+ * @typedef {{ type: 'requests', count: number } | { type: 'listen-error', code: string, message: string }}
+ *   Report
  */
 
 /** Keeps a number of workers alive and says what happens to them. */
@@ -39,8 +41,8 @@ class Supervisor {
   #earlyDeaths = 0;
   #requests = 0;
   /**
-   * The living workers and when each was forked. cluster.workers is not enough: disconnect() takes a worker out of it
-   * before it has ended.
+   * The living workers and when each was forked. cluster.workers is not enough: disconnect() takes a worker
+   * out of it before it has ended.
    * @type {Map<Worker, number>}
    */
   #workers = new Map();
@@ -79,7 +81,8 @@ class Supervisor {
    */
   #onListening(worker, port) {
     console.log(`worker ${worker.id} (pid ${worker.process.pid}) started`);
-    // With port 0 all workers share the one that the first was given, until there is a time without any worker.
+    // With port 0 all workers share the one that the first was given, until there is a time without any
+    // worker.
     if (port === this.#announcedPort) return;
     this.#announcedPort = port;
     console.log(`http://localhost:${port}/ (Ctrl-C stops)`);
@@ -197,7 +200,8 @@ function runWorker(port) {
 
   // A Ctrl-C in a terminal goes to the workers as well: when to stop is for the primary to say.
   process.on('SIGINT', () => {});
-  // It says so by closing the channel. What is still being answered keeps the process alive, nothing else does.
+  // It says so by closing the channel. What is still being answered keeps the process alive, nothing else
+  // does.
   process.on('disconnect', () => {
     stopping = true;
     server.closeIdleConnections();

@@ -15,7 +15,8 @@ const { latencySummary } = require('./stats');
  * @property {number} [clients] closed loop: so many at a time, each starting its next when one is over
  * @property {number} [seconds] for how long connections are started
  * @property {number} [count] closed loop: how many connections in all, if the time allows
- * @property {number} [patience] seconds that a client waits after the last connection was started; 10 by default
+ * @property {number} [patience] seconds that a client waits after the last connection was started; 10 by
+ *   default
  */
 
 /**
@@ -24,10 +25,10 @@ const { latencySummary } = require('./stats');
  * @property {number} failed refused, reset, or closed without an answer
  * @property {number} unanswered neither answered nor closed when the patience ended
  * @property {number} seconds from the first connection to the last answer
- * @property {{ p50: number, p99: number, p999: number, max: number }} latency milliseconds: from the scheduled time
- *   (open loop) or from connect (closed loop) to the end of the answer
- * @property {{ p50: number, p99: number, p999: number, max: number }} lag milliseconds by which this process itself
- *   was late with its connections
+ * @property {{ p50: number, p99: number, p999: number, max: number }} latency milliseconds: from the
+ *   scheduled time (open loop) or from connect (closed loop) to the end of the answer
+ * @property {{ p50: number, p99: number, p999: number, max: number }} lag milliseconds by which this process
+ *   itself was late with its connections
  */
 
 const REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';

@@ -15,7 +15,8 @@ const { parseArgs } = require('node:util');
 
 /**
  * @template {Record<string, number | boolean | string>} T
- * @param {T} defaults the options of the bench and what they are when not given; their types are the options' types
+ * @param {T} defaults the options of the bench and what they are when not given; their types are the options'
+ *   types
  * @returns {T & CommonOptions}
  */
 function readOptions(defaults) {

@@ -1,7 +1,8 @@
 'use strict';
 
-// Both sides in one run, one after the other, again and again, and each pair's ratio: what the machine does meanwhile
-// (other programs, clock speed) falls on both sides alike, and the ratio's spread shows how much of it is left.
+// Both sides in one run, one after the other, again and again, and each pair's ratio: what the machine does
+// meanwhile (other programs, clock speed) falls on both sides alike, and the ratio's spread shows how much of
+// it is left.
 
 const { median } = require('./stats');
 
@@ -18,7 +19,8 @@ const { median } = require('./stats');
  * Runs the pairs, the side that goes first changing each time.
  *
  * @param {{ pairs: number, control: boolean, json: boolean }} options
- * @param {(side: Side) => Promise<Sample>} measure gets the side to run; under `control` that is always the built-in
+ * @param {(side: Side) => Promise<Sample>} measure gets the side to run; under `control` that is always the
+ *   built-in
  * @returns {Promise<Pair[]>}
  */
 async function runPairs({ pairs, control, json }, measure) {

@@ -1,7 +1,8 @@
 'use strict';
 
-// What the kernel says about another process, read from /proc: from outside, so that a process which is too busy to
-// answer is measured as well. Where there is no /proc (macOS) everything is NaN and the tables show "n/a".
+// What the kernel says about another process, read from /proc: from outside, so that a process which is too
+// busy to answer is measured as well. Where there is no /proc (macOS) everything is NaN and the tables show
+// "n/a".
 
 const { execFileSync } = require('node:child_process');
 const { readdirSync, readFileSync } = require('node:fs');

@@ -1,7 +1,8 @@
 'use strict';
 
-// Questions and answers between a bench script and the processes it starts (the primaries, the load generator), over
-// the channel of child_process.fork. When the bench script ends, however it ends, the channel closes and they end too.
+// Questions and answers between a bench script and the processes it starts (the primaries, the load
+// generator), over the channel of child_process.fork. When the bench script ends, however it ends, the
+// channel closes and they end too.
 
 const { fork } = require('node:child_process');
 

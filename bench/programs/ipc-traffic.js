@@ -1,7 +1,7 @@
 'use strict';
 
-// Both ends of the message bench: a sender that keeps a bounded number of messages on the way, and a receiver that
-// counts them. The primary and its worker run the same code.
+// Both ends of the message bench: a sender that keeps a bounded number of messages on the way, and a receiver
+// that counts them. The primary and its worker run the same code.
 
 /** @typedef {{ send: (message: any) => unknown }} Peer */
 
@@ -48,7 +48,8 @@ class Sender {
 
   /**
    * @param {number} seconds
-   * @returns {Promise<{ rate: number, cpu: number }>} messages per second, and this process's CPU in us per message
+   * @returns {Promise<{ rate: number, cpu: number }>} messages per second, and this process's CPU in us per
+   *   message
    */
   run(seconds) {
     this.#start = performance.now();
