@@ -13,7 +13,7 @@ const platform = `${process.platform}-${process.arch}`;
 
 /**
  * @typedef {typeof import('../binding')} Binding
- * @typedef {{ native: Binding, reason: undefined } | { native: undefined, reason: string }} Loaded
+ * @typedef {{ native: Binding | undefined, reason: string }} Loaded why there is none; empty if there is one
  */
 
 /** @returns {Loaded} */
@@ -21,7 +21,7 @@ function load() {
   if (process.env.CORRAL_NATIVE === '0') return unavailable('CORRAL_NATIVE=0 is set');
   if (!PLATFORMS.includes(platform)) return unavailable(`there is no binary for ${platform}`);
   try {
-    return { native: require('../binding'), reason: undefined };
+    return { native: require('../binding'), reason: '' };
   } catch (error) {
     return unavailable(explain(error));
   }
