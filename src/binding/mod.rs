@@ -109,6 +109,12 @@ impl NativePrimary {
         self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, undelivered }).map_err(coded)
     }
 
+    /// The worker could not be spawned at all: both ends are closed and no event will tell of it.
+    #[napi]
+    pub fn abandon_channel(&mut self, id: u32) {
+        self.peers.remove(&id);
+    }
+
     /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
     /// duplicated. `completion` names the callback for when the frame has to wait.
     ///

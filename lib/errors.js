@@ -1,0 +1,98 @@
+'use strict';
+
+// Errors with the codes, names and texts that Node gives its own, where the program may be looking at them.
+
+const util = require('node:util');
+
+/**
+ * @param {ErrorConstructor | TypeErrorConstructor | RangeErrorConstructor} Base
+ * @param {string} code
+ * @param {string} message
+ * @returns {NodeJS.ErrnoException}
+ */
+function create(Base, code, message) {
+  /** @type {NodeJS.ErrnoException} */
+  const error = new Base(message);
+  // The stack is computed with the code in the name, which then gives way to the inherited one: Node's errors print
+  // as `TypeError [CODE]: …` and are still called TypeError.
+  Object.defineProperty(error, 'name', { value: `${Base.name} [${code}]`, configurable: true });
+  void error.stack;
+  Reflect.deleteProperty(error, 'name');
+  error.code = code;
+  return error;
+}
+
+/** @param {unknown} value what "Received" is followed by in Node's messages */
+function received(value) {
+  if (value === null || value === undefined) return ` Received ${value}`;
+  if (typeof value === 'function') return ` Received function ${value.name}`;
+  if (typeof value === 'object') {
+    const name = value.constructor?.name;
+    return name ? ` Received an instance of ${name}` : ` Received ${util.inspect(value, { depth: -1 })}`;
+  }
+  let text = util.inspect(value, { colors: false });
+  if (text.length > 28) text = `${text.slice(0, 25)}...`;
+  return ` Received type ${typeof value} (${text})`;
+}
+
+/**
+ * @param {string} name
+ * @param {string} expected e.g. 'of type number'
+ * @param {unknown} value
+ */
+function invalidArgType(name, expected, value) {
+  const what = name.includes('.') ? 'property' : 'argument';
+  const text = `The "${name}" ${what} must be ${expected}.${received(value)}`;
+  return create(TypeError, 'ERR_INVALID_ARG_TYPE', text);
+}
+
+/**
+ * @param {string} name
+ * @param {string} range
+ * @param {unknown} value
+ */
+function outOfRange(name, range, value) {
+  const text = `The value of "${name}" is out of range. It must be ${range}. Received ${util.inspect(value)}`;
+  return create(RangeError, 'ERR_OUT_OF_RANGE', text);
+}
+
+/**
+ * A failed system call, as libuv's errors look in JavaScript.
+ *
+ * @param {number} errno negative
+ * @param {string} syscall
+ * @returns {NodeJS.ErrnoException}
+ */
+function errnoException(errno, syscall) {
+  const code = util.getSystemErrorName(errno);
+  /** @type {NodeJS.ErrnoException} */
+  const error = new Error(`${syscall} ${code}`);
+  error.errno = errno;
+  error.code = code;
+  error.syscall = syscall;
+  return error;
+}
+
+module.exports = {
+  create,
+  errnoException,
+  invalidArgType,
+  outOfRange,
+  badSocketPort: (/** @type {unknown} */ port) =>
+    create(RangeError, 'ERR_SOCKET_BAD_PORT', `Port should be >= 0 and < 65536.${received(port)}.`),
+  channelClosed: () => create(Error, 'ERR_IPC_CHANNEL_CLOSED', 'Channel closed'),
+  childClosedBeforeReply: () => create(Error, 'ERR_CHILD_CLOSED_BEFORE_REPLY', 'Child closed before reply received'),
+  disconnected: () => create(Error, 'ERR_IPC_DISCONNECTED', 'IPC channel is already disconnected'),
+  invalidHandleType: () => create(TypeError, 'ERR_INVALID_HANDLE_TYPE', 'This handle type cannot be sent'),
+  ipcRequired: () =>
+    create(
+      Error,
+      'ERR_CHILD_PROCESS_IPC_REQUIRED',
+      "Forked processes must have an IPC channel, missing value 'ipc' in options.stdio",
+    ),
+  missingArgs: (/** @type {string} */ name) =>
+    create(TypeError, 'ERR_MISSING_ARGS', `The "${name}" argument must be specified`),
+  oneIpcPipe: () => create(Error, 'ERR_IPC_ONE_PIPE', 'Child process can have only one IPC pipe'),
+  badSchedulingPolicy: (/** @type {unknown} */ policy) =>
+    create(Error, 'ERR_INTERNAL_ASSERTION', `Bad cluster.schedulingPolicy: ${policy}`),
+};

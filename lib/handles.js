@@ -1,0 +1,128 @@
+'use strict';
+
+// Handles in messages: how each kind is taken apart for sending and put together on arrival (Node: handleConversion
+// in internal/child_process).
+
+const dgram = require('node:dgram');
+const net = require('node:net');
+
+const errors = require('./errors');
+const internals = require('./node-internals');
+const { SocketListSend, SocketListReceive } = require('./socket-list');
+
+/** @typedef {import('./channel').Target} Target */
+/** @typedef {import('./node-internals').RawHandle} RawHandle */
+
+/**
+ * The lists of connections that a channel's two ends share, by the key of the server that accepted them.
+ * @type {WeakMap<Target, { sent: Map<string, SocketListSend>, got: Map<string, SocketListReceive> }>}
+ */
+const socketLists = new WeakMap();
+
+/** @param {Target} target */
+function listsOf(target) {
+  let lists = socketLists.get(target);
+  if (lists === undefined) {
+    lists = { sent: new Map(), got: new Map() };
+    socketLists.set(target, lists);
+  }
+  return lists;
+}
+
+/**
+ * The `type` of a NODE_HANDLE message.
+ *
+ * @param {unknown} handle
+ */
+function typeOf(handle) {
+  if (handle instanceof net.Socket) return 'net.Socket';
+  if (handle instanceof net.Server) return 'net.Server';
+  if (handle instanceof dgram.Socket) return 'dgram.Socket';
+  if (internals.isRawHandle(handle)) return handle.constructor.name === 'UDP' ? 'dgram.Native' : 'net.Native';
+  throw errors.invalidHandleType();
+}
+
+/**
+ * Takes a handle apart.
+ *
+ * @param {Target} target
+ * @param {any} message the NODE_HANDLE message, to which what the receiver needs is added
+ * @param {any} handle
+ * @param {{ keepOpen?: boolean }} options
+ * @returns {RawHandle | undefined} undefined for one that is closed or was handed over already
+ */
+function takeApart(target, message, handle, options) {
+  switch (message.type) {
+    case 'net.Socket':
+      return takeSocketApart(target, message, handle, options);
+    case 'net.Server':
+      return internals.handleOf(handle);
+    case 'dgram.Socket':
+      message.dgramType = handle.type;
+      return internals.datagramHandleOf(handle);
+    default:
+      return handle;
+  }
+}
+
+/**
+ * @param {Target} target
+ * @param {any} message
+ * @param {any} socket
+ * @param {{ keepOpen?: boolean }} options
+ */
+function takeSocketApart(target, message, socket, { keepOpen }) {
+  const handle = internals.handleOf(socket);
+  if (handle === undefined) return undefined;
+  const server = internals.acceptedBy(socket);
+  if (server !== undefined) {
+    message.key = server.key;
+    const { sent } = listsOf(target);
+    if (!sent.has(server.key)) {
+      const list = new SocketListSend(target, server.key);
+      sent.set(server.key, list);
+      server.setUp(list);
+    }
+    if (!keepOpen) server.forget();
+  }
+  if (!keepOpen) internals.detachHandle(socket);
+  return handle;
+}
+
+/**
+ * Puts together what arrived. Synchronous for every kind, so that the message keeps its place among the others.
+ *
+ * @param {Target} target
+ * @param {any} message the NODE_HANDLE message
+ * @param {number} fd
+ * @returns {any}
+ */
+function putTogether(target, message, fd) {
+  switch (message.type) {
+    case 'net.Socket': {
+      const socket = new net.Socket({ fd, readable: true, writable: true });
+      if (message.key) {
+        const { got } = listsOf(target);
+        let list = got.get(message.key);
+        if (list === undefined) {
+          list = new SocketListReceive(target, message.key);
+          got.set(message.key, list);
+        }
+        list.add(socket);
+      }
+      return socket;
+    }
+    case 'net.Server':
+      return new net.Server().listen({ fd });
+    case 'net.Native':
+      return internals.streamHandleFrom(fd);
+    case 'dgram.Native':
+      return internals.datagramHandleFrom(fd);
+    case 'dgram.Socket':
+      return dgram.createSocket(message.dgramType).bind({ fd });
+    default:
+      throw new TypeError(`unknown type of handle: ${message.type}`);
+  }
+}
+
+module.exports = { putTogether, takeApart, typeOf };

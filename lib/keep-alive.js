@@ -1,0 +1,22 @@
+'use strict';
+
+// The core's descriptors are not on Node's event loop; what keeps a process alive in Node (an open channel, a
+// listening socket) has to be said here.
+
+const FOREVER = 2 ** 31 - 1;
+
+class KeepAlive {
+  #count = 0;
+  /** @type {NodeJS.Timeout | undefined} */
+  #timer = undefined;
+
+  hold() {
+    if (++this.#count === 1) this.#timer = setInterval(() => {}, FOREVER);
+  }
+
+  release() {
+    if (--this.#count === 0) clearInterval(this.#timer);
+  }
+}
+
+module.exports = { KeepAlive };

@@ -1,0 +1,194 @@
+'use strict';
+
+// Everything of Node that has no public name and that corral cannot do without, each with a check that says what is
+// missing. No other file touches an underscore property of Node's objects.
+
+const dgram = require('node:dgram');
+const net = require('node:net');
+const os = require('node:os');
+
+/** @typedef {import('node:child_process').ChildProcess} ChildProcess */
+/**
+ * A libuv handle as Node wraps it.
+ * @typedef {object} RawHandle
+ * @property {number} fd
+ * @property {() => void} close
+ * @property {(fd: number) => number} open
+ * @property {Function} [onread]
+ * @property {(exitCode: number, signalCode: string) => void} [onexit]
+ */
+
+/**
+ * @param {boolean} found
+ * @param {string} what
+ */
+function need(found, what) {
+  if (!found) throw new Error(`corral does not know this version of Node (${process.version}): ${what} is missing`);
+}
+
+/**
+ * @param {any} value
+ * @returns {value is RawHandle}
+ */
+function isRawHandle(value) {
+  return ['TCP', 'Pipe', 'UDP'].includes(value?.constructor?.name) && typeof value.close === 'function';
+}
+
+/**
+ * The handle behind a stream or a server; undefined once it is closed or was handed over.
+ *
+ * @param {any} owner a net.Socket or net.Server
+ * @returns {RawHandle | undefined}
+ */
+function handleOf(owner) {
+  need('_handle' in owner, 'net._handle');
+  return owner._handle ?? undefined;
+}
+
+/**
+ * Takes the handle away from a socket, which looks destroyed to its owner afterwards but whose connection lives on.
+ *
+ * @param {any} socket a net.Socket with a handle
+ */
+function detachHandle(socket) {
+  const handle = handleOf(socket);
+  if (handle) handle.onread = () => {};
+  socket._handle = null;
+  socket.setTimeout(0);
+  if (socket.parser) releaseParser(socket);
+}
+
+/** @param {any} socket an HTTP server's connection: gives its parser back, which would go on reading */
+function releaseParser(socket) {
+  // The only name by which Node exports the pool of parsers. Only ever needed for a connection of an http.Server.
+  const { freeParser, HTTPParser } = require('_http_common');
+  need(typeof freeParser === 'function' && typeof HTTPParser === 'function', '_http_common.freeParser');
+  if (socket.parser instanceof HTTPParser) {
+    freeParser(socket.parser, null, socket);
+    if (socket._httpMessage) socket._httpMessage.detachSocket(socket);
+  }
+}
+
+/**
+ * The server that accepted a socket counts it; one that is handed over counts elsewhere.
+ *
+ * @param {any} socket
+ * @returns {{ key: string, setUp: (list: object) => void, forget: () => void } | undefined}
+ */
+function acceptedBy(socket) {
+  const server = socket.server;
+  if (!server || typeof server._setupWorker !== 'function') return undefined;
+  return {
+    key: server._connectionKey,
+    setUp: (list) => server._setupWorker(list),
+    forget: () => {
+      server._connections--;
+    },
+  };
+}
+
+/** @param {any} socket a dgram.Socket; returns its state, which has the handle */
+function datagramState(socket) {
+  const symbol = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol');
+  need(symbol !== undefined && socket[symbol] !== undefined, 'dgram state');
+  return socket[/** @type {symbol} */ (symbol)];
+}
+
+/**
+ * @param {import('node:dgram').Socket} socket
+ * @returns {RawHandle | undefined}
+ */
+function datagramHandleOf(socket) {
+  return datagramState(socket).handle ?? undefined;
+}
+
+/**
+ * A stream handle for a descriptor that was received: TCP or Pipe, as the kernel says.
+ *
+ * @param {number} fd owned by the handle afterwards
+ * @returns {RawHandle}
+ */
+function streamHandleFrom(fd) {
+  /** @type {any} */
+  const socket = new net.Socket({ fd, readable: false, writable: false, manualStart: true });
+  const handle = handleOf(socket);
+  need(isRawHandle(handle), 'the handle of a new net.Socket');
+  socket._handle = null;
+  return /** @type {RawHandle} */ (handle);
+}
+
+/**
+ * @param {number} fd owned by the handle afterwards
+ * @returns {RawHandle}
+ */
+function datagramHandleFrom(fd) {
+  const socket = dgram.createSocket('udp4');
+  const UDP = datagramState(socket).handle.constructor;
+  socket.close();
+  const handle = new UDP();
+  need(isRawHandle(handle) && typeof handle.open === 'function', 'the handle of a new dgram.Socket');
+  handle.open(fd);
+  return handle;
+}
+
+/**
+ * Lets `before` run between the end of a process and everything that tells of it ('exit', exitCode, 'close').
+ *
+ * @param {any} child just spawned
+ * @param {() => void} before
+ */
+function beforeExit(child, before) {
+  const handle = child._handle;
+  // Without a handle the process could not be spawned, which has been told already.
+  if (!handle) return;
+  need(typeof handle.onexit === 'function', 'ChildProcess._handle.onexit');
+  const onexit = handle.onexit;
+  handle.onexit = (/** @type {number} */ exitCode, /** @type {string} */ signalCode) => {
+    if (exitCode < 0) {
+      // It was never spawned: 'error' comes, and no 'exit'.
+      Reflect.apply(onexit, handle, [exitCode, signalCode]);
+      before();
+      return;
+    }
+    // The process has been reaped: its pid may be another's from here on.
+    handle.kill = () => -os.constants.errno.ESRCH;
+    before();
+    process.nextTick(() => Reflect.apply(onexit, handle, [exitCode, signalCode]));
+  };
+}
+
+/**
+ * A ChildProcess emits 'close' once its streams and its channel have closed; it has to know of a channel that is not
+ * Node's.
+ *
+ * @param {any} child
+ * @returns {() => void} to be called when the channel has closed
+ */
+function expectClose(child) {
+  need(typeof child._closesNeeded === 'number' && typeof child._closesGot === 'number', 'ChildProcess._closesNeeded');
+  child._closesNeeded++;
+  return () => {
+    child._closesGot++;
+    if (child._closesGot === child._closesNeeded) child.emit('close', child.exitCode, child.signalCode);
+  };
+}
+
+/** @param {number} pid makes another Node process start its inspector */
+function debugProcess(pid) {
+  const { _debugProcess } = /** @type {any} */ (process);
+  need(typeof _debugProcess === 'function', 'process._debugProcess');
+  _debugProcess(pid);
+}
+
+module.exports = {
+  acceptedBy,
+  beforeExit,
+  datagramHandleFrom,
+  datagramHandleOf,
+  debugProcess,
+  detachHandle,
+  expectClose,
+  handleOf,
+  isRawHandle,
+  streamHandleFrom,
+};

@@ -1,0 +1,68 @@
+'use strict';
+
+// Messages as they travel, `serialization: 'json'` and `'advanced'` (Node: internal/child_process/serialization).
+
+const v8 = require('node:v8');
+
+const VIEW_TAG = 0;
+const PLAIN_COPY_TAG = 1;
+
+// Objects of the embedder (handles, most of all) are written as JSON would write them, instead of throwing.
+class Serializer extends v8.DefaultSerializer {
+  /** @param {object} object */
+  _writeHostObject(object) {
+    if (ArrayBuffer.isView(object)) {
+      this.writeUint32(VIEW_TAG);
+      // @ts-expect-error documented, but not in the types
+      return super._writeHostObject(object);
+    }
+    this.writeUint32(PLAIN_COPY_TAG);
+    this.writeValue({ ...object });
+  }
+}
+
+class Deserializer extends v8.DefaultDeserializer {
+  _readHostObject() {
+    const tag = this.readUint32();
+    // @ts-expect-error documented, but not in the types
+    if (tag === VIEW_TAG) return super._readHostObject();
+    if (tag !== PLAIN_COPY_TAG) throw new Error(`unknown tag ${tag} of a host object`);
+    return this.readValue();
+  }
+}
+
+/** Room for the length, which the core fills in. */
+const LENGTH = Buffer.alloc(4);
+
+/**
+ * @typedef {object} Serialization
+ * @property {boolean} advanced
+ * @property {(message: unknown) => string | Buffer} write throws what cannot be serialized
+ * @property {(frame: any) => any} read throws on what no peer of ours writes
+ */
+
+/** @type {Serialization} */
+const json = {
+  advanced: false,
+  write: (message) => JSON.stringify(message),
+  read: (text) => JSON.parse(text),
+};
+
+/** @type {Serialization} */
+const advanced = {
+  advanced: true,
+  write(message) {
+    const serializer = new Serializer();
+    serializer.writeRawBytes(LENGTH);
+    serializer.writeHeader();
+    serializer.writeValue(message);
+    return serializer.releaseBuffer();
+  },
+  read(bytes) {
+    const deserializer = new Deserializer(bytes);
+    deserializer.readHeader();
+    return deserializer.readValue();
+  },
+};
+
+module.exports = { json, advanced };

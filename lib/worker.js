@@ -1,0 +1,67 @@
+'use strict';
+
+// cluster.Worker as the primary has it. Callable without `new` and open for inheritance, as Node's is.
+
+const EventEmitter = require('node:events');
+
+/** @typedef {import('..').Worker} WorkerType */
+
+/**
+ * @this {any}
+ * @param {{ id?: number, process?: any, state?: string }} [options]
+ */
+function Worker(options) {
+  if (!(this instanceof Worker)) return Reflect.construct(Worker, [options]);
+  Reflect.apply(EventEmitter, this, []);
+  const { state, id, process } = options !== null && typeof options === 'object' ? options : {};
+  this.exitedAfterDisconnect = undefined;
+  this.state = state || 'none';
+  // Whatever it is, as a 32-bit integer.
+  this.id = /** @type {any} */ (id) | 0;
+  if (process) {
+    this.process = process;
+    process.on('error', (/** @type {any} */ code, /** @type {any} */ signal) => this.emit('error', code, signal));
+    process.on('message', (/** @type {any} */ message, /** @type {any} */ handle) => {
+      this.emit('message', message, handle);
+    });
+  }
+}
+
+Object.setPrototypeOf(Worker.prototype, EventEmitter.prototype);
+Object.setPrototypeOf(Worker, EventEmitter);
+
+Worker.prototype.kill = function kill(/** @type {any[]} */ ...args) {
+  Reflect.apply(this.destroy, this, args);
+};
+
+Worker.prototype.send = function send(/** @type {any[]} */ ...args) {
+  return Reflect.apply(this.process.send, this.process, args);
+};
+
+Worker.prototype.isDead = function isDead() {
+  return this.process.exitCode != null || this.process.signalCode != null;
+};
+
+Worker.prototype.isConnected = function isConnected() {
+  return this.process.connected;
+};
+
+/**
+ * The name that `exitedAfterDisconnect` had before Node 6.
+ *
+ * @param {object} prototype
+ */
+function addSuicide(prototype) {
+  Object.defineProperty(prototype, 'suicide', {
+    /** @this {any} */
+    get() {
+      return this.exitedAfterDisconnect;
+    },
+    configurable: true,
+    enumerable: false,
+  });
+}
+
+addSuicide(Worker.prototype);
+
+module.exports = { Worker, addSuicide };
