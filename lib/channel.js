@@ -203,7 +203,6 @@ class Channel {
     let wrapped;
     if (handle) {
       wrapped = { cmd: 'NODE_HANDLE', type: typeOf(handle), msg: message };
-      if (wrapped.type === 'net.Server' && this.#primary.isForeignServer(handle)) throw errors.invalidHandleType();
     }
     // One handle at a time, and everything behind it waits for its acknowledgement, so that messages keep their
     // order even when a handle has to be sent again.
