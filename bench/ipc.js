@@ -54,8 +54,10 @@ async function measure(side, serialization) {
       toPrimaryWorkerCpu: smallToPrimary.workerCpu,
       bigToWorker: (bigToWorker.rate * BIG_BYTES) / BYTES_PER_MB,
       bigToWorkerPrimaryCpu: bigToWorker.primaryCpu,
+      bigToWorkerWorkerCpu: bigToWorker.workerCpu,
       bigToPrimary: (bigToPrimary.rate * BIG_BYTES) / BYTES_PER_MB,
       bigToPrimaryPrimaryCpu: bigToPrimary.primaryCpu,
+      bigToPrimaryWorkerCpu: bigToPrimary.workerCpu,
     };
   } finally {
     await primary.stop();
@@ -81,8 +83,10 @@ async function bench(serialization) {
         { name: 'toPrimaryWorkerCpu', label: 'small to primary: worker CPU, us/message', digits: 2 },
         { name: 'bigToWorker', label: '1 MiB to worker: MB/s' },
         { name: 'bigToWorkerPrimaryCpu', label: '1 MiB to worker: primary CPU, us/message' },
+        { name: 'bigToWorkerWorkerCpu', label: '1 MiB to worker: worker CPU, us/message' },
         { name: 'bigToPrimary', label: '1 MiB to primary: MB/s' },
         { name: 'bigToPrimaryPrimaryCpu', label: '1 MiB to primary: primary CPU, us/message' },
+        { name: 'bigToPrimaryWorkerCpu', label: '1 MiB to primary: worker CPU, us/message' },
       ],
       targets: (compared) => [
         ratioTarget(`${serialization}: small messages/s to the worker`, compared.toWorker, ON_PAR),
