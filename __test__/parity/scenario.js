@@ -27,8 +27,6 @@ for (const [value, name] of [
   [process.env.PARITY_MODULE, 'module'],
   [DIRECTORY, 'trace'],
   [SCRATCH, 'scratch'],
-  [process.pid, 'pid'],
-  [process.ppid, 'ppid'],
 ]) alias(value, String(name));
 
 /**
@@ -42,6 +40,28 @@ function write(lane, event, values) {
   else process.stderr.write(`${lane}: ${line}`);
 }
 
+/** Messages in the order in which they came, for who asks for them one by one. */
+class Inbox {
+  /** @param {import('node:events').EventEmitter} emitter */
+  constructor(emitter) {
+    /** @type {unknown[]} */
+    this.messages = [];
+    /** @type {((message: unknown) => void)[]} */
+    this.waiting = [];
+    emitter.on('message', (message, handle) => {
+      const item = handle ? [message, handle] : message;
+      const resolve = this.waiting.shift();
+      if (resolve) resolve(item);
+      else this.messages.push(item);
+    });
+  }
+
+  next() {
+    if (this.messages.length > 0) return Promise.resolve(this.messages.shift());
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+}
+
 /** What a side of a case works with. */
 class Trace {
   /** @param {string} caseName @param {string} side */
@@ -52,6 +72,8 @@ class Trace {
     this.ends = [];
     /** @type {import('node:cluster').Worker[]} */
     this.workers = [];
+    /** @type {Map<import('node:cluster').Worker, Inbox>} */
+    this.inboxes = new Map();
     this.count = 0;
   }
 
@@ -82,6 +104,7 @@ class Trace {
     const marks = { PARITY_CASE: this.caseName, PARITY_SIDE: `worker-${number}` };
     const worker = cluster.fork({ ...marks, ...rest });
     this.workers.push(worker);
+    this.inboxes.set(worker, new Inbox(worker));
     if (!quiet) follow(worker, this.to(`of-worker-${number}`));
     this.ends.push(new Promise((resolve) => {
       let missing = 2;
@@ -97,6 +120,16 @@ class Trace {
       worker.once('disconnect', one);
     }));
     return worker;
+  }
+
+  /**
+   * The next message of a worker that was not yet asked for. Unlike `once` it misses none.
+   *
+   * @param {import('node:cluster').Worker} worker
+   * @returns {Promise<any>} with its handle, if there is one, as [message, handle]
+   */
+  message(worker) {
+    return /** @type {Inbox} */ (this.inboxes.get(worker)).next();
   }
 
   /** Waits until all workers of this case have disconnected and exited. */
@@ -177,6 +210,7 @@ async function runPrimary(cases) {
   const serialization = process.env.PARITY_SERIALIZATION;
   if (serialization) cluster.setupPrimary({ serialization });
   const wanted = process.env.PARITY_ONLY?.split(',');
+  let broken = false;
   for (const [name, { primary = (t) => t.fork() }] of Object.entries(cases)) {
     if (wanted && !wanted.includes(name)) continue;
     const t = new Trace(name, 'primary');
@@ -191,6 +225,7 @@ async function runPrimary(cases) {
     // An 'error' that no case listens for must not end the cases that follow it.
     const result = await Promise.race([body().catch((error) => error), late]);
     clearTimeout(timer);
+    broken ||= result !== undefined;
     if (result === 'late') {
       t.log('case took too long');
       for (const worker of t.workers) worker.process.kill('SIGKILL');
@@ -198,6 +233,10 @@ async function runPrimary(cases) {
       t.log('case failed', result);
     }
   }
+  // What a broken case left behind could keep the program, and the test, waiting.
+  if (broken) process.exit(1);
+  // Now the program ends by itself, or the test fails; then this tells what kept it.
+  setTimeout(() => console.error('still active:', process.getActiveResourcesInfo()), 3000).unref();
 }
 
 /**
@@ -219,4 +258,4 @@ async function runAlone(t, name, { env = {}, execArgv = [] } = {}) {
   t.to(name)('ended', code, signal, output.join('').split('\n'));
 }
 
-module.exports = { cluster, run, runAlone, follow, stateOf, alias, show, SCRATCH };
+module.exports = { Inbox, cluster, run, runAlone, follow, stateOf, alias, show, SCRATCH };

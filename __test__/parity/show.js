@@ -109,7 +109,9 @@ function showObject(value) {
     return { [`$${name}`]: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex') };
   }
   if (types.isBoxedPrimitive(value)) return { [`$${name}`]: show(value.valueOf()) };
-  const result = name === 'Object' || name === 'null prototype' ? {} : { $class: name };
+  // Without a prototype, so that a property called __proto__ is one.
+  const result = Object.create(null);
+  if (name !== 'Object' && name !== 'null prototype') result.$class = name;
   for (const key of Object.keys(value)) result[key] = show(value[key], key);
   return result;
 }
