@@ -59,19 +59,19 @@ declare namespace cluster {
     readonly Worker: WorkerConstructor;
   }
 
-  /** A connection that a worker has taken. */
+  /** A connection that a worker has taken. What a server on a path does not have is null. */
   interface ConnectionInfo {
     /** The key under which the primary keeps the server; the same for all connections of one server. */
     key: string;
     /** The address or the path where the server listens. */
     address: string;
-    /** The port where the server listens; -1 for a path. */
-    port: number;
-    family: 'IPv4' | 'IPv6' | 'unix';
-    /** The address of the other side; undefined for a path, or if the other side has gone. */
-    remoteAddress: string | undefined;
-    /** The port of the other side; undefined like its address. */
-    remotePort: number | undefined;
+    /** The port where the server listens. */
+    port: number | null;
+    family: 'IPv4' | 'IPv6' | null;
+    /** The address of the client. */
+    remoteAddress: string | null;
+    /** The port of the client. */
+    remotePort: number | null;
   }
 
   interface ClusterEventMap {
@@ -96,8 +96,8 @@ declare namespace cluster {
 
   interface Cluster extends EventEmitter, AsNodeTypesHaveIt {
     /**
-     * Whether corral's core is at work. False where it has no binary: this is then Node's own cluster, and none of
-     * corral's additions work. Undefined for a cluster that is not corral's.
+     * In the primary: whether corral's core is at work. False where it has no binary; this is then Node's own
+     * cluster, without corral's additions. Undefined on a cluster that is not corral's.
      */
     readonly native?: boolean;
 

@@ -25,9 +25,9 @@ if (isPrimary) {
   cluster
     .on('exit', (dead, code, signal) => console.log(dead.process.pid, code.toFixed(), signal.toLowerCase()))
     .once('setup', (settings) => console.log(settings.maxFrameSize))
-    .on('connection', (taker, connection) => {
-      const from: string | undefined = connection.remoteAddress;
-      console.log(taker.id, connection.key, connection.port.toFixed(), from?.trim(), connection.remotePort);
+    .on('connection', (taker, { key, port, family, remoteAddress }) => {
+      const from: string | null = remoteAddress;
+      console.log(taker.id, key, port?.toFixed(), family === 'IPv6', from?.trim());
     })
     .on('error', (error) => console.error(error.message))
     .on('not one of ours', (...args) => console.log(args));
