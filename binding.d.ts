@@ -47,12 +47,13 @@ export declare class NativePrimary {
    * taken.
    */
   exited(id: number): void
+  /** Closes a descriptor that came with an event and that nobody wants. */
+  closeHandle(number: number): void
+  /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
+  channelDescriptor(id: number): number
   /** Takes what has happened: a flat array of four values per event, the first of them its `EventKind`. */
   takeEvents(): unknown[]
 }
-
-/** Closes a descriptor that came with an event and that nobody wants. */
-export declare function closeHandle(number: number): void
 
 /** What an event is; the three values behind it are, by kind, those in the comment. */
 export declare const enum EventKind {

@@ -836,5 +836,4 @@ function __napiStampBindingTarget(exportsObject, target) {
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
 module.exports.NativePrimary = nativeBinding.NativePrimary
-module.exports.closeHandle = nativeBinding.closeHandle
 module.exports.EventKind = nativeBinding.EventKind

@@ -36,8 +36,6 @@ class Core {
   #settings;
   /** @type {Map<number, { worker: any, channel: Channel }>} */
   #peers = new Map();
-  /** @type {Map<number, number>} */
-  #fds = new Map();
   #servers = 0;
   keepAlive = new KeepAlive();
 
@@ -68,14 +66,12 @@ class Core {
    * @returns {number} the descriptor for the worker to inherit
    */
   openChannel(id, advanced) {
-    const fd = this.#native.openChannel(id, advanced);
-    this.#fds.set(id, fd);
-    return fd;
+    return this.#native.openChannel(id, advanced);
   }
 
   /** @param {number} id */
   channelFd(id) {
-    return this.#fds.get(id) ?? -1;
+    return this.#native.channelDescriptor(id);
   }
 
   /** @param {number} id a worker that could not be spawned */
@@ -125,7 +121,7 @@ class Core {
 
   /** @param {number} fd */
   closeHandle(fd) {
-    if (fd >= 0) this.#binding.closeHandle(fd);
+    if (fd >= 0) this.#native.closeHandle(fd);
   }
 
   /** @param {number} id its process has ended: what it left behind is told before anything else */
@@ -216,7 +212,6 @@ class Core {
         break;
       case EventKind.Closed:
         this.#peers.delete(id);
-        this.#fds.delete(id);
         channel.onClosed(first === undefined ? undefined : errors.create(Error, first, second));
         break;
     }

@@ -4,7 +4,7 @@
 mod events;
 
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use napi::bindgen_prelude::{Array, Buffer, Function};
 use napi::{Env, Result};
 use napi_derive::napi;
+use nix::errno::Errno;
 
 use crate::channel::{self, Channel, Frame, HandleOrigin, SendStatus};
 use crate::error::Error;
@@ -23,9 +24,13 @@ use crate::reactor::{self, Handle};
 use events::{EventQueue, Sink};
 
 /// An error whose `code` is corral's or Node's. (The macro of napi knows `Result` by its name only: no alias.)
-
 fn coded(error: Error) -> napi::Error<String> {
     napi::Error::new(error.code().to_owned(), error.to_string())
+}
+
+/// A failed send, as JavaScript gets it: a negative errno.
+fn failure(errno: Errno) -> f64 {
+    -f64::from(errno as i32)
 }
 
 /// The settings of the primary.
@@ -131,9 +136,9 @@ impl NativePrimary {
     pub fn send_bytes(&self, id: u32, message: Buffer, handle: i32, completion: u32) -> f64 {
         let mut bytes = message.to_vec();
         let Some((length, body)) = bytes.split_first_chunk_mut::<4>() else {
-            return f64::from(-libc::EINVAL);
+            return failure(Errno::EINVAL);
         };
-        let Ok(size) = u32::try_from(body.len()) else { return f64::from(-libc::EMSGSIZE) };
+        let Ok(size) = u32::try_from(body.len()) else { return failure(Errno::EMSGSIZE) };
         *length = size.to_be_bytes();
         self.send(id, bytes, handle, completion)
     }
@@ -163,6 +168,18 @@ impl NativePrimary {
         self.reactor.call(Command::Exited(WorkerId(id))).map_err(coded)
     }
 
+    /// Closes a descriptor that came with an event and that nobody wants.
+    #[napi]
+    pub fn close_handle(&self, number: i32) {
+        drop(os::adopt(number));
+    }
+
+    /// The number of this side's descriptor of a channel; -1 when the channel is closed.
+    #[napi]
+    pub fn channel_descriptor(&self, id: u32) -> i32 {
+        self.peers.get(&id).map_or(-1, |peer| peer.channel.as_fd().as_raw_fd())
+    }
+
     /// Takes what has happened: a flat array of four values per event, the first of them its `EventKind`.
     #[napi]
     pub fn take_events<'env>(&mut self, env: &'env Env) -> Result<Array<'env>> {
@@ -179,24 +196,24 @@ impl NativePrimary {
 
 impl NativePrimary {
     fn send(&self, id: u32, bytes: Vec<u8>, handle: i32, completion: u32) -> f64 {
-        let Some(peer) = self.peers.get(&id) else { return f64::from(-libc::EPIPE) };
+        let Some(peer) = self.peers.get(&id) else { return failure(Errno::EPIPE) };
         let handle = match handle {
             ..0 => None,
             number => match os::duplicate_raw(number) {
                 Ok(fd) => Some((Arc::new(fd), HandleOrigin::User)),
-                Err(errno) => return f64::from(-(errno as i32)),
+                Err(errno) => return failure(errno),
             },
         };
         match peer.channel.send(Frame { bytes, handle, completion: Some(Completion(completion)) }) {
             SendStatus::Written => 0.0,
             SendStatus::Queued { bytes, needs_flush } => {
                 if needs_flush && self.reactor.send(Command::Flush(WorkerId(id))).is_err() {
-                    return f64::from(-libc::EPIPE);
+                    return failure(Errno::EPIPE);
                 }
                 bytes as f64
             }
-            SendStatus::Failed(errno) => f64::from(-(errno as i32)),
-            SendStatus::Closed => f64::from(-libc::EPIPE),
+            SendStatus::Failed(errno) => failure(errno),
+            SendStatus::Closed => failure(Errno::EPIPE),
         }
     }
 }
@@ -211,10 +228,4 @@ fn stop_with_environment(env: Env, reactor: Handle<Command>, thread: JoinHandle<
     })
     .map_err(|error| napi::Error::new("ERR_CORRAL_NAPI".to_owned(), error.reason.clone()))?;
     Ok(())
-}
-
-/// Closes a descriptor that came with an event and that nobody wants.
-#[napi]
-pub fn close_handle(number: i32) {
-    drop(os::adopt(number));
 }

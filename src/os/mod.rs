@@ -16,3 +16,29 @@ pub use bind::{
     local_address, set_nonblocking,
 };
 pub use fdpass::{Ancillary, Received, SocketPair, receive, send, shutdown_write, socket_pair};
+
+/// For tests that look at what the kernel made of it.
+#[cfg(test)]
+pub mod testing {
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    /// A listening TCP socket: its backlog, and how many connections wait in it to be accepted.
+    pub fn backlog(socket: BorrowedFd<'_>) -> (u32, u32) {
+        // SAFETY: all-zero bytes are a valid tcp_info.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+        // SAFETY: both pointers are live for the call and `length` is the size of `info`.
+        let status = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                (&raw mut info).cast(),
+                &raw mut length,
+            )
+        };
+        assert_eq!(status, 0);
+        // For a listening socket the kernel puts the two here (tcp_get_info).
+        (info.tcpi_sacked, info.tcpi_unacked)
+    }
+}

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::config::{ACCEPT_BUDGET, ACCEPT_PAUSE};
 use super::server::{Accepting, Mode, Pending};
-use super::{Deferred, Event, EventSink, Primary, Source};
+use super::{Deferred, Event, EventSink, Primary};
 use crate::error::Error;
 use crate::ids::ServerId;
 use crate::os;
@@ -47,7 +47,7 @@ impl<S: EventSink> Primary<S> {
                 Err(_) => {}
             }
         }
-        self.unfinished.push(Source::Server(id));
+        self.to_serve.insert(id);
     }
 
     fn pause_accepting(&mut self, context: &mut Context, id: ServerId, errno: Errno) {
@@ -62,13 +62,13 @@ impl<S: EventSink> Primary<S> {
         }
     }
 
-    pub(super) fn resume_accepting(&mut self, context: &mut Context, id: ServerId) {
+    pub(super) fn resume_accepting(&mut self, id: ServerId) {
         if let Some(server) = self.servers.get_mut(&id)
             && server.accepting == Accepting::Paused
             && matches!(server.mode, Mode::RoundRobin(_))
         {
             server.accepting = Accepting::Ready;
-            self.accept(context, id);
+            self.to_serve.insert(id);
         }
     }
 }

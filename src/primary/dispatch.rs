@@ -60,26 +60,23 @@ impl<S: EventSink> Primary<S> {
             SendStatus::Failed(_) | SendStatus::Closed => {
                 // Its end is about to be read; until then it gets nothing more.
                 worker.phase = Phase::Unreachable;
-                self.take_back(worker_id, seq);
+                if let Some(InFlight { connection, server }) = worker.in_flight.remove(&seq) {
+                    self.give_back(server, connection);
+                }
             }
         }
     }
 
-    /// Returns a connection to the front of its server's queue; closes it if the server is gone.
-    fn take_back(&mut self, worker: WorkerId, seq: Seq) -> Option<ServerId> {
-        let InFlight { connection, server } = self.workers.get_mut(&worker)?.in_flight.remove(&seq)?;
-        self.give_back(server, connection);
-        Some(server)
-    }
-
-    pub(super) fn give_back(&mut self, server: ServerId, connection: Pending) {
-        if let Some(server) = self.servers.get_mut(&server) {
+    /// Returns a connection to the front of its server's queue, to be handed out at the end of this turn.
+    pub(super) fn give_back(&mut self, id: ServerId, connection: Pending) {
+        if let Some(server) = self.servers.get_mut(&id) {
             server.in_flight -= 1;
             server.pending.push_front(connection);
+            self.to_serve.insert(id);
         }
     }
 
-    /// The worker has decided about a connection. The caller hands out what there is credit for afterwards.
+    /// The worker has decided about a connection. The caller sees to it that its servers are served afterwards.
     pub(super) fn on_decision(&mut self, worker_id: WorkerId, seq: Seq, accepted: bool) {
         let Some(worker) = self.workers.get_mut(&worker_id) else { return };
         // A reply to something else, or one that comes twice.
@@ -107,11 +104,10 @@ impl<S: EventSink> Primary<S> {
         self.on_decision(worker, seq, false);
     }
 
-    /// Hands out and accepts at every server of a worker that has credit again.
-    pub(super) fn serve(&mut self, context: &mut Context, worker: WorkerId) {
-        let Some(worker) = self.workers.get(&worker) else { return };
-        for server in worker.servers.clone() {
-            self.dispatch_and_accept(context, server);
+    /// A worker may have credit again: its servers are served at the end of this turn.
+    pub(super) fn serve_soon(&mut self, worker: WorkerId) {
+        if let Some(worker) = self.workers.get(&worker) {
+            self.to_serve.extend(&worker.servers);
         }
     }
 
@@ -122,12 +118,12 @@ impl<S: EventSink> Primary<S> {
         }
     }
 
-    pub(super) fn retry_refused(&mut self, context: &mut Context, id: ServerId) {
+    pub(super) fn retry_refused(&mut self, id: ServerId) {
         let Some(server) = self.servers.get_mut(&id) else { return };
         for mut connection in server.refused.drain(..).rev() {
             connection.refused_by.clear();
             server.pending.push_front(connection);
         }
-        self.dispatch_and_accept(context, id);
+        self.to_serve.insert(id);
     }
 }

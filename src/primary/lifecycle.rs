@@ -14,13 +14,10 @@ use crate::proto::ToWorker;
 use crate::reactor::{Context, Interest};
 
 impl<S: EventSink> Primary<S> {
-    pub(super) fn configure(&mut self, context: &mut Context, config: Config) {
+    pub(super) fn configure(&mut self, config: Config) {
         self.config = config;
         // The bound may have been raised.
-        let servers: Vec<ServerId> = self.servers.keys().copied().collect();
-        for server in servers {
-            self.dispatch_and_accept(context, server);
-        }
+        self.to_serve.extend(self.servers.keys());
     }
 
     pub(super) fn add_worker(
@@ -74,12 +71,10 @@ impl<S: EventSink> Primary<S> {
         while let Some(worker) = self.workers.get_mut(&id) {
             // JavaScript asks for this itself, so that the messages cannot pile up any further.
             worker.undelivered.store(0, std::sync::atomic::Ordering::Relaxed);
-            let before = self.unfinished.len();
-            self.read(context, id, false);
-            if self.unfinished.len() == before {
+            self.read(context, id, true);
+            if self.unread.pop_if(|unread| *unread == id).is_none() {
                 break;
             }
-            self.unfinished.truncate(before);
         }
         self.close_worker(context, id, None);
     }
@@ -122,7 +117,7 @@ impl<S: EventSink> Primary<S> {
         if server.line.is_empty() {
             self.close_server(context, id);
         } else {
-            self.dispatch_and_accept(context, id);
+            self.to_serve.insert(id);
         }
     }
 

@@ -12,9 +12,11 @@ mod event;
 mod lifecycle;
 mod protocol;
 mod server;
+#[cfg(test)]
+mod tests;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -82,8 +84,11 @@ pub struct Primary<S> {
     by_key: HashMap<Arc<str>, ServerId>,
     sources: HashMap<Token, Source>,
     deferred: HashMap<TimerId, Deferred>,
-    /// What has more to read or accept and gave way to others; continued next turn.
-    unfinished: Vec<Source>,
+    /// Workers that have more to be read and gave way to others; continued next turn.
+    unread: Vec<WorkerId>,
+    /// Servers with something to accept or to hand out. They are served when everything that came in this turn has
+    /// been read: with all acknowledgements known, the turns come out fair.
+    to_serve: BTreeSet<ServerId>,
     /// Workers whose frames turned out to be malformed while they were being read.
     condemned: Vec<(WorkerId, Error)>,
     next_server: u64,
@@ -101,7 +106,8 @@ impl<S: EventSink> Primary<S> {
             by_key: HashMap::new(),
             sources: HashMap::new(),
             deferred: HashMap::new(),
-            unfinished: Vec::new(),
+            unread: Vec::new(),
+            to_serve: BTreeSet::new(),
             condemned: Vec::new(),
             next_server: 0,
             warned_of_exhaustion: false,
@@ -138,14 +144,6 @@ impl<S: EventSink> Primary<S> {
             }
         }
     }
-
-    fn continue_with(&mut self, context: &mut Context, source: Source) {
-        match source {
-            // Whether the end is near was told once and is not known any more.
-            Source::Worker(id) => self.read(context, id, true),
-            Source::Server(id) => self.accept(context, id),
-        }
-    }
 }
 
 impl<S: EventSink> Handler for Primary<S> {
@@ -153,7 +151,7 @@ impl<S: EventSink> Handler for Primary<S> {
 
     fn on_command(&mut self, context: &mut Context, command: Command) {
         match command {
-            Command::Configure(config) => self.configure(context, config),
+            Command::Configure(config) => self.configure(config),
             Command::AddWorker { id, channel, undelivered } => {
                 self.add_worker(context, id, channel, undelivered)
             }
@@ -183,7 +181,7 @@ impl<S: EventSink> Handler for Primary<S> {
                     && server.accepting == Accepting::Waiting
                 {
                     server.accepting = Accepting::Ready;
-                    self.accept(context, id);
+                    self.to_serve.insert(id);
                 }
             }
             // Closed earlier in this turn.
@@ -193,8 +191,8 @@ impl<S: EventSink> Handler for Primary<S> {
 
     fn on_timer(&mut self, context: &mut Context, timer: TimerId) {
         match self.deferred.remove(&timer) {
-            Some(Deferred::Accept(id)) => self.resume_accepting(context, id),
-            Some(Deferred::RetryRefused(id)) => self.retry_refused(context, id),
+            Some(Deferred::Accept(id)) => self.resume_accepting(id),
+            Some(Deferred::RetryRefused(id)) => self.retry_refused(id),
             Some(Deferred::Flush(id)) => self.flush(context, id),
             None => {}
         }
@@ -204,10 +202,14 @@ impl<S: EventSink> Handler for Primary<S> {
         for (id, error) in std::mem::take(&mut self.condemned) {
             self.close_worker(context, id, Some(error));
         }
-        for source in std::mem::take(&mut self.unfinished) {
-            self.continue_with(context, source);
+        for id in std::mem::take(&mut self.unread) {
+            // Whether the end is near was told once and is not known any more.
+            self.read(context, id, true);
         }
-        if !self.unfinished.is_empty() {
+        for id in std::mem::take(&mut self.to_serve) {
+            self.dispatch_and_accept(context, id);
+        }
+        if !(self.unread.is_empty() && self.to_serve.is_empty()) {
             context.poll_again();
         }
         self.sink.flush();

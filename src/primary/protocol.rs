@@ -32,13 +32,13 @@ impl<S: EventSink> Primary<S> {
         worker.inbox = Some(inbox);
         match status {
             ReadStatus::Drained => {}
-            ReadStatus::BudgetSpent => self.unfinished.push(Source::Worker(id)),
+            ReadStatus::BudgetSpent => self.unread.push(id),
             ReadStatus::Ended => return self.close_worker(context, id, None),
             ReadStatus::Broken(error) => return self.close_worker(context, id, Some(error)),
         }
         // Acknowledgements make room: first for frames that waited for them, then for connections.
         self.flush(context, id);
-        self.serve(context, id);
+        self.serve_soon(id);
     }
 
     fn on_frame(&mut self, context: &mut Context, id: WorkerId, frame: Inbound<'_>) {
@@ -103,10 +103,8 @@ impl<S: EventSink> Primary<S> {
             ClusterMessage::Listening(info) => self.sink.push(Event::Listening { worker: id, info: info.0 }),
             ClusterMessage::QueryServer(query) => self.on_query_server(context, id, seq, &query),
             ClusterMessage::Close { key } => {
-                let servers = worker.servers.iter().copied();
-                let server = servers
-                    .filter(|server| self.servers.get(server).is_some_and(|server| *server.key == *key));
-                if let Some(server) = server.last() {
+                let has_key = |id: &&ServerId| self.servers.get(id).is_some_and(|server| *server.key == *key);
+                if let Some(server) = worker.servers.iter().rfind(has_key).copied() {
                     self.leave_server(context, id, server);
                 }
             }
@@ -134,7 +132,7 @@ impl<S: EventSink> Primary<S> {
             None => match self.open_server(context, query) {
                 Ok(server) => server,
                 Err(error) => {
-                    let errno = error.errno().or(Some(-libc::EINVAL));
+                    let errno = error.errno().or(Some(-(nix::errno::Errno::EINVAL as i32)));
                     let data = query.data.as_ref();
                     let reply =
                         ToWorker::ServerReply { ack: seq, key: &query.key, errno, data, sockname: None };
@@ -193,7 +191,7 @@ impl<S: EventSink> Primary<S> {
             sockname: sockname.as_ref(),
         };
         self.send_message(context, id, &reply, handle);
-        self.dispatch_and_accept(context, server_id);
+        self.to_serve.insert(server_id);
     }
 
     /// Sends a message of the cluster protocol, with a listening socket or without.

@@ -12,3 +12,12 @@ pub use message::{
     AddressKind, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo, QueryServer, ToWorker,
     encode, newconn_frame, parse,
 };
+
+/// For tests of what speaks the protocol.
+#[cfg(test)]
+pub mod testing {
+    /// A frame in V8's format, as a value.
+    pub fn from_v8(frame: &[u8]) -> serde_json::Value {
+        super::v8value::from_v8(frame).unwrap()
+    }
+}

@@ -1,0 +1,398 @@
+//! The primary against workers that speak the protocol by hand: what is told, offered, given back and closed.
+
+mod rig;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd};
+
+use serde_json::json;
+
+use super::{Command, Config, Event, IN_FLIGHT_PER_WORKER, Policy};
+use crate::error::Error;
+use crate::ids::Completion;
+use crate::proto::Serialization;
+use rig::{FakeWorker, PATIENCE, Rig, tcp};
+
+fn connect(port: u16) -> TcpStream {
+    let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
+}
+
+fn port_of(client: &TcpStream) -> u16 {
+    client.local_addr().unwrap().port()
+}
+
+/// Two workers on one server.
+fn pair(config: Config) -> (Rig, FakeWorker, FakeWorker, u16) {
+    let mut rig = Rig::new(config);
+    let (mut one, mut two) = (rig.fork(Serialization::Json), rig.fork(Serialization::Json));
+    let port = one.listen();
+    assert_eq!(two.listen(), port);
+    (rig, one, two, port)
+}
+
+#[test]
+fn connections_go_to_the_workers_in_turn() {
+    for serialization in [Serialization::Json, Serialization::Advanced] {
+        let mut rig = Rig::new(Config::default());
+        let (mut one, mut two) = (rig.fork(serialization), rig.fork(serialization));
+        let port = one.listen();
+        assert_eq!(two.listen(), port);
+        for _ in 0..3 {
+            for worker in [&mut one, &mut two] {
+                let mut client = connect(port);
+                assert_eq!(worker.serve(), port_of(&client));
+                let mut answer = Vec::new();
+                client.read_to_end(&mut answer).unwrap();
+                // The end comes only when the primary has let go of its copy as well.
+                assert_eq!(answer, [worker.id.0 as u8]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_has_a_bounded_number_of_connections_under_way() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork(Serialization::Json);
+    let port = worker.listen();
+    let clients: Vec<TcpStream> = (0..IN_FLIGHT_PER_WORKER + 3).map(|_| connect(port)).collect();
+    let offers: Vec<_> = (0..IN_FLIGHT_PER_WORKER).map(|_| worker.offer()).collect();
+    rig.settle();
+    assert!(!worker.has_mail());
+    worker.decide(&offers[0], true);
+    assert_eq!(worker.offer().client(), port_of(&clients[IN_FLIGHT_PER_WORKER]));
+    rig.settle();
+    assert!(!worker.has_mail());
+}
+
+#[test]
+fn what_a_dead_worker_had_not_taken_goes_to_another_in_order() {
+    let (_rig, mut one, mut two, port) = pair(Config::default());
+    let clients: Vec<TcpStream> = (0..6).map(|_| connect(port)).collect();
+    let taken = one.offer();
+    one.decide(&taken, true);
+    let seen = one.offer();
+    drop((seen, one));
+    let mut order = Vec::new();
+    for _ in 0..5 {
+        order.push(two.serve());
+    }
+    // What was on its way to the dead worker, and what was not, each once.
+    let mut expected: Vec<u16> = clients.iter().map(port_of).filter(|port| *port != taken.client()).collect();
+    order.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn a_refused_connection_goes_to_another_worker() {
+    let (_rig, mut one, mut two, port) = pair(Config::default());
+    let client = connect(port);
+    let offer = one.offer();
+    one.decide(&offer, false);
+    assert_eq!(two.serve(), port_of(&client));
+}
+
+#[test]
+fn a_connection_that_everybody_refuses_is_offered_again_later() {
+    let (_rig, mut one, mut two, port) = pair(Config::default());
+    let client = connect(port);
+    for worker in [&mut one, &mut two] {
+        let offer = worker.offer();
+        worker.decide(&offer, false);
+    }
+    // Its turn is the first worker's again.
+    assert_eq!(one.serve(), port_of(&client));
+}
+
+#[test]
+fn accepting_stops_at_the_bound_and_goes_on_below_it() {
+    let bound = IN_FLIGHT_PER_WORKER + 2;
+    let mut rig = Rig::new(Config { max_pending: bound, tell_connections: true, ..Config::default() });
+    let mut worker = rig.fork(Serialization::Json);
+    let socket = crate::os::bind_tcp(Some("127.0.0.1"), 0, 0).unwrap().socket;
+    let query = json!({"index": 0, "addressType": 4, "fd": socket.as_raw_fd()});
+    let port = worker.query(query).0["sockname"]["port"].as_u64().unwrap() as u16;
+    let clients: Vec<TcpStream> = (0..20).map(|_| connect(port)).collect();
+    rig.settle();
+    // The rest waits in the kernel.
+    assert_eq!(crate::os::testing::backlog(socket.as_fd()).1, 20 - bound as u32);
+    let served: Vec<u16> = clients.iter().map(|_| worker.serve()).collect();
+    let expected: Vec<u16> = clients.iter().map(port_of).collect();
+    assert_eq!(served, expected);
+    let told = (0..20).map(|_| {
+        rig.wait_for(|event| match event {
+            Event::Connection(connection) => Some(connection.peer),
+            _ => None,
+        })
+    });
+    assert_eq!(told.count(), 20);
+}
+
+#[test]
+fn without_workers_connections_and_the_server_are_closed() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork(Serialization::Json);
+    let port = worker.listen();
+    let mut clients: Vec<TcpStream> = (0..IN_FLIGHT_PER_WORKER + 2).map(|_| connect(port)).collect();
+    worker.offer();
+    drop(worker);
+    for client in &mut clients {
+        // The end, or a reset: never silence.
+        let _ = client.read(&mut [0; 8]);
+    }
+    rig.wait_for(|event| matches!(event, Event::Servers(0)).then_some(()));
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn a_lost_descriptor_is_sent_again_and_then_to_another_worker() {
+    let (_rig, mut one, mut two, port) = pair(Config::default());
+    let client = connect(port);
+    for _ in 0..4 {
+        assert_eq!(one.lose_handle()["act"], "newconn");
+    }
+    assert_eq!(two.serve(), port_of(&client));
+}
+
+#[test]
+fn an_address_in_use_is_the_workers_error() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork(Serialization::Json);
+    let (reply, _) = worker.query(tcp(taken.local_addr().unwrap().port()));
+    assert_eq!(reply["errno"], -libc::EADDRINUSE);
+    drop(taken);
+    assert_eq!(worker.query(tcp(0)).0["errno"], json!(null));
+}
+
+#[test]
+fn servers_of_one_worker_on_port_0_are_told_apart() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork(Serialization::Json), rig.fork(Serialization::Json));
+    let mut second = tcp(0);
+    second["index"] = 1.into();
+    let ports: Vec<_> = [&mut one, &mut two]
+        .into_iter()
+        .map(|worker| [tcp(0), second.clone()].map(|query| worker.query(query).0["sockname"]["port"].clone()))
+        .collect();
+    assert_ne!(ports[0][0], ports[0][1]);
+    assert_eq!(ports[0], ports[1]);
+}
+
+#[test]
+fn the_first_workers_data_is_everybodys() {
+    let (mut rig, _one, _two, _) = pair(Config::default());
+    let (mut three, mut four) = (rig.fork(Serialization::Advanced), rig.fork(Serialization::Json));
+    let with_data = |name: &str| {
+        let mut query = tcp(0);
+        query["index"] = 7.into();
+        query["data"] = json!({ "ticketKeys": name });
+        query
+    };
+    assert_eq!(three.query(with_data("first")).0["data"], json!({"ticketKeys": "first"}));
+    assert_eq!(four.query(with_data("second")).0["data"], json!({"ticketKeys": "first"}));
+}
+
+#[test]
+fn a_shared_server_is_sent_to_the_workers() {
+    let mut rig = Rig::new(Config { policy: Policy::Shared, ..Config::default() });
+    let (mut one, mut two) = (rig.fork(Serialization::Json), rig.fork(Serialization::Advanced));
+    let port = |fd: std::os::fd::OwnedFd| crate::os::local_address(fd.as_fd()).unwrap().unwrap().port;
+    let (reply, socket) = one.query(tcp(0));
+    assert_eq!(reply["errno"], 0);
+    let first = port(socket.unwrap());
+    assert_eq!(port(two.query(tcp(0)).1.unwrap()), first);
+}
+
+#[test]
+fn datagram_sockets_are_shared_under_round_robin_too() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork(Serialization::Json);
+    let query = json!({"index": 0, "address": "127.0.0.1", "port": 0, "addressType": "udp4", "flags": 0});
+    let (_, socket) = worker.query(query);
+    assert_eq!(socket2::SockRef::from(&socket.unwrap()).r#type().unwrap(), socket2::Type::DGRAM);
+}
+
+#[test]
+fn the_file_of_a_unix_socket_goes_with_its_last_worker() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let query = json!({"index": 0, "address": path, "port": -1, "addressType": -1});
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork(Serialization::Json), rig.fork(Serialization::Json));
+    let key = one.query(query.clone()).0["key"].clone();
+    two.query(query);
+    one.act("close", json!({ "key": key }));
+    rig.settle();
+    assert!(path.exists());
+    let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    two.offer();
+    two.act("close", json!({ "key": key }));
+    rig.wait_for(|event| matches!(event, Event::Servers(0)).then_some(()));
+    assert!(!path.exists());
+}
+
+#[test]
+fn the_largest_backlog_that_a_worker_asks_for_is_in_force() {
+    // A socket of the program's own, so that it can be asked about what the primary has made of it.
+    let socket = crate::os::bind_tcp(Some("127.0.0.1"), 0, 0).unwrap().socket;
+    let backlog = || crate::os::testing::backlog(socket.as_fd()).0;
+    let mut rig = Rig::new(Config::default());
+    let mut workers = Vec::new();
+    for (asked, expected) in [(Some(3), 3), (Some(40), 40), (Some(5), 40), (None, 511)] {
+        let query = json!({"index": 0, "addressType": 4, "fd": socket.as_raw_fd(), "backlog": asked});
+        let mut worker = rig.fork(Serialization::Json);
+        worker.query(query);
+        workers.push(worker);
+        assert_eq!(backlog(), expected);
+    }
+}
+
+#[test]
+fn everything_a_worker_said_comes_before_its_end() {
+    let mut rig = Rig::new(Config::default());
+    for serialization in [Serialization::Json, Serialization::Advanced] {
+        let mut worker = rig.fork(serialization);
+        let id = worker.id;
+        worker.act("online", json!({}));
+        for number in 0..100 {
+            worker.send(&json!({ "number": number }));
+        }
+        // Half a frame, in whichever serialization.
+        worker.send_raw(&[0, 0, 1, 0, b'x']);
+        drop(worker);
+        let mut order = Vec::new();
+        rig.wait_for(|event| {
+            match &event {
+                Event::Online(_) => order.push("online"),
+                Event::Message { .. } => order.push("message"),
+                Event::Closed { worker, cause: None } if *worker == id => return Some(()),
+                other => panic!("{other:?}"),
+            }
+            None
+        });
+        assert_eq!(order.len(), 101);
+        assert_eq!(order[0], "online");
+    }
+}
+
+#[test]
+fn a_malformed_protocol_message_ends_its_channel_only() {
+    let (rig, mut one, mut two, port) = pair(Config::default());
+    one.send_raw(b"{\"cmd\":\"NODE_CLUSTER\",\"act\":\n");
+    let cause = rig.wait_for(|event| match event {
+        Event::Closed { worker, cause } if worker == one.id => Some(cause),
+        _ => None,
+    });
+    assert!(matches!(cause, Some(Error::BadFrame(_))), "{cause:?}");
+    assert!(one.receive_frame().is_none());
+    let client = connect(port);
+    assert_eq!(two.serve(), port_of(&client));
+}
+
+#[test]
+fn a_frame_beyond_the_limit_ends_its_channel() {
+    let mut rig = Rig::new(Config { max_frame: 1000, ..Config::default() });
+    let mut worker = rig.fork(Serialization::Advanced);
+    worker.send_raw(&(64u32 << 20).to_be_bytes());
+    let cause = rig.wait_for(|event| match event {
+        Event::Closed { cause, .. } => Some(cause),
+        _ => None,
+    });
+    assert!(matches!(cause, Some(Error::FrameTooLarge { limit: 1000 })), "{cause:?}");
+}
+
+#[test]
+fn a_handle_frame_without_its_descriptor_is_answered_with_nack() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork(Serialization::Json);
+    worker.send(&json!({"cmd": "NODE_HANDLE", "type": "net.Native", "msg": {}}));
+    assert_eq!(worker.receive_frame().unwrap(), json!({"cmd": "NODE_HANDLE_NACK"}));
+    assert!(rig.events().iter().all(|event| !matches!(event, Event::Message { .. })));
+}
+
+#[test]
+fn a_leaving_worker_keeps_what_it_was_offered_and_gets_nothing_new() {
+    let (rig, mut one, mut two, port) = pair(Config::default());
+    let client = connect(port);
+    rig.settle();
+    rig.reactor.call(Command::Disconnect(one.id)).unwrap();
+    assert_eq!(one.serve(), port_of(&client));
+    assert_eq!(one.receive().0["act"], "disconnect");
+    for _ in 0..3 {
+        let client = connect(port);
+        assert_eq!(two.serve(), port_of(&client));
+    }
+    one.act("queryServer", tcp(0));
+    rig.settle();
+    assert!(!one.has_mail());
+}
+
+#[test]
+fn a_closed_channel_still_hears_the_decisions_about_what_was_offered() {
+    let (rig, mut one, mut two, port) = pair(Config::default());
+    let clients = [connect(port), connect(port), connect(port)];
+    let (first, third) = (one.offer(), one.offer());
+    assert_eq!(two.serve(), port_of(&clients[1]));
+    rig.reactor.call(Command::CloseChannel(one.id)).unwrap();
+    one.decide(&first, true);
+    assert!(one.receive_frame().is_none());
+    drop(one);
+    // Only the one that was not taken.
+    assert_eq!(two.serve(), third.client());
+    rig.settle();
+    assert!(!two.has_mail());
+}
+
+#[test]
+fn the_process_has_ended_though_somebody_holds_its_end_of_the_channel() {
+    let (rig, mut one, mut two, port) = pair(Config::default());
+    let client = connect(port);
+    rig.settle();
+    one.send(&json!("last words"));
+    rig.reactor.call(Command::Exited(one.id)).unwrap();
+    let events = rig.events();
+    let said = events.iter().position(|event| matches!(event, Event::Message { .. })).unwrap();
+    let closed = events.iter().position(|event| matches!(event, Event::Closed { .. })).unwrap();
+    assert!(said < closed);
+    assert_eq!(two.serve(), port_of(&client));
+}
+
+#[test]
+fn callbacks_of_what_cannot_be_written_any_more_are_told() {
+    let mut rig = Rig::new(Config::default());
+    let worker = rig.fork(Serialization::Json);
+    let frame =
+        crate::channel::Frame { bytes: vec![b'x'; 1 << 20], handle: None, completion: Some(Completion(5)) };
+    worker.channel.send(frame);
+    drop(worker);
+    let completion = rig.wait_for(|event| match event {
+        Event::Unwritten { completion, .. } => Some(completion),
+        _ => None,
+    });
+    assert_eq!(completion, Completion(5));
+}
+
+#[test]
+fn shares_are_equal_under_load() {
+    let (rig, mut one, mut two, port) = pair(Config::default());
+    let mut shares = BTreeMap::new();
+    for _ in 0..50 {
+        // Until all that was decided is known.
+        rig.settle();
+        let clients: Vec<TcpStream> = (0..4).map(|_| connect(port)).collect();
+        for worker in [&mut one, &mut two] {
+            for _ in 0..2 {
+                worker.serve();
+                *shares.entry(worker.id).or_insert(0) += 1;
+            }
+        }
+        drop(clients);
+    }
+    assert!(shares.values().all(|share| *share == 100), "{shares:?}");
+}

@@ -1,0 +1,234 @@
+//! A primary on a real reactor thread, with workers that are this test: they speak Node's protocol by hand.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use nix::poll::{PollFd, PollFlags, poll};
+use serde_json::{Value, json};
+
+use super::super::{Command, Config, Event, EventSink, Primary};
+use crate::channel::{self, Channel};
+use crate::ids::WorkerId;
+use crate::os::{self, Ancillary};
+use crate::proto::{Decoder, Serialization};
+use crate::reactor::{self, Handle};
+
+/// A watchdog for what never comes, not a timing.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+struct ChannelSink(Sender<Event>);
+
+impl EventSink for ChannelSink {
+    fn push(&mut self, event: Event) {
+        // The test may have ended and dropped its half.
+        let _ = self.0.send(event);
+    }
+
+    fn flush(&mut self) {}
+}
+
+pub struct Rig {
+    pub reactor: Handle<Command>,
+    events: Receiver<Event>,
+    next_id: u32,
+}
+
+impl Rig {
+    pub fn new(config: Config) -> Rig {
+        let (sender, events) = unbounded();
+        let (reactor, _thread) = reactor::spawn("test", Primary::new(ChannelSink(sender))).unwrap();
+        reactor.call(Command::Configure(config)).unwrap();
+        Rig { reactor, events, next_id: 0 }
+    }
+
+    pub fn fork(&mut self, serialization: Serialization) -> FakeWorker {
+        self.next_id += 1;
+        let id = WorkerId(self.next_id);
+        let (channel, socket) = channel::pair(serialization).unwrap();
+        let channel = Arc::new(channel);
+        let undelivered = Arc::new(AtomicUsize::new(0));
+        let command = Command::AddWorker { id, channel: channel.clone(), undelivered };
+        self.reactor.call(command).unwrap();
+        FakeWorker {
+            id,
+            channel,
+            socket,
+            decoder: Decoder::new(serialization, 1 << 20),
+            ancillary: Ancillary::default(),
+            handles: VecDeque::new(),
+            serialization,
+            next_seq: 100,
+        }
+    }
+
+    /// The next event for which `pick` has an answer; others are passed over.
+    pub fn wait_for<T>(&self, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+        loop {
+            let event = self.events.recv_timeout(PATIENCE).expect("the event never came");
+            if let Some(found) = pick(event) {
+                return found;
+            }
+        }
+    }
+
+    /// Everything told so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.settle();
+        self.events.try_iter().collect()
+    }
+
+    /// Waits until the reactor has handled what was sent to it.
+    pub fn settle(&self) {
+        // Commands are handled in order, readiness of earlier writes with or before them.
+        for _ in 0..2 {
+            self.reactor.call(Command::Flush(WorkerId(0))).unwrap();
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.reactor.stop();
+    }
+}
+
+/// A connection that a worker was offered.
+pub struct Offer {
+    pub seq: u64,
+    pub fd: OwnedFd,
+}
+
+impl Offer {
+    /// The client's port: which of the test's clients this is.
+    pub fn client(&self) -> u16 {
+        let socket = socket2::SockRef::from(&self.fd);
+        socket.peer_addr().unwrap().as_socket().unwrap().port()
+    }
+}
+
+pub struct FakeWorker {
+    pub id: WorkerId,
+    pub channel: Arc<Channel>,
+    pub socket: OwnedFd,
+    decoder: Decoder,
+    ancillary: Ancillary,
+    handles: VecDeque<OwnedFd>,
+    serialization: Serialization,
+    next_seq: u64,
+}
+
+impl FakeWorker {
+    pub fn send(&mut self, message: &Value) {
+        let bytes = crate::proto::encode(self.serialization, message).unwrap();
+        self.send_raw(&bytes);
+    }
+
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        assert_eq!(os::send(self.socket.as_fd(), &[IoSlice::new(bytes)], None), Ok(bytes.len()));
+    }
+
+    pub fn act(&mut self, act: &str, mut fields: Value) -> u64 {
+        self.next_seq += 1;
+        let message = fields.as_object_mut().unwrap();
+        let mut whole = json!({"cmd": "NODE_CLUSTER", "act": act});
+        whole.as_object_mut().unwrap().append(message);
+        whole["seq"] = self.next_seq.into();
+        self.send(&whole);
+        self.next_seq
+    }
+
+    /// Asks for a server and returns the primary's reply, and the socket that came with it.
+    pub fn query(&mut self, fields: Value) -> (Value, Option<OwnedFd>) {
+        let seq = self.act("queryServer", fields);
+        let (reply, handle) = self.receive();
+        assert_eq!(reply["ack"], seq);
+        (reply, handle)
+    }
+
+    /// Listens on 127.0.0.1 with a port of the kernel's choice, shared by all who ask; returns the port.
+    pub fn listen(&mut self) -> u16 {
+        let (reply, _) = self.query(tcp(0));
+        reply["sockname"]["port"].as_u64().unwrap() as u16
+    }
+
+    /// The next message; one with a handle is acknowledged and unwrapped.
+    pub fn receive(&mut self) -> (Value, Option<OwnedFd>) {
+        let frame = self.receive_frame().expect("the primary closed the channel");
+        if frame["cmd"] != "NODE_HANDLE" {
+            return (frame, None);
+        }
+        let handle = self.handles.pop_front();
+        self.send(&json!({"cmd": if handle.is_some() { "NODE_HANDLE_ACK" } else { "NODE_HANDLE_NACK" }}));
+        (frame["msg"].clone(), handle)
+    }
+
+    /// As `receive`, but claims that the handle did not arrive.
+    pub fn lose_handle(&mut self) -> Value {
+        let frame = self.receive_frame().expect("the primary closed the channel");
+        assert!(self.handles.pop_front().is_some());
+        self.send(&json!({"cmd": "NODE_HANDLE_NACK"}));
+        frame["msg"].clone()
+    }
+
+    pub fn offer(&mut self) -> Offer {
+        let (message, fd) = self.receive();
+        assert_eq!(message["act"], "newconn", "{message}");
+        Offer { seq: message["seq"].as_u64().unwrap(), fd: fd.unwrap() }
+    }
+
+    pub fn decide(&mut self, offer: &Offer, accepted: bool) {
+        self.next_seq += 1;
+        let seq = self.next_seq;
+        self.send(&json!({"cmd": "NODE_CLUSTER", "ack": offer.seq, "accepted": accepted, "seq": seq}));
+    }
+
+    /// Takes a connection and answers with the worker's id, so that the client knows who has it.
+    pub fn serve(&mut self) -> u16 {
+        let offer = self.offer();
+        self.decide(&offer, true);
+        let stream = std::net::TcpStream::from(offer.fd);
+        stream.set_nonblocking(false).unwrap();
+        std::io::Write::write_all(&mut &stream, &[self.id.0 as u8]).unwrap();
+        stream.peer_addr().unwrap().port()
+    }
+
+    /// None at the end of the channel.
+    pub fn receive_frame(&mut self) -> Option<Value> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame().unwrap() {
+                return Some(match self.serialization {
+                    Serialization::Json => serde_json::from_slice(frame).unwrap(),
+                    Serialization::Advanced => crate::proto::testing::from_v8(frame),
+                });
+            }
+            assert!(self.readable(PATIENCE), "no message came");
+            let spare = self.decoder.spare();
+            let received = os::receive(self.socket.as_fd(), spare, &mut self.ancillary).unwrap();
+            if received.bytes == 0 {
+                return None;
+            }
+            self.decoder.filled(received.bytes);
+            self.handles.extend(received.handles);
+        }
+    }
+
+    /// Whether anything is there to be read now.
+    pub fn has_mail(&self) -> bool {
+        self.readable(Duration::ZERO)
+    }
+
+    fn readable(&self, wait: Duration) -> bool {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, wait.as_millis() as u16).unwrap() > 0
+    }
+}
+
+/// The fields of a query for a TCP port on 127.0.0.1.
+pub fn tcp(port: u16) -> Value {
+    json!({"index": 0, "data": null, "address": "127.0.0.1", "port": port, "addressType": 4, "flags": 0})
+}
