@@ -1,7 +1,7 @@
 'use strict';
 
 const EventEmitter = require('node:events');
-const builtin = require('node:cluster');
+const builtin = /** @type {any} */ (require('node:cluster'));
 
 /** Where register.js leaves the built-in object that works through corral; one per process, whoever loads it. */
 const INSTALLED = Symbol.for('corral.installed');
@@ -9,7 +9,7 @@ const INSTALLED = Symbol.for('corral.installed');
 function load() {
   if (builtin.isWorker) {
     // A worker is Node's own, whoever its primary is: the same object, nothing taken away.
-    require('./lib/worker').addSuicide(/** @type {any} */ (builtin).Worker.prototype);
+    require('./lib/worker').addSuicide(builtin.Worker.prototype);
     return builtin;
   }
   if (INSTALLED in builtin) return builtin;

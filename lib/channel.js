@@ -136,7 +136,13 @@ class Channel {
     const deprecated = '_channel is deprecated. Use ChildProcess.channel instead.';
     Object.defineProperty(child, '_channel', {
       get: util.deprecate(() => child.channel, deprecated, 'DEP0129'),
-      set: util.deprecate((/** @type {any} */ value) => { child.channel = value; }, deprecated, 'DEP0129'),
+      set: util.deprecate(
+        (/** @type {any} */ value) => {
+          child.channel = value;
+        },
+        deprecated,
+        'DEP0129',
+      ),
       configurable: true,
       enumerable: false,
     });
@@ -158,7 +164,10 @@ class Channel {
       } else if (typeof options === 'function') {
         callback = options;
         options = undefined;
-      } else if (options !== undefined && (options === null || typeof options !== 'object' || Array.isArray(options))) {
+      } else if (
+        options !== undefined &&
+        (options === null || typeof options !== 'object' || Array.isArray(options))
+      ) {
         throw errors.invalidArgType('options', 'of type object', options);
       }
       if (this.connected) return this._send(message, handle, { swallowErrors: false, ...options }, callback);
@@ -171,9 +180,15 @@ class Channel {
       /** @type {any} */ handle,
       /** @type {SendOptions | boolean | undefined} */ options,
       /** @type {SendCallback | undefined} */ callback,
-    ) => this.#send(message, handle, typeof options === 'boolean' ? { swallowErrors: options } : options, callback);
+    ) =>
+      this.#send(
+        message,
+        handle,
+        typeof options === 'boolean' ? { swallowErrors: options } : options,
+        callback,
+      );
 
-    child.disconnect = function disconnect() {
+    child.disconnect = /** @this {Target} */ function disconnect() {
       if (!this.connected) {
         this.emit('error', errors.disconnected());
         return;
@@ -276,12 +291,16 @@ class Channel {
     this.#closePendingHandle();
     const queue = child._handleQueue ?? [];
     child._handleQueue = null;
-    for (const { message, handle, options, callback } of queue) child._send(message, handle, options, callback);
+    for (const { message, handle, options, callback } of queue)
+      child._send(message, handle, options, callback);
     if (!child.connected && child.channel && !child._handleQueue) child._disconnect();
   }
 
   onHandleLost() {
-    process.emitWarning('Handle did not reach the receiving process correctly', 'SentHandleNotReceivedWarning');
+    process.emitWarning(
+      'Handle did not reach the receiving process correctly',
+      'SentHandleNotReceivedWarning',
+    );
     this.onHandleArrived();
   }
 
@@ -305,6 +324,7 @@ class Channel {
       return;
     }
     let message;
+    /** @type {any} */
     let handle;
     try {
       message = this.#serialization.read(frame);

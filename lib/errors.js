@@ -81,7 +81,8 @@ module.exports = {
   badSocketPort: (/** @type {unknown} */ port) =>
     create(RangeError, 'ERR_SOCKET_BAD_PORT', `Port should be >= 0 and < 65536.${received(port)}.`),
   channelClosed: () => create(Error, 'ERR_IPC_CHANNEL_CLOSED', 'Channel closed'),
-  childClosedBeforeReply: () => create(Error, 'ERR_CHILD_CLOSED_BEFORE_REPLY', 'Child closed before reply received'),
+  childClosedBeforeReply: () =>
+    create(Error, 'ERR_CHILD_CLOSED_BEFORE_REPLY', 'Child closed before reply received'),
   disconnected: () => create(Error, 'ERR_IPC_DISCONNECTED', 'IPC channel is already disconnected'),
   invalidHandleType: () => create(TypeError, 'ERR_INVALID_HANDLE_TYPE', 'This handle type cannot be sent'),
   ipcRequired: () =>

@@ -23,7 +23,8 @@ const os = require('node:os');
  * @param {string} what
  */
 function need(found, what) {
-  if (!found) throw new Error(`corral does not know this version of Node (${process.version}): ${what} is missing`);
+  if (!found)
+    throw new Error(`corral does not know this version of Node (${process.version}): ${what} is missing`);
 }
 
 /**
@@ -61,7 +62,8 @@ function detachHandle(socket) {
 /** @param {any} socket an HTTP server's connection: gives its parser back, which would go on reading */
 function releaseParser(socket) {
   // The only name by which Node exports the pool of parsers. Only ever needed for a connection of an http.Server.
-  const { freeParser, HTTPParser } = require('_http_common');
+  // @ts-expect-error not in the types
+  const { freeParser, HTTPParser } = require('node:_http_common');
   need(typeof freeParser === 'function' && typeof HTTPParser === 'function', '_http_common.freeParser');
   if (socket.parser instanceof HTTPParser) {
     freeParser(socket.parser, null, socket);
@@ -89,7 +91,9 @@ function acceptedBy(socket) {
 
 /** @param {any} socket a dgram.Socket; returns its state, which has the handle */
 function datagramState(socket) {
-  const symbol = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol');
+  const symbol = Object.getOwnPropertySymbols(socket).find(
+    ({ description }) => description === 'state symbol',
+  );
   need(symbol !== undefined && socket[symbol] !== undefined, 'dgram state');
   return socket[/** @type {symbol} */ (symbol)];
 }
@@ -109,8 +113,10 @@ function datagramHandleOf(socket) {
  * @returns {RawHandle}
  */
 function streamHandleFrom(fd) {
+  /** @type {any} manualStart is Node's own: do not begin to read */
+  const options = { fd, readable: false, writable: false, manualStart: true };
   /** @type {any} */
-  const socket = new net.Socket({ fd, readable: false, writable: false, manualStart: true });
+  const socket = new net.Socket(options);
   const handle = handleOf(socket);
   need(isRawHandle(handle), 'the handle of a new net.Socket');
   socket._handle = null;
@@ -165,7 +171,10 @@ function beforeExit(child, before) {
  * @returns {() => void} to be called when the channel has closed
  */
 function expectClose(child) {
-  need(typeof child._closesNeeded === 'number' && typeof child._closesGot === 'number', 'ChildProcess._closesNeeded');
+  need(
+    typeof child._closesNeeded === 'number' && typeof child._closesGot === 'number',
+    'ChildProcess._closesNeeded',
+  );
   child._closesNeeded++;
   return () => {
     child._closesGot++;

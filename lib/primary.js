@@ -145,6 +145,7 @@ class Core {
 
   /** Takes what has happened and passes it on, each in a tick of its own, as Node passes on messages. */
   dispatch() {
+    /** @type {any[]} */
     const events = this.#native.takeEvents();
     for (let index = 0; index < events.length; index += 4) {
       this.#dispatchOne(events[index], events[index + 1], events[index + 2], events[index + 3]);
@@ -249,6 +250,30 @@ class Core {
   }
 }
 
+/** Whose worker it is. @type {WeakMap<object, { core: Core, cluster: any }>} */
+const owners = new WeakMap();
+
+// What only a primary can do with a worker.
+
+/** @this {any} */
+Worker.prototype.disconnect = function disconnect() {
+  this.exitedAfterDisconnect = true;
+  const owner = owners.get(this);
+  if (owner !== undefined) {
+    if (this.isConnected()) owner.core.disconnectWorker(this.id);
+    delete owner.cluster.workers[this.id];
+  }
+  return this;
+};
+
+/**
+ * @this {any}
+ * @param {string} [signo]
+ */
+Worker.prototype.destroy = function destroy(signo) {
+  this.process.kill(signo || 'SIGTERM');
+};
+
 /**
  * Makes an event emitter the primary's cluster object.
  *
@@ -307,10 +332,12 @@ function createPrimary(cluster, binding) {
   cluster.fork = (env) => {
     cluster.setupPrimary();
     const id = ++ids;
-    const serialization = cluster.settings.serialization === 'advanced' ? serializations.advanced : serializations.json;
+    const serialization =
+      cluster.settings.serialization === 'advanced' ? serializations.advanced : serializations.json;
     const child = spawn(id, env, serialization.advanced);
     const channel = new Channel(core, id, child, serialization);
-    const worker = new Worker({ id, process: child });
+    const worker = /** @type {any} */ (Reflect.construct(Worker, [{ id, process: child }]));
+    owners.set(worker, { core, cluster });
     follow(worker, child);
     core.adopt(id, worker, channel);
     internals.beforeExit(child, () => core.exited(id));
@@ -352,9 +379,12 @@ function createPrimary(cluster, binding) {
    */
   function follow(worker, child) {
     connected.add(worker);
-    worker.on('message', /** @this {any} */ function (/** @type {any} */ message, /** @type {any} */ handle) {
-      cluster.emit('message', this, message, handle);
-    });
+    worker.on(
+      'message',
+      /** @this {any} */ function (/** @type {any} */ message, /** @type {any} */ handle) {
+        cluster.emit('message', this, message, handle);
+      },
+    );
     child.once('disconnect', () => {
       connected.delete(worker);
       if (worker.isDead()) removeWorker(worker);
@@ -394,17 +424,6 @@ function createPrimary(cluster, binding) {
         if (leaving.size === 0) callback();
       });
     }
-  };
-
-  Worker.prototype.disconnect = function disconnect() {
-    this.exitedAfterDisconnect = true;
-    if (this.isConnected()) core.disconnectWorker(this.id);
-    removeWorker(this);
-    return this;
-  };
-
-  Worker.prototype.destroy = function destroy(/** @type {string | undefined} */ signo) {
-    this.process.kill(signo || 'SIGTERM');
   };
 
   const watchConnections = () => core.configure({ tellConnections: cluster.listenerCount('connection') > 0 });

@@ -65,7 +65,10 @@ let inspectPortOffset = 1;
 
 /** @param {readonly string[]} execArgv */
 function usesInspector(execArgv) {
-  return execArgv.some((argument) => INSPECT_ARGUMENT.test(argument)) || INSPECT_ARGUMENT.test(process.env.NODE_OPTIONS ?? '');
+  return (
+    execArgv.some((argument) => INSPECT_ARGUMENT.test(argument)) ||
+    INSPECT_ARGUMENT.test(process.env.NODE_OPTIONS ?? '')
+  );
 }
 
 /**
@@ -116,7 +119,9 @@ function modulePath(exec) {
  * @returns {{ stdio: any[], slot: number }}
  */
 function stdioOf({ silent, stdio }) {
-  const places = Array.isArray(stdio) ? [...stdio] : [...standard(stdio ?? (silent ? 'pipe' : 'inherit')), 'ipc'];
+  const places = Array.isArray(stdio)
+    ? [...stdio]
+    : [...standard(stdio ?? (silent ? 'pipe' : 'inherit')), 'ipc'];
   const slot = places.indexOf('ipc');
   if (slot < 0) throw errors.ipcRequired();
   if (places.indexOf('ipc', slot + 1) >= 0) throw errors.oneIpcPipe();

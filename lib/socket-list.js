@@ -84,7 +84,8 @@ class SocketListReceive extends EventEmitter {
   }
 
   #tellEmpty() {
-    if (this.child.connected) this.child._send({ cmd: 'NODE_SOCKET_ALL_CLOSED', key: this.key }, undefined, true);
+    if (this.child.connected)
+      this.child._send({ cmd: 'NODE_SOCKET_ALL_CLOSED', key: this.key }, undefined, true);
   }
 
   /** @param {import('node:net').Socket} socket */

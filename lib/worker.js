@@ -20,7 +20,9 @@ function Worker(options) {
   this.id = /** @type {any} */ (id) | 0;
   if (process) {
     this.process = process;
-    process.on('error', (/** @type {any} */ code, /** @type {any} */ signal) => this.emit('error', code, signal));
+    process.on('error', (/** @type {any} */ code, /** @type {any} */ signal) =>
+      this.emit('error', code, signal),
+    );
     process.on('message', (/** @type {any} */ message, /** @type {any} */ handle) => {
       this.emit('message', message, handle);
     });
@@ -30,18 +32,22 @@ function Worker(options) {
 Object.setPrototypeOf(Worker.prototype, EventEmitter.prototype);
 Object.setPrototypeOf(Worker, EventEmitter);
 
+/** @this {any} */
 Worker.prototype.kill = function kill(/** @type {any[]} */ ...args) {
   Reflect.apply(this.destroy, this, args);
 };
 
+/** @this {any} */
 Worker.prototype.send = function send(/** @type {any[]} */ ...args) {
   return Reflect.apply(this.process.send, this.process, args);
 };
 
+/** @this {any} */
 Worker.prototype.isDead = function isDead() {
   return this.process.exitCode != null || this.process.signalCode != null;
 };
 
+/** @this {any} */
 Worker.prototype.isConnected = function isConnected() {
   return this.process.connected;
 };
