@@ -4,8 +4,6 @@
 
 const EventEmitter = require('node:events');
 
-/** @typedef {import('..').Worker} WorkerType */
-
 /**
  * @this {any}
  * @param {{ id?: number, process?: any, state?: string }} [options]
