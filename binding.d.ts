@@ -57,34 +57,38 @@ export declare class NativePrimary {
 
 /** What an event is; the three values behind it are, by kind, those in the comment. */
 export declare const enum EventKind {
-  /** worker, message (string or Buffer), descriptor or -1 */
-  Message = 0,
   /** worker, message (string or Buffer) */
-  Internal = 1,
+  Message = 0,
+  /** worker, messages, each with its newline or its length (string or Buffer) */
+  Messages = 1,
+  /** worker, message (string or Buffer), descriptor */
+  HandleMessage = 2,
+  /** worker, message (string or Buffer) */
+  Internal = 3,
   /** worker */
-  Online = 2,
+  Online = 4,
   /** worker, JSON of addressType, address, port and fd */
-  Listening = 3,
+  Listening = 5,
   /** worker */
-  ExitedAfterDisconnect = 4,
+  ExitedAfterDisconnect = 6,
   /** worker */
-  HandleArrived = 5,
+  HandleArrived = 7,
   /** worker */
-  HandleLost = 6,
+  HandleLost = 8,
   /** worker, completion */
-  Written = 7,
+  Written = 9,
   /** worker, completion */
-  Unwritten = 8,
+  Unwritten = 10,
   /** worker, code or undefined, message */
-  Closed = 9,
+  Closed = 11,
   /** worker, JSON of key, address, port, family, remoteAddress and remotePort */
-  Connection = 10,
+  Connection = 12,
   /** number of servers */
-  Servers = 11,
+  Servers = 13,
   /** 0, code, message */
-  AcceptPaused = 12,
+  AcceptPaused = 14,
   /** 0, code, message */
-  Fault = 13,
+  Fault = 15,
 }
 
 /** The settings of the primary. */

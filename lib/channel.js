@@ -95,6 +95,17 @@ class Control extends EventEmitter {
   }
 }
 
+/**
+ * A tick of its own for each message, as Node has it: between two of them promises have their turn.
+ *
+ * @param {Channel} channel
+ * @param {any} message
+ * @param {any} handle
+ */
+function emit(channel, message, handle) {
+  channel.emit(message, handle);
+}
+
 /** One worker's channel. */
 class Channel {
   #primary;
@@ -312,47 +323,68 @@ class Channel {
   }
 
   /**
-   * A message of the worker's, serialized; with a descriptor it is the wrapping of one.
+   * Messages of the worker's as they came off the wire.
    *
-   * @param {string | Buffer} frame
-   * @param {number} fd or -1
+   * @param {string | Buffer} frames
    */
-  onMessage(frame, fd) {
-    const child = this.#child;
-    if (!child.channel) {
+  onMessages(frames) {
+    for (const frame of this.#serialization.split(frames)) this.onMessage(frame);
+  }
+
+  /** @param {string | Buffer} frame a message of the worker's, serialized */
+  onMessage(frame) {
+    if (!this.#child.channel) return;
+    let message;
+    try {
+      message = this.#serialization.read(frame);
+    } catch (error) {
+      this.#condemn(error);
+      return;
+    }
+    process.nextTick(emit, this, message, undefined);
+  }
+
+  /**
+   * @param {string | Buffer} frame a NODE_HANDLE message, serialized
+   * @param {number} fd
+   */
+  onHandleMessage(frame, fd) {
+    if (!this.#child.channel) {
       this.#primary.closeHandle(fd);
       return;
     }
     let message;
-    /** @type {any} */
     let handle;
     try {
       message = this.#serialization.read(frame);
-      if (fd >= 0) {
-        handle = putTogether(child, message, fd);
-        message = message.msg;
-      }
+      handle = putTogether(this.#child, message, fd);
     } catch (error) {
-      // A message that nobody can read is the end of its channel and of nothing else.
-      this.#primary.condemn(this.#id, /** @type {Error} */ (error).message);
+      // What throws has not taken the descriptor over.
+      this.#primary.closeHandle(fd);
+      this.#condemn(error);
       return;
     }
-    process.nextTick(() => this.#emit(isInternal(message) ? 'internalMessage' : 'message', message, handle));
+    process.nextTick(emit, this, message.msg, handle);
+  }
+
+  /** @param {unknown} error a message that nobody can read is the end of its channel, and of nothing else */
+  #condemn(error) {
+    this.#primary.condemn(this.#id, /** @type {Error} */ (error).message);
   }
 
   /** @param {string | Buffer} frame an internal message that the core has dealt with */
   onInternal(frame) {
-    if (this.#child.channel) this.#emit('internalMessage', this.#serialization.read(frame), undefined);
+    if (this.#child.channel) this.emit(this.#serialization.read(frame), undefined);
   }
 
   /**
-   * @param {string} event
    * @param {any} message
    * @param {any} handle
    */
-  #emit(event, message, handle) {
+  emit(message, handle) {
     const child = this.#child;
-    if (event === 'internalMessage' || child.listenerCount('message')) child.emit(event, message, handle);
+    if (isInternal(message)) child.emit('internalMessage', message, handle);
+    else if (child.listenerCount('message')) child.emit('message', message, handle);
     else this.#unheard.push([message, handle]);
   }
 

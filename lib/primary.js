@@ -160,7 +160,6 @@ class Core {
    */
   #dispatchOne(kind, id, first, second) {
     const { EventKind } = this.#binding;
-    const peer = this.#peers.get(id);
     switch (kind) {
       case EventKind.Servers:
         this.#keepServers(id);
@@ -174,14 +173,23 @@ class Core {
       case EventKind.Fault:
         process.nextTick(() => this.#fault(errors.create(Error, first, second)));
         return;
-      case EventKind.Message:
-        if (peer) peer.channel.onMessage(first, second);
-        else this.closeHandle(second);
-        return;
     }
-    if (!peer) return;
+    const peer = this.#peers.get(id);
+    if (!peer) {
+      if (kind === EventKind.HandleMessage) this.closeHandle(second);
+      return;
+    }
     const { worker, channel } = peer;
     switch (kind) {
+      case EventKind.Messages:
+        channel.onMessages(first);
+        break;
+      case EventKind.Message:
+        channel.onMessage(first);
+        break;
+      case EventKind.HandleMessage:
+        channel.onHandleMessage(first, second);
+        break;
       case EventKind.Internal:
         process.nextTick(() => channel.onInternal(first));
         break;

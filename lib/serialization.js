@@ -39,6 +39,7 @@ const LENGTH = Buffer.alloc(4);
  * @property {boolean} advanced
  * @property {(message: unknown) => string | Buffer} write throws what cannot be serialized
  * @property {(frame: any) => any} read throws on what no peer of ours writes
+ * @property {(frames: any) => Iterable<any>} split several frames as they came off the wire
  */
 
 /** @type {Serialization} */
@@ -46,6 +47,12 @@ const json = {
   advanced: false,
   write: (message) => JSON.stringify(message),
   read: (text) => JSON.parse(text),
+  split(text) {
+    const lines = text.split('\n');
+    // Every frame ends with a newline: what is behind the last one is nothing.
+    lines.pop();
+    return lines;
+  },
 };
 
 /** @type {Serialization} */
@@ -62,6 +69,13 @@ const advanced = {
     const deserializer = new Deserializer(bytes);
     deserializer.readHeader();
     return deserializer.readValue();
+  },
+  *split(bytes) {
+    for (let start = 0; start < bytes.length; ) {
+      const body = start + LENGTH.length;
+      start = body + bytes.readUInt32BE(start);
+      yield bytes.subarray(body, start);
+    }
   },
 };
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use napi::bindgen_prelude::{Array, Buffer, Status};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{Env, Result};
+use napi::{Env, JsString, Result};
 use napi_derive::napi;
 use parking_lot::Mutex;
 use serde_json::json;
@@ -16,14 +16,18 @@ use crate::address;
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os;
-use crate::primary::{Event, EventSink, MAX_UNDELIVERED};
+use crate::primary::{Event, EventSink, Frames, MAX_UNDELIVERED};
 use crate::proto::Serialization;
 
 /// What an event is; the three values behind it are, by kind, those in the comment.
 #[napi]
 pub enum EventKind {
-    /// worker, message (string or Buffer), descriptor or -1
+    /// worker, message (string or Buffer)
     Message,
+    /// worker, messages, each with its newline or its length (string or Buffer)
+    Messages,
+    /// worker, message (string or Buffer), descriptor
+    HandleMessage,
     /// worker, message (string or Buffer)
     Internal,
     /// worker
@@ -120,6 +124,35 @@ pub fn to_array<'env>(
     Ok(writer.array)
 }
 
+/// UTF-8 as a JavaScript string, in the narrower of V8's two forms. Its own reading of UTF-8 takes several times as
+/// long. Invalid bytes read as U+FFFD, as Node's StringDecoder has it.
+fn string(env: &Env, bytes: Vec<u8>) -> Result<JsString<'_>> {
+    use encoding_rs::mem;
+    if bytes.is_ascii() {
+        env.create_string_latin1(bytes)
+    } else if mem::is_utf8_latin1(&bytes) {
+        let mut latin1 = vec![0; bytes.len()];
+        let length = mem::convert_utf8_to_latin1_lossy(&bytes, &mut latin1);
+        latin1.truncate(length);
+        env.create_string_latin1(latin1)
+    } else {
+        // One more than the bytes, says the contract of the conversion.
+        let mut utf16 = vec![0; bytes.len() + 1];
+        let length = mem::convert_utf8_to_utf16(&bytes, &mut utf16);
+        utf16.truncate(length);
+        env.create_string_utf16(utf16)
+    }
+}
+
+/// JavaScript has these bytes now. A worker whose channel rests because of too many is to be read again.
+fn count_taken(peers: &HashMap<u32, Peer>, worker: WorkerId, bytes: usize, resume: &mut Vec<WorkerId>) {
+    if let Some(peer) = peers.get(&worker.0)
+        && peer.undelivered.fetch_sub(bytes, Ordering::Relaxed) > MAX_UNDELIVERED
+    {
+        resume.push(worker);
+    }
+}
+
 struct Writer<'env> {
     env: &'env Env,
     array: Array<'env>,
@@ -134,16 +167,21 @@ impl Writer<'_> {
         resume: &mut Vec<WorkerId>,
     ) -> Result<()> {
         match event {
-            Event::Message { worker, bytes, wrapped: _, handle } => {
-                self.head(EventKind::Message, worker)?;
-                if let Some(peer) = peers.get(&worker.0) {
-                    let before = peer.undelivered.fetch_sub(bytes.len(), Ordering::Relaxed);
-                    if before > MAX_UNDELIVERED {
-                        resume.push(worker);
-                    }
-                }
+            Event::Messages { worker, frames } => {
+                count_taken(peers, worker, frames.len(), resume);
+                let (kind, bytes) = match frames {
+                    Frames::One(bytes) => (EventKind::Message, bytes),
+                    Frames::Many(bytes) => (EventKind::Messages, bytes),
+                };
+                self.head(kind, worker)?;
                 self.frame(peers, worker, bytes)?;
-                self.put(handle.map_or(-1, os::into_raw))
+                self.skip(1)
+            }
+            Event::HandleMessage { worker, bytes, handle } => {
+                count_taken(peers, worker, bytes.len(), resume);
+                self.head(EventKind::HandleMessage, worker)?;
+                self.frame(peers, worker, bytes)?;
+                self.put(os::into_raw(handle))
             }
             Event::Internal { worker, bytes } => {
                 self.head(EventKind::Internal, worker)?;
@@ -218,15 +256,7 @@ impl Writer<'_> {
     fn frame(&mut self, peers: &HashMap<u32, Peer>, worker: WorkerId, bytes: Vec<u8>) -> Result<()> {
         let advanced =
             peers.get(&worker.0).is_some_and(|peer| peer.channel.serialization() == Serialization::Advanced);
-        if advanced {
-            self.put(Buffer::from(bytes))
-        } else if bytes.is_ascii() {
-            // One byte per character: V8 copies it as it is.
-            self.put(self.env.create_string_latin1(bytes)?)
-        } else {
-            // Invalid UTF-8 reads as U+FFFD, as Node's StringDecoder has it.
-            self.put(self.env.create_string(String::from_utf8_lossy(&bytes))?)
-        }
+        if advanced { self.put(Buffer::from(bytes)) } else { self.put(string(self.env, bytes)?) }
     }
 
     fn put<T: napi::bindgen_prelude::ToNapiValue>(&mut self, value: T) -> Result<()> {

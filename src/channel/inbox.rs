@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::error::Error;
 use crate::os::{self, Ancillary};
-use crate::proto::{Decoder, FrameError, Kind, Serialization, classify};
+use crate::proto::{Decoder, Frame, FrameError, Kind, Serialization, classify};
 
 /// How many bytes are read from one peer before the others get their turn.
 const READ_BUDGET: usize = 1 << 20;
@@ -21,7 +21,7 @@ pub struct Inbound<'a> {
     /// Whom it is for.
     pub kind: Kind,
     /// Its bytes, without newline or length.
-    pub bytes: &'a [u8],
+    pub bytes: Frame<'a>,
     /// The descriptor of a NODE_HANDLE frame; None when it was lost on the way.
     pub handle: Option<OwnedFd>,
 }
@@ -70,9 +70,9 @@ impl Inbox {
     ) -> ReadStatus {
         let mut budget = READ_BUDGET;
         loop {
-            let spare = self.decoder.spare();
-            let room = spare.len();
-            let received = match os::receive(socket, spare, &mut self.ancillary) {
+            let buffer = self.decoder.buffer();
+            let room = buffer.capacity() - buffer.len();
+            let received = match os::receive(socket, buffer, &mut self.ancillary) {
                 Ok(received) => received,
                 Err(Errno::EAGAIN) => return ReadStatus::Drained,
                 // The peer died and had not read everything: what it had sent has been read before this.
@@ -83,7 +83,6 @@ impl Inbox {
                 return ReadStatus::Ended;
             }
             let had_handles = !received.handles.is_empty();
-            self.decoder.filled(received.bytes);
             self.unclaimed.extend(received.handles);
             if let Err(error) = self.take_frames(&mut on_frame) {
                 return ReadStatus::Broken(error);
@@ -106,7 +105,7 @@ impl Inbox {
         while let Some(bytes) = self.decoder.next_frame().map_err(|error| match error {
             FrameError::TooLarge { limit } => Error::FrameTooLarge { limit },
         })? {
-            let kind = classify(serialization, bytes);
+            let kind = classify(serialization, &bytes);
             let handle = if kind == Kind::Handle { unclaimed.pop_front() } else { None };
             on_frame(Inbound { kind, bytes, handle });
         }
@@ -157,7 +156,7 @@ mod tests {
         fn read_knowing(&mut self, ended: bool) -> (Vec<(String, bool)>, ReadStatus) {
             let mut frames = Vec::new();
             let status = self.inbox.read(self.pair.ours.as_fd(), ended, |frame| {
-                frames.push((String::from_utf8_lossy(frame.bytes).into_owned(), frame.handle.is_some()));
+                frames.push((String::from_utf8_lossy(&frame.bytes).into_owned(), frame.handle.is_some()));
             });
             (frames, status)
         }

@@ -316,12 +316,12 @@ mod tests {
         /// Everything that can be read, and the number of descriptors in each read.
         fn read_all(&mut self) -> (Vec<u8>, Vec<usize>) {
             let (mut bytes, mut handles) = (Vec::new(), Vec::new());
-            let mut buffer = vec![0; 64 << 10];
+            let mut buffer = Vec::with_capacity(64 << 10);
             while let Ok(received) = receive(self.pair.theirs.as_fd(), &mut buffer, &mut self.ancillary) {
                 if received.bytes == 0 {
                     break;
                 }
-                bytes.extend(&buffer[..received.bytes]);
+                bytes.append(&mut buffer);
                 handles.push(received.handles.len());
             }
             (bytes, handles)
@@ -428,7 +428,7 @@ mod tests {
         }
         count += rig.read_all().0.len();
         assert_eq!(count, 1 << 20);
-        let end = receive(rig.pair.theirs.as_fd(), &mut [0; 8], &mut rig.ancillary).unwrap();
+        let end = receive(rig.pair.theirs.as_fd(), &mut Vec::with_capacity(8), &mut rig.ancillary).unwrap();
         assert_eq!(end.bytes, 0);
     }
 

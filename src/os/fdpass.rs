@@ -82,20 +82,28 @@ pub struct Received {
     pub handles_lost: bool,
 }
 
-/// Reads bytes into `buffer` and descriptors, close-on-exec, from a Unix stream socket.
+/// Reads bytes into the spare capacity of `buffer`, which must have some, and descriptors, close-on-exec, from a Unix
+/// stream socket.
 ///
 /// Errors: `EAGAIN` when nothing is there, `ECONNRESET` when the peer died with unread data.
 pub fn receive(
     socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
+    buffer: &mut Vec<u8>,
     ancillary: &mut Ancillary,
 ) -> Result<Received, Errno> {
-    loop {
-        match receive_once(socket, buffer, ancillary) {
+    debug_assert!(buffer.capacity() > buffer.len());
+    let received = loop {
+        let spare = buffer.spare_capacity_mut();
+        // SAFETY: the kernel writes into these bytes and nobody reads them before it has.
+        let spare = unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<u8>(), spare.len()) };
+        match receive_once(socket, spare, ancillary) {
             Err(Errno::EINTR) => continue,
-            other => return other,
+            other => break other?,
         }
-    }
+    };
+    // SAFETY: the kernel has just initialized so many bytes behind the length, within the capacity.
+    unsafe { buffer.set_len(buffer.len() + received.bytes) };
+    Ok(received)
 }
 
 fn receive_once(
@@ -139,14 +147,14 @@ mod tests {
             .unwrap();
         send(pair.ours.as_fd(), &[IoSlice::new(b"after")], None).unwrap();
 
-        let mut buffer = [0; 64];
+        let mut buffer = Vec::with_capacity(64);
         let mut ancillary = Ancillary::default();
         let first = receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap();
         // The kernel ends a read behind the message that carried descriptors, never before its first byte.
-        assert_eq!(&buffer[..first.bytes], b"plainwith one");
+        assert_eq!(buffer, b"plainwith one");
         assert_eq!(first.handles.len(), 1);
         let second = receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap();
-        assert_eq!(&buffer[..second.bytes], b"after");
+        assert_eq!((&buffer[13..], second.bytes), (&b"after"[..], 5));
         assert!(second.handles.is_empty());
         let nothing = receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary);
         assert_eq!(nothing.unwrap_err(), Errno::EAGAIN);
@@ -157,7 +165,7 @@ mod tests {
         let pair = socket_pair().unwrap();
         send(pair.ours.as_fd(), &[IoSlice::new(b"last words")], None).unwrap();
         drop(pair.ours);
-        let mut buffer = [0; 64];
+        let mut buffer = Vec::with_capacity(64);
         let mut ancillary = Ancillary::default();
         assert_eq!(receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap().bytes, 10);
         assert_eq!(receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap().bytes, 0);

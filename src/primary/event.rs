@@ -10,16 +10,21 @@ use crate::ids::{Completion, WorkerId};
 /// Something happened that JavaScript may want to know, in the order in which it happened.
 #[derive(Debug)]
 pub enum Event {
-    /// A message of the worker's, still serialized, for the program.
-    Message {
+    /// Messages of a worker's, still serialized, for the program.
+    Messages {
+        /// The sender.
+        worker: WorkerId,
+        /// One frame, without newline or length, or several small ones, each with it.
+        frames: Frames,
+    },
+    /// A message with a handle: a NODE_HANDLE frame, with the message proper inside.
+    HandleMessage {
         /// The sender.
         worker: WorkerId,
         /// The frame, without newline or length.
         bytes: Vec<u8>,
-        /// True for a NODE_HANDLE frame: the message proper is inside, `handle` belongs to it.
-        wrapped: bool,
         /// Owned by whoever takes the event.
-        handle: Option<OwnedFd>,
+        handle: OwnedFd,
     },
     /// An internal message that the primary has handled already, for listeners of 'internalMessage'.
     Internal {
@@ -73,6 +78,30 @@ pub enum Event {
     AcceptPaused(Error),
     /// The reactor cannot go on.
     Fault(Error),
+}
+
+/// The frames of one event.
+#[derive(Debug)]
+pub enum Frames {
+    /// A single frame.
+    One(Vec<u8>),
+    /// Small frames in a row, each with its newline behind it or its length in front, so that crossing over to
+    /// JavaScript costs once and not for each.
+    Many(Vec<u8>),
+}
+
+impl Frames {
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Frames::One(bytes) | Frames::Many(bytes) => bytes.len(),
+        }
+    }
+
+    /// True for no bytes at all: a single empty frame.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// The 'connection' event.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 pub use config::{Config, IN_FLIGHT_PER_WORKER, MAX_UNDELIVERED, Policy};
-pub use event::{Connection, Event, EventSink};
+pub use event::{Connection, Event, EventSink, Frames};
 
 use crate::channel::{Channel, FlushStatus};
 use crate::error::Error;
@@ -91,6 +91,8 @@ pub struct Primary<S> {
     to_serve: BTreeSet<ServerId>,
     /// Workers whose frames turned out to be malformed while they were being read.
     condemned: Vec<(WorkerId, Error)>,
+    /// Small messages of the worker that is being read, not told yet.
+    batch: Vec<u8>,
     next_server: u64,
     warned_of_exhaustion: bool,
 }
@@ -109,6 +111,7 @@ impl<S: EventSink> Primary<S> {
             unread: Vec::new(),
             to_serve: BTreeSet::new(),
             condemned: Vec::new(),
+            batch: Vec::new(),
             next_server: 0,
             warned_of_exhaustion: false,
         }

@@ -9,12 +9,19 @@ use serde_json::json;
 use super::config::MAX_UNDELIVERED;
 use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
-use super::{Event, EventSink, Primary, Source};
+use super::{Event, EventSink, Frames, Primary, Source};
 use crate::channel::{Acknowledged, Frame, HandleOrigin, Inbound, ReadStatus, SendStatus};
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
-use crate::proto::{self, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, Kind, QueryServer, ToWorker};
+use crate::proto::{
+    self, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, Kind, QueryServer, Serialization, ToWorker,
+};
 use crate::reactor::{Context, Interest};
+
+/// Messages of up to this size are told together.
+const BATCHED_MESSAGE: usize = 16 << 10;
+/// How much is told together at most.
+const BATCH: usize = 256 << 10;
 
 impl<S: EventSink> Primary<S> {
     /// Reads what a worker has sent. `ended` says that the end is among it.
@@ -28,6 +35,7 @@ impl<S: EventSink> Primary<S> {
         let channel = worker.channel.clone();
         let status =
             inbox.read(std::os::fd::AsFd::as_fd(&*channel), ended, |frame| self.on_frame(context, id, frame));
+        self.tell_batch(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.inbox = Some(inbox);
         match status {
@@ -43,19 +51,25 @@ impl<S: EventSink> Primary<S> {
 
     fn on_frame(&mut self, context: &mut Context, id: WorkerId, frame: Inbound<'_>) {
         let Inbound { kind, bytes, handle } = frame;
+        if kind == Kind::User {
+            return self.on_message(id, bytes);
+        }
+        self.tell_batch(id);
         match kind {
-            Kind::User => self.tell_message(id, bytes, false, None),
+            Kind::User => {}
             Kind::Cluster => {
                 if self.config.tell_internal {
                     self.sink.push(Event::Internal { worker: id, bytes: bytes.to_vec() });
                 }
-                self.on_cluster_frame(context, id, bytes);
+                self.on_cluster_frame(context, id, &bytes);
             }
             Kind::Handle => {
                 let reply = if handle.is_some() { HANDLE_ACK } else { HANDLE_NACK };
                 self.send_command(context, id, reply);
-                if handle.is_some() {
-                    self.tell_message(id, bytes, true, handle);
+                if let Some(handle) = handle
+                    && self.counts_as_told(id, bytes.len())
+                {
+                    self.sink.push(Event::HandleMessage { worker: id, bytes: bytes.into_bytes(), handle });
                 }
             }
             Kind::HandleAck => {
@@ -77,14 +91,45 @@ impl<S: EventSink> Primary<S> {
         }
     }
 
-    fn tell_message(&mut self, id: WorkerId, bytes: &[u8], wrapped: bool, handle: Option<OwnedFd>) {
-        let Some(worker) = self.workers.get(&id) else { return };
-        // After this side has disconnected, messages reach nobody (Node: `if (!target.channel) return`).
-        if worker.phase == Phase::Closing {
+    fn on_message(&mut self, id: WorkerId, frame: proto::Frame<'_>) {
+        if frame.len() > BATCHED_MESSAGE {
+            self.tell_batch(id);
+            if self.counts_as_told(id, frame.len()) {
+                self.sink.push(Event::Messages { worker: id, frames: Frames::One(frame.into_bytes()) });
+            }
             return;
         }
-        worker.undelivered.fetch_add(bytes.len(), Ordering::Relaxed);
-        self.sink.push(Event::Message { worker: id, bytes: bytes.to_vec(), wrapped, handle });
+        let Some(worker) = self.workers.get(&id) else { return };
+        if worker.channel.serialization() == Serialization::Advanced {
+            self.batch.extend((frame.len() as u32).to_be_bytes());
+        }
+        self.batch.extend(&*frame);
+        if worker.channel.serialization() == Serialization::Json {
+            self.batch.push(b'\n');
+        }
+        if self.batch.len() > BATCH {
+            self.tell_batch(id);
+        }
+    }
+
+    /// Tells the messages of the worker that is being read, before anything else of it is told.
+    fn tell_batch(&mut self, id: WorkerId) {
+        if !self.batch.is_empty() {
+            let batch = std::mem::take(&mut self.batch);
+            if self.counts_as_told(id, batch.len()) {
+                self.sink.push(Event::Messages { worker: id, frames: Frames::Many(batch) });
+            }
+        }
+    }
+
+    /// Whether messages of a worker are to be told; if so they count until JavaScript has taken them.
+    fn counts_as_told(&mut self, id: WorkerId, bytes: usize) -> bool {
+        // After this side has disconnected, messages reach nobody (Node: `if (!target.channel) return`).
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.phase != Phase::Closing) else {
+            return false;
+        };
+        worker.undelivered.fetch_add(bytes, Ordering::Relaxed);
+        true
     }
 
     fn on_cluster_frame(&mut self, context: &mut Context, id: WorkerId, bytes: &[u8]) {

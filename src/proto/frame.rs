@@ -1,5 +1,7 @@
 //! Where one frame ends and the next begins, and whom it is for.
 
+use std::ops::{Deref, Range};
+
 use memchr::memchr;
 
 /// How messages are written, fixed for a channel when its process is spawned (`serialization` in `child_process`).
@@ -19,6 +21,10 @@ pub const DEFAULT_MAX_FRAME: usize = 512 << 20;
 const READ_SIZE: usize = 64 << 10;
 /// A buffer that grew beyond this for a large frame is given back afterwards.
 const KEEP_SIZE: usize = 1 << 20;
+/// A frame of this size is worth the buffer that it came in.
+const LARGE: usize = 256 << 10;
+/// How far ahead of what has arrived a buffer may grow.
+const READ_AHEAD: usize = 4 << 20;
 /// The length in front of an advanced frame.
 const PREFIX: usize = 4;
 
@@ -33,81 +39,82 @@ pub enum FrameError {
     },
 }
 
-/// Cuts a byte stream into frames. Bytes are read straight into [`Decoder::spare`], frames borrowed from the same
-/// buffer, so that nothing is copied but the rest of an incomplete frame.
+/// Cuts a byte stream into frames. Bytes are read to the end of [`Decoder::buffer`], frames borrowed from it, so that
+/// nothing is copied but the rest of an incomplete frame.
 #[derive(Debug)]
 pub struct Decoder {
     serialization: Serialization,
     limit: usize,
     buffer: Vec<u8>,
-    /// `buffer[start..end]` has arrived and was not yet handed out.
+    /// `buffer[start..]` has arrived and was not yet handed out.
     start: usize,
-    end: usize,
     /// `buffer[start..scanned]` is known to hold no newline.
     scanned: usize,
+    /// The size of the last large frame: the next may be like it.
+    last_large: usize,
 }
 
 impl Decoder {
     /// A decoder that refuses frames of more than `limit` bytes.
     pub fn new(serialization: Serialization, limit: usize) -> Self {
-        Decoder { serialization, limit, buffer: Vec::new(), start: 0, end: 0, scanned: 0 }
+        Decoder { serialization, limit, buffer: Vec::new(), start: 0, scanned: 0, last_large: 0 }
     }
 
-    /// Room for the next read, never empty. What was read is announced with [`Decoder::filled`].
-    pub fn spare(&mut self) -> &mut [u8] {
-        if self.start == self.end {
-            if self.buffer.len() > KEEP_SIZE {
+    /// Where the next read appends what has arrived; there is room for 64 KiB at least.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.start == self.buffer.len() {
+            if self.buffer.capacity() > KEEP_SIZE {
                 self.buffer = Vec::new();
             }
+            self.buffer.clear();
             self.start = 0;
-            self.end = 0;
             self.scanned = 0;
         }
-        if self.buffer.len() - self.end < READ_SIZE {
+        if self.buffer.capacity() - self.buffer.len() < READ_SIZE {
             self.make_room();
         }
-        &mut self.buffer[self.end..]
+        &mut self.buffer
     }
 
     fn make_room(&mut self) {
         if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
+            self.buffer.drain(..self.start);
             self.scanned = self.scanned.saturating_sub(self.start);
             self.start = 0;
         }
-        if self.buffer.len() - self.end < READ_SIZE {
-            // Doubling keeps the copying of a large frame linear. The length of an advanced frame is only believed
-            // as far as its bytes have arrived: an announcement costs a hostile peer nothing.
-            let size = (self.buffer.len() * 2).max(self.end + READ_SIZE);
-            self.buffer.resize(size, 0);
-        }
+        // The rest of the frame if its length is known, or as much as the last large one had; but no more ahead than
+        // READ_AHEAD, as announcing a length costs a hostile peer nothing. Vec doubles, so that copying stays linear.
+        let expected = match self.serialization {
+            Serialization::Json => self.last_large,
+            Serialization::Advanced => self.announced().map_or(0, |length| PREFIX + length),
+        };
+        let rest = expected.saturating_sub(self.buffer.len());
+        self.buffer.reserve(rest.clamp(READ_SIZE, READ_AHEAD));
     }
 
-    /// Announces that `count` bytes were read into [`Decoder::spare`].
-    pub fn filled(&mut self, count: usize) {
-        self.end += count;
-        debug_assert!(self.end <= self.buffer.len());
+    fn announced(&self) -> Option<usize> {
+        self.buffer[self.start..].first_chunk::<PREFIX>().map(|prefix| u32::from_be_bytes(*prefix) as usize)
     }
 
     /// True when every byte that arrived has been handed out in a frame.
     pub fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.start == self.buffer.len()
     }
 
     /// The next complete frame, without its newline or length; None when more bytes are needed.
     ///
     /// Errors: the stream cannot be read any further, the channel must be closed.
-    pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
-        match self.serialization {
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        let range = match self.serialization {
             Serialization::Json => self.next_line(),
             Serialization::Advanced => self.next_prefixed(),
-        }
+        }?;
+        Ok(range.map(|range| Frame { decoder: self, range }))
     }
 
-    fn next_line(&mut self) -> Result<Option<&[u8]>, FrameError> {
+    fn next_line(&mut self) -> Result<Option<Range<usize>>, FrameError> {
         let limit = self.limit;
-        match memchr(b'\n', &self.buffer[self.scanned..self.end]) {
+        match memchr(b'\n', &self.buffer[self.scanned..]) {
             Some(offset) => {
                 let line = self.start..self.scanned + offset;
                 if line.len() > limit {
@@ -115,32 +122,61 @@ impl Decoder {
                 }
                 self.start = line.end + 1;
                 self.scanned = self.start;
-                Ok(Some(&self.buffer[line]))
+                Ok(Some(line))
             }
-            None if self.end - self.start > limit => Err(FrameError::TooLarge { limit }),
+            None if self.buffer.len() - self.start > limit => Err(FrameError::TooLarge { limit }),
             None => {
-                self.scanned = self.end;
+                self.scanned = self.buffer.len();
                 Ok(None)
             }
         }
     }
 
-    fn next_prefixed(&mut self) -> Result<Option<&[u8]>, FrameError> {
+    fn next_prefixed(&mut self) -> Result<Option<Range<usize>>, FrameError> {
         let limit = self.limit;
-        let Some(prefix) = self.buffer[self.start..self.end].first_chunk::<PREFIX>() else {
-            return Ok(None);
-        };
-        let length = u32::from_be_bytes(*prefix) as usize;
+        let Some(length) = self.announced() else { return Ok(None) };
         if length > limit {
             return Err(FrameError::TooLarge { limit });
         }
         let body = self.start + PREFIX;
-        if self.end - body < length {
+        if self.buffer.len() - body < length {
             return Ok(None);
         }
         self.start = body + length;
         self.scanned = self.start;
-        Ok(Some(&self.buffer[body..body + length]))
+        Ok(Some(body..body + length))
+    }
+}
+
+/// A frame that has arrived, still in the buffer.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    decoder: &'a mut Decoder,
+    range: Range<usize>,
+}
+
+impl Deref for Frame<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.decoder.buffer[self.range.clone()]
+    }
+}
+
+impl Frame<'_> {
+    /// The frame as bytes of its own. A large one that is alone in the buffer takes the buffer along.
+    pub fn into_bytes(self) -> Vec<u8> {
+        let Frame { decoder, range } = self;
+        if range.len() < LARGE || !decoder.is_empty() {
+            return decoder.buffer[range].to_vec();
+        }
+        decoder.last_large = decoder.buffer.len();
+        let mut bytes = std::mem::take(&mut decoder.buffer);
+        decoder.start = 0;
+        decoder.scanned = 0;
+        bytes.truncate(range.end);
+        bytes.drain(..range.start);
+        bytes
     }
 }
 
@@ -201,18 +237,17 @@ mod tests {
 
     fn feed(decoder: &mut Decoder, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let spare = decoder.spare();
-            let count = spare.len().min(bytes.len());
-            spare[..count].copy_from_slice(&bytes[..count]);
-            decoder.filled(count);
-            bytes = &bytes[count..];
+            let buffer = decoder.buffer();
+            let (chunk, rest) = bytes.split_at(bytes.len().min(buffer.capacity() - buffer.len()));
+            buffer.extend(chunk);
+            bytes = rest;
         }
     }
 
     fn drain(decoder: &mut Decoder) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         while let Some(frame) = decoder.next_frame().unwrap() {
-            frames.push(frame.to_vec());
+            frames.push(frame.into_bytes());
         }
         frames
     }
@@ -279,7 +314,7 @@ mod tests {
             feed(&mut decoder, &bytes);
             while let Ok(Some(frame)) = decoder.next_frame() {
                 prop_assert!(frame.len() <= 1000);
-                classify(serialization, frame);
+                classify(serialization, &frame);
             }
         }
     }
@@ -288,22 +323,21 @@ mod tests {
     fn an_endless_frame_is_refused_at_the_limit() {
         let mut decoder = Decoder::new(Serialization::Json, 100);
         feed(&mut decoder, &[b'x'; 100]);
-        assert_eq!(decoder.next_frame(), Ok(None));
+        assert!(matches!(decoder.next_frame(), Ok(None)));
         feed(&mut decoder, b"x");
-        assert_eq!(decoder.next_frame(), Err(FrameError::TooLarge { limit: 100 }));
+        assert!(matches!(decoder.next_frame(), Err(FrameError::TooLarge { limit: 100 })));
 
         let mut decoder = Decoder::new(Serialization::Advanced, 100);
         feed(&mut decoder, &(64u32 << 20).to_be_bytes());
-        assert_eq!(decoder.next_frame(), Err(FrameError::TooLarge { limit: 100 }));
+        assert!(matches!(decoder.next_frame(), Err(FrameError::TooLarge { limit: 100 })));
     }
 
     #[test]
-    fn an_announced_length_allocates_nothing_before_its_bytes_arrive() {
+    fn an_announced_length_is_not_believed_before_its_bytes_arrive() {
         let mut decoder = Decoder::new(Serialization::Advanced, DEFAULT_MAX_FRAME);
         feed(&mut decoder, &(64u32 << 20).to_be_bytes());
-        assert_eq!(decoder.next_frame(), Ok(None));
-        decoder.spare();
-        assert!(decoder.buffer.len() <= 4 * READ_SIZE);
+        assert!(matches!(decoder.next_frame(), Ok(None)));
+        assert!(decoder.buffer().capacity() <= 2 * READ_AHEAD);
     }
 
     #[test]
@@ -313,8 +347,24 @@ mod tests {
         line.push(b'\n');
         feed(&mut decoder, &line);
         assert_eq!(decoder.next_frame().unwrap().unwrap().len(), 4 << 20);
-        decoder.spare();
-        assert!(decoder.buffer.len() <= KEEP_SIZE);
+        assert!(decoder.buffer().capacity() <= KEEP_SIZE);
+    }
+
+    #[test]
+    fn a_large_frame_takes_its_buffer_along_and_the_next_one_has_room() {
+        for serialization in [Serialization::Json, Serialization::Advanced] {
+            let frame = vec![b'x'; 1 << 20];
+            let mut decoder = Decoder::new(serialization, DEFAULT_MAX_FRAME);
+            for _ in 0..3 {
+                feed(&mut decoder, &stream(serialization, std::slice::from_ref(&frame)));
+                assert_eq!(decoder.next_frame().unwrap().unwrap().into_bytes(), frame);
+                assert!(decoder.is_empty());
+            }
+            // Not alone: copied, and what is behind it stays.
+            feed(&mut decoder, &stream(serialization, &[frame.clone(), b"behind".to_vec()]));
+            assert_eq!(decoder.next_frame().unwrap().unwrap().into_bytes(), frame);
+            assert_eq!(&*decoder.next_frame().unwrap().unwrap(), b"behind");
+        }
     }
 
     #[test]

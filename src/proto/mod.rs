@@ -7,7 +7,7 @@ mod frame;
 mod message;
 mod v8value;
 
-pub use frame::{DEFAULT_MAX_FRAME, Decoder, FrameError, Kind, Serialization, classify};
+pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, Serialization, classify};
 pub use message::{
     AddressKind, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo, QueryServer, ToWorker,
     encode, newconn_frame, parse,

@@ -202,17 +202,16 @@ impl FakeWorker {
         loop {
             if let Some(frame) = self.decoder.next_frame().unwrap() {
                 return Some(match self.serialization {
-                    Serialization::Json => serde_json::from_slice(frame).unwrap(),
-                    Serialization::Advanced => crate::proto::testing::from_v8(frame),
+                    Serialization::Json => serde_json::from_slice(&frame).unwrap(),
+                    Serialization::Advanced => crate::proto::testing::from_v8(&frame),
                 });
             }
             assert!(self.readable(PATIENCE), "no message came");
-            let spare = self.decoder.spare();
-            let received = os::receive(self.socket.as_fd(), spare, &mut self.ancillary).unwrap();
+            let buffer = self.decoder.buffer();
+            let received = os::receive(self.socket.as_fd(), buffer, &mut self.ancillary).unwrap();
             if received.bytes == 0 {
                 return None;
             }
-            self.decoder.filled(received.bytes);
             self.handles.extend(received.handles);
         }
     }
