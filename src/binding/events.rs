@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use napi::bindgen_prelude::{Array, Buffer, Status};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{Env, JsString, Result};
+use napi::{Env, Result};
 use napi_derive::napi;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::Peer;
+use super::{Peer, text};
 use crate::address;
 use crate::error::Error;
 use crate::ids::WorkerId;
@@ -122,26 +122,6 @@ pub fn to_array<'env>(
         writer.event(event, peers, resume)?;
     }
     Ok(writer.array)
-}
-
-/// UTF-8 as a JavaScript string, in the narrower of V8's two forms. Its own reading of UTF-8 takes several times as
-/// long. Invalid bytes read as U+FFFD, as Node's StringDecoder has it.
-fn string(env: &Env, bytes: Vec<u8>) -> Result<JsString<'_>> {
-    use encoding_rs::mem;
-    if bytes.is_ascii() {
-        env.create_string_latin1(bytes)
-    } else if mem::is_utf8_latin1(&bytes) {
-        let mut latin1 = vec![0; bytes.len()];
-        let length = mem::convert_utf8_to_latin1_lossy(&bytes, &mut latin1);
-        latin1.truncate(length);
-        env.create_string_latin1(latin1)
-    } else {
-        // One more than the bytes, says the contract of the conversion.
-        let mut utf16 = vec![0; bytes.len() + 1];
-        let length = mem::convert_utf8_to_utf16(&bytes, &mut utf16);
-        utf16.truncate(length);
-        env.create_string_utf16(utf16)
-    }
 }
 
 /// JavaScript has these bytes now. A worker whose channel rests because of too many is to be read again.
@@ -256,7 +236,7 @@ impl Writer<'_> {
     fn frame(&mut self, peers: &HashMap<u32, Peer>, worker: WorkerId, bytes: Vec<u8>) -> Result<()> {
         let advanced =
             peers.get(&worker.0).is_some_and(|peer| peer.channel.serialization() == Serialization::Advanced);
-        if advanced { self.put(Buffer::from(bytes)) } else { self.put(string(self.env, bytes)?) }
+        if advanced { self.put(Buffer::from(bytes)) } else { self.put(text::from_utf8(self.env, bytes)?) }
     }
 
     fn put<T: napi::bindgen_prelude::ToNapiValue>(&mut self, value: T) -> Result<()> {

@@ -2,6 +2,7 @@
 //! but the channels that JavaScript sends on.
 
 mod events;
+mod text;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -10,7 +11,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
 use napi::bindgen_prelude::{Array, Buffer, Function};
-use napi::{Env, Result};
+use napi::{Env, JsString, Result};
 use napi_derive::napi;
 use nix::errno::Errno;
 
@@ -27,6 +28,9 @@ use events::{EventQueue, Sink};
 fn coded(error: Error) -> napi::Error<String> {
     napi::Error::new(error.code().to_owned(), error.to_string())
 }
+
+/// What is kept of the memory for messages on their way out, in bytes.
+const KEEP_SCRATCH: usize = 4 << 20;
 
 /// A failed send, as JavaScript gets it: a negative errno.
 fn failure(errno: Errno) -> f64 {
@@ -61,6 +65,8 @@ pub struct NativePrimary {
     reactor: Handle<Command>,
     events: Arc<EventQueue>,
     peers: HashMap<u32, Peer>,
+    /// Where messages become UTF-8 on their way out.
+    scratch: Vec<u8>,
 }
 
 #[napi]
@@ -76,7 +82,7 @@ impl NativePrimary {
         let (reactor, thread) =
             reactor::spawn("corral", Primary::new(Sink::new(events.clone()))).map_err(coded)?;
         stop_with_environment(env, reactor.clone(), thread)?;
-        Ok(NativePrimary { reactor, events, peers: HashMap::new() })
+        Ok(NativePrimary { reactor, events, peers: HashMap::new(), scratch: Vec::new() })
     }
 
     /// Changes the settings.
@@ -125,19 +131,23 @@ impl NativePrimary {
     ///
     /// Returns 0 when everything was written, the number of bytes that wait when not, a negative errno on failure.
     #[napi]
-    pub fn send_text(&self, id: u32, text: String, handle: i32, completion: u32) -> f64 {
-        let mut bytes = text.into_bytes();
+    pub fn send_text(&mut self, id: u32, text: JsString, handle: i32, completion: u32) -> Result<f64> {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        text::append_utf8(&text, &mut bytes)?;
         bytes.push(b'\n');
-        self.send(id, bytes, handle, completion)
+        let status = self.send(id, &bytes, handle, completion);
+        if bytes.capacity() <= KEEP_SCRATCH {
+            bytes.clear();
+            self.scratch = bytes;
+        }
+        Ok(status)
     }
 
     /// As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them.
     #[napi]
-    pub fn send_bytes(&self, id: u32, message: Buffer, handle: i32, completion: u32) -> f64 {
-        let mut bytes = message.to_vec();
-        let Some((length, body)) = bytes.split_first_chunk_mut::<4>() else {
-            return failure(Errno::EINVAL);
-        };
+    pub fn send_bytes(&self, id: u32, mut message: Buffer, handle: i32, completion: u32) -> f64 {
+        let bytes: &mut [u8] = &mut message;
+        let Some((length, body)) = bytes.split_first_chunk_mut::<4>() else { return failure(Errno::EINVAL) };
         let Ok(size) = u32::try_from(body.len()) else { return failure(Errno::EMSGSIZE) };
         *length = size.to_be_bytes();
         self.send(id, bytes, handle, completion)
@@ -195,16 +205,22 @@ impl NativePrimary {
 }
 
 impl NativePrimary {
-    fn send(&self, id: u32, bytes: Vec<u8>, handle: i32, completion: u32) -> f64 {
+    fn send(&self, id: u32, bytes: &[u8], handle: i32, completion: u32) -> f64 {
         let Some(peer) = self.peers.get(&id) else { return failure(Errno::EPIPE) };
-        let handle = match handle {
-            ..0 => None,
-            number => match os::duplicate_raw(number) {
-                Ok(fd) => Some((Arc::new(fd), HandleOrigin::User)),
+        let completion = Completion(completion);
+        let status = if handle < 0 {
+            peer.channel.send_lent(bytes, completion)
+        } else {
+            match os::duplicate_raw(handle) {
+                Ok(fd) => peer.channel.send(Frame {
+                    bytes: bytes.to_vec(),
+                    handle: Some((Arc::new(fd), HandleOrigin::User)),
+                    completion: Some(completion),
+                }),
                 Err(errno) => return failure(errno),
-            },
+            }
         };
-        match peer.channel.send(Frame { bytes, handle, completion: Some(Completion(completion)) }) {
+        match status {
             SendStatus::Written => 0.0,
             SendStatus::Queued { bytes, needs_flush } => {
                 if needs_flush && self.reactor.send(Command::Flush(WorkerId(id))).is_err() {

@@ -43,6 +43,12 @@ impl Channel {
         self.outbox.lock().send(self.socket.as_fd(), frame)
     }
 
+    /// As [`Channel::send`], for bytes that are only lent, e.g. by JavaScript: what the socket takes at once is not
+    /// copied.
+    pub fn send_lent(&self, bytes: &[u8], completion: Completion) -> SendStatus {
+        self.outbox.lock().send_lent(self.socket.as_fd(), bytes, completion)
+    }
+
     /// Writes what waits, as far as the socket takes it. Callbacks that are due are added to `completed`.
     pub fn flush(&self, completed: &mut Vec<Completion>) -> FlushStatus {
         self.outbox.lock().flush(self.socket.as_fd(), completed)

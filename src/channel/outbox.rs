@@ -133,6 +133,8 @@ pub(super) struct Outbox {
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     under_way: VecDeque<UnderWay>,
+    /// The front of the queue is the rest of a frame whose beginning was sent from elsewhere.
+    half_written: bool,
     written: u64,
     acknowledged: u64,
 }
@@ -161,6 +163,37 @@ impl Outbox {
                 SendStatus::Queued { bytes: self.queued_bytes, needs_flush: true }
             }
         }
+    }
+
+    /// As [`Outbox::send`], for bytes that are only lent: what the socket takes at once is not copied.
+    pub(super) fn send_lent(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        bytes: &[u8],
+        completion: Completion,
+    ) -> SendStatus {
+        if self.state != State::Open {
+            return SendStatus::Closed;
+        }
+        let mut sent = 0;
+        while self.queue.is_empty() && sent < bytes.len() {
+            match os::send(socket, &[IoSlice::new(&bytes[sent..])], None) {
+                Ok(count) => {
+                    sent += count;
+                    self.written += count as u64;
+                }
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => break,
+                Err(errno) => return SendStatus::Failed(errno),
+            }
+        }
+        if sent == bytes.len() {
+            return SendStatus::Written;
+        }
+        let needs_flush = self.queue.is_empty();
+        let frame = Frame { bytes: bytes[sent..].to_vec(), handle: None, completion: Some(completion) };
+        self.push_back(Queued { frame, written: 0, retransmissions: 0 });
+        self.half_written |= sent > 0;
+        SendStatus::Queued { bytes: self.queued_bytes, needs_flush }
     }
 
     pub(super) fn flush(&mut self, socket: BorrowedFd<'_>, completed: &mut Vec<Completion>) -> FlushStatus {
@@ -216,6 +249,7 @@ impl Outbox {
             }
             count -= rest;
             let Some(mut done) = self.queue.pop_front() else { return };
+            self.half_written = false;
             completed.extend(done.frame.completion.take());
             if done.frame.handle.is_some() {
                 let end = self.written - count as u64;
@@ -249,7 +283,8 @@ impl Outbox {
         queued.written = 0;
         self.queued_bytes += queued.frame.bytes.len();
         // In front of what waits, but never into the middle of a frame that is half written.
-        let place = usize::from(self.queue.front().is_some_and(|front| front.written > 0));
+        let is_half_written = self.half_written || self.queue.front().is_some_and(|front| front.written > 0);
+        let place = usize::from(is_half_written && !self.queue.is_empty());
         self.queue.insert(place, queued);
         Acknowledged::SentAgain
     }
@@ -414,6 +449,31 @@ mod tests {
         }
         bytes.extend(rig.read_all().0);
         assert_eq!(bytes, [b"HANDLE", &block[..], b"HANDLE"].concat());
+    }
+
+    #[test]
+    fn lent_bytes_are_queued_from_where_the_socket_stopped() {
+        let mut rig = Rig::new();
+        let block: Vec<u8> = (0..1 << 20).map(|index| (index % 251) as u8).collect();
+        rig.send(handle_frame(b"HANDLE", 1));
+        let status = rig.outbox.send_lent(rig.pair.ours.as_fd(), &block, Completion(3));
+        assert!(matches!(status, SendStatus::Queued { needs_flush: true, .. }));
+        let status = rig.outbox.send_lent(rig.pair.ours.as_fd(), b"behind", Completion(4));
+        assert!(matches!(status, SendStatus::Queued { needs_flush: false, .. }));
+        // Nothing may come between the two halves of the block.
+        assert_eq!(rig.outbox.retransmit(), Acknowledged::SentAgain);
+        let (mut bytes, mut completed) = (Vec::new(), Vec::new());
+        loop {
+            bytes.extend(rig.read_all().0);
+            let (status, done) = rig.flush();
+            completed.extend(done);
+            if status == FlushStatus::Idle {
+                break;
+            }
+        }
+        bytes.extend(rig.read_all().0);
+        assert_eq!(bytes, [b"HANDLE", &block[..], b"HANDLE", b"behind"].concat());
+        assert_eq!(completed, [Completion(3), Completion(4)]);
     }
 
     #[test]

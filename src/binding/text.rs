@@ -1,0 +1,47 @@
+//! Text between Rust and JavaScript.
+
+use napi::{Env, JsString, JsValue, Result, check_status, sys};
+
+/// UTF-8 as a JavaScript string, in the narrower of V8's two forms. Its own reading of UTF-8 takes several times as
+/// long. Invalid bytes read as U+FFFD, as Node's StringDecoder has it.
+pub fn from_utf8(env: &Env, bytes: Vec<u8>) -> Result<JsString<'_>> {
+    use encoding_rs::mem;
+    if bytes.is_ascii() {
+        env.create_string_latin1(bytes)
+    } else if mem::is_utf8_latin1(&bytes) {
+        let mut latin1 = vec![0; bytes.len()];
+        let length = mem::convert_utf8_to_latin1_lossy(&bytes, &mut latin1);
+        latin1.truncate(length);
+        env.create_string_latin1(latin1)
+    } else {
+        // One more than the bytes, says the contract of the conversion.
+        let mut utf16 = vec![0; bytes.len() + 1];
+        let length = mem::convert_utf8_to_utf16(&bytes, &mut utf16);
+        utf16.truncate(length);
+        env.create_string_utf16(utf16)
+    }
+}
+
+/// Appends a JavaScript string as UTF-8; lone surrogates become U+FFFD.
+pub fn append_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<()> {
+    let value = text.value();
+    let mut length = 0;
+    // SAFETY: environment and value are those of the call that is under way; without a buffer only the length is told.
+    let status = unsafe {
+        sys::napi_get_value_string_utf8(value.env, value.value, std::ptr::null_mut(), 0, &raw mut length)
+    };
+    check_status!(status)?;
+    // Node-API ends the text with a NUL, for which there must be room.
+    bytes.reserve(length + 2);
+    let spare = bytes.spare_capacity_mut();
+    let mut written = 0;
+    // SAFETY: as above; the buffer has room for as many bytes as are passed, and nobody reads them before.
+    let status = unsafe {
+        let buffer = spare.as_mut_ptr().cast();
+        sys::napi_get_value_string_utf8(value.env, value.value, buffer, spare.len(), &raw mut written)
+    };
+    check_status!(status)?;
+    // SAFETY: `written` bytes behind the length have just been initialized, within the capacity.
+    unsafe { bytes.set_len(bytes.len() + written) };
+    Ok(())
+}
