@@ -21,6 +21,8 @@ const LONGEST_DELAY_MILLISECONDS = 10_000;
 /** A worker that lived so long did not die of its start: the next one is replaced without delay again. */
 const GOOD_LIFE_MILLISECONDS = 5_000;
 const REPORT_MILLISECONDS = 1_000;
+/** One Ctrl-C comes twice under npm: from the terminal, to everybody, and passed on by npm. */
+const SAME_SIGNAL_MILLISECONDS = 500;
 
 /** @typedef {import('corral').Worker} Worker */
 
@@ -35,6 +37,7 @@ class Supervisor {
   #port;
   #wanted;
   #stopping = false;
+  #stoppedAt = 0;
   /** The port of the last URL that was printed. */
   #announcedPort = 0;
   /** How many workers in a row died young. */
@@ -143,12 +146,15 @@ class Supervisor {
   }
 
   stop() {
+    const now = performance.now();
     if (this.#stopping) {
+      if (now - this.#stoppedAt < SAME_SIGNAL_MILLISECONDS) return;
       console.log('stopping at once');
       this.#killAll();
       process.exit(1);
     }
     this.#stopping = true;
+    this.#stoppedAt = now;
     console.log('stopping: the workers finish their requests (Ctrl-C again stops at once)');
     for (const timer of this.#pending) clearTimeout(timer);
     for (const worker of this.#workers.keys()) if (worker.isConnected()) worker.disconnect();
