@@ -245,12 +245,12 @@ async function runPrimary(cases) {
  *
  * @param {Trace} t
  * @param {string} name
- * @param {{ env?: NodeJS.ProcessEnv, execArgv?: string[] }} [options]
+ * @param {{ env?: NodeJS.ProcessEnv, execArgv?: string[], stdio?: any[] }} [options] stdio from 3 on
  */
-async function runAlone(t, name, { env = {}, execArgv = [] } = {}) {
+async function runAlone(t, name, { env = {}, execArgv = [], stdio = [] } = {}) {
   const child = spawn(process.execPath, [...execArgv, process.argv[1]], {
     env: { ...process.env, PARITY_ALONE: name, ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'inherit', ...stdio],
   });
   const output = [];
   child.stdout.setEncoding('utf8').on('data', (text) => output.push(text));

@@ -59,9 +59,11 @@ function showPort(value) {
 
 /** @param {Error & Record<string, unknown>} error */
 function showError(error) {
-  const result = { $error: error.constructor.name, message: showText(error.message) };
+  const result = { $error: error.constructor.name, message: '' };
   for (const key of Object.keys(error).sort()) result[key] = show(error[key], key);
   if (error.code !== undefined) result.code = error.code;
+  // After its properties: a port among them has its name by then.
+  result.message = showText(error.message);
   return result;
 }
 

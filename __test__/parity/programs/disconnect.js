@@ -5,7 +5,7 @@
 const http = require('node:http');
 const net = require('node:net');
 const { once } = require('node:events');
-const { cluster, run, stateOf, alias } = require('../scenario.js');
+const { cluster, run, stateOf } = require('../scenario.js');
 const { connect, readAll, ask } = require('../sockets.js');
 
 /** @param {any} t @param {any[]} workers */
@@ -57,7 +57,6 @@ run({
     async primary(t) {
       const workers = [t.fork(), t.fork()];
       const [[info]] = await Promise.all(workers.map((worker) => once(worker, 'listening')));
-      alias(info.port, 'server port');
       t.log('before', await ask(info.port));
       await disconnectAll(t, workers);
       await t.ended();
@@ -71,7 +70,6 @@ run({
     async primary(t) {
       const worker = t.fork();
       const [info] = await once(worker, 'listening');
-      alias(info.port, 'server port');
       const socket = await connect(info.port);
       const text = readAll(socket);
       await t.message(worker);
@@ -100,7 +98,6 @@ run({
     async primary(t) {
       const worker = t.fork();
       const [info] = await once(worker, 'listening');
-      alias(info.port, 'server port');
       const response = await fetch(`http://127.0.0.1:${info.port}/`);
       t.log('response', response.status, await response.text());
       await t.ended();
@@ -121,7 +118,6 @@ run({
     async primary(t) {
       const workers = [t.fork(), t.fork()];
       const [[info]] = await Promise.all(workers.map((worker) => once(worker, 'listening')));
-      alias(info.port, 'server port');
       workers[0].disconnect();
       await once(workers[0], 'exit');
       const answers = [];
@@ -137,7 +133,6 @@ run({
     async primary(t) {
       const workers = [t.fork(), t.fork()];
       const [[info]] = await Promise.all(workers.map((worker) => once(worker, 'listening')));
-      alias(info.port, 'server port');
       workers[1].process.kill('SIGKILL');
       await once(workers[1], 'exit');
       if (workers[1].isConnected()) await once(workers[1], 'disconnect');
