@@ -140,14 +140,12 @@ async function inheritedSocket() {
   if (cluster.isWorker) {
     const server = net.createServer(answer);
     server.on('error', (error) => console.log(error.code));
-    server.listen({ fd: 3 }, () => process.send(server.listening));
+    server.listen({ fd: 3 }, () => tell(server.listening));
     return;
   }
   const workers = ['worker-1', 'worker-2'].map((name) => cluster.fork({ PARITY_SIDE: name }));
-  for (const worker of workers) {
-    worker.on('listening', (info) => console.log(JSON.stringify({ ...info, port: typeof info.port })));
-    await once(worker, 'message');
-  }
+  cluster.on('listening', (_worker, info) => console.log(JSON.stringify({ ...info, port: typeof info.port })));
+  await Promise.all(workers.map((worker) => once(worker, 'message')));
   console.log(JSON.stringify(await askOften(Number(process.env.PARITY_PORT), 6)));
   cluster.disconnect();
 }
