@@ -415,15 +415,14 @@ class Channel {
     this.#closed = true;
     const queue = child._handleQueue ?? [];
     child._handleQueue = null;
-    if (cause) process.nextTick(() => this.#primary.report(this.#id, cause));
+    if (cause) process.nextTick(() => this.#primary.report(child, cause));
     if (child.channel) {
       child.connected = false;
       child._disconnect();
     }
     // Node leaves these callbacks uncalled.
-    for (const { options, callback } of queue) {
+    for (const { callback } of queue) {
       if (typeof callback === 'function') this.#fail(errors.channelClosed(), callback);
-      else if (!options?.swallowErrors) this.#fail(errors.channelClosed(), () => {});
     }
     this.#ipcClosed();
   }

@@ -36,6 +36,8 @@ class Core {
   #settings;
   /** @type {Map<number, { worker: any, channel: Channel }>} */
   #peers = new Map();
+  /** The worker of a child process. @type {WeakMap<object, any>} */
+  #workers = new WeakMap();
   #servers = 0;
   keepAlive = new KeepAlive();
 
@@ -86,6 +88,7 @@ class Core {
    */
   adopt(id, worker, channel) {
     this.#peers.set(id, { worker, channel });
+    this.#workers.set(worker.process, worker);
     this.#native.spawned(id);
   }
 
@@ -103,12 +106,12 @@ class Core {
 
   /** @param {number} id */
   disconnectWorker(id) {
-    this.#native.disconnectWorker(id);
+    this.#unlessGone(() => this.#native.disconnectWorker(id));
   }
 
   /** @param {number} id */
   closeChannel(id) {
-    this.#native.closeChannel(id);
+    this.#unlessGone(() => this.#native.closeChannel(id));
   }
 
   /**
@@ -116,7 +119,7 @@ class Core {
    * @param {string} reason
    */
   condemn(id, reason) {
-    this.#native.condemn(id, reason);
+    this.#unlessGone(() => this.#native.condemn(id, reason));
   }
 
   /** @param {number} fd */
@@ -126,21 +129,40 @@ class Core {
 
   /** @param {number} id its process has ended: what it left behind is told before anything else */
   exited(id) {
-    this.#native.exited(id);
+    this.#unlessGone(() => this.#native.exited(id));
     this.dispatch();
+  }
+
+  /**
+   * A core that has ended has told so by a fault, and has closed every channel: what is asked of it is done.
+   *
+   * @param {() => void} request
+   */
+  #unlessGone(request) {
+    try {
+      request();
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ERR_CORRAL_REACTOR_GONE') throw error;
+    }
   }
 
   /**
    * A worker broke the protocol. Its listeners hear of it; without any it is a warning, as the fault is not the
    * primary's to die of.
    *
-   * @param {number} id
+   * @param {any} child
    * @param {Error} error
    */
-  report(id, error) {
-    const worker = this.#cluster.workers[id] ?? this.#peers.get(id)?.worker;
-    if (worker && worker.listenerCount('error') > 0) worker.process.emit('error', error);
-    else process.emitWarning(error);
+  report(child, error) {
+    // One listener is the Worker's own, which passes the error on.
+    const heard = child.listenerCount('error') > 1 || this.#workers.get(child)?.listenerCount('error') > 0;
+    if (heard) {
+      const worker = this.#workers.get(child);
+      if (worker.listenerCount('error') === 0) worker.once('error', () => {});
+      child.emit('error', error);
+    } else {
+      process.emitWarning(error);
+    }
   }
 
   /** Takes what has happened and passes it on, each in a tick of its own, as Node passes on messages. */

@@ -4,6 +4,8 @@
 
 const v8 = require('node:v8');
 
+const errors = require('./errors');
+
 const VIEW_TAG = 0;
 const PLAIN_COPY_TAG = 1;
 
@@ -45,7 +47,12 @@ const LENGTH = Buffer.alloc(4);
 /** @type {Serialization} */
 const json = {
   advanced: false,
-  write: (message) => JSON.stringify(message),
+  write(message) {
+    const text = JSON.stringify(message);
+    // What `toJSON` makes undefined: Node sends the word, which ends its receiver.
+    if (text === undefined) throw errors.invalidArgType('message', 'serializable as JSON', message);
+    return text;
+  },
   read: (text) => JSON.parse(text),
   split(text) {
     const lines = text.split('\n');

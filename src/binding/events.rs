@@ -13,11 +13,12 @@ use serde_json::json;
 
 use super::{Peer, text};
 use crate::address;
+use crate::channel::{Frame, SendStatus};
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os;
-use crate::primary::{Event, EventSink, Frames, MAX_UNDELIVERED};
-use crate::proto::Serialization;
+use crate::primary::{Command, Event, EventSink, Frames, HANDLE_WEIGHT, MAX_UNTOLD};
+use crate::proto::{self, HANDLE_ACK, Serialization};
 
 /// What an event is; the three values behind it are, by kind, those in the comment.
 #[napi]
@@ -103,33 +104,45 @@ impl EventSink for Sink {
         }
         self.queue.events.lock().append(&mut self.gathered);
         if !self.queue.scheduled.swap(true, Ordering::SeqCst) {
-            // The only failure is an environment that is being torn down, which wants no events.
+            // It fails when a call is waiting already, which will see these too, and when the environment is being
+            // torn down, which wants no events.
             self.queue.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 }
 
-/// Converts events for JavaScript, four values each. Workers whose channel rests until this were taken are added to
-/// `resume`; workers whose last event it is are forgotten.
+/// Converts events for JavaScript, four values each. What the reactor is to do now that they are taken is added to
+/// `follow_up`; workers whose last event it is are forgotten.
 pub fn to_array<'env>(
     env: &'env Env,
     events: Vec<Event>,
     peers: &mut HashMap<u32, Peer>,
-    resume: &mut Vec<WorkerId>,
+    follow_up: &mut Vec<Command>,
 ) -> Result<Array<'env>> {
     let mut writer = Writer { env, array: env.create_array(0)?, length: 0 };
     for event in events {
-        writer.event(event, peers, resume)?;
+        writer.event(event, peers, follow_up)?;
     }
     Ok(writer.array)
 }
 
 /// JavaScript has these bytes now. A worker whose channel rests because of too many is to be read again.
-fn count_taken(peers: &HashMap<u32, Peer>, worker: WorkerId, bytes: usize, resume: &mut Vec<WorkerId>) {
+fn count_taken(peers: &HashMap<u32, Peer>, worker: WorkerId, bytes: usize, follow_up: &mut Vec<Command>) {
     if let Some(peer) = peers.get(&worker.0)
-        && peer.undelivered.fetch_sub(bytes, Ordering::Relaxed) > MAX_UNDELIVERED
+        && peer.untold.fetch_sub(bytes, Ordering::Relaxed) > MAX_UNTOLD
     {
-        resume.push(worker);
+        follow_up.push(Command::Resume(worker));
+    }
+}
+
+/// The worker may send its next handle. If it has gone, nobody waits for this.
+fn acknowledge(peers: &HashMap<u32, Peer>, worker: WorkerId, follow_up: &mut Vec<Command>) {
+    let Some(peer) = peers.get(&worker.0) else { return };
+    let Ok(bytes) = proto::encode(peer.channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
+        return;
+    };
+    if let SendStatus::Queued { needs_flush: true, .. } = peer.channel.send(Frame::plain(bytes)) {
+        follow_up.push(Command::Flush(worker));
     }
 }
 
@@ -144,11 +157,11 @@ impl Writer<'_> {
         &mut self,
         event: Event,
         peers: &mut HashMap<u32, Peer>,
-        resume: &mut Vec<WorkerId>,
+        follow_up: &mut Vec<Command>,
     ) -> Result<()> {
         match event {
             Event::Messages { worker, frames } => {
-                count_taken(peers, worker, frames.len(), resume);
+                count_taken(peers, worker, frames.len(), follow_up);
                 let (kind, bytes) = match frames {
                     Frames::One(bytes) => (EventKind::Message, bytes),
                     Frames::Many(bytes) => (EventKind::Messages, bytes),
@@ -158,7 +171,8 @@ impl Writer<'_> {
                 self.skip(1)
             }
             Event::HandleMessage { worker, bytes, handle } => {
-                count_taken(peers, worker, bytes.len(), resume);
+                count_taken(peers, worker, bytes.len() + HANDLE_WEIGHT, follow_up);
+                acknowledge(peers, worker, follow_up);
                 self.head(EventKind::HandleMessage, worker)?;
                 self.frame(peers, worker, bytes)?;
                 self.put(os::into_raw(handle))

@@ -54,7 +54,7 @@ pub struct NativeSettings {
 
 struct Peer {
     channel: Arc<Channel>,
-    undelivered: Arc<AtomicUsize>,
+    untold: Arc<AtomicUsize>,
     /// The worker's end, until it has been inherited.
     theirs: Option<OwnedFd>,
 }
@@ -106,7 +106,7 @@ impl NativePrimary {
         let (channel, theirs) = channel::pair(serialization)
             .map_err(|errno| coded(Error::Sys { doing: "making a channel", errno }))?;
         let number = theirs.as_raw_fd();
-        let peer = Peer { channel: Arc::new(channel), undelivered: Arc::default(), theirs: Some(theirs) };
+        let peer = Peer { channel: Arc::new(channel), untold: Arc::default(), theirs: Some(theirs) };
         self.peers.insert(id, peer);
         Ok(number)
     }
@@ -116,8 +116,8 @@ impl NativePrimary {
     pub fn spawned(&mut self, id: u32) -> Result<(), String> {
         let peer = self.peers.get_mut(&id).ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
         drop(peer.theirs.take());
-        let (channel, undelivered) = (peer.channel.clone(), peer.undelivered.clone());
-        self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, undelivered }).map_err(coded)
+        let (channel, untold) = (peer.channel.clone(), peer.untold.clone());
+        self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, untold }).map_err(coded)
     }
 
     /// The worker could not be spawned at all: both ends are closed and no event will tell of it.
@@ -194,11 +194,11 @@ impl NativePrimary {
     #[napi]
     pub fn take_events<'env>(&mut self, env: &'env Env) -> Result<Array<'env>> {
         let taken = self.events.take();
-        let mut resume = Vec::new();
-        let array = events::to_array(env, taken, &mut self.peers, &mut resume)?;
-        for worker in resume {
-            // Without a reactor nothing is left to resume.
-            let _ = self.reactor.send(Command::Resume(worker));
+        let mut follow_up = Vec::new();
+        let array = events::to_array(env, taken, &mut self.peers, &mut follow_up)?;
+        for command in follow_up {
+            // Without a reactor nothing is left to follow up.
+            let _ = self.reactor.send(command);
         }
         Ok(array)
     }

@@ -82,7 +82,7 @@ impl Inbox {
             if received.bytes == 0 {
                 return ReadStatus::Ended;
             }
-            let had_handles = !received.handles.is_empty();
+            let had_handles = received.handles_lost || !received.handles.is_empty();
             self.unclaimed.extend(received.handles);
             if let Err(error) = self.take_frames(&mut on_frame) {
                 return ReadStatus::Broken(error);

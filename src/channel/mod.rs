@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use parking_lot::Mutex;
 
 pub use inbox::{Inbound, Inbox, ReadStatus};
-pub use outbox::{Acknowledged, FlushStatus, Frame, HandleOrigin, SendStatus};
+pub use outbox::{FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus};
 
 use crate::ids::Completion;
 use crate::os;
@@ -62,7 +62,7 @@ impl Channel {
 
     /// The peer says that the oldest descriptor under way did not arrive: it is queued again, in front, unless it
     /// was sent too often already.
-    pub fn retransmit(&self) -> Acknowledged {
+    pub fn retransmit(&self) -> Retransmission {
         self.outbox.lock().retransmit()
     }
 

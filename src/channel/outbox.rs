@@ -12,12 +12,18 @@ use crate::os;
 
 /// How many bytes may be unacknowledged when a second descriptor is sent.
 ///
-/// Node's receiver keeps one descriptor at a time and gives it to the next NODE_HANDLE frame that it completes. The
-/// kernel ends each read behind the message that carried a descriptor, so any number may be under way as long as no
-/// read is cut short by the end of Node's 64 KiB buffer in the middle of such a frame: then the rest of that frame
-/// and the whole of the next would come in one read, with the second descriptor overwriting the first. While
-/// everything unacknowledged fits into one buffer, no read can be cut.
+/// Node's receiver keeps one descriptor at a time and gives it to the next NODE_HANDLE frame that it completes. So
+/// no read of its may bring the end of one such frame together with the beginning of the next, whose descriptor would
+/// overwrite the first. The kernel ends each read behind the piece that carries a descriptor; a read can only go
+/// wrong when a frame is in two pieces, and there are two ways to that:
+/// - the read is cut short by the end of Node's 64 KiB buffer in the middle of the frame. While everything
+///   unacknowledged fits into one buffer, no read can be cut;
+/// - the frame was sent in pieces, see [`WHOLE_FRAME`].
 const HANDLE_WINDOW: u64 = 64 << 10;
+
+/// The longest frame with a descriptor that surely travels in one piece when it is written in one call. The kernel
+/// makes pieces of some 36 KiB, with the descriptor on the first. Longer ones travel alone.
+const WHOLE_FRAME: usize = 16 << 10;
 
 /// How often a descriptor that did not arrive is sent again (Node: `MAX_HANDLE_RETRANSMISSIONS`).
 const MAX_RETRANSMISSIONS: u8 = 3;
@@ -94,7 +100,7 @@ pub enum FlushStatus {
 
 /// What became of a descriptor that did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acknowledged {
+pub enum Retransmission {
     /// It is queued once more.
     SentAgain,
     /// It was sent too often and is given up.
@@ -115,6 +121,8 @@ struct UnderWay {
     queued: Queued,
     /// The position in the stream behind its frame.
     end: u64,
+    /// It travels in one piece, so that another descriptor may follow.
+    whole: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -235,7 +243,9 @@ impl Outbox {
     }
 
     fn window_admits(&self, length: usize) -> bool {
-        self.under_way.is_empty() || self.written - self.acknowledged + length as u64 <= HANDLE_WINDOW
+        self.under_way.is_empty()
+            || (self.under_way.iter().all(|before| before.whole)
+                && self.written - self.acknowledged + length as u64 <= HANDLE_WINDOW)
     }
 
     fn advance(&mut self, mut count: usize, completed: &mut Vec<Completion>) {
@@ -253,7 +263,8 @@ impl Outbox {
             completed.extend(done.frame.completion.take());
             if done.frame.handle.is_some() {
                 let end = self.written - count as u64;
-                self.under_way.push_back(UnderWay { queued: done, end });
+                let whole = done.written == 0 && done.frame.bytes.len() <= WHOLE_FRAME;
+                self.under_way.push_back(UnderWay { queued: done, end, whole });
             }
             if count == 0 {
                 return;
@@ -267,16 +278,16 @@ impl Outbox {
         arrived.queued.frame.handle.map(|(_, origin)| origin)
     }
 
-    pub(super) fn retransmit(&mut self) -> Acknowledged {
-        let Some(UnderWay { mut queued, end }) = self.under_way.pop_front() else {
-            return Acknowledged::Nothing;
+    pub(super) fn retransmit(&mut self) -> Retransmission {
+        let Some(UnderWay { mut queued, end, .. }) = self.under_way.pop_front() else {
+            return Retransmission::Nothing;
         };
         // The frame has been read, just without its descriptor.
         self.acknowledged = end;
         if queued.retransmissions == MAX_RETRANSMISSIONS {
             return match queued.frame.handle {
-                Some((_, origin)) => Acknowledged::GivenUp(origin),
-                None => Acknowledged::Nothing,
+                Some((_, origin)) => Retransmission::GivenUp(origin),
+                None => Retransmission::Nothing,
             };
         }
         queued.retransmissions += 1;
@@ -286,7 +297,7 @@ impl Outbox {
         let is_half_written = self.half_written || self.queue.front().is_some_and(|front| front.written > 0);
         let place = usize::from(is_half_written && !self.queue.is_empty());
         self.queue.insert(place, queued);
-        Acknowledged::SentAgain
+        Retransmission::SentAgain
     }
 
     pub(super) fn close_after_flush(&mut self, socket: BorrowedFd<'_>) {
@@ -423,17 +434,29 @@ mod tests {
     }
 
     #[test]
+    fn a_long_frame_with_a_descriptor_travels_alone() {
+        let mut rig = Rig::new();
+        let long = vec![b'x'; 40_000];
+        rig.send(handle_frame(&long, 1));
+        assert!(matches!(rig.send(handle_frame(b"short", 2)), SendStatus::Queued { needs_flush: false, .. }));
+        assert_eq!(rig.read_all().0, long);
+        rig.outbox.acknowledge();
+        rig.flush();
+        assert_eq!(rig.read_all(), (b"short".to_vec(), vec![1]));
+    }
+
+    #[test]
     fn a_lost_descriptor_is_sent_three_times_more_and_then_given_up() {
         let mut rig = Rig::new();
         rig.send(handle_frame(b"frame", 5));
         for _ in 0..3 {
             rig.read_all();
-            assert_eq!(rig.outbox.retransmit(), Acknowledged::SentAgain);
+            assert_eq!(rig.outbox.retransmit(), Retransmission::SentAgain);
             assert_eq!(rig.flush().0, FlushStatus::Idle);
         }
         assert_eq!(rig.read_all(), (b"frame".to_vec(), vec![1]));
-        assert_eq!(rig.outbox.retransmit(), Acknowledged::GivenUp(HandleOrigin::Connection(Seq(5))));
-        assert_eq!(rig.outbox.retransmit(), Acknowledged::Nothing);
+        assert_eq!(rig.outbox.retransmit(), Retransmission::GivenUp(HandleOrigin::Connection(Seq(5))));
+        assert_eq!(rig.outbox.retransmit(), Retransmission::Nothing);
     }
 
     #[test]
@@ -442,7 +465,7 @@ mod tests {
         rig.send(handle_frame(b"HANDLE", 1));
         let block = vec![b'x'; 1 << 20];
         assert!(matches!(rig.send(Frame::plain(block.clone())), SendStatus::Queued { .. }));
-        assert_eq!(rig.outbox.retransmit(), Acknowledged::SentAgain);
+        assert_eq!(rig.outbox.retransmit(), Retransmission::SentAgain);
         let mut bytes = Vec::new();
         while rig.flush().0 != FlushStatus::Idle {
             bytes.extend(rig.read_all().0);
@@ -461,7 +484,7 @@ mod tests {
         let status = rig.outbox.send_lent(rig.pair.ours.as_fd(), b"behind", Completion(4));
         assert!(matches!(status, SendStatus::Queued { needs_flush: false, .. }));
         // Nothing may come between the two halves of the block.
-        assert_eq!(rig.outbox.retransmit(), Acknowledged::SentAgain);
+        assert_eq!(rig.outbox.retransmit(), Retransmission::SentAgain);
         let (mut bytes, mut completed) = (Vec::new(), Vec::new());
         loop {
             bytes.extend(rig.read_all().0);

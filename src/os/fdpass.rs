@@ -4,6 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg,
     sendmsg, shutdown, socketpair,
@@ -31,7 +32,6 @@ pub fn socket_pair() -> Result<SocketPair, Errno> {
     )?;
     // The child's end starts out blocking, as the one that libuv makes: O_NONBLOCK belongs to the open file, and a
     // child that is not Node may not expect it.
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
     fcntl(&theirs, FcntlArg::F_SETFL(OFlag::empty()))?;
     Ok(SocketPair { ours, theirs })
 }

@@ -13,18 +13,23 @@ use crate::reactor::Context;
 impl<S: EventSink> Primary<S> {
     /// Hands out what waits at a server, as far as its workers have credit.
     pub(super) fn dispatch(&mut self, context: &mut Context, id: ServerId) {
+        let mut place = 0;
         while let Some(server) = self.servers.get_mut(&id) {
-            let Some(connection) = server.pending.pop_front() else { return };
+            let Some(connection) = server.pending.get(place) else { return };
             let wanted = |worker: &WorkerId| !connection.refused_by.contains(worker);
             let workers = &self.workers;
             let has_credit = |worker: &WorkerId| workers.get(worker).is_some_and(Worker::has_credit);
             if let Some(worker) = server.line.next(|worker| wanted(&worker) && has_credit(&worker)) {
+                let Some(connection) = server.pending.remove(place) else { return };
                 server.in_flight += 1;
                 self.hand_off(context, id, worker, connection);
-            } else if server.line.workers().any(|worker| wanted(&worker)) {
-                server.pending.push_front(connection);
+            } else if connection.refused_by.is_empty() {
+                // Nobody has credit.
                 return;
-            } else {
+            } else if server.line.workers().any(|worker| wanted(&worker)) {
+                // Whoever is left for this one is busy; those behind it may be luckier.
+                place += 1;
+            } else if let Some(connection) = server.pending.remove(place) {
                 // Nobody wants it now. It rests, so that it does not go round and round.
                 if server.refused.is_empty() {
                     let timer = context.set_timer(REFUSAL_PAUSE);
@@ -86,6 +91,8 @@ impl<S: EventSink> Primary<S> {
             self.give_back(server, connection);
             return;
         }
+        // There is room below the bound again, also where the worker itself has left the server.
+        self.to_serve.insert(server);
         let Some(server) = self.servers.get_mut(&server) else { return };
         server.in_flight -= 1;
         if self.config.tell_connections {

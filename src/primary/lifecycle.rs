@@ -25,13 +25,13 @@ impl<S: EventSink> Primary<S> {
         context: &mut Context,
         id: WorkerId,
         channel: Arc<Channel>,
-        undelivered: Arc<AtomicUsize>,
+        untold: Arc<AtomicUsize>,
     ) {
         let inbox = Inbox::new(channel.serialization(), self.config.max_frame);
         match context.register(channel.as_fd(), Interest::Read) {
             Ok(token) => {
                 self.sources.insert(token, Source::Worker(id));
-                self.workers.insert(id, Worker::new(channel, inbox, token, undelivered));
+                self.workers.insert(id, Worker::new(channel, inbox, token, untold));
             }
             Err(error) => self.sink.push(Event::Closed { worker: id, cause: Some(error) }),
         }
@@ -49,10 +49,11 @@ impl<S: EventSink> Primary<S> {
     /// `worker.disconnect()`: the worker closes its servers and then its channel.
     pub(super) fn disconnect(&mut self, context: &mut Context, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
+        // Once: Node's worker ends with ERR_IPC_DISCONNECTED when it is told a second time on its way out.
         if worker.phase == Phase::Serving {
             worker.phase = Phase::Leaving;
+            self.send_message(context, id, &ToWorker::Disconnect, None);
         }
-        self.send_message(context, id, &ToWorker::Disconnect, None);
         self.leave_all_servers(context, id);
     }
 
@@ -69,8 +70,7 @@ impl<S: EventSink> Primary<S> {
     /// The process is gone. What it had sent is in the socket and is read first.
     pub(super) fn exited(&mut self, context: &mut Context, id: WorkerId) {
         while let Some(worker) = self.workers.get_mut(&id) {
-            // JavaScript asks for this itself, so that the messages cannot pile up any further.
-            worker.undelivered.store(0, std::sync::atomic::Ordering::Relaxed);
+            worker.has_exited = true;
             self.read(context, id, true);
             if self.unread.pop_if(|unread| *unread == id).is_none() {
                 break;

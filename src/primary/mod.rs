@@ -17,10 +17,11 @@ mod tests;
 mod worker;
 
 use std::collections::{BTreeSet, HashMap};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-pub use config::{Config, IN_FLIGHT_PER_WORKER, MAX_UNDELIVERED, Policy};
+pub use config::{Config, HANDLE_WEIGHT, IN_FLIGHT_PER_WORKER, MAX_UNTOLD, Policy};
 pub use event::{Connection, Event, EventSink, Frames};
 
 use crate::channel::{Channel, FlushStatus};
@@ -42,7 +43,7 @@ pub enum Command {
         /// The channel, of which the caller keeps a share for sending.
         channel: Arc<Channel>,
         /// Bytes of messages told and not yet taken; the taker counts it down.
-        undelivered: Arc<AtomicUsize>,
+        untold: Arc<AtomicUsize>,
     },
     /// A send of another thread did not get through at once.
     Flush(WorkerId),
@@ -128,8 +129,10 @@ impl<S: EventSink> Primary<S> {
         let interest = match status {
             FlushStatus::Blocked => Interest::ReadWrite,
             FlushStatus::Exhausted => {
-                let timer = context.set_timer(config::EXHAUSTED_PAUSE);
-                self.deferred.insert(timer, Deferred::Flush(id));
+                if !std::mem::replace(&mut worker.flush_deferred, true) {
+                    let timer = context.set_timer(config::EXHAUSTED_PAUSE);
+                    self.deferred.insert(timer, Deferred::Flush(id));
+                }
                 Interest::Read
             }
             FlushStatus::Failed(_) => {
@@ -140,9 +143,7 @@ impl<S: EventSink> Primary<S> {
         };
         if worker.interest != interest {
             worker.interest = interest;
-            if let Err(error) =
-                context.reregister(std::os::fd::AsFd::as_fd(&*worker.channel), worker.token, interest)
-            {
+            if let Err(error) = context.reregister(worker.channel.as_fd(), worker.token, interest) {
                 self.close_worker(context, id, Some(error));
             }
         }
@@ -155,9 +156,7 @@ impl<S: EventSink> Handler for Primary<S> {
     fn on_command(&mut self, context: &mut Context, command: Command) {
         match command {
             Command::Configure(config) => self.configure(config),
-            Command::AddWorker { id, channel, undelivered } => {
-                self.add_worker(context, id, channel, undelivered)
-            }
+            Command::AddWorker { id, channel, untold } => self.add_worker(context, id, channel, untold),
             Command::Flush(id) => self.flush(context, id),
             Command::Resume(id) => self.resume(context, id),
             Command::Disconnect(id) => self.disconnect(context, id),
@@ -196,18 +195,23 @@ impl<S: EventSink> Handler for Primary<S> {
         match self.deferred.remove(&timer) {
             Some(Deferred::Accept(id)) => self.resume_accepting(id),
             Some(Deferred::RetryRefused(id)) => self.retry_refused(id),
-            Some(Deferred::Flush(id)) => self.flush(context, id),
+            Some(Deferred::Flush(id)) => {
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.flush_deferred = false;
+                }
+                self.flush(context, id);
+            }
             None => {}
         }
     }
 
     fn on_turn_end(&mut self, context: &mut Context) {
-        for (id, error) in std::mem::take(&mut self.condemned) {
-            self.close_worker(context, id, Some(error));
-        }
         for id in std::mem::take(&mut self.unread) {
             // Whether the end is near was told once and is not known any more.
             self.read(context, id, true);
+        }
+        for (id, error) in std::mem::take(&mut self.condemned) {
+            self.close_worker(context, id, Some(error));
         }
         for id in std::mem::take(&mut self.to_serve) {
             self.dispatch_and_accept(context, id);
@@ -220,6 +224,10 @@ impl<S: EventSink> Handler for Primary<S> {
 
     fn on_fatal(&mut self, error: Error) {
         self.sink.push(Event::Fault(error));
+        // Nobody will hear of these any more.
+        for (worker, _) in self.workers.drain() {
+            self.sink.push(Event::Closed { worker, cause: None });
+        }
         self.sink.flush();
     }
 }

@@ -1,20 +1,20 @@
 //! What workers say, and the answers.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::config::MAX_UNDELIVERED;
+use super::config::{HANDLE_WEIGHT, MAX_UNTOLD};
 use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
 use super::{Event, EventSink, Frames, Primary, Source};
-use crate::channel::{Acknowledged, Frame, HandleOrigin, Inbound, ReadStatus, SendStatus};
+use crate::channel::{Frame, HandleOrigin, Inbound, ReadStatus, Retransmission, SendStatus};
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::proto::{
-    self, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, Kind, QueryServer, Serialization, ToWorker,
+    self, ClusterMessage, HANDLE_NACK, HandleKind, Kind, QueryServer, Serialization, ToWorker,
 };
 use crate::reactor::{Context, Interest};
 
@@ -27,14 +27,13 @@ impl<S: EventSink> Primary<S> {
     /// Reads what a worker has sent. `ended` says that the end is among it.
     pub(super) fn read(&mut self, context: &mut Context, id: WorkerId, ended: bool) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if worker.undelivered.load(Ordering::Relaxed) > MAX_UNDELIVERED {
+        if !worker.has_exited && worker.untold.load(Ordering::Relaxed) > MAX_UNTOLD {
             worker.reading_paused = true;
             return;
         }
         let Some(mut inbox) = worker.inbox.take() else { return };
         let channel = worker.channel.clone();
-        let status =
-            inbox.read(std::os::fd::AsFd::as_fd(&*channel), ended, |frame| self.on_frame(context, id, frame));
+        let status = inbox.read(channel.as_fd(), ended, |frame| self.on_frame(context, id, frame));
         self.tell_batch(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.inbox = Some(inbox);
@@ -58,18 +57,21 @@ impl<S: EventSink> Primary<S> {
         match kind {
             Kind::User => {}
             Kind::Cluster => {
-                if self.config.tell_internal {
-                    self.sink.push(Event::Internal { worker: id, bytes: bytes.to_vec() });
-                }
                 self.on_cluster_frame(context, id, &bytes);
             }
             Kind::Handle => {
-                let reply = if handle.is_some() { HANDLE_ACK } else { HANDLE_NACK };
-                self.send_command(context, id, reply);
-                if let Some(handle) = handle
-                    && self.counts_as_told(id, bytes.len())
-                {
-                    self.sink.push(Event::HandleMessage { worker: id, bytes: bytes.into_bytes(), handle });
+                // Acknowledged when JavaScript takes it: Node's sender has one handle under way, and so no more of
+                // them than there are workers wait here.
+                match handle {
+                    Some(handle) if self.counts_as_told(id, bytes.len() + HANDLE_WEIGHT) => {
+                        self.sink.push(Event::HandleMessage {
+                            worker: id,
+                            bytes: bytes.into_bytes(),
+                            handle,
+                        });
+                    }
+                    Some(_) => {}
+                    None => self.send_command(context, id, HANDLE_NACK),
                 }
             }
             Kind::HandleAck => {
@@ -81,11 +83,13 @@ impl<S: EventSink> Primary<S> {
             Kind::HandleNack => {
                 let Some(worker) = self.workers.get(&id) else { return };
                 match worker.channel.retransmit() {
-                    Acknowledged::GivenUp(HandleOrigin::User) => self.sink.push(Event::HandleLost(id)),
-                    Acknowledged::GivenUp(HandleOrigin::Connection(seq)) => self.on_connection_lost(id, seq),
-                    Acknowledged::GivenUp(HandleOrigin::Reply)
-                    | Acknowledged::SentAgain
-                    | Acknowledged::Nothing => {}
+                    Retransmission::GivenUp(HandleOrigin::User) => self.sink.push(Event::HandleLost(id)),
+                    Retransmission::GivenUp(HandleOrigin::Connection(seq)) => {
+                        self.on_connection_lost(id, seq)
+                    }
+                    Retransmission::GivenUp(HandleOrigin::Reply)
+                    | Retransmission::SentAgain
+                    | Retransmission::Nothing => {}
                 }
             }
         }
@@ -128,7 +132,7 @@ impl<S: EventSink> Primary<S> {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.phase != Phase::Closing) else {
             return false;
         };
-        worker.undelivered.fetch_add(bytes, Ordering::Relaxed);
+        worker.untold.fetch_add(bytes, Ordering::Relaxed);
         true
     }
 
@@ -142,6 +146,9 @@ impl<S: EventSink> Primary<S> {
                 return self.condemned.push((id, Error::BadFrame(reason)));
             }
         };
+        if self.config.tell_internal {
+            self.sink.push(Event::Internal { worker: id, bytes: bytes.to_vec() });
+        }
         match message {
             ClusterMessage::Ack { ack, accepted } => self.on_decision(id, ack, accepted),
             ClusterMessage::Online => self.sink.push(Event::Online(id)),
@@ -195,7 +202,7 @@ impl<S: EventSink> Primary<S> {
         let mode = match opened.shared() {
             Some(kind) => Mode::Shared(kind),
             None => {
-                let token = context.register(std::os::fd::AsFd::as_fd(opened.socket()), Interest::Read)?;
+                let token = context.register(opened.socket().as_fd(), Interest::Read)?;
                 self.sources.insert(token, Source::Server(id));
                 Mode::RoundRobin(token)
             }

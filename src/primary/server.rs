@@ -166,7 +166,7 @@ impl Server {
     }
 
     /// How many connections have been accepted and not been taken.
-    pub fn undelivered(&self) -> usize {
+    pub fn not_taken(&self) -> usize {
         self.pending.len() + self.refused.len() + self.in_flight
     }
 

@@ -50,15 +50,19 @@ pub struct Worker {
     /// Connections that it was sent and has not acknowledged, in their order.
     pub in_flight: BTreeMap<Seq, InFlight>,
     /// Bytes of its messages that JavaScript has not taken yet.
-    pub undelivered: Arc<AtomicUsize>,
-    /// Its channel is not read because too much is undelivered.
+    pub untold: Arc<AtomicUsize>,
+    /// Its channel is not read because too much is untold.
     pub reading_paused: bool,
+    /// Its process has ended: what it left behind is read however much is untold.
+    pub has_exited: bool,
+    /// A timer runs for what could not be written.
+    pub flush_deferred: bool,
     next_seq: u64,
 }
 
 impl Worker {
     /// A worker that has just been spawned.
-    pub fn new(channel: Arc<Channel>, inbox: Inbox, token: Token, undelivered: Arc<AtomicUsize>) -> Self {
+    pub fn new(channel: Arc<Channel>, inbox: Inbox, token: Token, untold: Arc<AtomicUsize>) -> Self {
         Worker {
             channel,
             inbox: Some(inbox),
@@ -67,8 +71,10 @@ impl Worker {
             phase: Phase::Serving,
             servers: Vec::new(),
             in_flight: BTreeMap::new(),
-            undelivered,
+            untold,
             reading_paused: false,
+            has_exited: false,
+            flush_deferred: false,
             next_seq: 0,
         }
     }

@@ -134,6 +134,49 @@ fn accepting_stops_at_the_bound_and_goes_on_below_it() {
 }
 
 #[test]
+fn room_that_a_leaving_worker_makes_is_used() {
+    let (rig, mut one, mut two, port) = pair(Config { max_pending: 1, ..Config::default() });
+    let _first = connect(port);
+    let offer = one.offer();
+    let second = connect(port);
+    rig.settle();
+    rig.reactor.call(Command::Disconnect(one.id)).unwrap();
+    one.decide(&offer, true);
+    assert_eq!(two.serve(), port_of(&second));
+}
+
+#[test]
+fn a_connection_that_waits_for_a_busy_worker_does_not_hold_up_those_behind_it() {
+    let (rig, mut one, mut two, port) = pair(Config::default());
+    let mut clients: Vec<TcpStream> = Vec::new();
+    let (mut of_one, mut of_two) = (Vec::new(), Vec::new());
+    for _ in 0..IN_FLIGHT_PER_WORKER {
+        clients.push(connect(port));
+        of_one.push(one.offer());
+        clients.push(connect(port));
+        of_two.push(two.offer());
+    }
+    // Refused by the first, and the second has no credit: it waits. The next one is for the first worker.
+    one.decide(&of_one[0], false);
+    rig.settle();
+    let next = connect(port);
+    assert_eq!(one.offer().client(), port_of(&next));
+    two.decide(&of_two[0], true);
+    assert_eq!(two.offer().client(), of_one[0].client());
+}
+
+#[test]
+fn a_worker_is_told_to_leave_once() {
+    let (rig, mut one, _two, _port) = pair(Config::default());
+    for _ in 0..2 {
+        rig.reactor.call(Command::Disconnect(one.id)).unwrap();
+    }
+    assert_eq!(one.receive().0["act"], "disconnect");
+    rig.settle();
+    assert!(!one.has_mail());
+}
+
+#[test]
 fn without_workers_connections_and_the_server_are_closed() {
     let mut rig = Rig::new(Config::default());
     let mut worker = rig.fork(Serialization::Json);

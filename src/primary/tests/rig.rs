@@ -51,8 +51,8 @@ impl Rig {
         let id = WorkerId(self.next_id);
         let (channel, socket) = channel::pair(serialization).unwrap();
         let channel = Arc::new(channel);
-        let undelivered = Arc::new(AtomicUsize::new(0));
-        let command = Command::AddWorker { id, channel: channel.clone(), undelivered };
+        let untold = Arc::new(AtomicUsize::new(0));
+        let command = Command::AddWorker { id, channel: channel.clone(), untold };
         self.reactor.call(command).unwrap();
         FakeWorker {
             id,
