@@ -1,0 +1,66 @@
+'use strict';
+
+// Waiting in programs and tests.
+
+/** How often something is looked at that nobody tells of. */
+const POLL_INTERVAL_MS = 5;
+
+/**
+ * The next event. Unlike events.once it does not mind an 'error' in the meantime.
+ *
+ * @param {any} emitter
+ * @param {string} name
+ * @returns {Promise<any>} its first argument
+ */
+function next(emitter, name) {
+  return new Promise((resolve) => emitter.once(name, resolve));
+}
+
+/**
+ * The next message that satisfies.
+ *
+ * @param {any} emitter a worker, or process
+ * @param {(message: any) => unknown} [wanted]
+ * @returns {Promise<any>}
+ */
+function message(emitter, wanted = () => true) {
+  return new Promise((resolve) => {
+    emitter.on('message', function onMessage(/** @type {any} */ value) {
+      if (!wanted(value)) return;
+      emitter.removeListener('message', onMessage);
+      resolve(value);
+    });
+  });
+}
+
+/**
+ * Waits for something that has no event: what the kernel shows of a process, most of all.
+ *
+ * @param {() => unknown} condition
+ */
+async function until(condition) {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
+}
+
+/**
+ * The port of a worker's next server.
+ *
+ * @param {any} worker
+ * @returns {Promise<number>}
+ */
+async function portOf(worker) {
+  return (await next(worker, 'listening')).port;
+}
+
+/**
+ * Disconnects all workers and waits until they have gone.
+ *
+ * @param {any} cluster
+ */
+async function endAll(cluster) {
+  const exits = Object.values(cluster.workers).map((worker) => next(worker, 'exit'));
+  cluster.disconnect();
+  await Promise.all(exits);
+}
+
+module.exports = { endAll, message, next, portOf, until };

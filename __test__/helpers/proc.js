@@ -1,0 +1,47 @@
+'use strict';
+
+// What Linux shows of a process and of a listening socket.
+
+const fs = require('node:fs');
+
+/** @param {number} [pid] how many descriptors it has open */
+function openFiles(pid = process.pid) {
+  const own = pid === process.pid ? 1 : 0;
+  // Reading the directory takes a descriptor, which is in the list.
+  return fs.readdirSync(`/proc/${pid}/fd`).length - own;
+}
+
+/** @param {number} pid true once SIGSTOP has taken effect on the process */
+function isStopped(pid) {
+  const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+  return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T');
+}
+
+/**
+ * How many connections wait in the kernel for somebody to accept them.
+ *
+ * @param {number} port of a socket that listens on 127.0.0.1
+ */
+function acceptQueue(port) {
+  const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  for (const line of fs.readFileSync('/proc/net/tcp', 'latin1').split('\n')) {
+    const [, address, , state, queues] = line.trim().split(/\s+/);
+    if (address === local && state === '0A') return Number.parseInt(queues.split(':')[1], 16);
+  }
+  return 0;
+}
+
+/**
+ * How much of a processor this process, with all its threads, takes while it has nothing to do.
+ *
+ * @param {number} milliseconds for how long to look
+ */
+async function shareOfCpu(milliseconds) {
+  const cpu = process.cpuUsage();
+  const start = process.hrtime.bigint();
+  await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  const { user, system } = process.cpuUsage(cpu);
+  return (user + system) / (Number(process.hrtime.bigint() - start) / 1000);
+}
+
+module.exports = { acceptQueue, isStopped, openFiles, shareOfCpu };

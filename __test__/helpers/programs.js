@@ -1,0 +1,93 @@
+'use strict';
+
+// Tests that are whole programs: each runs in a process of its own, so that a crash or a hang of it is a result.
+//
+// A file in fixtures/ exports a table of programs; programs(file) makes a test of each. run-program.js is what runs
+// in the process. A program passes when its primary ends by itself with code 0 and leaves no process behind.
+
+const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const { test } = require('node:test');
+const { killAllOnSignals, runGroup } = require('../../scripts/lib-process-group.js');
+
+/** @typedef {import('../../scripts/lib-process-group.js').Outcome} Outcome */
+
+/**
+ * @typedef {object} Program
+ * @property {string[]} [modes] serializations to run it with; default: once, with nothing set
+ * @property {boolean} [linux] it looks into /proc or relies on what only Linux does
+ * @property {number} [files] how many descriptors each of its processes may have (ulimit -n)
+ * @property {NodeJS.ProcessEnv} [env]
+ * @property {string} [todo] why it cannot pass yet
+ * @property {number} [timeout] in milliseconds
+ * @property {(context: import('./run-program').Context) => unknown} primary
+ * @property {(context: import('./run-program').Context) => unknown} [worker] called in every worker
+ * @property {(outcome: Outcome) => void} [verify] in place of the check that it ended well
+ */
+
+const FIXTURES = path.join(__dirname, '../fixtures');
+const RUNNER = path.join(__dirname, 'run-program.js');
+
+/** The slowest program takes a quarter of this on an idle machine. */
+const TIMEOUT_MS = 60_000;
+
+/** How to make a shell limit the descriptors of what it becomes. */
+const LIMITED = 'ulimit -n "$1" && shift && exec "$@"';
+
+killAllOnSignals();
+
+/** @param {NodeJS.ProcessEnv} [extra] */
+function environment(extra) {
+  // What the test runner tells its own processes is not for ours.
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith('NODE_'));
+  return { ...Object.fromEntries(own), ...extra };
+}
+
+/** @param {Outcome} outcome */
+function assertEndedWell({ code, signal, timedOut, leftovers, output }) {
+  const tail = output.split('\n').slice(-40).join('\n');
+  assert.equal(timedOut, false, `the program did not end\n${tail}`);
+  assert.deepEqual({ code, signal }, { code: 0, signal: null }, tail);
+  assert.deepEqual(leftovers, [], `processes were left behind\n${tail}`);
+}
+
+/**
+ * @param {string[]} command
+ * @param {{ files?: number, env?: NodeJS.ProcessEnv, timeout?: number }} options
+ * @returns {Promise<Outcome>}
+ */
+async function run(command, { files, env, timeout = TIMEOUT_MS }) {
+  // Short, because a socket's path has no more than 107 bytes.
+  const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-'));
+  try {
+    const options = { env: environment({ ...env, CORRAL_TEST_SCRATCH: scratch }), timeout };
+    if (files === undefined) return await runGroup(command[0], command.slice(1), options);
+    return await runGroup('/bin/sh', ['-c', LIMITED, 'sh', `${files}`, ...command], options);
+  } finally {
+    fs.rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Makes a test of each program in a file.
+ *
+ * @param {string} file in fixtures, without its extension
+ */
+function programs(file) {
+  /** @type {Record<string, Program>} */
+  const table = require(path.join(FIXTURES, file));
+  for (const [name, program] of Object.entries(table)) {
+    const { modes = [''], linux, todo, verify = assertEndedWell } = program;
+    for (const mode of modes) {
+      const title = mode ? `${name} (${mode})` : name;
+      const options = { todo, skip: linux && process.platform !== 'linux' && 'for Linux' };
+      test(title, options, async () => {
+        verify(await run([process.execPath, RUNNER, file, name, mode], program));
+      });
+    }
+  }
+}
+
+module.exports = { assertEndedWell, environment, programs, run };
