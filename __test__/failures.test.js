@@ -1,0 +1,15 @@
+'use strict';
+
+// What becomes of the primary, the other workers and the clients when a process misbehaves, stops or dies, and when
+// the machine has no more to give.
+
+const { describe } = require('node:test');
+const { programs } = require('./helpers/programs');
+
+describe('frames', { concurrency: 2 }, () => programs('failures/frames'));
+
+describe('deaths', { concurrency: 2 }, () => programs('failures/deaths'));
+
+describe('pressure', { concurrency: 2 }, () => programs('failures/pressure'));
+
+describe('descriptors', { concurrency: 2 }, () => programs('failures/descriptors'));
