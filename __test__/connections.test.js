@@ -1,0 +1,12 @@
+'use strict';
+
+// Who gets which connection, from where, and what the primary does with those that nobody wants yet.
+
+const { describe } = require('node:test');
+const { programs } = require('./helpers/programs');
+
+describe('who gets a connection', { concurrency: 2 }, () => programs('connections/shares'));
+
+describe('where servers listen', { concurrency: 2 }, () => programs('connections/addresses'));
+
+describe('what is served', { concurrency: 2 }, () => programs('connections/servers'));
