@@ -1,0 +1,10 @@
+'use strict';
+
+// The channel between the primary and a worker: its life, and the handles that it carries.
+
+const { describe } = require('node:test');
+const { programs } = require('./helpers/programs');
+
+describe('life of a channel', { concurrency: 2 }, () => programs('channel/life'));
+
+describe('handles', { concurrency: 2 }, () => programs('channel/handles'));
