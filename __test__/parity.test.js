@@ -72,7 +72,11 @@ async function traceOf(file, module, serialization) {
 function readLanes(directory) {
   const lanes = {};
   for (const name of fs.readdirSync(directory).sort()) {
-    const entries = fs.readFileSync(path.join(directory, name), 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line));
+    const entries = fs
+      .readFileSync(path.join(directory, name), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
     const lane = path.basename(name, '.jsonl').replaceAll('!', '/');
     lanes[lane] = lane.includes('~') ? entries.map((entry) => JSON.stringify(entry)).sort() : entries;
   }
@@ -84,7 +88,9 @@ function readLanes(directory) {
  * @param {Record<string, any[]>} lanes
  */
 function asPromised(program, lanes) {
-  return Object.fromEntries(Object.entries(lanes).map(([lane, entries]) => [lane, promised(program, lane, entries)]));
+  return Object.fromEntries(
+    Object.entries(lanes).map(([lane, entries]) => [lane, promised(program, lane, entries)]),
+  );
 }
 
 /** @param {Awaited<ReturnType<typeof runGroup>>} outcome */
@@ -130,6 +136,11 @@ function assertSound({ lanes, outcome }) {
   assert.equal(outcome.code, 0, `on the built-in the program ended with ${outcome.code ?? outcome.signal}`);
 }
 
+/** @param {unknown} entry */
+function asLine(entry) {
+  return JSON.stringify(entry);
+}
+
 /**
  * Lane by lane, so that one message tells of all that differ.
  *
@@ -140,7 +151,8 @@ function compareLanes(actual, expected) {
   const complaints = [];
   for (const lane of new Set([...Object.keys(expected), ...Object.keys(actual)])) {
     try {
-      assert.deepEqual(actual[lane], expected[lane]);
+      // One line for each entry, which makes differences readable.
+      assert.deepEqual(actual[lane]?.map(asLine), expected[lane]?.map(asLine));
     } catch (error) {
       complaints.push(`${lane} (+ corral, - built-in)\n${error.message}`);
     }
@@ -149,7 +161,10 @@ function compareLanes(actual, expected) {
 }
 
 describe('parity with node:cluster', { concurrency: 2 }, () => {
-  for (const name of fs.readdirSync(PROGRAMS).filter((entry) => entry.endsWith('.js')).sort()) {
+  for (const name of fs
+    .readdirSync(PROGRAMS)
+    .filter((entry) => entry.endsWith('.js'))
+    .sort()) {
     const program = path.basename(name, '.js');
     if (process.env.PARITY_PROGRAM && !process.env.PARITY_PROGRAM.split(',').includes(program)) continue;
     const file = path.join(PROGRAMS, name);

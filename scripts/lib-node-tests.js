@@ -54,7 +54,10 @@ function checkGiven(given) {
  */
 function findCached(cache) {
   if (!fs.existsSync(cache)) return undefined;
-  const versions = fs.readdirSync(cache).filter((name) => WANTED_VERSION.test(name)).sort();
+  const versions = fs
+    .readdirSync(cache)
+    .filter((name) => WANTED_VERSION.test(name))
+    .sort();
   const newest = versions.pop();
   return newest && path.join(cache, newest, 'test');
 }
@@ -92,11 +95,13 @@ function needCommand(command, why) {
  * @returns {string}
  */
 function fetchFromDebian(cache) {
-  needCommand('apt-get', 'the tests come from Debian\'s archive by apt-get');
+  needCommand('apt-get', "the tests come from Debian's archive by apt-get");
   needCommand('tar', 'the source package is a tar archive');
   needCommand('xz', 'the source package is compressed with it (Debian: xz-utils)');
   if (!fs.existsSync(KEYRING)) {
-    throw new Unavailable(`${KEYRING} is not here; apt checks Debian's signature with it (debian-archive-keyring)`);
+    throw new Unavailable(
+      `${KEYRING} is not here; apt checks Debian's signature with it (debian-archive-keyring)`,
+    );
   }
   const work = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-apt-'));
   try {
@@ -121,7 +126,10 @@ function aptOptions(work) {
     fs.mkdirSync(path.join(work, name), { recursive: true });
   }
   fs.writeFileSync(path.join(work, 'status'), '');
-  fs.writeFileSync(path.join(work, 'sources.list'), `deb-src [signed-by=${KEYRING}] ${MIRROR} ${SUITE} main\n`);
+  fs.writeFileSync(
+    path.join(work, 'sources.list'),
+    `deb-src [signed-by=${KEYRING}] ${MIRROR} ${SUITE} main\n`,
+  );
   const settings = {
     'Dir::Etc::sourcelist': path.join(work, 'sources.list'),
     'Dir::Etc::sourceparts': path.join(work, 'parts'),

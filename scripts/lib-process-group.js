@@ -182,7 +182,8 @@ function runGroup(file, args, { cwd, env, timeout, uid }) {
     }, timeout);
     child.once('exit', async (code, signal) => {
       clearTimeout(timer);
-      const leftovers = timedOut ? (killGroup(pid, mark), []) : await drain(pid, mark);
+      if (timedOut) killGroup(pid, mark);
+      const leftovers = timedOut ? [] : await drain(pid, mark);
       // All writers that we know of are gone, so the pipes end; one that got away must not hold us up.
       const giveUp = setTimeout(() => {
         child.stdout.destroy();

@@ -104,7 +104,8 @@ function options() {
  */
 function positive(name, text) {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new TypeError(`${name} wants a number from 1, not '${text}'`);
+  if (!Number.isInteger(value) || value < 1)
+    throw new TypeError(`${name} wants a number from 1, not '${text}'`);
   return value;
 }
 
@@ -163,9 +164,11 @@ function environment({ scratch, slot, alone, major }) {
  */
 function nobodyCanRead(test, node) {
   if (process.getuid?.() !== 0) return false;
-  const script = 'process.argv.slice(1).forEach((file) => require(\'node:fs\').accessSync(file))';
+  const script = "process.argv.slice(1).forEach((file) => require('node:fs').accessSync(file))";
   const identity = { uid: NOBODY, gid: NOBODY };
-  return spawnSync(node, ['-e', script, test.file, __filename], { ...identity, stdio: 'ignore' }).status === 0;
+  return (
+    spawnSync(node, ['-e', script, test.file, __filename], { ...identity, stdio: 'ignore' }).status === 0
+  );
 }
 
 /**
@@ -192,7 +195,8 @@ async function runTest(test, settings, { scratch, slot, builtin, uid }) {
   if (outcome.timedOut) result = ['failed', `stopped after ${settings.timeout / 1000} s`];
   else if (outcome.signal) result = ['failed', `ended by ${outcome.signal}`];
   else if (outcome.code !== 0) result = ['failed', `exit code ${outcome.code}`];
-  else if (outcome.leftovers.length > 0) result = ['failed', `left ${outcome.leftovers.length} processes running`];
+  else if (outcome.leftovers.length > 0)
+    result = ['failed', `left ${outcome.leftovers.length} processes running`];
   else if (skip) result = ['skipped', skip[1]];
   return { test, verdict: result[0], reason: result[1], output, milliseconds };
 }
@@ -211,16 +215,18 @@ async function inOrder(items, jobs, work, done) {
   const finished = new Map();
   let next = 0;
   let reported = 0;
-  await Promise.all(Array.from({ length: jobs }, async (_, slot) => {
-    while (next < items.length) {
-      const index = next++;
-      finished.set(index, await work(items[index], slot));
-      for (; finished.has(reported); reported++) {
-        done(/** @type {R} */ (finished.get(reported)));
-        finished.delete(reported);
+  await Promise.all(
+    Array.from({ length: jobs }, async (_, slot) => {
+      while (next < items.length) {
+        const index = next++;
+        finished.set(index, await work(items[index], slot));
+        for (; finished.has(reported); reported++) {
+          done(/** @type {R} */ (finished.get(reported)));
+          finished.delete(reported);
+        }
       }
-    }
-  }));
+    }),
+  );
 }
 
 /**
@@ -260,7 +266,11 @@ async function runAll(tests, settings, scratch) {
     if (!settings.compare || settings.builtin) return report;
     const baseline = await runTest(test, settings, { scratch, slot, builtin: true });
     if (baseline.verdict !== 'failed') return report;
-    return { ...report, verdict: /** @type {Verdict} */ ('skipped'), reason: 'fails with the built-in cluster too' };
+    return {
+      ...report,
+      verdict: /** @type {Verdict} */ ('skipped'),
+      reason: 'fails with the built-in cluster too',
+    };
   };
   /** @param {Report} report */
   const done = (report) => {
@@ -269,8 +279,18 @@ async function runAll(tests, settings, scratch) {
   };
   for (let round = 1; round <= settings.repeat; round++) {
     if (settings.repeat > 1) console.log(`round ${round} of ${settings.repeat}`);
-    await inOrder(tests.filter((test) => !test.alone), settings.jobs, work, done);
-    await inOrder(tests.filter((test) => test.alone), 1, work, done);
+    await inOrder(
+      tests.filter((test) => !test.alone),
+      settings.jobs,
+      work,
+      done,
+    );
+    await inOrder(
+      tests.filter((test) => test.alone),
+      1,
+      work,
+      done,
+    );
   }
   for (const name of Object.keys(exceptions)) {
     if (reports.passed.some((report) => report.test.name === name)) {
@@ -311,7 +331,9 @@ async function main() {
   if (tests.length === 0) throw new Unavailable(`no test matches ${settings.filters.join(', ')}`);
   if (!settings.builtin && !fs.existsSync(REGISTER)) throw new Unavailable(`${REGISTER} does not exist`);
   const subject = settings.builtin ? 'the built-in cluster' : 'corral';
-  console.log(`${tests.length} of ${all.length} tests of Node that load cluster, on ${subject}, Node ${settings.major}`);
+  console.log(
+    `${tests.length} of ${all.length} tests of Node that load cluster, on ${subject}, Node ${settings.major}`,
+  );
   // Short, because Unix socket paths are made below it.
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-node-'));
   fs.chmodSync(scratch, 0o777);
@@ -324,7 +346,8 @@ async function main() {
 // First, so that on the way out nothing runs any more when the files are removed.
 killAllOnSignals();
 main().catch((error) => {
-  const known = error instanceof Unavailable || /^ERR_PARSE_ARGS/.test(error.code) || error instanceof TypeError;
+  const known =
+    error instanceof Unavailable || /^ERR_PARSE_ARGS/.test(error.code) || error instanceof TypeError;
   console.error(known ? `test-node: ${error.message}` : error);
   process.exitCode = 2;
 });

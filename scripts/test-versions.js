@@ -73,11 +73,14 @@ function command(file, args) {
  * @returns {string[]} relative to the repo
  */
 function testFiles(directory = '__test__') {
-  return fs.readdirSync(path.join(ROOT, directory), { withFileTypes: true }).flatMap((entry) => {
-    const name = path.join(directory, entry.name);
-    if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : testFiles(name);
-    return name.endsWith('.test.js') && !NOT_HERE.test(entry.name) ? [name] : [];
-  }).sort();
+  return fs
+    .readdirSync(path.join(ROOT, directory), { withFileTypes: true })
+    .flatMap((entry) => {
+      const name = path.join(directory, entry.name);
+      if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : testFiles(name);
+      return name.endsWith('.test.js') && !NOT_HERE.test(entry.name) ? [name] : [];
+    })
+    .sort();
 }
 
 /**
@@ -154,7 +157,9 @@ async function main() {
     const exact = command(binary, ['-p', 'process.version']).trim();
     console.log(`Node ${exact}: ${files.length} test files`);
     // The same reporter in all versions, so that its counts can be read.
-    const steps = [await step(`Node ${exact}, our tests`, binary, ['--test', '--test-reporter=tap', ...files], options)];
+    const steps = [
+      await step(`Node ${exact}, our tests`, binary, ['--test', '--test-reporter=tap', ...files], options),
+    ];
     if (values['node-suite']) {
       const suite = [path.join(__dirname, 'test-node.js'), '--compare'];
       steps.push(await step(`Node ${exact}, Node's own`, binary, suite, options));

@@ -14,7 +14,10 @@
  * @returns {Entry[]}
  */
 function messagesThenDisconnectThenExit(entries) {
-  const is = (/** @type {RegExp} */ kind) => (/** @type {Entry} */ [event]) => kind.test(event);
+  const is =
+    (/** @type {RegExp} */ kind) =>
+    (/** @type {Entry} */ [event]) =>
+      kind.test(event);
   const disconnect = is(/^(worker|cluster) disconnect$/);
   const exit = is(/^(worker|cluster) exit$/);
   const message = is(/^(worker|cluster) message$/);
@@ -43,6 +46,42 @@ function messagesThenDisconnectThenExit(entries) {
  * @property {(entries: Entry[]) => Entry[]} adjust from what Node does to what corral promises
  */
 
+const TOO_LONG = 'Node 20 and 22 cut such a path off and bind what is left; 24, 26 and corral refuse it';
+
+/**
+ * The error that Node 24 and 26 give for a path that is too long, where Node 20 and 22 say that they listen.
+ *
+ * @param {Entry[]} entries what the worker saw
+ * @returns {Entry[]}
+ */
+function refuseTooLong(entries) {
+  const [event, listening, address] = entries[0];
+  if (event !== 'listening' || !listening) return entries;
+  const rest = { address, code: 'EINVAL', errno: -22, port: -1, syscall: 'bind' };
+  const error = { $error: 'Error', message: `bind EINVAL ${address}`, ...rest };
+  return [
+    ['error', error],
+    ['listening', false, address],
+  ];
+}
+
+/**
+ * The same as the primary sees it: there is no 'listening', and the worker's state is not that.
+ *
+ * @param {Entry[]} entries
+ * @returns {Entry[]}
+ */
+function neverListening(entries) {
+  return entries
+    .filter(([event]) => !/ listening$/.test(event))
+    .map(([event, ...values]) => {
+      return [
+        event,
+        ...values.map((value) => (value?.state === 'listening' ? { ...value, state: 'online' } : value)),
+      ];
+    });
+}
+
 /** @type {Difference[]} */
 const DIFFERENCES = [
   {
@@ -57,6 +96,10 @@ const DIFFERENCES = [
     why: 'on Node 20 a shared socket gets neither readableAll nor writableAll; documented for both policies',
     adjust: () => [['mode', '777']],
   },
+  ...['listen-rr', 'listen-none'].flatMap((program) => [
+    { program, lane: /that is too long\/worker-1$/, why: TOO_LONG, adjust: refuseTooLong },
+    { program, lane: /that is too long\/of-worker-1$/, why: TOO_LONG, adjust: neverListening },
+  ]),
 ];
 
 /**
@@ -66,7 +109,9 @@ const DIFFERENCES = [
  * @returns {Entry[]} of corral
  */
 function promised(program, lane, entries) {
-  const matching = DIFFERENCES.filter((difference) => difference.program === program && difference.lane.test(lane));
+  const matching = DIFFERENCES.filter(
+    (difference) => difference.program === program && difference.lane.test(lane),
+  );
   return matching.reduce((result, { adjust }) => adjust(result), messagesThenDisconnectThenExit(entries));
 }
 

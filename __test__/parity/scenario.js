@@ -24,10 +24,11 @@ const CASE_TIMEOUT_MS = 20_000;
 
 for (const [value, name] of [
   [process.execPath, 'node'],
-  [process.env.PARITY_MODULE, 'module'],
   [DIRECTORY, 'trace'],
   [SCRATCH, 'scratch'],
-]) alias(value, String(name));
+  [path.resolve(__dirname, '../..'), 'repo'],
+])
+  alias(value, String(name));
 
 /**
  * @param {string} lane
@@ -106,19 +107,21 @@ class Trace {
     this.workers.push(worker);
     this.inboxes.set(worker, new Inbox(worker));
     if (!quiet) follow(worker, this.to(`of-worker-${number}`));
-    this.ends.push(new Promise((resolve) => {
-      let missing = 2;
-      const one = () => {
-        if (--missing > 0) return;
-        // The last listeners of the same event may still be to come.
-        process.nextTick(() => {
-          if (!quiet) this.to(`of-worker-${number}`)('at the end', stateOf(worker));
-          resolve(undefined);
-        });
-      };
-      worker.once('exit', one);
-      worker.once('disconnect', one);
-    }));
+    this.ends.push(
+      new Promise((resolve) => {
+        let missing = 2;
+        const one = () => {
+          if (--missing > 0) return;
+          // The last listeners of the same event may still be to come.
+          process.nextTick(() => {
+            if (!quiet) this.to(`of-worker-${number}`)('at the end', stateOf(worker));
+            resolve(undefined);
+          });
+        };
+        worker.once('exit', one);
+        worker.once('disconnect', one);
+      }),
+    );
     return worker;
   }
 
@@ -183,7 +186,12 @@ function follow(worker, log) {
 function followCluster() {
   for (const event of CLUSTER_EVENTS) {
     cluster.on(event, function (worker, ...args) {
-      followed.get(worker?.id)?.(`cluster ${event}`, args, { this: this === cluster }, stateOf(worker, event));
+      followed.get(worker?.id)?.(
+        `cluster ${event}`,
+        args,
+        { this: this === cluster },
+        stateOf(worker, event),
+      );
     });
   }
 }

@@ -68,7 +68,8 @@ function showError(error) {
 }
 
 /** Objects of Node that are only named. */
-const NAMED = /^(Worker|ChildProcess|Socket|Server|TCP|Pipe|UDP|TTY|process|Control|EventEmitter|Agent|WriteStream)$/;
+const NAMED =
+  /^(Worker|ChildProcess|Socket|Server|TCP|Pipe|UDP|TTY|process|Control|EventEmitter|Agent|WriteStream)$/;
 
 /**
  * @param {unknown} value

@@ -72,7 +72,7 @@ function close(server) {
 /** @param {import('node:net').Server} server */
 function connections(server) {
   return new Promise((resolve, reject) => {
-    server.getConnections((error, count) => error ? reject(error) : resolve(count));
+    server.getConnections((error, count) => (error ? reject(error) : resolve(count)));
   });
 }
 

@@ -191,7 +191,9 @@ const programs = {
       console.log('exit', ...(await once(worker, 'exit')));
     },
     worker() {
-      const server = net.createServer().listen(0, '127.0.0.1', () => server.close(() => process.send('closed')));
+      const server = net
+        .createServer()
+        .listen(0, '127.0.0.1', () => server.close(() => process.send('closed')));
     },
   },
   'a worker that lets go of channel and server ends': {
@@ -218,7 +220,9 @@ const programs = {
       console.log('exit', ...(await once(worker, 'exit')));
     },
     worker() {
-      net.createServer((socket) => socket.end('still here')).listen(0, '127.0.0.1', () => process.channel.unref());
+      net
+        .createServer((socket) => socket.end('still here'))
+        .listen(0, '127.0.0.1', () => process.channel.unref());
     },
   },
   'refs of the channel object': {

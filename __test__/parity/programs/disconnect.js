@@ -16,7 +16,12 @@ function disconnectAll(t, workers) {
       t.to('callback time')('still connected', workers.filter((worker) => worker.isConnected()).length);
       resolve(undefined);
     });
-    t.log('returned', result, Object.keys(cluster.workers).length, workers.map((worker) => stateOf(worker)));
+    t.log(
+      'returned',
+      result,
+      Object.keys(cluster.workers).length,
+      workers.map((worker) => stateOf(worker)),
+    );
   });
 }
 
@@ -24,14 +29,21 @@ run({
   'without workers': {
     async primary(t) {
       let called = false;
-      const done = new Promise((resolve) => cluster.disconnect(() => {
-        called = true;
-        resolve(undefined);
-      }));
+      const done = new Promise((resolve) =>
+        cluster.disconnect(() => {
+          called = true;
+          resolve(undefined);
+        }),
+      );
       t.log('at once', called);
       await done;
       t.log('called back');
-      t.log('without a callback', cluster.disconnect(), cluster.disconnect('not a function'), cluster.disconnect(null));
+      t.log(
+        'without a callback',
+        cluster.disconnect(),
+        cluster.disconnect('not a function'),
+        cluster.disconnect(null),
+      );
     },
   },
   'three workers': {

@@ -26,11 +26,19 @@ function sendAndWait(worker, ...args) {
 function describe(handle) {
   if (handle instanceof net.Socket) {
     const { readable, writable, destroyed, connecting, remoteAddress, allowHalfOpen } = handle;
-    return { readable, writable, destroyed, connecting, remoteAddress, allowHalfOpen, paused: handle.isPaused() };
+    return {
+      readable,
+      writable,
+      destroyed,
+      connecting,
+      remoteAddress,
+      allowHalfOpen,
+      paused: handle.isPaused(),
+    };
   }
   if (handle instanceof net.Server) return { listening: handle.listening, address: handle.address() };
   if (handle instanceof dgram.Socket) return { type: handle.type, address: handle.address() };
-  return handle && handle.constructor.name;
+  return handle?.constructor.name;
 }
 
 run({
@@ -245,7 +253,9 @@ run({
         if (message === 'serve') {
           server = handle;
           t.log('message', describe(handle), handle.listenerCount('connection'));
-          handle.on('connection', (socket) => socket.once('data', (data) => socket.end(`worker got ${data}`)));
+          handle.on('connection', (socket) =>
+            socket.once('data', (data) => socket.end(`worker got ${data}`)),
+          );
           process.send('serving');
         } else if (message === 'stop') {
           server.close(() => process.send('stopped'));
@@ -324,7 +334,7 @@ run({
       });
     },
   },
-  'an http request\'s socket, in the middle': {
+  "an http request's socket, in the middle": {
     async primary(t) {
       const worker = t.fork();
       const server = http.createServer((request) => {

@@ -57,7 +57,10 @@ if (process.env.PARITY_ALONE) {
         throw new RangeError('no more ports');
       },
     }),
-    'inspectPort a function that returns nonsense': withSettings({ execArgv: INSPECT, inspectPort: () => 'text' }),
+    'inspectPort a function that returns nonsense': withSettings({
+      execArgv: INSPECT,
+      inspectPort: () => 'text',
+    }),
     'inspectPort a function that returns null': withSettings({ execArgv: INSPECT, inspectPort: () => null }),
     'inspectPort a string': withSettings({ execArgv: INSPECT, inspectPort: 'text' }),
     'inspectPort a numeric string': withSettings({ execArgv: INSPECT, inspectPort: '40300' }),

@@ -17,8 +17,8 @@ function whenOnline(end) {
 /** What the worker sees of its own end. */
 function watchOwnEnd(t) {
   const { worker } = cluster;
-  worker.on('disconnect', function () {
-    t.log('worker disconnect', { this: this === worker }, [...arguments], ownState());
+  worker.on('disconnect', function (...args) {
+    t.log('worker disconnect', { this: this === worker }, args, ownState());
   });
   process.on('disconnect', () => t.log('process disconnect', ownState()));
   process.on('exit', (code) => t.log('process exit', code, ownState()));
@@ -159,7 +159,10 @@ run({
       await Promise.all(workers.map((worker) => once(worker, 'online')));
       workers[1].disconnect();
       await once(workers[1], 'exit');
-      t.log('left', Object.values(cluster.workers).map((worker) => worker === workers[0]));
+      t.log(
+        'left',
+        Object.values(cluster.workers).map((worker) => worker === workers[0]),
+      );
       workers[0].disconnect();
     },
   },

@@ -72,7 +72,10 @@ function structuredValues() {
   const circular = { name: 'circular' };
   circular.self = circular;
   return [
-    new Map([['a', 1], [{}, new Map()]]),
+    new Map([
+      ['a', 1],
+      [{}, new Map()],
+    ]),
     new Set(['a', { b: 1 }]),
     new Uint16Array([1, 2]),
     new Int32Array([-1]),
@@ -99,7 +102,8 @@ function allValues() {
 /** Long ones would only make the trace long. @param {any} value */
 function short(value) {
   if (typeof value === 'string' && value.length > 1000) return `${value.length} of ${value.slice(0, 3)}`;
-  if (Array.isArray(value) && value.length > 1000) return `${value.length}, last ${JSON.stringify(value.at(-1))}`;
+  if (Array.isArray(value) && value.length > 1000)
+    return `${value.length}, last ${JSON.stringify(value.at(-1))}`;
   if (value instanceof Error) return { name: value.name, text: value.message, ...value, cause: value.cause };
   return value;
 }
@@ -167,11 +171,13 @@ run({
     async primary(t) {
       const worker = t.fork({ quiet: true });
       worker.process.on('message', (message) => t.to('process')('message', short(message)));
-      worker.on('message', function (message, handle) {
-        t.to('worker')('message', short(message), handle, this === worker, arguments.length, identities(message));
+      worker.on('message', function (...args) {
+        const [message, handle] = args;
+        t.to('worker')('message', short(message), handle, this === worker, args.length, identities(message));
       });
-      const onMessage = function (from, message, handle) {
-        t.to('cluster')('message', from === worker, short(message), handle, this === cluster, arguments.length);
+      const onMessage = function (...args) {
+        const [from, message, handle] = args;
+        t.to('cluster')('message', from === worker, short(message), handle, this === cluster, args.length);
       };
       cluster.on('message', onMessage);
       await once(worker, 'disconnect');
@@ -188,9 +194,13 @@ run({
       worker.send('first');
     },
     worker(t) {
-      cluster.worker.on('message', function (message, handle) {
-        t.log('message', message, handle, this === cluster.worker, arguments.length);
-        t.log('returned', cluster.worker.send({ echo: message }, () => cluster.worker.disconnect()));
+      cluster.worker.on('message', function (...args) {
+        const [message, handle] = args;
+        t.log('message', message, handle, this === cluster.worker, args.length);
+        t.log(
+          'returned',
+          cluster.worker.send({ echo: message }, () => cluster.worker.disconnect()),
+        );
       });
     },
   },
@@ -230,11 +240,18 @@ run({
     async primary(t) {
       const worker = t.fork();
       await once(worker, 'online');
-      for (const value of [{ f() {} }, { s: Symbol('x') }, { big: 1n }, { p: Promise.resolve() }, new WeakMap(), {
-        get bad() {
-          throw new RangeError('thrown by a getter');
+      for (const value of [
+        { f() {} },
+        { s: Symbol('x') },
+        { big: 1n },
+        { p: Promise.resolve() },
+        new WeakMap(),
+        {
+          get bad() {
+            throw new RangeError('thrown by a getter');
+          },
         },
-      }]) {
+      ]) {
         try {
           t.log('sent', worker.send(value));
         } catch (error) {
@@ -288,8 +305,8 @@ run({
       worker.send('two', undefined, (...args) => t.log('two', args));
       worker.send('three', undefined, undefined, (...args) => t.log('three', args));
       worker.send('four', undefined, { swallowErrors: true }, (...args) => t.log('four', args));
-      worker.send('five', null, {}, function () {
-        t.log('five', this === undefined || this === globalThis, arguments.length);
+      worker.send('five', null, {}, function (...args) {
+        t.log('five', this === undefined || this === globalThis, args.length);
       });
       t.log('after five calls');
       await new Promise((resolve) => worker.send('last', resolve));
@@ -386,10 +403,13 @@ run({
       const [error] = await once(worker, 'error');
       t.log('error', error);
       await new Promise((resolve) => {
-        t.log('returned', worker.send('late', (...args) => {
-          t.log('callback', args);
-          resolve(undefined);
-        }));
+        t.log(
+          'returned',
+          worker.send('late', (...args) => {
+            t.log('callback', args);
+            resolve(undefined);
+          }),
+        );
       });
       worker.process.once('error', (again) => t.log('process error', again));
       worker.process.disconnect();
@@ -415,7 +435,10 @@ run({
       worker.process.kill('SIGKILL');
       await Promise.all([once(worker, 'exit'), once(worker, 'disconnect')]);
       const sent = new Promise((resolve) => {
-        t.log('returned', worker.send('late', (...args) => resolve(args)));
+        t.log(
+          'returned',
+          worker.send('late', (...args) => resolve(args)),
+        );
       });
       t.log('callback', await sent);
     },

@@ -15,7 +15,9 @@ function identity() {
     isWorker: cluster.isWorker,
     id: cluster.worker?.id !== undefined,
     // Not whether cluster is in the cache, but whether variables have leaked to where they should not be.
-    variables: Object.keys(process.env).filter((name) => /^NODE_/.test(name)).sort(),
+    variables: Object.keys(process.env)
+      .filter((name) => /^NODE_/.test(name))
+      .sort(),
     channel: typeof process.channel,
     send: typeof process.send,
   };
@@ -88,7 +90,12 @@ if (process.argv[2] === 'child') {
         process.env.PARITY_Y = 'too late';
       },
       worker(t) {
-        t.log('variables', Object.entries(process.env).filter(([name]) => /^PARITY_(X|Y|[FNUE][A-Z]{3,})/.test(name)).sort());
+        t.log(
+          'variables',
+          Object.entries(process.env)
+            .filter(([name]) => /^PARITY_(X|Y|[FNUE][A-Z]{3,})/.test(name))
+            .sort(),
+        );
         t.log('identity', identity(), process.env.NODE_UNIQUE_ID, process.env.NODE_CHANNEL_FD);
         process.disconnect();
       },
@@ -178,7 +185,9 @@ if (process.argv[2] === 'child') {
         const worker = t.fork();
         const child = fork(process.argv[1], ['child'], { stdio: 'ignore' });
         t.log('child', (await once(child, 'message'))[0]);
-        const plain = spawn(process.execPath, [process.argv[1], 'child'], { stdio: ['ignore', 'pipe', 'inherit'] });
+        const plain = spawn(process.execPath, [process.argv[1], 'child'], {
+          stdio: ['ignore', 'pipe', 'inherit'],
+        });
         t.log('spawned', JSON.parse(String((await once(plain.stdout, 'data'))[0])));
         worker.disconnect();
       },

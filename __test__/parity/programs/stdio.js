@@ -39,7 +39,9 @@ function writesBoth(settings) {
   return {
     async primary(t) {
       const worker = forkWith(t, settings);
-      const texts = await Promise.all([worker.process.stdout, worker.process.stderr].map((stream) => stream && textOf(stream)));
+      const texts = await Promise.all(
+        [worker.process.stdout, worker.process.stderr].map((stream) => stream && textOf(stream)),
+      );
       t.log('got', texts);
       if (worker.process.stdin) t.log('stdin', worker.process.stdin.destroyed);
     },

@@ -81,7 +81,12 @@ run({
   udp6: shared({ type: 'udp6', port: 0, address: '::1' }, '::1'),
   exclusive: {
     async primary(t) {
-      const { workers, addresses } = await serveWith(t, 2, { type: 'udp4', port: 0, address: LOCAL, exclusive: true });
+      const { workers, addresses } = await serveWith(t, 2, {
+        type: 'udp4',
+        port: 0,
+        address: LOCAL,
+        exclusive: true,
+      });
       t.log('shared', addresses[0].port === addresses[1].port);
       t.log('answers', await ping(addresses[0].port), await ping(addresses[1].port));
       end(workers);
@@ -130,7 +135,10 @@ run({
   'bound by sending': {
     async primary(t) {
       const server = await bind('udp4', { port: 0, address: LOCAL, exclusive: true });
-      const workers = [t.fork({ PARITY_PORT: server.address().port }), t.fork({ PARITY_PORT: server.address().port })];
+      const workers = [
+        t.fork({ PARITY_PORT: server.address().port }),
+        t.fork({ PARITY_PORT: server.address().port }),
+      ];
       const ports = new Set();
       server.on('message', (_text, { port }) => ports.add(port));
       for (const worker of workers) await t.message(worker);
