@@ -34,6 +34,18 @@ declare namespace cluster {
      * @default 536870912 (512 MiB)
      */
     maxFrameSize?: number | undefined;
+
+    /** As in `child_process.spawn`: the workers lead process groups of their own. */
+    detached?: boolean | undefined;
+
+    /** As in `child_process.spawn`: aborting kills the workers that were forked with it. */
+    signal?: AbortSignal | undefined;
+
+    /**
+     * What `signal` kills with.
+     * @default 'SIGTERM'
+     */
+    killSignal?: NodeJS.Signals | number | undefined;
   }
 
   interface Worker extends NodeWorker {

@@ -383,7 +383,7 @@ function createPrimary(cluster, binding) {
    */
   function spawn(id, env, advanced) {
     const { settings } = cluster;
-    const { cwd, windowsHide, uid, gid, serialization } = settings;
+    const { cwd, windowsHide, uid, gid, serialization, detached, signal, killSignal } = settings;
     const command = commandLine(settings);
     const { stdio, slot } = stdioOf(settings);
     const workerEnv = {
@@ -395,7 +395,19 @@ function createPrimary(cluster, binding) {
     };
     stdio[slot] = core.openChannel(id, advanced);
     try {
-      const options = { cwd, env: workerEnv, stdio, windowsHide, uid, gid, serialization, shell: false };
+      const options = {
+        cwd,
+        env: workerEnv,
+        stdio,
+        windowsHide,
+        uid,
+        gid,
+        serialization,
+        detached,
+        signal,
+        killSignal,
+        shell: false,
+      };
       return childProcess.spawn(process.execPath, command, options);
     } catch (error) {
       core.abandonChannel(id);
