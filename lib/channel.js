@@ -122,7 +122,7 @@ class Channel {
   #closed = false;
 
   /**
-   * @param {import('./primary').Core} primary
+   * @param {import('./core').Core} primary
    * @param {number} id
    * @param {Target} child
    * @param {Serialization} serialization

@@ -1,0 +1,265 @@
+'use strict';
+
+// The Rust core as the JavaScript of the primary sees it: what is asked of it, and its events passed on to workers
+// and channels.
+
+const errors = require('./errors');
+const { KeepAlive } = require('./keep-alive');
+const { limits } = require('./settings');
+
+/** @typedef {import('./native').Binding} Binding */
+/** @typedef {import('./channel').Channel} Channel */
+
+/** What the parts of the primary share: the core, and who is who. */
+class Core {
+  #binding;
+  #native;
+  #cluster;
+  #settings;
+  /** @type {Map<number, { worker: any, channel: Channel }>} */
+  #peers = new Map();
+  /** The worker of a child process. @type {WeakMap<object, any>} */
+  #workers = new WeakMap();
+  #servers = 0;
+  keepAlive = new KeepAlive();
+
+  /**
+   * @param {Binding} binding
+   * @param {any} cluster
+   */
+  constructor(binding, cluster) {
+    this.#binding = binding;
+    this.#cluster = cluster;
+    this.#settings = { roundRobin: true, tellConnections: false, tellInternal: false, ...limits({}) };
+    this.#native = new binding.NativePrimary(() => this.dispatch());
+  }
+
+  /** @param {Partial<import('../binding').NativeSettings>} change */
+  configure(change) {
+    Object.assign(this.#settings, change);
+    this.#native.configure(this.#settings);
+  }
+
+  wantInternalMessages() {
+    if (!this.#settings.tellInternal) this.configure({ tellInternal: true });
+  }
+
+  /**
+   * @param {number} id
+   * @param {boolean} advanced
+   * @returns {number} the descriptor for the worker to inherit
+   */
+  openChannel(id, advanced) {
+    return this.#native.openChannel(id, advanced);
+  }
+
+  /** @param {number} id */
+  channelFd(id) {
+    return this.#native.channelDescriptor(id);
+  }
+
+  /** @param {number} id a worker that could not be spawned */
+  abandonChannel(id) {
+    this.#native.abandonChannel(id);
+  }
+
+  /**
+   * @param {number} id
+   * @param {any} worker
+   * @param {Channel} channel
+   */
+  adopt(id, worker, channel) {
+    this.#peers.set(id, { worker, channel });
+    this.#workers.set(worker.process, worker);
+    this.#native.spawned(id);
+  }
+
+  /**
+   * @param {number} id
+   * @param {string | Buffer} frame
+   * @param {number} fd
+   * @param {number} completion
+   */
+  write(id, frame, fd, completion) {
+    return typeof frame === 'string'
+      ? this.#native.sendText(id, frame, fd, completion)
+      : this.#native.sendBytes(id, frame, fd, completion);
+  }
+
+  /** @param {number} id */
+  disconnectWorker(id) {
+    this.#unlessGone(() => this.#native.disconnectWorker(id));
+  }
+
+  /** @param {number} id */
+  closeChannel(id) {
+    this.#unlessGone(() => this.#native.closeChannel(id));
+  }
+
+  /**
+   * @param {number} id
+   * @param {string} reason
+   */
+  condemn(id, reason) {
+    this.#unlessGone(() => this.#native.condemn(id, reason));
+  }
+
+  /** @param {number} fd */
+  closeHandle(fd) {
+    if (fd >= 0) this.#native.closeHandle(fd);
+  }
+
+  /** @param {number} id its process has ended: what it left behind is told before anything else */
+  exited(id) {
+    this.#unlessGone(() => this.#native.exited(id));
+    this.dispatch();
+  }
+
+  /**
+   * A core that has ended has told so by a fault, and has closed every channel: what is asked of it is done.
+   *
+   * @param {() => void} request
+   */
+  #unlessGone(request) {
+    try {
+      request();
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ERR_CORRAL_REACTOR_GONE') throw error;
+    }
+  }
+
+  /**
+   * A worker broke the protocol. Its listeners hear of it; without any it is a warning, as the fault is not the
+   * primary's to die of.
+   *
+   * @param {any} child
+   * @param {Error} error
+   */
+  report(child, error) {
+    // One listener is the Worker's own, which passes the error on.
+    const heard = child.listenerCount('error') > 1 || this.#workers.get(child)?.listenerCount('error') > 0;
+    if (heard) {
+      const worker = this.#workers.get(child);
+      if (worker.listenerCount('error') === 0) worker.once('error', () => {});
+      child.emit('error', error);
+    } else {
+      process.emitWarning(error);
+    }
+  }
+
+  /** Takes what has happened and passes it on, each in a tick of its own, as Node passes on messages. */
+  dispatch() {
+    /** @type {any[]} */
+    const events = this.#native.takeEvents();
+    for (let index = 0; index < events.length; index += 4) {
+      this.#dispatchOne(events[index], events[index + 1], events[index + 2], events[index + 3]);
+    }
+  }
+
+  /**
+   * @param {number} kind
+   * @param {number} id
+   * @param {any} first
+   * @param {any} second
+   */
+  #dispatchOne(kind, id, first, second) {
+    const { EventKind } = this.#binding;
+    switch (kind) {
+      case EventKind.Servers:
+        this.#keepServers(id);
+        return;
+      case EventKind.AcceptPaused:
+        process.emitWarning(`Accepting connections is paused, there are no resources left: ${second}`, {
+          code: 'CORRAL_ACCEPT_PAUSED',
+          detail: first,
+        });
+        return;
+      case EventKind.Fault:
+        process.nextTick(() => this.#fault(errors.create(Error, first, second)));
+        return;
+    }
+    const peer = this.#peers.get(id);
+    if (!peer) {
+      if (kind === EventKind.HandleMessage) this.closeHandle(second);
+      return;
+    }
+    const { worker, channel } = peer;
+    switch (kind) {
+      case EventKind.Messages:
+        channel.onMessages(first);
+        break;
+      case EventKind.Message:
+        channel.onMessage(first);
+        break;
+      case EventKind.HandleMessage:
+        channel.onHandleMessage(first, second);
+        break;
+      case EventKind.Internal:
+        process.nextTick(() => channel.onInternal(first));
+        break;
+      case EventKind.Online:
+        process.nextTick(() => this.#online(worker));
+        break;
+      case EventKind.Listening:
+        process.nextTick(() => this.#listening(worker, JSON.parse(first)));
+        break;
+      case EventKind.ExitedAfterDisconnect:
+        process.nextTick(() => {
+          worker.exitedAfterDisconnect = true;
+        });
+        break;
+      case EventKind.HandleArrived:
+        process.nextTick(() => channel.onHandleArrived());
+        break;
+      case EventKind.HandleLost:
+        process.nextTick(() => channel.onHandleLost());
+        break;
+      case EventKind.Written:
+        process.nextTick(() => channel.onWritten(first, null));
+        break;
+      case EventKind.Unwritten:
+        process.nextTick(() => channel.onWritten(first, errors.channelClosed()));
+        break;
+      case EventKind.Connection:
+        process.nextTick(() => this.#cluster.emit('connection', worker, JSON.parse(first)));
+        break;
+      case EventKind.Closed:
+        this.#peers.delete(id);
+        channel.onClosed(first === undefined ? undefined : errors.create(Error, first, second));
+        break;
+    }
+  }
+
+  /** @param {number} count while there are servers, the process stays */
+  #keepServers(count) {
+    if (count > 0 && this.#servers === 0) this.keepAlive.hold();
+    if (count === 0 && this.#servers > 0) this.keepAlive.release();
+    this.#servers = count;
+  }
+
+  /** @param {Error} error */
+  #fault(error) {
+    if (this.#cluster.listenerCount('error') > 0) this.#cluster.emit('error', error);
+    else process.emitWarning(error);
+  }
+
+  /** @param {any} worker */
+  #online(worker) {
+    worker.state = 'online';
+    worker.emit('online');
+    this.#cluster.emit('online', worker);
+  }
+
+  /**
+   * @param {any} worker
+   * @param {any} sent
+   */
+  #listening(worker, { addressType, address, port, fd }) {
+    const info = { addressType, address, port, fd };
+    worker.state = 'listening';
+    worker.emit('listening', info);
+    this.#cluster.emit('listening', worker, info);
+  }
+}
+
+module.exports = { Core };
