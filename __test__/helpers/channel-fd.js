@@ -22,6 +22,32 @@ function writeRaw(bytes) {
   }
 }
 
+/** For how long nobody reads from a channel that is taken for one that nobody reads from at all. */
+const STUCK_MS = 300;
+
+/**
+ * Writes bytes on the channel of this process, but does not wait for a primary that reads no more.
+ *
+ * @param {Buffer} bytes
+ * @returns {boolean} whether all were written
+ */
+function writeUnlessStuck(bytes) {
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  let rest = bytes;
+  let last = Date.now();
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(fs.writeSync(/** @type {any} */ (process.channel).fd, rest));
+      last = Date.now();
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EAGAIN') throw error;
+      if (Date.now() - last > STUCK_MS) return false;
+      Atomics.wait(cell, 0, 0, 5);
+    }
+  }
+  return true;
+}
+
 /**
  * Writes bytes with a descriptor on the first of them.
  *
@@ -37,6 +63,20 @@ function writeWithHandle(text, handle) {
   const { WriteWrap } = process.binding('stream_wrap');
   const status = /** @type {any} */ (process)[symbol].writeLatin1String(new WriteWrap(), text, handle);
   if (status !== 0) throw new Error(`writing to the channel failed: ${status}`);
+}
+
+/**
+ * What the other side answers to handles that this process sends past Node.
+ *
+ * @param {(cmd: string) => void} onAnswer 'NODE_HANDLE_ACK' or 'NODE_HANDLE_NACK'
+ */
+function onHandleAnswer(onAnswer) {
+  process.prependListener(/** @type {any} */ ('internalMessage'), (/** @type {any} */ { cmd }) => {
+    if (cmd !== 'NODE_HANDLE_ACK' && cmd !== 'NODE_HANDLE_NACK') return;
+    // Node's own listener comes next. It asserts that Node itself has sent a handle.
+    /** @type {any} */ (process)._handleQueue ??= [];
+    onAnswer(cmd);
+  });
 }
 
 /** @param {Buffer} body as a frame of 'advanced' */
@@ -56,4 +96,4 @@ function frame(mode, message) {
   return mode === 'advanced' ? prefixed(v8.serialize(message)) : Buffer.from(`${JSON.stringify(message)}\n`);
 }
 
-module.exports = { frame, prefixed, writeRaw, writeWithHandle };
+module.exports = { frame, onHandleAnswer, prefixed, writeRaw, writeUnlessStuck, writeWithHandle };

@@ -11,10 +11,25 @@ function openFiles(pid = process.pid) {
   return fs.readdirSync(`/proc/${pid}/fd`).length - own;
 }
 
+/** @param {number} pid */
+function stateOf(pid) {
+  try {
+    // pid (name) state …; the name may hold anything.
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return stat[stat.lastIndexOf(')') + 2];
+  } catch {
+    return 'X';
+  }
+}
+
 /** @param {number} pid true once SIGSTOP has taken effect on the process */
 function isStopped(pid) {
-  const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-  return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T');
+  return stateOf(pid) === 'T';
+}
+
+/** @param {number} pid true also before its parent has asked for its status */
+function isDead(pid) {
+  return ['Z', 'X'].includes(stateOf(pid));
 }
 
 /**
@@ -44,4 +59,4 @@ async function shareOfCpu(milliseconds) {
   return (user + system) / (Number(process.hrtime.bigint() - start) / 1000);
 }
 
-module.exports = { acceptQueue, isStopped, openFiles, shareOfCpu };
+module.exports = { acceptQueue, isDead, isStopped, openFiles, shareOfCpu };

@@ -8,6 +8,9 @@ const fs = require('node:fs');
 const path = require('node:path');
 const cluster = require('../..');
 
+/** The exit code of a primary that ended with its program still waiting for something. */
+const UNFINISHED = 13;
+
 const [file, name, mode] = process.argv.slice(2);
 
 /**
@@ -33,9 +36,15 @@ async function main() {
   const program = require(path.join(__dirname, '../fixtures', file))[name];
   if (cluster.isWorker) return program.worker?.(context);
   if (mode) cluster.setupPrimary({ serialization: mode });
+  let finished = false;
+  process.on('exit', (code) => {
+    // It waits for what never came, and nothing keeps it alive.
+    if (code === 0 && !finished) process.exitCode = UNFINISHED;
+  });
   // The workers of a program that failed must not keep it going.
   try {
     await program.primary(context);
+    finished = true;
   } catch (error) {
     fs.writeSync(2, `${error.stack}\n`);
     process.exit(1);
