@@ -198,6 +198,8 @@ else
     },
     'a fixed port twice in one worker': {
       async primary(t) {
+        // With shared sockets the worker itself fails an assertion of Node's, from Node 22 on.
+        if (!ROUND_ROBIN) return;
         const port = await freePort();
         const { workers } = await serveWith(t, 1, [
           { port, host: LOCAL },

@@ -10,7 +10,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { once } = require('node:events');
 const { spawn } = require('node:child_process');
-const { alias, show } = require('./show.js');
+const { alias, forgetPorts, show } = require('./show.js');
 
 const cluster = require(process.env.PARITY_MODULE || 'node:cluster');
 
@@ -114,7 +114,7 @@ class Trace {
           if (--missing > 0) return;
           // The last listeners of the same event may still be to come.
           process.nextTick(() => {
-            if (!quiet) this.to(`of-worker-${number}`)('at the end', stateOf(worker));
+            if (!quiet) this.to(`of-worker-${number}`)('at the end', stateOf(worker, 'end'));
             resolve(undefined);
           });
         };
@@ -158,6 +158,7 @@ function stateOf(worker, event) {
   // Whether the end of the channel or that of the process is seen first is left to chance by Node, and with it these.
   if (event === 'disconnect') return { ...state, dead: undefined, listed: undefined };
   if (event === 'exit') return { ...state, connected: undefined, listed: undefined };
+  if (event === 'end') return { ...state, state: undefined };
   return state;
 }
 
@@ -222,6 +223,7 @@ async function runPrimary(cases) {
   for (const [name, { primary = (t) => t.fork() }] of Object.entries(cases)) {
     if (wanted && !wanted.includes(name)) continue;
     const t = new Trace(name, 'primary');
+    forgetPorts();
     let timer;
     const late = new Promise((resolve) => {
       timer = setTimeout(resolve, CASE_TIMEOUT_MS, 'late');

@@ -25,6 +25,14 @@ function alias(value, name) {
   return value;
 }
 
+/** Forgets the ports: the system gives them out again, and a number is to mean one port only. */
+function forgetPorts() {
+  ports = 0;
+  for (const value of aliases.keys()) {
+    if (typeof value === 'number') aliases.delete(value);
+  }
+}
+
 /** @param {string} text */
 function showText(text) {
   let result = text;
@@ -119,4 +127,4 @@ function showObject(value) {
   return result;
 }
 
-module.exports = { alias, show, showText };
+module.exports = { alias, forgetPorts, show };

@@ -183,12 +183,14 @@ if (process.argv[2] === 'child') {
     'a child of the primary beside workers': {
       async primary(t) {
         const worker = t.fork();
+        const online = once(worker, 'online');
         const child = fork(process.argv[1], ['child'], { stdio: 'ignore' });
         t.log('child', (await once(child, 'message'))[0]);
         const plain = spawn(process.execPath, [process.argv[1], 'child'], {
           stdio: ['ignore', 'pipe', 'inherit'],
         });
         t.log('spawned', JSON.parse(String((await once(plain.stdout, 'data'))[0])));
+        await online;
         worker.disconnect();
       },
     },
