@@ -18,7 +18,9 @@ function Worker(options) {
   this.id = /** @type {any} */ (id) | 0;
   if (process) {
     this.process = process;
-    process.on('error', (/** @type {any[]} */ ...args) => /** @type {any} */ (this).emit('error', ...args));
+    process.on('error', (/** @type {any} */ code, /** @type {any} */ signal) =>
+      /** @type {any} */ (this).emit('error', code, signal),
+    );
     process.on('message', (/** @type {any} */ message, /** @type {any} */ handle) => {
       /** @type {any} */ (this).emit('message', message, handle);
     });
