@@ -99,6 +99,8 @@ export interface NativeSettings {
   maxPendingConnections: number
   /** The largest frame that a worker may send, in bytes. */
   maxFrameSize: number
+  /** Whether this Node's libuv fills abstract names up with NUL bytes. */
+  paddedAbstractNames: boolean
   /** Whether 'connection' events are wanted. */
   tellConnections: boolean
   /** Whether 'internalMessage' events are wanted. */

@@ -5,6 +5,7 @@
 
 const errors = require('./errors');
 const { KeepAlive } = require('./keep-alive');
+const internals = require('./node-internals');
 const { limits } = require('./settings');
 
 /** @typedef {import('./native').Binding} Binding */
@@ -30,7 +31,13 @@ class Core {
   constructor(binding, cluster) {
     this.#binding = binding;
     this.#cluster = cluster;
-    this.#settings = { roundRobin: true, tellConnections: false, tellInternal: false, ...limits({}) };
+    this.#settings = {
+      roundRobin: true,
+      paddedAbstractNames: internals.padsAbstractNames(),
+      tellConnections: false,
+      tellInternal: false,
+      ...limits({}),
+    };
     this.#native = new binding.NativePrimary(() => this.dispatch());
   }
 
@@ -225,7 +232,10 @@ class Core {
         break;
       case EventKind.Closed:
         this.#peers.delete(id);
-        channel.onClosed(first === undefined ? undefined : errors.create(Error, first, second));
+        // Behind the messages that were told before: they still find the worker connected.
+        process.nextTick(() =>
+          channel.onClosed(first === undefined ? undefined : errors.create(Error, first, second)),
+        );
         break;
     }
   }

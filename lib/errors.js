@@ -57,6 +57,15 @@ function outOfRange(name, range, value) {
 }
 
 /**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function invalidArgValue(name, value) {
+  const text = `The argument '${name}' is invalid. Received ${util.inspect(value)}`;
+  return create(TypeError, 'ERR_INVALID_ARG_VALUE', text);
+}
+
+/**
  * A failed system call, as libuv's errors look in JavaScript.
  *
  * @param {number} errno negative
@@ -77,6 +86,7 @@ module.exports = {
   create,
   errnoException,
   invalidArgType,
+  invalidArgValue,
   outOfRange,
   badSocketPort: (/** @type {unknown} */ port) =>
     create(RangeError, 'ERR_SOCKET_BAD_PORT', `Port should be >= 0 and < 65536.${received(port)}.`),

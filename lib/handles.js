@@ -112,8 +112,15 @@ function putTogether(target, message, fd) {
       }
       return socket;
     }
-    case 'net.Server':
-      return new net.Server().listen({ fd });
+    case 'net.Server': {
+      const server = new net.Server().listen({ fd });
+      if (!server.listening) {
+        // The event comes later, to nobody; what throws here ends the channel of whoever sent it.
+        server.on('error', () => {});
+        throw new Error('a net.Server that does not listen');
+      }
+      return server;
+    }
     case 'net.Native':
       return internals.streamHandleFrom(fd);
     case 'dgram.Native':

@@ -159,7 +159,8 @@ function beforeExit(child, before) {
     // The process has been reaped: its pid may be another's from here on.
     handle.kill = () => -os.constants.errno.ESRCH;
     before();
-    process.nextTick(() => Reflect.apply(onexit, handle, [exitCode, signalCode]));
+    // Behind 'disconnect', which is two ticks away: the end of the channel is told in one, the event in the next.
+    process.nextTick(() => process.nextTick(() => Reflect.apply(onexit, handle, [exitCode, signalCode])));
   };
 }
 
@@ -182,6 +183,15 @@ function expectClose(child) {
   };
 }
 
+/**
+ * Whether this Node fills the abstract name of a Unix socket up with NUL bytes: libuv did so up to 1.46, which is Node
+ * 20's. A client in another process reaches a server only if both do the same.
+ */
+function padsAbstractNames() {
+  const [major, minor] = process.versions.uv.split('.').map(Number);
+  return major === 1 && minor <= 46;
+}
+
 /** @param {number} pid makes another Node process start its inspector */
 function debugProcess(pid) {
   const { _debugProcess } = /** @type {any} */ (process);
@@ -199,5 +209,6 @@ module.exports = {
   expectClose,
   handleOf,
   isRawHandle,
+  padsAbstractNames,
   streamHandleFrom,
 };

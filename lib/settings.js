@@ -31,10 +31,10 @@ function merge(current, options) {
   checkCount('settings.maxPendingConnections', settings.maxPendingConnections, 2 ** 31 - 1);
   checkCount('settings.maxFrameSize', settings.maxFrameSize, 2 ** 32 - 1);
   // Every process of a profiled cluster needs a log of its own: the addresses in it are those of its own memory.
-  const profiled = settings.execArgv.some((argument) => argument.startsWith('--prof'));
-  if (profiled && !settings.execArgv.some((argument) => argument.startsWith('--logfile='))) {
-    settings.execArgv = [...settings.execArgv, '--logfile=v8-%p.log'];
-  }
+  // Whatever it is: what is no array is found out when something is forked, as with the built-in.
+  const has = (/** @type {string} */ start) =>
+    Array.prototype.some.call(settings.execArgv, (argument) => `${argument}`.startsWith(start));
+  if (has('--prof') && !has('--logfile=')) settings.execArgv = [...settings.execArgv, '--logfile=v8-%p.log'];
   return settings;
 }
 
@@ -97,18 +97,27 @@ function checkPort(port) {
  * @param {Settings} settings
  */
 function commandLine(settings) {
+  if (typeof settings.execArgv === 'string') throw new TypeError('execArgv is a string and no array of them');
   const execArgv = [.../** @type {string[]} */ (settings.execArgv)];
   // `inspectPort: null` is an error even where no inspector is used.
   if (/** @type {unknown} */ (settings.inspectPort) === null) throw errors.badSocketPort(null);
   if (usesInspector(execArgv)) execArgv.push(`--inspect-port=${nextInspectPort(settings.inspectPort)}`);
-  return [...execArgv, modulePath(settings.exec), ...(settings.args ?? [])];
+  return [...execArgv, modulePath(settings.exec), ...moduleArguments(settings)];
+}
+
+/** @param {Settings} settings */
+function moduleArguments({ exec, args }) {
+  if (args === undefined || args === null) return [];
+  // Node's own complaint, before anything is spawned.
+  if (typeof args !== 'object') childProcess.fork(/** @type {string} */ (exec), args);
+  return Array.isArray(args) ? args : [];
 }
 
 /** @param {any} exec */
 function modulePath(exec) {
   if (exec instanceof URL) return url.fileURLToPath(exec);
   // What cannot be a path: Node's own complaint about it is the right one. It comes before anything is spawned.
-  if (typeof exec !== 'string') childProcess.fork(exec);
+  if (typeof exec !== 'string' || exec.includes('\0')) childProcess.fork(exec);
   return exec;
 }
 
@@ -119,18 +128,22 @@ function modulePath(exec) {
  * @returns {{ stdio: any[], slot: number }}
  */
 function stdioOf({ silent, stdio }) {
-  const places = Array.isArray(stdio)
-    ? [...stdio]
-    : [...standard(stdio ?? (silent ? 'pipe' : 'inherit')), 'ipc'];
+  const places = Array.isArray(stdio) ? [...stdio] : [...standard(stdio, silent), 'ipc'];
   const slot = places.indexOf('ipc');
   if (slot < 0) throw errors.ipcRequired();
   if (places.indexOf('ipc', slot + 1) >= 0) throw errors.oneIpcPipe();
   return { stdio: places, slot };
 }
 
-/** @param {any} name */
-function standard(name) {
-  return name === 'inherit' ? [0, 1, 2] : [name, name, name];
+/**
+ * @param {unknown} stdio a name for all three; anything else stands for the default
+ * @param {boolean | undefined} silent
+ */
+function standard(stdio, silent) {
+  const name = typeof stdio === 'string' ? stdio : silent ? 'pipe' : 'inherit';
+  if (name === 'inherit') return [0, 1, 2];
+  if (!['ignore', 'overlapped', 'pipe'].includes(name)) throw errors.invalidArgValue('stdio', stdio);
+  return [name, name, name];
 }
 
 module.exports = { commandLine, limits, merge, stdioOf };

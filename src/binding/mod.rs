@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use crate::channel::{self, Channel, Frame, HandleOrigin, SendStatus};
 use crate::error::Error;
 use crate::ids::{Completion, WorkerId};
-use crate::os;
+use crate::os::{self, AbstractNames};
 use crate::primary::{Command, Config, Policy, Primary};
 use crate::proto::Serialization;
 use crate::reactor::{self, Handle};
@@ -46,6 +46,8 @@ pub struct NativeSettings {
     pub max_pending_connections: u32,
     /// The largest frame that a worker may send, in bytes.
     pub max_frame_size: f64,
+    /// Whether this Node's libuv fills abstract names up with NUL bytes.
+    pub padded_abstract_names: bool,
     /// Whether 'connection' events are wanted.
     pub tell_connections: bool,
     /// Whether 'internalMessage' events are wanted.
@@ -92,6 +94,11 @@ impl NativePrimary {
             policy: if settings.round_robin { Policy::RoundRobin } else { Policy::Shared },
             max_pending: settings.max_pending_connections.max(1) as usize,
             max_frame: settings.max_frame_size as usize,
+            abstract_names: if settings.padded_abstract_names {
+                AbstractNames::Padded
+            } else {
+                AbstractNames::Exact
+            },
             tell_connections: settings.tell_connections,
             tell_internal: settings.tell_internal,
         };

@@ -1,5 +1,6 @@
 //! Sockets bound to an address, the way libuv binds them, so that errors and options are what Node's users know.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +19,9 @@ const IPV6_ONLY: u32 = 1;
 const UDP_REUSE_ADDRESS: u32 = 4;
 /// libuv's `UV_UDP_REUSEPORT` (libuv 1.49 and newer).
 const UDP_REUSE_PORT: u32 = 8;
+
+/// The size of `sun_path` in a `sockaddr_un`.
+const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path);
 
 /// A bound socket.
 #[derive(Debug)]
@@ -108,15 +112,34 @@ fn bind_address(address: SocketAddr, flags: u32, kind: Type) -> Result<Bound, Er
     Ok(Bound { socket: OwnedFd::from(socket), file: None })
 }
 
+/// How an abstract name is written into its address. Both ends must do the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AbstractNames {
+    /// As long as it is (libuv after 1.46).
+    #[default]
+    Exact,
+    /// Filled up with NUL bytes to the size of `sun_path` (libuv 1.46, Node 20).
+    Padded,
+}
+
 /// Binds a Unix stream socket to a path, or to an abstract name if it begins with a NUL byte. `readable_all` and
 /// `writable_all` widen the file's mode as libuv's `uv_pipe_chmod` does.
 ///
 /// Errors: `EADDRINUSE` when the file exists; `EACCES` also for a directory that does not exist, as libuv has it;
 /// `EINVAL` for a name that does not fit into `sun_path`.
-pub fn bind_unix(name: &Path, readable_all: bool, writable_all: bool) -> Result<Bound, Errno> {
+pub fn bind_unix(
+    name: &Path,
+    abstract_names: AbstractNames,
+    readable_all: bool,
+    writable_all: bool,
+) -> Result<Bound, Errno> {
     let errno = |error: std::io::Error| errno_of(&error);
     let is_abstract = name.as_os_str().as_bytes().first() == Some(&0);
-    let address = SockAddr::unix(name).map_err(|_| Errno::EINVAL)?;
+    let mut bytes = name.as_os_str().as_bytes().to_vec();
+    if is_abstract && abstract_names == AbstractNames::Padded && bytes.len() < SUN_PATH {
+        bytes.resize(SUN_PATH, 0);
+    }
+    let address = SockAddr::unix(OsStr::from_bytes(&bytes)).map_err(|_| Errno::EINVAL)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(errno)?;
     socket.bind(&address).map_err(|error| match errno_of(&error) {
         Errno::ENOENT => Errno::EACCES,
@@ -227,8 +250,14 @@ mod tests {
         assert_eq!(bind_tcp(Some("127.0.0.1"), port_of(&taken), 0).unwrap_err(), Errno::EADDRINUSE);
         assert_eq!(bind_tcp(Some("192.0.2.1"), 0, 0).unwrap_err(), Errno::EADDRNOTAVAIL);
         assert_eq!(bind_tcp(Some("no address"), 0, 0).unwrap_err(), Errno::EINVAL);
-        assert_eq!(bind_unix(Path::new("/no/such/directory/s"), false, false).unwrap_err(), Errno::EACCES);
-        assert_eq!(bind_unix(Path::new(&"x".repeat(200)), false, false).unwrap_err(), Errno::EINVAL);
+        assert_eq!(
+            bind_unix(Path::new("/no/such/directory/s"), AbstractNames::Exact, false, false).unwrap_err(),
+            Errno::EACCES
+        );
+        assert_eq!(
+            bind_unix(Path::new(&"x".repeat(200)), AbstractNames::Exact, false, false).unwrap_err(),
+            Errno::EINVAL
+        );
         assert_eq!(duplicate_raw(1 << 20).unwrap_err(), Errno::EBADF);
     }
 
@@ -237,10 +266,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for (name, readable, writable, expected) in [("r", true, false, 0o444), ("w", false, true, 0o222)] {
             let path = directory.path().join(name);
-            let bound = bind_unix(&path, readable, writable).unwrap();
+            let bound = bind_unix(&path, AbstractNames::Exact, readable, writable).unwrap();
             let mode = std::fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & expected, expected);
-            assert_eq!(bind_unix(&path, false, false).unwrap_err(), Errno::EADDRINUSE);
+            assert_eq!(bind_unix(&path, AbstractNames::Exact, false, false).unwrap_err(), Errno::EADDRINUSE);
             drop(bound);
             assert!(!path.exists());
         }
@@ -249,8 +278,10 @@ mod tests {
     #[test]
     fn an_abstract_name_leaves_no_file() {
         let name = format!("\0corral-test-{}", std::process::id());
-        let bound = bind_unix(Path::new(&name), false, false).unwrap();
-        assert!(bound.file.is_none());
-        assert_eq!(bind_unix(Path::new(&name), false, false).unwrap_err(), Errno::EADDRINUSE);
+        for names in [AbstractNames::Exact, AbstractNames::Padded] {
+            let bound = bind_unix(Path::new(&name), names, false, false).unwrap();
+            assert!(bound.file.is_none());
+            assert_eq!(bind_unix(Path::new(&name), names, false, false).unwrap_err(), Errno::EADDRINUSE);
+        }
     }
 }

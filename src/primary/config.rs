@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::os::AbstractNames;
 use crate::proto::DEFAULT_MAX_FRAME;
 
 /// Who accepts connections.
@@ -24,6 +25,8 @@ pub struct Config {
     pub max_pending: usize,
     /// The largest frame that a worker may send, in bytes.
     pub max_frame: usize,
+    /// How the libuv of this process's Node writes abstract names.
+    pub abstract_names: AbstractNames,
     /// Whether anybody listens for 'connection'.
     pub tell_connections: bool,
     /// Whether anybody listens for 'internalMessage'.
@@ -36,6 +39,7 @@ impl Default for Config {
             policy: Policy::RoundRobin,
             max_pending: 1024,
             max_frame: DEFAULT_MAX_FRAME,
+            abstract_names: AbstractNames::default(),
             tell_connections: false,
             tell_internal: false,
         }

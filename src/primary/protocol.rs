@@ -196,7 +196,7 @@ impl<S: EventSink> Primary<S> {
     }
 
     fn open_server(&mut self, context: &mut Context, query: &QueryServer) -> Result<ServerId, Error> {
-        let opened = Opened::open(query, self.config.policy).map_err(Error::sys("opening a server"))?;
+        let opened = Opened::open(query, &self.config).map_err(Error::sys("opening a server"))?;
         let id = ServerId(self.next_server);
         self.next_server += 1;
         let mode = match opened.shared() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use serde_json::Value;
 
-use super::config::{DEFAULT_BACKLOG, Policy};
+use super::config::{Config, DEFAULT_BACKLOG, Policy};
 use crate::address::{LocalAddress, Peer};
 use crate::ids::WorkerId;
 use crate::os::{self, Bound, SocketFile};
@@ -92,13 +92,13 @@ impl Opened {
     /// by the worker. UDP is always shared: there are no connections to hand out.
     ///
     /// Errors: those of binding and listening, for the worker to report as its own.
-    pub fn open(query: &QueryServer, policy: Policy) -> Result<Opened, Errno> {
+    pub fn open(query: &QueryServer, config: &Config) -> Result<Opened, Errno> {
         let udp = match query.kind {
             AddressKind::Udp4 => Some(false),
             AddressKind::Udp6 => Some(true),
             AddressKind::Tcp4 | AddressKind::Tcp6 | AddressKind::Path => None,
         };
-        let shared = match (udp, policy) {
+        let shared = match (udp, config.policy) {
             (Some(_), _) => Some(HandleKind::Datagram),
             (None, Policy::Shared) => Some(HandleKind::Stream),
             (None, Policy::RoundRobin) => None,
@@ -107,16 +107,14 @@ impl Opened {
         let port = || u16::try_from(query.port).map_err(|_| Errno::EINVAL);
         let bound = if query.fd >= 0 {
             // The program's descriptor stays the program's: it may close it, or use it again.
-            let socket = os::duplicate_raw(query.fd)?;
-            os::set_nonblocking(socket.as_fd())?;
-            Bound { socket, file: None }
+            Bound { socket: adopt(query.fd)?, file: None }
         } else if let Some(ipv6) = udp {
             os::bind_udp(address, port()?, ipv6, query.flags)?
         } else if query.port >= 0 {
             os::bind_tcp(address, port()?, query.flags)?
         } else {
             let path = shortest(Path::new(address.ok_or(Errno::EINVAL)?));
-            os::bind_unix(&path, query.readable_all, query.writable_all)?
+            os::bind_unix(&path, config.abstract_names, query.readable_all, query.writable_all)?
         };
         let backlog = backlog_of(query);
         if shared.is_none() {
@@ -135,6 +133,15 @@ impl Opened {
     pub fn shared(&self) -> Option<HandleKind> {
         self.shared
     }
+}
+
+/// A share in a descriptor of the program's. One that is no socket is an invalid argument, as libuv has it.
+fn adopt(fd: i32) -> Result<OwnedFd, Errno> {
+    let invalid = |errno| if matches!(errno, Errno::EBADF | Errno::ENOTSOCK) { Errno::EINVAL } else { errno };
+    let socket = os::duplicate_raw(fd).map_err(invalid)?;
+    os::local_address(socket.as_fd()).map_err(invalid)?;
+    os::set_nonblocking(socket.as_fd())?;
+    Ok(socket)
 }
 
 fn backlog_of(query: &QueryServer) -> i32 {
