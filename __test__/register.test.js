@@ -146,6 +146,19 @@ describe('by its name', { concurrency: 2 }, () => {
     assert.deepEqual(await reportOf(['--require', REGISTER, '--import', REGISTER_URL, file]), ON_CORRAL);
   });
 
+  test('names that were imported before it was loaded are its own', async () => {
+    const file = path.join(project, 'late.mjs');
+    const beginning = `
+      import whole, { disconnect, fork, isPrimary, setupPrimary } from 'node:cluster';
+      import 'corral/register';
+      import serve from './serve.cjs';
+      if (fork !== whole.fork) throw new Error('the name is still the built-in one');
+      setupPrimary({ exec: new URL('required.cjs', import.meta.url).pathname });`;
+    fs.writeFileSync(file, `${beginning}\nserve({ disconnect, fork, isPrimary, native: whole.native });\n`);
+    const { native, answers } = await reportOf([file]);
+    assert.deepEqual({ native, answers }, { native: true, answers: ['1', '2'] });
+  });
+
   test('without a binary the program runs on the built-in, with one warning', async () => {
     const command = [process.execPath, '--require', REGISTER, path.join(project, 'named.mjs')];
     const outcome = await run(command, { env: { CORRAL_NATIVE: '0' } });
