@@ -5,6 +5,7 @@
 // core's channel. Semantics and order of events are Node's (internal/child_process, setupChannel).
 
 const EventEmitter = require('node:events');
+const os = require('node:os');
 const util = require('node:util');
 
 const errors = require('./errors');
@@ -120,6 +121,8 @@ class Channel {
   #nextCompletion = 1;
   #ipcClosed;
   #closed = false;
+  /** What waited for the last handle is being sent. */
+  #afterHandle = false;
 
   /**
    * @param {import('./core').Core} primary
@@ -256,7 +259,7 @@ class Channel {
     const status = this.#primary.write(this.#id, this.#serialization.write(message), fd, completion);
     if (status < 0) {
       if (handle?.closeWhenArrived) handle.raw.close();
-      if (!options.swallowErrors) this.#fail(errors.errnoException(status, 'write'), callback);
+      if (!options.swallowErrors) this.#fail(this.#writeError(status), callback);
       return true;
     }
     if (handle) {
@@ -313,6 +316,17 @@ class Channel {
       'SentHandleNotReceivedWarning',
     );
     this.onHandleArrived();
+  }
+
+  /**
+   * What waited for a handle to arrive, and then found nobody there, is told what it would have been told had the end
+   * of the channel come first.
+   *
+   * @param {number} errno
+   */
+  #writeError(errno) {
+    const isGone = errno === -os.constants.errno.EPIPE;
+    return isGone && this.#afterHandle ? errors.channelClosed() : errors.errnoException(errno, 'write');
   }
 
   #closePendingHandle() {
