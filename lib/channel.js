@@ -373,8 +373,8 @@ class Channel {
       message = this.#serialization.read(frame);
       handle = putTogether(this.#child, message, fd);
     } catch (error) {
-      // What throws has not taken the descriptor over.
-      this.#primary.closeHandle(fd);
+      // Closed once: by now its number could be another's.
+      if (!(/** @type {any} */ (error).descriptorTaken)) this.#primary.closeHandle(fd);
       this.#condemn(error);
       return;
     }

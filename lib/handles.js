@@ -91,6 +91,8 @@ function takeSocketApart(target, message, socket, { keepOpen }) {
 
 /**
  * Puts together what arrived. Synchronous for every kind, so that the message keeps its place among the others.
+ * Throws what cannot be put together; the descriptor is then still the caller's, unless the error is marked
+ * `descriptorTaken`.
  *
  * @param {Target} target
  * @param {any} message the NODE_HANDLE message
@@ -113,11 +115,12 @@ function putTogether(target, message, fd) {
       return socket;
     }
     case 'net.Server': {
-      const server = new net.Server().listen({ fd });
+      // Taken over first, so that it is clear who closes it: a handle that cannot listen is closed by Node.
+      const server = new net.Server().listen(internals.streamHandleFrom(fd));
       if (!server.listening) {
         // The event comes later, to nobody; what throws here ends the channel of whoever sent it.
         server.on('error', () => {});
-        throw new Error('a net.Server that does not listen');
+        throw Object.assign(new Error('a net.Server that does not listen'), { descriptorTaken: true });
       }
       return server;
     }
