@@ -143,15 +143,15 @@ class Core {
    * @param {Error} error
    */
   report(child, error) {
-    // One listener is the Worker's own, which passes the error on.
-    const heard = child.listenerCount('error') > 1 || this.#workers.get(child)?.listenerCount('error') > 0;
-    if (heard) {
-      const worker = this.#workers.get(child);
-      if (worker.listenerCount('error') === 0) worker.once('error', () => {});
-      child.emit('error', error);
-    } else {
+    const worker = this.#workers.get(child);
+    const isHeardOnWorker = worker.listenerCount('error') > 0;
+    // One listener of the child is the Worker's own, which passes the error on.
+    if (!isHeardOnWorker && child.listenerCount('error') === 1) {
       process.emitWarning(error);
+      return;
     }
+    if (!isHeardOnWorker) worker.once('error', () => {});
+    child.emit('error', error);
   }
 
   /** Takes what has happened and passes it on, each in a tick of its own, as Node passes on messages. */

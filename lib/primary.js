@@ -20,12 +20,7 @@ const SCHED_NONE = 1;
 const SCHED_RR = 2;
 
 function initialPolicy() {
-  switch (process.env.NODE_CLUSTER_SCHED_POLICY) {
-    case 'none':
-      return SCHED_NONE;
-    default:
-      return SCHED_RR;
-  }
+  return process.env.NODE_CLUSTER_SCHED_POLICY === 'none' ? SCHED_NONE : SCHED_RR;
 }
 
 /** Whose worker it is. @type {WeakMap<object, { core: Core, cluster: any }>} */

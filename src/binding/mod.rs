@@ -29,6 +29,11 @@ fn coded(error: Error) -> napi::Error<String> {
     napi::Error::new(error.code().to_owned(), error.to_string())
 }
 
+/// What Node-API has refused.
+fn refused(error: napi::Error) -> napi::Error<String> {
+    napi::Error::new("ERR_CORRAL_NAPI".to_owned(), error.reason.clone())
+}
+
 /// What is kept of the memory for messages on their way out, in bytes.
 const KEEP_SCRATCH: usize = 4 << 20;
 
@@ -78,8 +83,7 @@ impl NativePrimary {
     #[napi(constructor)]
     pub fn new(env: Env, wake: Function<(), ()>) -> Result<Self, String> {
         let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
-        let wake =
-            wake.map_err(|error| napi::Error::new("ERR_CORRAL_NAPI".to_owned(), error.reason.clone()))?;
+        let wake = wake.map_err(refused)?;
         let events = Arc::new(EventQueue::new(wake));
         let (reactor, thread) =
             reactor::spawn("corral", Primary::new(Sink::new(events.clone()))).map_err(coded)?;
@@ -249,6 +253,6 @@ fn stop_with_environment(env: Env, reactor: Handle<Command>, thread: JoinHandle<
         // A thread that panicked has told so by an event; there is nobody left to tell again.
         let _ = thread.join();
     })
-    .map_err(|error| napi::Error::new("ERR_CORRAL_NAPI".to_owned(), error.reason.clone()))?;
+    .map_err(refused)?;
     Ok(())
 }

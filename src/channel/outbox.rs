@@ -113,7 +113,20 @@ pub enum Retransmission {
 struct Queued {
     frame: Frame,
     written: usize,
+    /// The beginning of the frame was written before it came here, and is not in it.
+    is_rest: bool,
     retransmissions: u8,
+}
+
+impl Queued {
+    fn new(frame: Frame) -> Self {
+        Queued { frame, written: 0, is_rest: false, retransmissions: 0 }
+    }
+
+    /// The peer has a part of the frame: the rest must follow before anything else.
+    fn has_begun(&self) -> bool {
+        self.is_rest || self.written > 0
+    }
 }
 
 #[derive(Debug)]
@@ -141,8 +154,6 @@ pub(super) struct Outbox {
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     under_way: VecDeque<UnderWay>,
-    /// The front of the queue is the rest of a frame whose beginning was sent from elsewhere.
-    half_written: bool,
     written: u64,
     acknowledged: u64,
 }
@@ -153,7 +164,7 @@ impl Outbox {
             return SendStatus::Closed;
         }
         let was_idle = self.queue.is_empty();
-        self.push_back(Queued { frame, written: 0, retransmissions: 0 });
+        self.push_back(Queued::new(frame));
         if !was_idle {
             return SendStatus::Queued { bytes: self.queued_bytes, needs_flush: false };
         }
@@ -199,8 +210,7 @@ impl Outbox {
         }
         let needs_flush = self.queue.is_empty();
         let frame = Frame { bytes: bytes[sent..].to_vec(), handle: None, completion: Some(completion) };
-        self.push_back(Queued { frame, written: 0, retransmissions: 0 });
-        self.half_written |= sent > 0;
+        self.push_back(Queued { is_rest: sent > 0, ..Queued::new(frame) });
         SendStatus::Queued { bytes: self.queued_bytes, needs_flush }
     }
 
@@ -259,7 +269,6 @@ impl Outbox {
             }
             count -= rest;
             let Some(mut done) = self.queue.pop_front() else { return };
-            self.half_written = false;
             completed.extend(done.frame.completion.take());
             if done.frame.handle.is_some() {
                 let end = self.written - count as u64;
@@ -294,8 +303,7 @@ impl Outbox {
         queued.written = 0;
         self.queued_bytes += queued.frame.bytes.len();
         // In front of what waits, but never into the middle of a frame that is half written.
-        let is_half_written = self.half_written || self.queue.front().is_some_and(|front| front.written > 0);
-        let place = usize::from(is_half_written && !self.queue.is_empty());
+        let place = usize::from(self.queue.front().is_some_and(Queued::has_begun));
         self.queue.insert(place, queued);
         Retransmission::SentAgain
     }

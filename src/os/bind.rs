@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -190,14 +190,9 @@ pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<LocalAddress>, Err
     }))
 }
 
-/// A second descriptor for the same open file, close-on-exec and non-blocking.
+/// A second descriptor for the same open file, close-on-exec. The number came from JavaScript and may name nothing.
 ///
 /// Errors: `EMFILE`; `EBADF` for a number that names nothing.
-pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    duplicate_raw(fd.as_raw_fd())
-}
-
-/// As [`duplicate`], of a number that came from JavaScript and may name nothing at all.
 pub fn duplicate_raw(fd: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: fcntl looks the number up and touches no memory; what it returns is new and belongs to nobody else.
     let raw = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };

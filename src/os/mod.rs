@@ -12,8 +12,8 @@ mod fdpass;
 
 pub use accept::{Accepted, accept};
 pub use bind::{
-    AbstractNames, Bound, SocketFile, adopt, bind_tcp, bind_udp, bind_unix, duplicate, duplicate_raw,
-    into_raw, listen, local_address, set_nonblocking,
+    AbstractNames, Bound, SocketFile, adopt, bind_tcp, bind_udp, bind_unix, duplicate_raw, into_raw, listen,
+    local_address, set_nonblocking,
 };
 pub use fdpass::{Ancillary, Received, SocketPair, receive, send, shutdown_write, socket_pair};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::config::{ACCEPT_BUDGET, ACCEPT_PAUSE};
-use super::server::{Accepting, Mode, Pending};
+use super::server::{Accepting, Pending};
 use super::{Deferred, Event, EventSink, Primary};
 use crate::error::Error;
 use crate::ids::ServerId;
@@ -65,7 +65,6 @@ impl<S: EventSink> Primary<S> {
     pub(super) fn resume_accepting(&mut self, id: ServerId) {
         if let Some(server) = self.servers.get_mut(&id)
             && server.accepting == Accepting::Paused
-            && matches!(server.mode, Mode::RoundRobin(_))
         {
             server.accepting = Accepting::Ready;
             self.to_serve.insert(id);

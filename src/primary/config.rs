@@ -1,4 +1,4 @@
-//! What can be set, and the constants that were measured.
+//! What can be set, and the constants behind the bounds and pauses.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Default for Config {
 /// How many connections a worker may have been sent and not yet acknowledged.
 ///
 /// One makes the worker wait for a round trip between connections; every further one may have to wait in a worker
-/// that blocks. See docs/performance.md for the measurement behind the number.
+/// that blocks. The number is a choice between the two and not yet a measurement, see docs/performance.md.
 pub const IN_FLIGHT_PER_WORKER: usize = 4;
 
 /// The backlog when nobody asks for another (Node: `net.js`, 511).

@@ -87,9 +87,7 @@ impl<S: EventSink> Primary<S> {
         while let Some((_, in_flight)) = worker.in_flight.pop_last() {
             self.give_back(in_flight.server, in_flight.connection);
         }
-        for server in std::mem::take(&mut worker.servers) {
-            self.remove_from_server(context, id, server);
-        }
+        self.remove_from_servers(context, id, worker.servers);
         for completion in worker.channel.abort() {
             self.sink.push(Event::Unwritten { worker: id, completion });
         }
@@ -98,7 +96,12 @@ impl<S: EventSink> Primary<S> {
 
     fn leave_all_servers(&mut self, context: &mut Context, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        for server in std::mem::take(&mut worker.servers) {
+        let servers = std::mem::take(&mut worker.servers);
+        self.remove_from_servers(context, id, servers);
+    }
+
+    fn remove_from_servers(&mut self, context: &mut Context, id: WorkerId, servers: Vec<ServerId>) {
+        for server in servers {
             self.remove_from_server(context, id, server);
         }
     }

@@ -90,8 +90,8 @@ pub struct Primary<S> {
     /// Servers with something to accept or to hand out. They are served when everything that came in this turn has
     /// been read: with all acknowledgements known, the turns come out fair.
     to_serve: BTreeSet<ServerId>,
-    /// Workers whose frames turned out to be malformed while they were being read.
-    condemned: Vec<(WorkerId, Error)>,
+    /// What is wrong with the frames of the worker that is being read.
+    malformed: Option<Error>,
     /// Small messages of the worker that is being read, not told yet.
     batch: Vec<u8>,
     next_server: u64,
@@ -111,7 +111,7 @@ impl<S: EventSink> Primary<S> {
             deferred: HashMap::new(),
             unread: Vec::new(),
             to_serve: BTreeSet::new(),
-            condemned: Vec::new(),
+            malformed: None,
             batch: Vec::new(),
             next_server: 0,
             warned_of_exhaustion: false,
@@ -209,9 +209,6 @@ impl<S: EventSink> Handler for Primary<S> {
         for id in std::mem::take(&mut self.unread) {
             // Whether the end is near was told once and is not known any more.
             self.read(context, id, true);
-        }
-        for (id, error) in std::mem::take(&mut self.condemned) {
-            self.close_worker(context, id, Some(error));
         }
         for id in std::mem::take(&mut self.to_serve) {
             self.dispatch_and_accept(context, id);

@@ -35,8 +35,13 @@ impl<S: EventSink> Primary<S> {
         let channel = worker.channel.clone();
         let status = inbox.read(channel.as_fd(), ended, |frame| self.on_frame(context, id, frame));
         self.tell_batch(id);
+        // Taken in any case: it is this worker's, and not the next one's to be read.
+        let malformed = self.malformed.take();
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.inbox = Some(inbox);
+        if let Some(error) = malformed {
+            return self.close_worker(context, id, Some(error));
+        }
         match status {
             ReadStatus::Drained => {}
             ReadStatus::BudgetSpent => self.unread.push(id),
@@ -50,6 +55,9 @@ impl<S: EventSink> Primary<S> {
 
     fn on_frame(&mut self, context: &mut Context, id: WorkerId, frame: Inbound<'_>) {
         let Inbound { kind, bytes, handle } = frame;
+        if self.malformed.is_some() {
+            return;
+        }
         if kind == Kind::User {
             return self.on_message(id, bytes);
         }
@@ -141,9 +149,9 @@ impl<S: EventSink> Primary<S> {
         let (message, seq) = match proto::parse(worker.channel.serialization(), bytes) {
             Ok(parsed) => parsed,
             Err(reason) => {
-                // Closing waits until the inbox is back in its place.
-                worker.phase = Phase::Unreachable;
-                return self.condemned.push((id, Error::BadFrame(reason)));
+                // Closing waits until the inbox is back in its place; what follows in it is not believed.
+                self.malformed = Some(Error::BadFrame(reason));
+                return;
             }
         };
         if self.config.tell_internal {

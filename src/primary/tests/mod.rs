@@ -343,6 +343,17 @@ fn a_malformed_protocol_message_ends_its_channel_only() {
 }
 
 #[test]
+fn what_was_wrong_with_a_worker_is_told_though_it_has_exited_and_nothing_behind_it_is() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork(Serialization::Json);
+    // In one piece with the command, so that both are handled in one turn.
+    worker.send_raw(b"{\"cmd\":\"NODE_CLUSTER\",\"act\":\n\"behind\"\n");
+    rig.reactor.call(Command::Exited(worker.id)).unwrap();
+    let events = rig.events();
+    assert!(matches!(&events[..], [Event::Closed { cause: Some(Error::BadFrame(_)), .. }]), "{events:?}");
+}
+
+#[test]
 fn a_frame_beyond_the_limit_ends_its_channel() {
     let mut rig = Rig::new(Config { max_frame: 1000, ..Config::default() });
     let mut worker = rig.fork(Serialization::Advanced);
