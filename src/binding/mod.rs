@@ -1,8 +1,10 @@
 //! The addon as JavaScript sees it. The only module that knows Node-API; it converts and keeps no state of its own
 //! but the channels that JavaScript sends on.
 
+mod callback;
 mod events;
 mod text;
+mod watch;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
