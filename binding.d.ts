@@ -9,6 +9,22 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** A lane that is read by Node's event loop. Never keeps the process alive. */
+export declare class NativeLane {
+  /**
+   * Reads the lane with this inherited descriptor, which it owns from now on, and tells the primary so; or tells
+   * it why it cannot, and throws that.
+   *
+   * `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
+   * whether the worker has taken the connection.
+   */
+  constructor(descriptor: number, inode: number, take: () => void)
+  /** Receives nothing more: what is left in the lane is the primary's again. */
+  close(): void
+  /** Closes the descriptor of a connection that could not be taken. */
+  closeDescriptor(descriptor: number): void
+}
+
 /** A primary: one reactor thread with its servers and workers. Belongs to the JavaScript thread that made it. */
 export declare class NativePrimary {
   /**
@@ -23,6 +39,11 @@ export declare class NativePrimary {
    * closed by `spawned`.
    */
   openChannel(id: number, advanced: boolean): number
+  /**
+   * Makes the lane for a worker that has a channel, and returns the number of the descriptor that the worker is to
+   * inherit.
+   */
+  openLane(id: number): number
   /** The worker has been spawned, or could not be: closes its end here and begins to read ours. */
   spawned(id: number): void
   /** The worker could not be spawned at all: both ends are closed and no event will tell of it. */

@@ -835,5 +835,6 @@ function __napiStampBindingTarget(exportsObject, target) {
 // linked import resolves to `undefined`.
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
+module.exports.NativeLane = nativeBinding.NativeLane
 module.exports.NativePrimary = nativeBinding.NativePrimary
 module.exports.EventKind = nativeBinding.EventKind

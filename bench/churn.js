@@ -17,7 +17,15 @@ const WARM_UP_SECONDS = 1;
 const TARGET_RATIO = 1.05;
 const TARGET_PRIMARY_CPU = 40;
 
-const options = readOptions({ workers: 2, rate: 2000, net: false, 'no-wrk': false, threads: false });
+const options = readOptions({
+  workers: 2,
+  rate: 2000,
+  net: false,
+  'no-wrk': false,
+  threads: false,
+  lane: false,
+  none: false,
+});
 const protocol = options.net ? 'net' : 'http';
 const useWrk = protocol === 'http' && !options['no-wrk'] && hasWrk();
 
@@ -76,28 +84,32 @@ async function main() {
   const notes = [];
   const { workers, rate, seconds } = options;
   const pairs = await runPairs(options, (side) =>
-    withProgram(side, { workers, protocol }, async (program) => {
-      await saturate(program, load, WARM_UP_SECONDS);
-      const full = await measureLoad(program, () => saturate(program, load, seconds));
-      if (options.threads)
-        notes.push(`primary's threads at saturation, us/connection, ${side}: ${threadNote}`);
-      const steady = await measureLoad(program, () =>
-        load.run({ protocol, port: program.port, rate, seconds }),
-      );
-      if (options.threads)
-        notes.push(`primary's threads at ${rate}/s, us/connection, ${side}: ${threadNote}`);
-      return {
-        rate: full.result.completed / full.result.seconds,
-        failed: full.result.failed + steady.result.failed + steady.result.unanswered,
-        primaryCpu: full.primaryCpu,
-        workersCpu: full.workersCpu,
-        largestShare: full.largestShare,
-        steadyPrimaryCpu: steady.primaryCpu,
-        steadyP50: steady.result.latency.p50,
-        steadyP99: steady.result.latency.p99,
-        steadyShare: steady.largestShare,
-      };
-    }),
+    withProgram(
+      side,
+      { workers, protocol, lane: options.lane, sharedBuiltin: options.none },
+      async (program) => {
+        await saturate(program, load, WARM_UP_SECONDS);
+        const full = await measureLoad(program, () => saturate(program, load, seconds));
+        if (options.threads)
+          notes.push(`primary's threads at saturation, us/connection, ${side}: ${threadNote}`);
+        const steady = await measureLoad(program, () =>
+          load.run({ protocol, port: program.port, rate, seconds }),
+        );
+        if (options.threads)
+          notes.push(`primary's threads at ${rate}/s, us/connection, ${side}: ${threadNote}`);
+        return {
+          rate: full.result.completed / full.result.seconds,
+          failed: full.result.failed + steady.result.failed + steady.result.unanswered,
+          primaryCpu: full.primaryCpu,
+          workersCpu: full.workersCpu,
+          largestShare: full.largestShare,
+          steadyPrimaryCpu: steady.primaryCpu,
+          steadyP50: steady.result.latency.p50,
+          steadyP99: steady.result.latency.p99,
+          steadyShare: steady.largestShare,
+        };
+      },
+    ),
   );
   await load.stop();
   const generator = useWrk ? 'wrk' : 'our own load generator';

@@ -60,6 +60,14 @@ class Core {
     return this.#native.openChannel(id, advanced);
   }
 
+  /**
+   * @param {number} id
+   * @returns {number} the descriptor for the worker to inherit
+   */
+  openLane(id) {
+    return this.#native.openLane(id);
+  }
+
   /** @param {number} id */
   channelFd(id) {
     return this.#native.channelDescriptor(id);

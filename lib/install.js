@@ -21,6 +21,7 @@ function install(target) {
   if (builtin.isWorker) {
     // A worker is Node's own, whoever its primary is: the same object, nothing taken away.
     require('./worker').addSuicide(builtin.Worker.prototype);
+    require('./lane').openLane();
     return builtin;
   }
   const installed = builtin[INSTALLED];

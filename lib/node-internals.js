@@ -106,6 +106,32 @@ function datagramHandleOf(socket) {
   return datagramState(socket).handle ?? undefined;
 }
 
+/** Of TCP and Pipe, once the first connection has shown them. @type {Map<boolean, any>} */
+const connectionTypes = new Map();
+
+/** `SOCKET` of the constants of TCP and Pipe: neither a server nor for descriptors. */
+const SOCKET = 0;
+
+/**
+ * The handle of a connection, as it would come with Node's own message.
+ *
+ * @param {boolean} isPipe
+ * @param {number} fd owned by the handle afterwards
+ * @returns {RawHandle}
+ */
+function connectionHandle(isPipe, fd) {
+  const Type = connectionTypes.get(isPipe);
+  if (Type === undefined) {
+    const handle = streamHandleFrom(fd);
+    connectionTypes.set(isPipe, handle.constructor);
+    return handle;
+  }
+  const handle = new Type(SOCKET);
+  const error = handle.open(fd);
+  need(error === 0 || error === undefined, `opening a connection (${error})`);
+  return handle;
+}
+
 /**
  * A stream handle for a descriptor that was received: TCP or Pipe, as the kernel says.
  *
@@ -202,6 +228,7 @@ function debugProcess(pid) {
 module.exports = {
   acceptedBy,
   beforeExit,
+  connectionHandle,
   datagramHandleFrom,
   datagramHandleOf,
   debugProcess,

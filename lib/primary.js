@@ -4,10 +4,12 @@
 // does in JavaScript. Connections never come by here.
 
 const childProcess = require('node:child_process');
+const fs = require('node:fs');
 
 const { Channel } = require('./channel');
 const { Core } = require('./core');
 const errors = require('./errors');
+const lane = require('./lane');
 const internals = require('./node-internals');
 const serializations = require('./serialization');
 const { commandLine, limits, merge, stdioOf } = require('./settings');
@@ -119,6 +121,10 @@ function createPrimary(cluster, binding) {
     return worker;
   };
 
+  function usesLanes() {
+    return cluster.schedulingPolicy === SCHED_RR && process.env.CORRAL_LANE !== '0';
+  }
+
   /**
    * @param {number} id
    * @param {NodeJS.ProcessEnv | undefined} env
@@ -129,6 +135,7 @@ function createPrimary(cluster, binding) {
     const { cwd, windowsHide, uid, gid, serialization, detached, signal, killSignal } = settings;
     const command = commandLine(settings);
     const { stdio, slot } = stdioOf(settings);
+    /** @type {NodeJS.ProcessEnv} */
     const workerEnv = {
       ...process.env,
       ...env,
@@ -137,6 +144,13 @@ function createPrimary(cluster, binding) {
       NODE_CHANNEL_SERIALIZATION_MODE: advanced ? 'advanced' : 'json',
     };
     stdio[slot] = core.openChannel(id, advanced);
+    // The last place, behind all that the program has given a meaning to.
+    const laneSlot = stdio.length;
+    if (usesLanes()) {
+      const fd = core.openLane(id);
+      stdio.push(fd);
+      workerEnv[lane.VARIABLE] = `${laneSlot}:${fs.fstatSync(fd).ino}`;
+    }
     try {
       const options = {
         cwd,
@@ -151,7 +165,10 @@ function createPrimary(cluster, binding) {
         killSignal,
         shell: false,
       };
-      return childProcess.spawn(process.execPath, command, options);
+      const child = childProcess.spawn(process.execPath, command, options);
+      // The lane is nobody's but corral's.
+      if (child.stdio) child.stdio.length = laneSlot;
+      return child;
     } catch (error) {
       core.abandonChannel(id);
       throw error;

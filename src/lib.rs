@@ -3,7 +3,7 @@
 //! Imports point one way:
 //!
 //! ```text
-//! binding -> primary -> channel -> { reactor, sched, proto, os } -> { error, ids, address }
+//! binding -> { primary -> channel, worker } -> { reactor, sched, proto, os } -> { error, ids, address }
 //! ```
 //!
 //! - [`proto`]: frames and messages as bytes. No file descriptors, no threads.
@@ -12,6 +12,7 @@
 //! - [`reactor`]: the I/O thread: poll, commands from other threads, timers.
 //! - [`channel`]: one Unix stream socket that carries frames and descriptors.
 //! - [`primary`]: servers, workers and the connections between them.
+//! - [`worker`]: a worker's end of its lane.
 //! - `binding`: the only module that knows Node-API (cargo feature `binding`).
 
 #![warn(missing_docs)]
@@ -25,6 +26,7 @@ pub mod primary;
 pub mod proto;
 pub mod reactor;
 pub mod sched;
+pub mod worker;
 
 #[cfg(feature = "binding")]
 mod binding;

@@ -7,6 +7,13 @@ const { SIDE_VARIABLE } = require('./side');
 
 /** @typedef {import('./side').Side} Side */
 
+/**
+ * @typedef {object} ProgramOptions
+ * @property {'http' | 'net'} [protocol]
+ * @property {boolean} [lane] workers load corral, on our side
+ * @property {boolean} [sharedBuiltin] the built-in under SCHED_NONE
+ */
+
 /** A cluster under measurement: programs/primary.js with its workers. */
 class Program {
   #remote;
@@ -16,13 +23,14 @@ class Program {
 
   /**
    * @param {Side} side
-   * @param {{ protocol?: 'http' | 'net' }} [options]
+   * @param {ProgramOptions} [options]
    */
-  constructor(side, { protocol = 'http' } = {}) {
+  constructor(side, { protocol = 'http', lane = false, sharedBuiltin = false } = {}) {
+    const policy = sharedBuiltin && side === 'builtin' ? 'none' : 'rr';
     this.#remote = new Remote(path.join(__dirname, '../programs/primary.js'), {
-      args: [protocol],
+      args: lane ? [protocol, 'lane'] : [protocol],
       execArgv: ['--expose-gc'],
-      env: { [SIDE_VARIABLE]: side },
+      env: { [SIDE_VARIABLE]: side, NODE_CLUSTER_SCHED_POLICY: policy },
     });
   }
 
@@ -73,11 +81,11 @@ class Program {
  * Starts a cluster, does something with it, and stops it whatever happens.
  * @template T
  * @param {Side} side
- * @param {{ workers: number, protocol?: 'http' | 'net' }} options
+ * @param {ProgramOptions & { workers: number }} options
  * @param {(program: Program) => Promise<T>} use
  */
-async function withProgram(side, { workers, protocol }, use) {
-  const program = new Program(side, { protocol });
+async function withProgram(side, { workers, ...options }, use) {
+  const program = new Program(side, options);
   try {
     await program.start(workers);
     return await use(program);

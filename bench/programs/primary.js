@@ -3,7 +3,7 @@
 // The primary of every bench that serves connections: the same file on both sides. Started by lib/program.js.
 
 const path = require('node:path');
-const { loadCluster } = require('../lib/side');
+const { SIDE_VARIABLE, loadCluster } = require('../lib/side');
 const { serve } = require('../lib/remote');
 
 const BUSY_MILLISECONDS = 200;
@@ -11,8 +11,12 @@ const BUSY_EVERY_MILLISECONDS = 400;
 
 const cluster = loadCluster();
 
-// A plain worker: a file that knows nothing of corral. That is what the targets are about.
-cluster.setupPrimary({ exec: path.join(__dirname, 'worker.js'), args: process.argv.slice(2) });
+// The worker is a file that knows nothing of corral. With --lane it is loaded in front of it, which is what turns the
+// worker's lane on.
+const args = process.argv.slice(2);
+const usesLane = args.includes('lane') && process.env[SIDE_VARIABLE] === 'corral';
+const execArgv = usesLane ? ['--require', require.resolve('../../register.js')] : [];
+cluster.setupPrimary({ exec: path.join(__dirname, 'worker.js'), args, execArgv });
 
 /** @typedef {import('node:cluster').Worker} Worker */
 

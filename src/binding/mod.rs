@@ -3,6 +3,7 @@
 
 mod callback;
 mod events;
+mod lane;
 mod text;
 mod watch;
 
@@ -20,7 +21,7 @@ use nix::errno::Errno;
 use crate::channel::{self, Channel, Frame, HandleOrigin, SendStatus};
 use crate::error::Error;
 use crate::ids::{Completion, WorkerId};
-use crate::os::{self, AbstractNames};
+use crate::os::{self, AbstractNames, SocketPair};
 use crate::primary::{Command, Config, Policy, Primary};
 use crate::proto::Serialization;
 use crate::reactor::{self, Handle};
@@ -66,6 +67,8 @@ struct Peer {
     untold: Arc<AtomicUsize>,
     /// The worker's end, until it has been inherited.
     theirs: Option<OwnedFd>,
+    /// Both ends of the lane, until the worker has been spawned.
+    lane: Option<SocketPair>,
 }
 
 /// A primary: one reactor thread with its servers and workers. Belongs to the JavaScript thread that made it.
@@ -119,9 +122,19 @@ impl NativePrimary {
         let (channel, theirs) = channel::pair(serialization)
             .map_err(|errno| coded(Error::Sys { doing: "making a channel", errno }))?;
         let number = theirs.as_raw_fd();
-        let peer = Peer { channel: Arc::new(channel), untold: Arc::default(), theirs: Some(theirs) };
+        let peer =
+            Peer { channel: Arc::new(channel), untold: Arc::default(), theirs: Some(theirs), lane: None };
         self.peers.insert(id, peer);
         Ok(number)
+    }
+
+    /// Makes the lane for a worker that has a channel, and returns the number of the descriptor that the worker is to
+    /// inherit.
+    #[napi]
+    pub fn open_lane(&mut self, id: u32) -> Result<i32, String> {
+        let peer = self.peers.get_mut(&id).ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
+        let ends = os::packet_pair().map_err(|errno| coded(Error::Sys { doing: "making a lane", errno }))?;
+        Ok(peer.lane.insert(ends).theirs.as_raw_fd())
     }
 
     /// The worker has been spawned, or could not be: closes its end here and begins to read ours.
@@ -129,8 +142,8 @@ impl NativePrimary {
     pub fn spawned(&mut self, id: u32) -> Result<(), String> {
         let peer = self.peers.get_mut(&id).ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
         drop(peer.theirs.take());
-        let (channel, untold) = (peer.channel.clone(), peer.untold.clone());
-        self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, untold }).map_err(coded)
+        let (channel, untold, lane) = (peer.channel.clone(), peer.untold.clone(), peer.lane.take());
+        self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, untold, lane }).map_err(coded)
     }
 
     /// The worker could not be spawned at all: both ends are closed and no event will tell of it.

@@ -1,14 +1,15 @@
 //! Bytes and descriptors over a Unix stream socket (`unix(7)`, `SCM_RIGHTS`).
 
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg,
-    sendmsg, shutdown, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, shutdown, socketpair,
 };
+
+use super::control::{Ancillary, Message, receive_message};
 
 /// The two ends of a channel. Both are close-on-exec: the child's end is put into its slot by `spawn`, which clears
 /// the flag there.
@@ -58,19 +59,6 @@ pub fn send(
     }
 }
 
-/// The buffer for control messages that [`receive`] needs; kept by the caller so that a read allocates nothing.
-#[derive(Debug)]
-pub struct Ancillary(Vec<u8>);
-
-/// The most descriptors that one message of a peer can carry; the kernel's own limit (`SCM_MAX_FD`).
-const MAX_DESCRIPTORS: usize = 253;
-
-impl Default for Ancillary {
-    fn default() -> Self {
-        Ancillary(nix::cmsg_space!([std::os::fd::RawFd; MAX_DESCRIPTORS]))
-    }
-}
-
 /// What one read of a channel brought.
 #[derive(Debug)]
 pub struct Received {
@@ -92,36 +80,13 @@ pub fn receive(
     ancillary: &mut Ancillary,
 ) -> Result<Received, Errno> {
     debug_assert!(buffer.capacity() > buffer.len());
-    let received = loop {
-        let spare = buffer.spare_capacity_mut();
-        // SAFETY: the kernel writes into these bytes and nobody reads them before it has.
-        let spare = unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<u8>(), spare.len()) };
-        match receive_once(socket, spare, ancillary) {
-            Err(Errno::EINTR) => continue,
-            other => break other?,
-        }
-    };
+    let spare = buffer.spare_capacity_mut();
+    // SAFETY: the kernel writes into these bytes and nobody reads them before it has.
+    let spare = unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<u8>(), spare.len()) };
+    let Message { bytes, handles, flags } = receive_message(socket, spare, Some(ancillary))?;
     // SAFETY: the kernel has just initialized so many bytes behind the length, within the capacity.
-    unsafe { buffer.set_len(buffer.len() + received.bytes) };
-    Ok(received)
-}
-
-fn receive_once(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    ancillary: &mut Ancillary,
-) -> Result<Received, Errno> {
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    let mut parts = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut ancillary.0), flags)?;
-    let mut handles = Vec::new();
-    for item in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = item {
-            // SAFETY: the kernel has just made these descriptors for this process and told nobody else.
-            handles.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-        }
-    }
-    Ok(Received { bytes: message.bytes, handles, handles_lost: message.flags.contains(MsgFlags::MSG_CTRUNC) })
+    unsafe { buffer.set_len(buffer.len() + bytes) };
+    Ok(Received { bytes, handles, handles_lost: flags & libc::MSG_CTRUNC != 0 })
 }
 
 /// Tells the peer that no more bytes come, and goes on receiving. A peer that has gone already is no error.

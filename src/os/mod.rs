@@ -8,14 +8,18 @@
 
 mod accept;
 mod bind;
+mod control;
 mod fdpass;
+mod lane;
 
 pub use accept::{Accepted, accept};
 pub use bind::{
     AbstractNames, Bound, SocketFile, adopt, bind_tcp, bind_udp, bind_unix, duplicate_raw, into_raw, listen,
     local_address, set_nonblocking,
 };
-pub use fdpass::{Ancillary, Received, SocketPair, receive, send, shutdown_write, socket_pair};
+pub use control::Ancillary;
+pub use fdpass::{Received, SocketPair, receive, send, shutdown_write, socket_pair};
+pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
 
 /// For tests that look at what the kernel made of it.
 #[cfg(test)]

@@ -52,6 +52,18 @@ impl Default for Config {
 /// that blocks. The number is a choice between the two and not yet a measurement, see docs/performance.md.
 pub const IN_FLIGHT_PER_WORKER: usize = 4;
 
+/// How many connections may be under way on a worker's lane: sent, and not reported as received.
+///
+/// Unlike those on a channel they can be taken back, so that a large number only delays those that wait behind a slow
+/// worker, by [`RECALL_AFTER`] at most; a small one makes the primary wait for reports. See docs/performance.md.
+pub const LANE_WINDOW: usize = 16;
+
+/// How long a worker may leave its lane unread before what waits there is given to others.
+pub const RECALL_AFTER: Duration = Duration::from_millis(10);
+
+/// How often lanes with something under way are looked at, for reports and for workers that have stopped receiving.
+pub const LANE_TICK: Duration = Duration::from_millis(2);
+
 /// The backlog when nobody asks for another (Node: `net.js`, 511).
 pub const DEFAULT_BACKLOG: i32 = 511;
 

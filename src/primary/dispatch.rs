@@ -22,7 +22,11 @@ impl<S: EventSink> Primary<S> {
             if let Some(worker) = server.line.next(|worker| wanted(&worker) && has_credit(&worker)) {
                 let Some(connection) = server.pending.remove(place) else { return };
                 server.in_flight += 1;
-                self.hand_off(context, id, worker, connection);
+                if self.workers.get(&worker).is_some_and(|worker| worker.used_lane().is_some()) {
+                    self.hand_over_lane(context, id, worker, connection);
+                } else {
+                    self.hand_off(context, id, worker, connection);
+                }
             } else if connection.refused_by.is_empty() {
                 // Nobody has credit.
                 return;
@@ -85,7 +89,18 @@ impl<S: EventSink> Primary<S> {
     pub(super) fn on_decision(&mut self, worker_id: WorkerId, seq: Seq, accepted: bool) {
         let Some(worker) = self.workers.get_mut(&worker_id) else { return };
         // A reply to something else, or one that comes twice.
-        let Some(InFlight { mut connection, server }) = worker.in_flight.remove(&seq) else { return };
+        let Some(InFlight { connection, server }) = worker.in_flight.remove(&seq) else { return };
+        self.on_taken_or_refused(worker_id, connection, server, accepted);
+    }
+
+    /// A connection is no longer on its way to a worker.
+    pub(super) fn on_taken_or_refused(
+        &mut self,
+        worker_id: WorkerId,
+        mut connection: Pending,
+        server: ServerId,
+        accepted: bool,
+    ) {
         if !accepted {
             connection.refused_by.push(worker_id);
             self.give_back(server, connection);

@@ -4,12 +4,14 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use super::lane::Lane;
 use super::server::Mode;
 use super::worker::{Phase, Worker};
 use super::{Config, Event, EventSink, Primary, Source};
 use crate::channel::{Channel, Inbox};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
+use crate::os::SocketPair;
 use crate::proto::ToWorker;
 use crate::reactor::{Context, Interest};
 
@@ -26,12 +28,16 @@ impl<S: EventSink> Primary<S> {
         id: WorkerId,
         channel: Arc<Channel>,
         untold: Arc<AtomicUsize>,
+        lane: Option<SocketPair>,
     ) {
         let inbox = Inbox::new(channel.serialization(), self.config.max_frame);
         match context.register(channel.as_fd(), Interest::Read) {
             Ok(token) => {
                 self.sources.insert(token, Source::Worker(id));
-                self.workers.insert(id, Worker::new(channel, inbox, token, untold));
+                let mut worker = Worker::new(channel, inbox, token, untold);
+                worker.lane = lane.map(Lane::new);
+                self.workers.insert(id, worker);
+                self.open_lane(context, id);
             }
             Err(error) => self.sink.push(Event::Closed { worker: id, cause: Some(error) }),
         }
@@ -86,6 +92,11 @@ impl<S: EventSink> Primary<S> {
         self.sources.remove(&worker.token);
         while let Some((_, in_flight)) = worker.in_flight.pop_last() {
             self.give_back(in_flight.server, in_flight.connection);
+        }
+        if let Some(lane) = worker.lane.take()
+            && let Err(error) = self.close_lane(context, id, lane)
+        {
+            self.sink.push(Event::Fault(error));
         }
         self.remove_from_servers(context, id, worker.servers);
         for completion in worker.channel.abort() {

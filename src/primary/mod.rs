@@ -2,13 +2,14 @@
 //!
 //! [`Primary`] runs on the reactor thread and owns all of it; other threads reach it by [`Command`]s and are told by
 //! [`Event`]s. Its parts: this file takes commands and readiness; `accept` takes connections off the kernel's
-//! backlog; `dispatch` gives them to workers; `protocol` answers what workers say; `lifecycle` adds and removes
+//! backlog; `dispatch` gives them to workers, `lane` on their lanes; `protocol` answers what workers say; `lifecycle` adds and removes
 //! workers and servers.
 
 mod accept;
 mod config;
 mod dispatch;
 mod event;
+mod lane;
 mod lifecycle;
 mod protocol;
 mod server;
@@ -27,6 +28,7 @@ pub use event::{Connection, Event, EventSink, Frames};
 use crate::channel::{Channel, FlushStatus};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
+use crate::os::SocketPair;
 use crate::reactor::{Context, Handler, Interest, Readiness, TimerId, Token};
 use server::{Accepting, Server};
 use worker::Worker;
@@ -44,6 +46,8 @@ pub enum Command {
         channel: Arc<Channel>,
         /// Bytes of messages told and not yet taken; the taker counts it down.
         untold: Arc<AtomicUsize>,
+        /// Both ends of its lane, if it inherits one.
+        lane: Option<SocketPair>,
     },
     /// A send of another thread did not get through at once.
     Flush(WorkerId),
@@ -63,6 +67,7 @@ pub enum Command {
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Worker(WorkerId),
+    Lane(WorkerId),
     Server(ServerId),
 }
 
@@ -72,6 +77,7 @@ enum Deferred {
     Accept(ServerId),
     RetryRefused(ServerId),
     Flush(WorkerId),
+    LaneTick,
 }
 
 /// All state of the primary, on the reactor thread.
@@ -90,6 +96,10 @@ pub struct Primary<S> {
     /// Servers with something to accept or to hand out. They are served when everything that came in this turn has
     /// been read: with all acknowledgements known, the turns come out fair.
     to_serve: BTreeSet<ServerId>,
+    /// Workers that do not read their lanes.
+    stalled: BTreeSet<WorkerId>,
+    /// A timer runs for the lanes.
+    lanes_tick: bool,
     /// What is wrong with the frames of the worker that is being read.
     malformed: Option<Error>,
     /// Small messages of the worker that is being read, not told yet.
@@ -111,6 +121,8 @@ impl<S: EventSink> Primary<S> {
             deferred: HashMap::new(),
             unread: Vec::new(),
             to_serve: BTreeSet::new(),
+            stalled: BTreeSet::new(),
+            lanes_tick: false,
             malformed: None,
             batch: Vec::new(),
             next_server: 0,
@@ -156,7 +168,9 @@ impl<S: EventSink> Handler for Primary<S> {
     fn on_command(&mut self, context: &mut Context, command: Command) {
         match command {
             Command::Configure(config) => self.configure(config),
-            Command::AddWorker { id, channel, untold } => self.add_worker(context, id, channel, untold),
+            Command::AddWorker { id, channel, untold, lane } => {
+                self.add_worker(context, id, channel, untold, lane)
+            }
             Command::Flush(id) => self.flush(context, id),
             Command::Resume(id) => self.resume(context, id),
             Command::Disconnect(id) => self.disconnect(context, id),
@@ -176,6 +190,10 @@ impl<S: EventSink> Handler for Primary<S> {
                 if readiness.writable {
                     self.flush(context, id);
                 }
+            }
+            Some(Source::Lane(id)) => {
+                let id = *id;
+                self.collect(context, id);
             }
             Some(Source::Server(id)) => {
                 let id = *id;
@@ -201,6 +219,7 @@ impl<S: EventSink> Handler for Primary<S> {
                 }
                 self.flush(context, id);
             }
+            Some(Deferred::LaneTick) => self.on_lane_tick(context),
             None => {}
         }
     }
@@ -210,6 +229,7 @@ impl<S: EventSink> Handler for Primary<S> {
             // Whether the end is near was told once and is not known any more.
             self.read(context, id, true);
         }
+        self.relieve_stalled(context);
         for id in std::mem::take(&mut self.to_serve) {
             self.dispatch_and_accept(context, id);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::config::IN_FLIGHT_PER_WORKER;
+use super::lane::Lane;
 use super::server::Pending;
 use crate::channel::{Channel, Inbox};
 use crate::ids::{Seq, ServerId};
@@ -57,6 +58,8 @@ pub struct Worker {
     pub has_exited: bool,
     /// A timer runs for what could not be written.
     pub flush_deferred: bool,
+    /// Where connections travel once the worker reads it.
+    pub lane: Option<Lane>,
     next_seq: u64,
 }
 
@@ -75,6 +78,7 @@ impl Worker {
             reading_paused: false,
             has_exited: false,
             flush_deferred: false,
+            lane: None,
             next_seq: 0,
         }
     }
@@ -86,8 +90,17 @@ impl Worker {
         seq
     }
 
+    /// The lane, if connections travel on it.
+    pub fn used_lane(&self) -> Option<&Lane> {
+        self.lane.as_ref().filter(|lane| lane.is_used())
+    }
+
     /// Whether it may be sent a connection now.
     pub fn has_credit(&self) -> bool {
-        self.phase == Phase::Serving && self.in_flight.len() < IN_FLIGHT_PER_WORKER
+        self.phase == Phase::Serving
+            && match self.used_lane() {
+                Some(lane) => lane.has_credit(),
+                None => self.in_flight.len() < IN_FLIGHT_PER_WORKER,
+            }
     }
 }

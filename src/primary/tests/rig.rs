@@ -52,7 +52,7 @@ impl Rig {
         let (channel, socket) = channel::pair(serialization).unwrap();
         let channel = Arc::new(channel);
         let untold = Arc::new(AtomicUsize::new(0));
-        let command = Command::AddWorker { id, channel: channel.clone(), untold };
+        let command = Command::AddWorker { id, channel: channel.clone(), untold, lane: None };
         self.reactor.call(command).unwrap();
         FakeWorker {
             id,

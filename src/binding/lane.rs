@@ -1,0 +1,141 @@
+//! A worker's end of its lane as JavaScript sees it: a function that is called with each connection.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+
+use napi::bindgen_prelude::{Function, ToNapiValue};
+use napi::{Env, Result};
+use napi_derive::napi;
+
+use super::callback::Callback;
+use super::watch::Watch;
+use super::{coded, refused};
+use crate::error::Error;
+use crate::os;
+use crate::proto::ConnectionKind;
+use crate::worker::{Connection, Received, WorkerLane};
+
+/// How many connections are received in one turn of the event loop. Those that are already served come in between,
+/// and what is still in the lane when one of them blocks the worker can go to another.
+const CONNECTIONS_PER_TURN: usize = 4;
+
+/// A lane that is read by Node's event loop. Never keeps the process alive.
+#[napi]
+pub struct NativeLane {
+    watched: Rc<Watched>,
+}
+
+struct Watched {
+    lane: RefCell<WorkerLane>,
+    take: Callback,
+    /// Taken when the lane is closed. Before `lane` in every sense: nothing may be watched that is closed.
+    watch: RefCell<Option<Watch>>,
+}
+
+#[napi]
+impl NativeLane {
+    /// Reads the lane with this inherited descriptor, which it owns from now on, and tells the primary so; or tells
+    /// it why it cannot, and throws that.
+    ///
+    /// `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
+    /// whether the worker has taken the connection.
+    #[napi(constructor)]
+    pub fn new(env: Env, descriptor: i32, inode: f64, take: Function<(), ()>) -> Result<Self, String> {
+        let socket = os::inherited_lane(descriptor, inode as u64)
+            .map_err(|errno| coded(Error::Sys { doing: "taking over a lane", errno }))?;
+        let watched = Rc::new(Watched {
+            lane: RefCell::new(WorkerLane::new(socket)),
+            take: Callback::new(env, &take).map_err(refused)?,
+            watch: RefCell::new(None),
+        });
+        let weak = Rc::downgrade(&watched);
+        let watch = Watch::new(&env, descriptor, move || {
+            if let Some(watched) = Weak::upgrade(&weak) {
+                watched.on_readable();
+            }
+        });
+        match watch {
+            Ok(watch) => {
+                watched.lane.borrow_mut().announce().map_err(coded)?;
+                watch.start();
+                *watched.watch.borrow_mut() = Some(watch);
+            }
+            Err(reason) => {
+                watched.lane.borrow_mut().decline(reason.clone()).map_err(coded)?;
+                return Err(napi::Error::new("ERR_CORRAL_NO_LANE".to_owned(), reason));
+            }
+        }
+        // Before Node closes its loop, which must have nothing left by then.
+        let weak = Rc::downgrade(&watched);
+        env.add_env_cleanup_hook(weak, |weak| {
+            if let Some(watched) = Weak::upgrade(&weak) {
+                watched.close();
+            }
+        })
+        .map_err(refused)?;
+        Ok(NativeLane { watched })
+    }
+
+    /// Receives nothing more: what is left in the lane is the primary's again.
+    #[napi]
+    pub fn close(&self) {
+        self.watched.close();
+    }
+
+    /// Closes the descriptor of a connection that could not be taken.
+    #[napi]
+    pub fn close_descriptor(&self, descriptor: i32) {
+        drop(os::adopt(descriptor));
+    }
+}
+
+impl Watched {
+    fn on_readable(&self) {
+        for _ in 0..CONNECTIONS_PER_TURN {
+            if self.watch.borrow().is_none() {
+                break;
+            }
+            // Not borrowed while JavaScript runs, which may close the lane.
+            let received = self.lane.borrow_mut().receive();
+            match received {
+                Ok(Received::Connection(connection)) => self.serve(connection),
+                Ok(Received::Nothing) => break,
+                // The primary has gone, or speaks another language: the channel's end tells the worker.
+                Ok(Received::Ended) | Err(_) => {
+                    self.close();
+                    return;
+                }
+            }
+        }
+        if self.lane.borrow_mut().report().is_err() {
+            self.close();
+        }
+    }
+
+    fn serve(&self, connection: Connection) {
+        let Connection { seq, kind, key, handle } = connection;
+        let is_pipe = kind == ConnectionKind::Pipe;
+        let taken: Option<bool> = self.take.call(|env| {
+            let env = env.raw();
+            // SAFETY: the environment of the call that is under way.
+            unsafe {
+                Ok([
+                    <&str>::to_napi_value(env, &key)?,
+                    bool::to_napi_value(env, is_pipe)?,
+                    i32::to_napi_value(env, os::into_raw(handle))?,
+                    i64::to_napi_value(env, seq.0 as i64)?,
+                ])
+            }
+        });
+        // One whose listener threw has been taken: Node, too, says so before it calls the listener.
+        if taken == Some(false) {
+            self.lane.borrow_mut().refuse(seq);
+        }
+    }
+
+    fn close(&self) {
+        // Not dropped while borrowed: it calls nobody, but that is libuv's affair.
+        let watch = self.watch.borrow_mut().take();
+        drop(watch);
+    }
+}

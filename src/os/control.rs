@@ -1,0 +1,83 @@
+//! Receiving bytes together with descriptors (`recvmsg(2)`, `SCM_RIGHTS`), also when this process could not take all of
+//! them: what nix has for it refuses to look at a message that was cut short (`MSG_CTRUNC`) and leaks what came.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+/// The most descriptors that one message of a peer can carry; the kernel's own limit (`SCM_MAX_FD`).
+const MAX_DESCRIPTORS: usize = 253;
+
+/// The buffer for descriptors that [`receive`](super::receive) and [`receive_packet`](super::receive_packet) need;
+/// kept by the caller so that a read allocates nothing. Of `u64`s, for the alignment of `cmsghdr`.
+#[derive(Debug)]
+pub struct Ancillary(Box<[u64]>);
+
+impl Default for Ancillary {
+    fn default() -> Self {
+        // SAFETY: computes a number.
+        let bytes = unsafe { libc::CMSG_SPACE(size_of::<[RawFd; MAX_DESCRIPTORS]>() as u32) } as usize;
+        Ancillary(vec![0; bytes.div_ceil(size_of::<u64>())].into_boxed_slice())
+    }
+}
+
+/// What one call of `recvmsg` brought.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// The number of bytes.
+    pub bytes: usize,
+    /// The descriptors, close-on-exec, in the order in which they were sent.
+    pub handles: Vec<OwnedFd>,
+    /// `MSG_*`.
+    pub flags: i32,
+}
+
+/// Receives once, never waits. Without room for descriptors the kernel closes those that come.
+pub(super) fn receive_message(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    ancillary: Option<&mut Ancillary>,
+) -> Result<Message, Errno> {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all-zero bytes are a valid msghdr: nothing anywhere.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    if let Some(Ancillary(room)) = ancillary {
+        header.msg_control = room.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val::<[u64]>(room) as _;
+    }
+    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+    let bytes = loop {
+        // SAFETY: the header points to memory that is live and exclusively ours for the call, with its sizes.
+        let count = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) };
+        match Errno::result(count) {
+            Err(Errno::EINTR) => continue,
+            other => break other? as usize,
+        }
+    };
+    Ok(Message { bytes, handles: take_handles(&header), flags: header.msg_flags })
+}
+
+/// Takes over every descriptor in a message that has just been received.
+fn take_handles(header: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut handles = Vec::new();
+    // SAFETY: the kernel has filled the control buffer and its length; CMSG_* walk within that.
+    let mut item = unsafe { libc::CMSG_FIRSTHDR(header) };
+    // SAFETY: null, or a header that the kernel wrote, in a buffer aligned for it.
+    while let Some(control) = unsafe { item.as_ref() } {
+        if (control.cmsg_level, control.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            // SAFETY: as above; the data of SCM_RIGHTS is an array of descriptors that fills the item.
+            let (first, size) = unsafe { (libc::CMSG_DATA(control), libc::CMSG_LEN(0)) };
+            #[allow(clippy::unnecessary_cast)] // A socklen_t on other systems.
+            let count = (control.cmsg_len as usize - size as usize) / size_of::<RawFd>();
+            handles.extend((0..count).map(|index| {
+                // SAFETY: within the item. The kernel has made this descriptor for this process and told nobody else.
+                unsafe { OwnedFd::from_raw_fd(first.cast::<RawFd>().add(index).read_unaligned()) }
+            }));
+        }
+        // SAFETY: as for the first.
+        item = unsafe { libc::CMSG_NXTHDR(header, item) };
+    }
+    handles
+}

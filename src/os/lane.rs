@@ -1,0 +1,158 @@
+//! Messages with descriptors over a pair of `SOCK_SEQPACKET` Unix sockets: each is received whole and by one reader,
+//! however many read.
+
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::stat::fstat;
+
+use super::SocketPair;
+use super::control::{Ancillary, Message, receive_message};
+
+/// Makes the two ends of a lane, close-on-exec and non-blocking.
+///
+/// Errors: `EMFILE`, `ENFILE`, `ENOBUFS`; `EPROTONOSUPPORT` where the system has no such sockets.
+pub fn packet_pair() -> Result<SocketPair, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    Ok(SocketPair { ours, theirs })
+}
+
+/// Takes over the end of a lane that this process has inherited, whose number and inode its parent has told, and keeps
+/// it from being inherited any further.
+///
+/// Errors: `EBADF` when the number names something else, or nothing: what a parent told its child has been passed on
+/// to a process that was not meant.
+pub fn inherited_lane(number: RawFd, inode: u64) -> Result<OwnedFd, Errno> {
+    // SAFETY: borrowed for two calls that fail for a number that names nothing.
+    let socket = unsafe { BorrowedFd::borrow_raw(number) };
+    if number < 0 || fstat(socket)?.st_ino != inode {
+        return Err(Errno::EBADF);
+    }
+    fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    // SAFETY: it is the socket that was made for this process, and nobody else here knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Sends one message, whole or not at all, and a descriptor with it. `SIGPIPE` is never raised.
+///
+/// Errors: `EAGAIN` when the socket's buffer is full, `EPIPE` when the other end is closed everywhere, `ETOOMANYREFS`
+/// when too many descriptors are under way.
+pub fn send_packet(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    handle: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
+    let raw = handle.map(|fd| [fd.as_raw_fd()]);
+    let rights = raw.as_ref().map(|fds| ControlMessage::ScmRights(fds));
+    let parts = [IoSlice::new(bytes)];
+    loop {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        match sendmsg::<()>(socket.as_raw_fd(), &parts, rights.as_slice(), flags, None) {
+            Err(Errno::EINTR) => continue,
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// What came in one message.
+#[derive(Debug)]
+pub struct Packet {
+    /// How many bytes of the buffer it fills; 0 when the other end is closed everywhere.
+    pub length: usize,
+    /// The descriptor that came with it, close-on-exec. None when there was none, or when this process could not
+    /// take it.
+    pub handle: Option<OwnedFd>,
+    /// It was longer than the buffer.
+    pub is_cut: bool,
+}
+
+/// Receives one message, and its descriptor.
+///
+/// Errors: `EAGAIN` when nothing is there, `ECONNRESET` when the other end was closed with messages unread.
+pub fn receive_packet(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    ancillary: &mut Ancillary,
+) -> Result<Packet, Errno> {
+    receive_into(socket, buffer, Some(ancillary))
+}
+
+/// Receives one message without the descriptor, which the kernel closes: for one whose sender has a share of its own.
+///
+/// Errors: as [`receive_packet`].
+pub fn receive_packet_bytes(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errno> {
+    receive_into(socket, buffer, None)
+}
+
+fn receive_into(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    ancillary: Option<&mut Ancillary>,
+) -> Result<Packet, Errno> {
+    let Message { bytes, mut handles, flags } = receive_message(socket, buffer, ancillary)?;
+    Ok(Packet { length: bytes, handle: handles.pop(), is_cut: flags & libc::MSG_TRUNC != 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn receive_text(socket: BorrowedFd<'_>) -> (String, bool) {
+        let mut buffer = [0; 64];
+        let packet = receive_packet(socket, &mut buffer, &mut Ancillary::default()).unwrap();
+        (String::from_utf8_lossy(&buffer[..packet.length]).into_owned(), packet.handle.is_some())
+    }
+
+    #[test]
+    fn each_message_is_received_whole_with_its_own_descriptor() {
+        let lane = packet_pair().unwrap();
+        let gift = packet_pair().unwrap();
+        send_packet(lane.ours.as_fd(), b"one", Some(gift.ours.as_fd())).unwrap();
+        send_packet(lane.ours.as_fd(), b"two", None).unwrap();
+        send_packet(lane.ours.as_fd(), b"three", Some(gift.ours.as_fd())).unwrap();
+        assert_eq!(receive_text(lane.theirs.as_fd()), ("one".into(), true));
+        assert_eq!(receive_text(lane.theirs.as_fd()), ("two".into(), false));
+        assert_eq!(receive_text(lane.theirs.as_fd()), ("three".into(), true));
+        assert_eq!(
+            receive_packet(lane.theirs.as_fd(), &mut [0; 8], &mut Ancillary::default()).unwrap_err(),
+            Errno::EAGAIN
+        );
+    }
+
+    #[test]
+    fn who_receives_without_the_descriptor_makes_none() {
+        let lane = packet_pair().unwrap();
+        let gift = packet_pair().unwrap();
+        send_packet(lane.ours.as_fd(), b"one", Some(gift.ours.as_fd())).unwrap();
+        drop(gift.ours);
+        let mut buffer = [0; 8];
+        let packet = receive_packet_bytes(lane.theirs.as_fd(), &mut buffer).unwrap();
+        assert_eq!((packet.length, packet.handle.is_some()), (3, false));
+        // The share that travelled is closed: nobody has the other end of the gift any more.
+        let end = receive_packet(gift.theirs.as_fd(), &mut buffer, &mut Ancillary::default()).unwrap();
+        assert_eq!(end.length, 0);
+    }
+
+    #[test]
+    fn the_end_is_told_when_every_copy_of_the_other_end_is_closed() {
+        let lane = packet_pair().unwrap();
+        let copy = lane.ours.try_clone().unwrap();
+        drop(lane.ours);
+        assert_eq!(
+            receive_packet(lane.theirs.as_fd(), &mut [0; 8], &mut Ancillary::default()).unwrap_err(),
+            Errno::EAGAIN
+        );
+        drop(copy);
+        assert_eq!(
+            receive_packet(lane.theirs.as_fd(), &mut [0; 8], &mut Ancillary::default()).unwrap().length,
+            0
+        );
+        assert_eq!(send_packet(lane.theirs.as_fd(), b"?", None), Err(Errno::EPIPE));
+    }
+}

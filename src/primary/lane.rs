@@ -1,0 +1,385 @@
+//! The primary's side of the lanes: handing over, what workers report, and taking back what waits in the lane of a
+//! worker that is blocked or gone. The primary holds the receiving end of every lane as well; of two that receive, the
+//! kernel gives each message to one, so that nothing is served twice.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::config::{LANE_TICK, LANE_WINDOW, RECALL_AFTER};
+use super::server::Pending;
+use super::{Deferred, EventSink, Primary, Source};
+use crate::error::Error;
+use crate::ids::{ServerId, WorkerId};
+use crate::os::{self, SocketPair};
+use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
+use crate::reactor::{Context, Interest, Token};
+
+/// Whether connections travel on a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaneState {
+    /// They travel on the channel, for this reason.
+    Unused(Cow<'static, str>),
+    /// They do.
+    Open,
+    /// They did until the worker stopped receiving, and will again when it has reported this number.
+    Stalled(LaneSeq),
+}
+
+/// A connection that was sent on a lane and of which the worker has not reported.
+#[derive(Debug)]
+struct OnLane {
+    seq: LaneSeq,
+    connection: Pending,
+    server: ServerId,
+}
+
+/// One worker's lane.
+#[derive(Debug)]
+pub struct Lane {
+    ends: SocketPair,
+    state: LaneState,
+    /// Registered while the next report is waited for; otherwise reports are looked for when the lane's tick comes, so
+    /// that they do not wake the reactor.
+    token: Option<Token>,
+    last_seq: LaneSeq,
+    in_flight: VecDeque<OnLane>,
+    /// Since when the oldest in flight waits without the worker having reported anything.
+    waiting_since: Option<Instant>,
+    /// The kernel had no room; cleared by the next tick.
+    rests: bool,
+    /// Everything that could be taken back has been, since the worker stalled.
+    is_recalled: bool,
+    outgoing: Vec<u8>,
+}
+
+/// What became of a connection, as its worker reports it.
+struct Decision {
+    connection: Pending,
+    server: ServerId,
+    accepted: bool,
+}
+
+impl Lane {
+    /// A lane whose worker has not been heard of.
+    pub fn new(ends: SocketPair) -> Self {
+        Lane {
+            ends,
+            state: LaneState::Unused(Cow::Borrowed("the worker has not loaded corral")),
+            token: None,
+            last_seq: LaneSeq(0),
+            in_flight: VecDeque::new(),
+            waiting_since: None,
+            rests: false,
+            is_recalled: false,
+            outgoing: Vec::new(),
+        }
+    }
+
+    /// Connections travel on it, or wait until they can again.
+    pub fn is_used(&self) -> bool {
+        !matches!(self.state, LaneState::Unused(_))
+    }
+
+    /// Whether the worker may be sent one more.
+    pub fn has_credit(&self) -> bool {
+        self.state == LaneState::Open && !self.rests && self.in_flight.len() < LANE_WINDOW
+    }
+
+    /// Whether the next report is waited for.
+    fn wants_wake(&self) -> bool {
+        match self.state {
+            LaneState::Unused(_) | LaneState::Stalled(_) => true,
+            LaneState::Open => self.in_flight.len() >= LANE_WINDOW,
+        }
+    }
+
+    fn send(&mut self, message: &ToLane<'_>, connection: Option<&Pending>) -> Result<(), Errno> {
+        message.encode(&mut self.outgoing);
+        let handle = connection.map(|connection| connection.fd.as_fd());
+        os::send_packet(self.ends.ours.as_fd(), &self.outgoing, handle)
+    }
+
+    fn next_seq(&mut self) -> LaneSeq {
+        self.last_seq = LaneSeq(self.last_seq.0 + 1);
+        self.last_seq
+    }
+
+    /// Receives what the worker reports until nothing is left.
+    fn receive(&mut self) -> Result<Option<FromWorker>, Error> {
+        let mut buffer = [0; MAX_LANE_MESSAGE];
+        match os::receive_packet_bytes(self.ends.ours.as_fd(), &mut buffer) {
+            Ok(packet) if packet.is_cut => Err(Error::BadFrame("a long message on the lane".into())),
+            Ok(packet) => FromWorker::decode(&buffer[..packet.length]).map(Some).map_err(Error::BadFrame),
+            Err(Errno::EAGAIN) => Ok(None),
+            Err(errno) => Err(Error::Sys { doing: "reading a lane", errno }),
+        }
+    }
+
+    /// The worker has received everything up to `through`, or it was taken back before.
+    fn settle(&mut self, through: LaneSeq, refused: &[LaneSeq]) -> Result<Vec<Decision>, Error> {
+        if through > self.last_seq {
+            return Err(Error::BadFrame("a report of what was never sent on the lane".into()));
+        }
+        let mut decisions = Vec::new();
+        while self.in_flight.front().is_some_and(|oldest| oldest.seq <= through) {
+            let Some(OnLane { seq, connection, server }) = self.in_flight.pop_front() else { break };
+            decisions.push(Decision { connection, server, accepted: !refused.contains(&seq) });
+        }
+        self.waiting_since = (!self.in_flight.is_empty()).then(Instant::now);
+        if let LaneState::Stalled(probe) = self.state
+            && through >= probe
+        {
+            self.state = LaneState::Open;
+        }
+        Ok(decisions)
+    }
+
+    /// Takes back what the worker has not received, oldest first.
+    fn recall(&mut self) -> Result<Vec<OnLane>, Error> {
+        let mut buffer = [0; MAX_LANE_MESSAGE];
+        let mut recalled = Vec::new();
+        loop {
+            // Without its descriptor, of which `in_flight` has a share.
+            let packet = match os::receive_packet_bytes(self.ends.theirs.as_fd(), &mut buffer) {
+                Ok(packet) if packet.length > 0 => packet,
+                Ok(_) | Err(Errno::EAGAIN) => break,
+                Err(errno) => return Err(Error::Sys { doing: "taking back from a lane", errno }),
+            };
+            if let Ok(ToLane::Connection { seq, .. }) = ToLane::decode(&buffer[..packet.length])
+                && let Ok(place) = self.in_flight.binary_search_by_key(&seq, |on_lane| on_lane.seq)
+            {
+                recalled.extend(self.in_flight.remove(place));
+            }
+        }
+        Ok(recalled)
+    }
+}
+
+impl<S: EventSink> Primary<S> {
+    /// Waits for what the worker of a new lane says.
+    pub(super) fn open_lane(&mut self, context: &mut Context, id: WorkerId) {
+        self.watch_lane(context, id);
+    }
+
+    /// Sends a connection on a worker's lane; gives it back when the kernel does not take it.
+    pub(super) fn hand_over_lane(
+        &mut self,
+        context: &mut Context,
+        server_id: ServerId,
+        id: WorkerId,
+        connection: Pending,
+    ) {
+        let Some(key) = self.servers.get(&server_id).map(|server| server.key.clone()) else { return };
+        let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
+        let kind = match connection.peer {
+            crate::address::Peer::Ip(..) => ConnectionKind::Tcp,
+            crate::address::Peer::Unix => ConnectionKind::Pipe,
+        };
+        let seq = lane.next_seq();
+        match lane.send(&ToLane::Connection { seq, kind, key: &key }, Some(&connection)) {
+            Ok(()) => {
+                lane.waiting_since.get_or_insert_with(Instant::now);
+                lane.in_flight.push_back(OnLane { seq, connection, server: server_id });
+                if lane.wants_wake() {
+                    self.collect(context, id);
+                }
+            }
+            Err(errno) => {
+                match errno {
+                    Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM => lane.rests = true,
+                    errno => lane.state = LaneState::Unused(Cow::Owned(format!("sending failed: {errno}"))),
+                }
+                self.give_back(server_id, connection);
+            }
+        }
+        self.tick_lanes(context);
+    }
+
+    /// Takes what a worker reports about its connections.
+    pub(super) fn collect(&mut self, context: &mut Context, id: WorkerId) {
+        loop {
+            let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else {
+                return;
+            };
+            let handled = match lane.receive() {
+                Ok(None) => break,
+                Ok(Some(FromWorker::Ready { version: LANE_VERSION })) => {
+                    lane.state = LaneState::Open;
+                    Ok(Vec::new())
+                }
+                Ok(Some(FromWorker::Ready { version })) => {
+                    let reason = format!("the worker's corral speaks version {version} of the lane");
+                    lane.state = LaneState::Unused(Cow::Owned(reason));
+                    Ok(Vec::new())
+                }
+                Ok(Some(FromWorker::Unusable { reason })) => {
+                    lane.state = LaneState::Unused(Cow::Owned(reason));
+                    Ok(Vec::new())
+                }
+                Ok(Some(FromWorker::Report { through, refused })) => lane.settle(through, &refused),
+                Err(error) => Err(error),
+            };
+            match handled {
+                Ok(decisions) => {
+                    for Decision { connection, server, accepted } in decisions {
+                        self.on_taken_or_refused(id, connection, server, accepted);
+                    }
+                }
+                // It is not believed any further, and neither is its channel.
+                Err(error) => return self.close_worker(context, id, Some(error)),
+            }
+        }
+        self.watch_lane(context, id);
+        self.serve_soon(id);
+    }
+
+    /// Registers a lane while its next report is waited for, and only then.
+    fn watch_lane(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
+        match (lane.wants_wake(), lane.token) {
+            (true, None) => match context.register(lane.ends.ours.as_fd(), Interest::Read) {
+                Ok(token) => {
+                    lane.token = Some(token);
+                    self.sources.insert(token, Source::Lane(id));
+                }
+                Err(error) => self.close_worker(context, id, Some(error)),
+            },
+            (false, Some(token)) => {
+                context.deregister(lane.ends.ours.as_fd());
+                lane.token = None;
+                self.sources.remove(&token);
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Arranges for the next look at the lanes, while there is anything to be seen.
+    fn tick_lanes(&mut self, context: &mut Context) {
+        if !self.lanes_tick {
+            self.lanes_tick = true;
+            let timer = context.set_timer(LANE_TICK);
+            self.deferred.insert(timer, Deferred::LaneTick);
+        }
+    }
+
+    /// Takes the reports of lanes that are not waited for, and finds the workers that have stopped receiving.
+    pub(super) fn on_lane_tick(&mut self, context: &mut Context) {
+        self.lanes_tick = false;
+        let open = |id: &WorkerId| {
+            let lane = self.workers.get(id).and_then(|worker| worker.lane.as_ref());
+            lane.is_some_and(|lane| {
+                lane.rests || (lane.state == LaneState::Open && !lane.in_flight.is_empty())
+            })
+        };
+        let mut to_visit: Vec<WorkerId> = self.workers.keys().copied().filter(open).collect();
+        // In a fixed order, so that turns do not depend on a hash.
+        to_visit.sort_unstable();
+        for id in to_visit {
+            self.collect(context, id);
+            let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else {
+                continue;
+            };
+            lane.rests = false;
+            let Some(since) = lane.waiting_since else { continue };
+            if lane.state == LaneState::Open && since.elapsed() >= RECALL_AFTER {
+                self.stall(context, id);
+            } else {
+                self.tick_lanes(context);
+            }
+        }
+    }
+
+    /// The worker does not receive. It gets nothing more until it reports the probe, which lies behind all the rest.
+    fn stall(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
+        let probe = lane.next_seq();
+        // Without room for the probe the lane is full: its worker reports something else first, and is asked then.
+        if lane.send(&ToLane::Probe(probe), None).is_err() {
+            lane.waiting_since = Some(Instant::now());
+            return self.tick_lanes(context);
+        }
+        lane.state = LaneState::Stalled(probe);
+        lane.is_recalled = false;
+        self.stalled.insert(id);
+        self.watch_lane(context, id);
+    }
+
+    /// Takes back what waits for stalled workers, where another worker could take it now.
+    pub(super) fn relieve_stalled(&mut self, context: &mut Context) {
+        for id in std::mem::take(&mut self.stalled) {
+            let Some(lane) = self.workers.get(&id).and_then(|worker| worker.lane.as_ref()) else { continue };
+            if !matches!(lane.state, LaneState::Stalled(_)) {
+                continue;
+            }
+            self.stalled.insert(id);
+            if !lane.is_recalled && lane.in_flight.iter().any(|on_lane| self.has_taker(on_lane.server)) {
+                self.recall(context, id);
+            }
+        }
+    }
+
+    /// Whether some worker of a server could be handed a connection.
+    fn has_taker(&self, server: ServerId) -> bool {
+        let Some(server) = self.servers.get(&server) else { return false };
+        server.line.workers().any(|id| self.workers.get(&id).is_some_and(|worker| worker.has_credit()))
+    }
+
+    fn recall(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
+        lane.is_recalled = true;
+        let recalled = lane.recall();
+        // The old probe may have been taken back with the rest.
+        let probe = lane.next_seq();
+        let asked = lane.send(&ToLane::Probe(probe), None);
+        lane.state = LaneState::Stalled(probe);
+        match recalled {
+            Ok(recalled) => self.return_recalled(recalled),
+            Err(error) => return self.close_worker(context, id, Some(error)),
+        }
+        if let Err(errno) = asked {
+            self.close_worker(context, id, Some(Error::Sys { doing: "probing a lane", errno }));
+        }
+    }
+
+    fn return_recalled(&mut self, recalled: Vec<OnLane>) {
+        for OnLane { connection, server, .. } in recalled.into_iter().rev() {
+            self.give_back(server, connection);
+        }
+    }
+
+    /// The worker has gone. What it refused or had not received goes to others; what it had received has ended with it.
+    ///
+    /// Errors: those of `recvmsg(2)`; what had been taken back by then has gone to others all the same.
+    pub(super) fn close_lane(
+        &mut self,
+        context: &mut Context,
+        id: WorkerId,
+        mut lane: Lane,
+    ) -> Result<(), Error> {
+        if let Some(token) = lane.token.take() {
+            context.deregister(lane.ends.ours.as_fd());
+            self.sources.remove(&token);
+        }
+        // Its last words. Nonsense among them is nobody's concern any more.
+        while let Ok(Some(FromWorker::Report { through, refused })) = lane.receive() {
+            for Decision { connection, server, accepted } in lane.settle(through, &refused)? {
+                self.on_taken_or_refused(id, connection, server, accepted);
+            }
+        }
+        let recalled = lane.recall();
+        for OnLane { server, .. } in lane.in_flight.drain(..) {
+            if let Some(server_state) = self.servers.get_mut(&server) {
+                server_state.in_flight -= 1;
+                self.to_serve.insert(server);
+            }
+        }
+        self.return_recalled(recalled?);
+        Ok(())
+    }
+}
+
+const _: () = assert!(RECALL_AFTER.as_millis() >= Duration::as_millis(&LANE_TICK));
