@@ -13,7 +13,7 @@ export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-was
 export declare class NativeLane {
   /**
    * Reads the lane with this inherited descriptor, which it owns from now on, and tells the primary so; or tells
-   * it why it cannot, and throws that.
+   * it why it cannot, and reads nothing.
    *
    * `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
    * whether the worker has taken the connection.

@@ -69,7 +69,15 @@ function openLane() {
     return deliver(key, internals.connectionHandle(isPipe, fd), seq);
   }
 
-  const nativeLane = new native.NativeLane(descriptor, inode, take);
+  /** @type {InstanceType<typeof native.NativeLane>} */
+  let nativeLane;
+  try {
+    nativeLane = new native.NativeLane(descriptor, inode, take);
+  } catch (error) {
+    // The variable was meant for another process, from which this one has it: there is no lane here.
+    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EBADF') return;
+    throw error;
+  }
   process.once('disconnect', () => nativeLane.close());
 }
 

@@ -35,7 +35,7 @@ struct Watched {
 #[napi]
 impl NativeLane {
     /// Reads the lane with this inherited descriptor, which it owns from now on, and tells the primary so; or tells
-    /// it why it cannot, and throws that.
+    /// it why it cannot, and reads nothing.
     ///
     /// `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
     /// whether the worker has taken the connection.
@@ -54,16 +54,17 @@ impl NativeLane {
                 watched.on_readable();
             }
         });
-        match watch {
+        let told = match watch {
             Ok(watch) => {
-                watched.lane.borrow_mut().announce().map_err(coded)?;
                 watch.start();
                 *watched.watch.borrow_mut() = Some(watch);
+                watched.lane.borrow_mut().announce()
             }
-            Err(reason) => {
-                watched.lane.borrow_mut().decline(reason.clone()).map_err(coded)?;
-                return Err(napi::Error::new("ERR_CORRAL_NO_LANE".to_owned(), reason));
-            }
+            Err(reason) => watched.lane.borrow_mut().decline(reason),
+        };
+        // A primary that has gone needs no lane, and the end of the channel tells the worker of it.
+        if told.is_err() {
+            watched.close();
         }
         // Before Node closes its loop, which must have nothing left by then.
         let weak = Rc::downgrade(&watched);

@@ -371,11 +371,8 @@ impl<S: EventSink> Primary<S> {
             }
         }
         let recalled = lane.recall();
-        for OnLane { server, .. } in lane.in_flight.drain(..) {
-            if let Some(server_state) = self.servers.get_mut(&server) {
-                server_state.in_flight -= 1;
-                self.to_serve.insert(server);
-            }
+        for OnLane { connection, server, .. } in lane.in_flight.drain(..) {
+            self.on_taken_or_refused(id, connection, server, true);
         }
         self.return_recalled(recalled?);
         Ok(())

@@ -22,7 +22,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-pub use config::{Config, HANDLE_WEIGHT, IN_FLIGHT_PER_WORKER, MAX_UNTOLD, Policy};
+pub use config::{
+    Config, HANDLE_WEIGHT, IN_FLIGHT_PER_WORKER, LANE_WINDOW, MAX_UNTOLD, Policy, RECALL_AFTER,
+};
 pub use event::{Connection, Event, EventSink, Frames};
 
 use crate::channel::{Channel, FlushStatus};

@@ -139,6 +139,12 @@ impl WorkerLane {
         }
     }
 
+    /// For a test that has to know what ends with a worker.
+    #[cfg(test)]
+    pub fn unreported_refusals(&self) -> usize {
+        self.refused.len()
+    }
+
     fn tell(&mut self, message: &FromWorker) -> Result<(), Errno> {
         message.encode(&mut self.outgoing);
         os::send_packet(self.socket.as_fd(), &self.outgoing, None)

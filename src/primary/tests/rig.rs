@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use super::super::{Command, Config, Event, EventSink, Primary};
 use crate::channel::{self, Channel};
 use crate::ids::WorkerId;
-use crate::os::{self, Ancillary};
+use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{Decoder, Serialization};
 use crate::reactor::{self, Handle};
+use crate::worker::{Connection, Received, WorkerLane};
 
 /// A watchdog for what never comes, not a timing.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,12 +48,33 @@ impl Rig {
     }
 
     pub fn fork(&mut self, serialization: Serialization) -> FakeWorker {
+        self.spawn(serialization, None)
+    }
+
+    /// A worker that reads its lane.
+    pub fn fork_with_lane(&mut self) -> FakeWorker {
+        let mut worker = self.fork_with_silent_lane();
+        worker.lane().announce().unwrap();
+        worker
+    }
+
+    /// A worker that has a lane and has not said anything on it.
+    pub fn fork_with_silent_lane(&mut self) -> FakeWorker {
+        let ends = os::packet_pair().unwrap();
+        // What a process inherits is a second descriptor of the same socket.
+        let inherited = ends.theirs.try_clone().unwrap();
+        let mut worker = self.spawn(Serialization::Json, Some(ends));
+        worker.lane = Some(WorkerLane::new(inherited));
+        worker
+    }
+
+    fn spawn(&mut self, serialization: Serialization, lane: Option<SocketPair>) -> FakeWorker {
         self.next_id += 1;
         let id = WorkerId(self.next_id);
         let (channel, socket) = channel::pair(serialization).unwrap();
         let channel = Arc::new(channel);
         let untold = Arc::new(AtomicUsize::new(0));
-        let command = Command::AddWorker { id, channel: channel.clone(), untold, lane: None };
+        let command = Command::AddWorker { id, channel: channel.clone(), untold, lane };
         self.reactor.call(command).unwrap();
         FakeWorker {
             id,
@@ -63,6 +85,7 @@ impl Rig {
             handles: VecDeque::new(),
             serialization,
             next_seq: 100,
+            lane: None,
         }
     }
 
@@ -120,6 +143,7 @@ pub struct FakeWorker {
     handles: VecDeque<OwnedFd>,
     serialization: Serialization,
     next_seq: u64,
+    lane: Option<WorkerLane>,
 }
 
 impl FakeWorker {
@@ -197,6 +221,54 @@ impl FakeWorker {
         stream.peer_addr().unwrap().port()
     }
 
+    pub fn lane(&mut self) -> &mut WorkerLane {
+        self.lane.as_mut().unwrap()
+    }
+
+    /// Waits for a connection on the lane and receives it; it is served when dropped, and reported when told to.
+    pub fn receive_on_lane(&mut self) -> Connection {
+        loop {
+            if let Some(connection) = self.look_on_lane() {
+                return connection;
+            }
+            self.wait_on_lane();
+        }
+    }
+
+    fn wait_on_lane(&mut self) {
+        assert!(readable(self.lane().as_fd(), PATIENCE), "nothing came on the lane");
+    }
+
+    /// A connection, if one is there.
+    pub fn look_on_lane(&mut self) -> Option<Connection> {
+        match self.lane().receive().unwrap() {
+            Received::Connection(connection) => Some(connection),
+            Received::Nothing => None,
+            Received::Ended => panic!("the primary closed the lane"),
+        }
+    }
+
+    /// Receives a connection on the lane as an event loop does, reports it and answers with the worker's id; returns the client's port.
+    pub fn serve_on_lane(&mut self) -> u16 {
+        let connection = loop {
+            let found = self.look_on_lane();
+            self.lane().report().unwrap();
+            match found {
+                Some(connection) => break connection,
+                None => self.wait_on_lane(),
+            }
+        };
+        self.answer(connection)
+    }
+
+    /// Answers with the worker's id.
+    pub fn answer(&self, connection: Connection) -> u16 {
+        let stream = std::net::TcpStream::from(connection.handle);
+        stream.set_nonblocking(false).unwrap();
+        std::io::Write::write_all(&mut &stream, &[self.id.0 as u8]).unwrap();
+        stream.peer_addr().unwrap().port()
+    }
+
     /// None at the end of the channel.
     pub fn receive_frame(&mut self) -> Option<Value> {
         loop {
@@ -222,9 +294,13 @@ impl FakeWorker {
     }
 
     fn readable(&self, wait: Duration) -> bool {
-        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, wait.as_millis() as u16).unwrap() > 0
+        readable(self.socket.as_fd(), wait)
     }
+}
+
+fn readable(socket: BorrowedFd<'_>, wait: Duration) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::POLLIN)];
+    poll(&mut fds, wait.as_millis() as u16).unwrap() > 0
 }
 
 /// The fields of a query for a TCP port on 127.0.0.1.

@@ -1,0 +1,311 @@
+//! The primary against workers that read their lanes, or do not.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
+
+use proptest::prelude::*;
+
+use super::super::LANE_WINDOW;
+use super::rig::{FakeWorker, Rig};
+use super::{Config, Event, connect, port_of};
+use crate::error::Error;
+use crate::os;
+use crate::proto::Serialization;
+use std::os::fd::AsFd;
+
+/// Two workers with lanes on one server.
+fn lanes(config: Config) -> (Rig, FakeWorker, FakeWorker, u16) {
+    let mut rig = Rig::new(config);
+    let (mut one, mut two) = (rig.fork_with_lane(), rig.fork_with_lane());
+    let port = one.listen();
+    assert_eq!(two.listen(), port);
+    rig.settle();
+    (rig, one, two, port)
+}
+
+/// Who answered a client; None when its connection was closed without an answer.
+fn answer(client: &mut TcpStream) -> Option<u8> {
+    let mut answer = Vec::new();
+    match client.read_to_end(&mut answer) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("the client hangs: {error}"),
+    }
+    assert!(answer.len() <= 1, "served twice: {answer:?}");
+    answer.first().copied()
+}
+
+#[test]
+fn connections_go_to_the_lanes_in_turn_and_each_client_sees_its_end() {
+    let (_rig, mut one, mut two, port) = lanes(Config::default());
+    for _ in 0..5 {
+        for worker in [&mut one, &mut two] {
+            let mut client = connect(port);
+            assert_eq!(worker.serve_on_lane(), port_of(&client));
+            // The end comes only when the primary has let go of its share as well.
+            assert_eq!(answer(&mut client), Some(worker.id.0 as u8));
+        }
+    }
+}
+
+#[test]
+fn a_lane_comes_into_use_when_the_worker_says_so_and_not_before() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork_with_silent_lane();
+    let port = worker.listen();
+    let mut client = connect(port);
+    assert_eq!(worker.serve(), port_of(&client));
+    assert_eq!(answer(&mut client), Some(1));
+    worker.lane().announce().unwrap();
+    rig.settle();
+    let client = connect(port);
+    assert_eq!(worker.serve_on_lane(), port_of(&client));
+    assert!(!worker.has_mail());
+}
+
+#[test]
+fn a_worker_that_cannot_read_its_lane_or_speaks_another_language_keeps_the_channel() {
+    for (message, _) in [(&b"\x02no uv_poll_init"[..], ()), (&b"\x01\x63"[..], ())] {
+        let mut rig = Rig::new(Config::default());
+        let mut worker = rig.fork_with_silent_lane();
+        let port = worker.listen();
+        os::send_packet(worker.lane().as_fd(), message, None).unwrap();
+        rig.settle();
+        let client = connect(port);
+        assert_eq!(worker.serve(), port_of(&client));
+    }
+}
+
+#[test]
+fn plain_workers_and_lanes_share_a_server_in_turn() {
+    let mut rig = Rig::new(Config::default());
+    let (mut plain, mut lane) = (rig.fork(Serialization::Json), rig.fork_with_lane());
+    let port = plain.listen();
+    assert_eq!(lane.listen(), port);
+    rig.settle();
+    for _ in 0..5 {
+        let client = connect(port);
+        assert_eq!(plain.serve(), port_of(&client));
+        let client = connect(port);
+        assert_eq!(lane.serve_on_lane(), port_of(&client));
+    }
+}
+
+#[test]
+fn a_lane_has_a_bounded_number_of_connections_under_way() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork_with_lane();
+    let port = worker.listen();
+    rig.settle();
+    let clients: Vec<TcpStream> = (0..LANE_WINDOW + 3).map(|_| connect(port)).collect();
+    let received: Vec<_> = (0..LANE_WINDOW).map(|_| worker.receive_on_lane()).collect();
+    rig.settle();
+    assert!(worker.look_on_lane().is_none());
+    worker.lane().report().unwrap();
+    for client in &clients[LANE_WINDOW..] {
+        assert_eq!(worker.serve_on_lane(), port_of(client));
+    }
+    drop(received);
+}
+
+#[test]
+fn what_a_blocked_worker_leaves_in_its_lane_goes_to_another_once() {
+    let (rig, mut blocked, mut other, port) = lanes(Config::default());
+    let mut clients: Vec<TcpStream> = (0..10).map(|_| connect(port)).collect();
+    // It blocks on its second connection.
+    let held = [blocked.receive_on_lane(), blocked.receive_on_lane()];
+    for _ in 0..8 {
+        other.serve_on_lane();
+    }
+    // While it is blocked it gets nothing more.
+    for _ in 0..4 {
+        let client = connect(port);
+        assert_eq!(other.serve_on_lane(), port_of(&client));
+    }
+    assert!(blocked.look_on_lane().is_none());
+    for connection in held {
+        blocked.answer(connection);
+    }
+    // Having looked, it has seen the probe, and reports that it goes on.
+    blocked.lane().report().unwrap();
+    rig.settle();
+    let mut answers = BTreeMap::<u8, usize>::new();
+    for client in &mut clients {
+        *answers.entry(answer(client).expect("nothing is lost")).or_default() += 1;
+    }
+    assert_eq!(answers, BTreeMap::from([(1, 2), (2, 8)]));
+    let client = connect(port);
+    assert_eq!(blocked.serve_on_lane(), port_of(&client));
+}
+
+#[test]
+fn when_all_are_blocked_connections_wait_for_the_first_who_is_not() {
+    let (_rig, mut one, mut two, port) = lanes(Config::default());
+    let mut clients: Vec<TcpStream> = (0..2 * LANE_WINDOW + 10).map(|_| connect(port)).collect();
+    // Neither reads until the primary has found both to be blocked: this waits for no event, as none is told, but
+    // what follows holds at any moment.
+    std::thread::sleep(super::super::RECALL_AFTER * 4);
+    for _ in 0..clients.len() {
+        two.serve_on_lane();
+    }
+    assert!(one.look_on_lane().is_none());
+    for client in &mut clients {
+        assert_eq!(answer(client), Some(2));
+    }
+}
+
+#[test]
+fn what_a_dead_worker_had_not_received_goes_to_another_and_the_rest_ends_with_it() {
+    let (_rig, mut dead, mut other, port) = lanes(Config::default());
+    let mut clients: Vec<TcpStream> = (0..10).map(|_| connect(port)).collect();
+    let received = [dead.receive_on_lane(), dead.receive_on_lane()];
+    drop((received, dead));
+    for _ in 0..8 {
+        other.serve_on_lane();
+    }
+    let answers: Vec<_> = clients.iter_mut().map(answer).collect();
+    assert_eq!(answers.iter().filter(|answer| **answer == Some(2)).count(), 8);
+    assert_eq!(answers.iter().filter(|answer| answer.is_none()).count(), 2);
+}
+
+#[test]
+fn connections_are_closed_when_the_last_worker_has_died() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork_with_lane();
+    let port = worker.listen();
+    rig.settle();
+    let mut clients: Vec<TcpStream> = (0..LANE_WINDOW + 5).map(|_| connect(port)).collect();
+    drop(worker.receive_on_lane());
+    drop(worker);
+    for client in &mut clients {
+        assert_eq!(answer(client), None);
+    }
+}
+
+#[test]
+fn what_a_worker_refuses_goes_to_another() {
+    let (_rig, mut one, mut two, port) = lanes(Config::default());
+    let client = connect(port);
+    let connection = one.receive_on_lane();
+    one.lane().refuse(connection.seq);
+    one.lane().report().unwrap();
+    assert_eq!(two.serve_on_lane(), port_of(&client));
+}
+
+#[test]
+fn the_last_words_of_a_worker_about_its_connections_count() {
+    let (_rig, mut one, mut two, port) = lanes(Config::default());
+    let mut client = connect(port);
+    let refused = one.receive_on_lane();
+    one.lane().refuse(refused.seq);
+    one.lane().report().unwrap();
+    drop((refused, one));
+    assert_eq!(two.serve_on_lane(), port_of(&client));
+    assert_eq!(answer(&mut client), Some(2));
+}
+
+#[test]
+fn nonsense_on_a_lane_ends_its_worker_and_nobody_else() {
+    for nonsense in [&b"?"[..], b"", &[3; 9], &[7; 5000]] {
+        let (rig, mut bad, mut good, port) = lanes(Config::default());
+        os::send_packet(bad.lane().as_fd(), nonsense, None).unwrap();
+        let client = connect(port);
+        let cause = rig.wait_for(|event| match event {
+            Event::Closed { worker, cause } if worker == bad.id => Some(cause),
+            _ => None,
+        });
+        assert!(matches!(cause, Some(Error::BadFrame(_))), "{cause:?}");
+        assert_eq!(good.serve_on_lane(), port_of(&client));
+    }
+}
+
+/// What may happen to two workers on a server.
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Connect,
+    /// Worker, how many.
+    Receive(usize, usize),
+    RefuseNext(usize),
+    Report(usize),
+    Replace(usize),
+    /// Long enough for the primary to think that whoever does not read is blocked.
+    Wait,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        6 => Just(Action::Connect),
+        4 => (0..2usize, 1..4usize).prop_map(|(worker, count)| Action::Receive(worker, count)),
+        1 => (0..2usize).prop_map(Action::RefuseNext),
+        3 => (0..2usize).prop_map(Action::Report),
+        1 => (0..2usize).prop_map(Action::Replace),
+        1 => Just(Action::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order: every client is served once, or was received by a worker that died.
+    #[test]
+    fn nothing_is_lost_and_nothing_is_served_twice(actions in prop::collection::vec(action(), 1..60)) {
+        let mut rig = Rig::new(Config::default());
+        let mut workers: Vec<FakeWorker> = (0..2).map(|_| rig.fork_with_lane()).collect();
+        let port = workers[0].listen();
+        workers[1].listen();
+        rig.settle();
+        let mut clients = Vec::new();
+        let mut held = [Vec::new(), Vec::new()];
+        let mut received_by_dead = 0;
+        for action in actions {
+            match action {
+                Action::Connect => clients.push(connect(port)),
+                Action::Receive(worker, count) => {
+                    for _ in 0..count {
+                        held[worker].extend(workers[worker].look_on_lane());
+                    }
+                }
+                Action::RefuseNext(worker) => {
+                    if let Some(connection) = workers[worker].look_on_lane() {
+                        workers[worker].lane().refuse(connection.seq);
+                    }
+                }
+                Action::Report(worker) => workers[worker].lane().report().unwrap(),
+                Action::Replace(worker) => {
+                    let mut next = rig.fork_with_lane();
+                    next.listen();
+                    // What it has received and refused, but not reported, ends with it as well.
+                    received_by_dead += held[worker].len() + workers[worker].lane().unreported_refusals();
+                    held[worker].clear();
+                    workers[worker] = next;
+                }
+                Action::Wait => std::thread::sleep(super::super::RECALL_AFTER * 2),
+            }
+        }
+        // From here on both work.
+        let mut served = 0;
+        for (worker, held) in workers.iter_mut().zip(held) {
+            for connection in held {
+                worker.answer(connection);
+                served += 1;
+            }
+            worker.lane().report().unwrap();
+        }
+        let deadline = std::time::Instant::now() + super::PATIENCE;
+        while served + received_by_dead < clients.len() {
+            prop_assert!(std::time::Instant::now() < deadline, "{served} served, {received_by_dead} dead");
+            for worker in &mut workers {
+                while let Some(connection) = worker.look_on_lane() {
+                    worker.answer(connection);
+                    served += 1;
+                }
+                worker.lane().report().unwrap();
+            }
+            std::thread::yield_now();
+        }
+        prop_assert_eq!(served + received_by_dead, clients.len());
+        let answered = clients.iter_mut().map(answer).filter(Option::is_some).count();
+        prop_assert_eq!(answered, served);
+    }
+}
