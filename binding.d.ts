@@ -18,7 +18,7 @@ export declare class NativeLane {
    * `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
    * whether the worker has taken the connection.
    */
-  constructor(descriptor: number, inode: number, take: () => void)
+  constructor(descriptor: number, inode: number, take: (key: string, isPipe: boolean, descriptor: number, seq: number) => boolean)
   /** Receives nothing more: what is left in the lane is the primary's again. */
   close(): void
   /** Closes the descriptor of a connection that could not be taken. */
@@ -44,8 +44,11 @@ export declare class NativePrimary {
    * inherit.
    */
   openLane(id: number): number
-  /** The worker has been spawned, or could not be: closes its end here and begins to read ours. */
-  spawned(id: number): void
+  /**
+   * The worker has been spawned, or could not be: closes its end here and begins to read ours. A worker without a
+   * lane has none for the `no_lane` reason.
+   */
+  spawned(id: number, noLane: string): void
   /** The worker could not be spawned at all: both ends are closed and no event will tell of it. */
   abandonChannel(id: number): void
   /**
@@ -68,6 +71,8 @@ export declare class NativePrimary {
    * taken.
    */
   exited(id: number): void
+  /** What has been counted so far. Disturbs nobody. */
+  stats(): NativeStats
   /** Closes a descriptor that came with an event and that nobody wants. */
   closeHandle(number: number): void
   /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
@@ -112,6 +117,20 @@ export declare const enum EventKind {
   Fault = 15,
 }
 
+/** One server's counts; see `ServerStats` of index.d.ts. */
+export interface NativeServerStats {
+  key: string
+  address: string
+  port?: number
+  workers: Array<number>
+  pending: number
+  accepted: number
+  dispatched: number
+  refused: number
+  recalled: number
+  paused: boolean
+}
+
 /** The settings of the primary. */
 export interface NativeSettings {
   /** SCHED_RR; otherwise SCHED_NONE. */
@@ -126,4 +145,28 @@ export interface NativeSettings {
   tellConnections: boolean
   /** Whether 'internalMessage' events are wanted. */
   tellInternal: boolean
+}
+
+/** Everything that the primary counts. */
+export interface NativeStats {
+  servers: Array<NativeServerStats>
+  workers: Array<NativeWorkerStats>
+}
+
+/** One worker's counts; see `WorkerStats` of index.d.ts. */
+export interface NativeWorkerStats {
+  id: number
+  lane: 'lane' | 'channel'
+  laneReason?: string
+  stalled: boolean
+  dispatched: number
+  inFlight: number
+  refused: number
+  recalled: number
+  stalls: number
+  messagesSent: number
+  bytesSent: number
+  messagesReceived: number
+  bytesReceived: number
+  queuedBytes: number
 }

@@ -82,11 +82,25 @@ class Core {
    * @param {number} id
    * @param {any} worker
    * @param {Channel} channel
+   * @param {string} noLane why it has no lane, if it has none
    */
-  adopt(id, worker, channel) {
+  adopt(id, worker, channel, noLane) {
     this.#peers.set(id, { worker, channel });
     this.#workers.set(worker.process, worker);
-    this.#native.spawned(id);
+    this.#native.spawned(id, noLane);
+  }
+
+  /** @returns {import('..').Stats} */
+  stats() {
+    const { servers, workers } = this.#native.stats();
+    return {
+      servers: servers.map((server) => ({ ...server, port: server.port ?? null })),
+      workers: workers.map(({ id, laneReason, ...counts }) => {
+        const worker = this.#peers.get(id)?.worker;
+        const { pid } = worker.process;
+        return { id, pid, state: worker.state, laneReason: laneReason ?? null, ...counts };
+      }),
+    };
   }
 
   /**

@@ -114,15 +114,17 @@ function createPrimary(cluster, binding) {
     const worker = /** @type {any} */ (Reflect.construct(Worker, [{ id, process: child }]));
     owners.set(worker, { core, cluster });
     follow(worker, child);
-    core.adopt(id, worker, channel);
+    core.adopt(id, worker, channel, whyNoLane());
     internals.beforeExit(child, () => core.exited(id));
     process.nextTick(() => cluster.emit('fork', worker));
     cluster.workers[id] = worker;
     return worker;
   };
 
-  function usesLanes() {
-    return cluster.schedulingPolicy === SCHED_RR && process.env.CORRAL_LANE !== '0';
+  /** @returns {string} why workers get no lanes; empty if they do */
+  function whyNoLane() {
+    if (process.env.CORRAL_LANE === '0') return 'CORRAL_LANE=0 is set';
+    return cluster.schedulingPolicy === SCHED_RR ? '' : 'the workers accept connections themselves';
   }
 
   /**
@@ -146,7 +148,7 @@ function createPrimary(cluster, binding) {
     stdio[slot] = core.openChannel(id, advanced);
     // The last place, behind all that the program has given a meaning to.
     const laneSlot = stdio.length;
-    if (usesLanes()) {
+    if (whyNoLane() === '') {
       const fd = core.openLane(id);
       stdio.push(fd);
       workerEnv[lane.VARIABLE] = `${laneSlot}:${fs.fstatSync(fd).ino}`;
@@ -167,7 +169,7 @@ function createPrimary(cluster, binding) {
       };
       const child = childProcess.spawn(process.execPath, command, options);
       // The lane is nobody's but corral's.
-      if (child.stdio) child.stdio.length = laneSlot;
+      if (child.stdio) /** @type {any[]} */ (child.stdio).length = laneSlot;
       return child;
     } catch (error) {
       core.abandonChannel(id);
@@ -227,6 +229,8 @@ function createPrimary(cluster, binding) {
       });
     }
   };
+
+  cluster.stats = () => core.stats();
 
   const watchConnections = () => core.configure({ tellConnections: cluster.listenerCount('connection') > 0 });
   cluster.on('newListener', (/** @type {any} */ name) => {

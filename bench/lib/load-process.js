@@ -15,6 +15,8 @@ const { latencySummary } = require('./stats');
  * @property {number} [clients] closed loop: so many at a time, each starting its next when one is over
  * @property {number} [seconds] for how long connections are started
  * @property {number} [count] closed loop: how many connections in all, if the time allows
+ * @property {{ every: number, milliseconds: number }} [block] http: every so-manieth request asks the worker to block
+ *   for so long, and is not counted among the latencies
  * @property {number} [patience] seconds that a client waits after the last connection was started; 10 by
  *   default
  */
@@ -23,6 +25,7 @@ const { latencySummary } = require('./stats');
  * @typedef {object} LoadResult
  * @property {number} completed answered in full
  * @property {number} failed refused, reset, or closed without an answer
+ * @property {number[]} failedPorts the clients' ports of those that failed; 0 for one that never connected
  * @property {number} unanswered neither answered nor closed when the patience ended
  * @property {number} seconds from the first connection to the last answer
  * @property {{ p50: number, p99: number, p999: number, max: number }} latency milliseconds: from the
@@ -44,6 +47,8 @@ class Load {
   #job;
   completed = 0;
   failed = 0;
+  /** @type {number[]} */
+  #failedPorts = [];
   #started = 0;
   /** @type {Set<net.Socket>} */
   #open = new Set();
@@ -73,6 +78,7 @@ class Load {
     return {
       completed: this.completed,
       failed: this.failed,
+      failedPorts: this.#failedPorts,
       unanswered,
       seconds: (this.#lastAnswer - this.#startTime) / 1000,
       latency: latencySummary(this.#latencies),
@@ -128,6 +134,9 @@ class Load {
   #connect(since, done) {
     this.#started++;
     const http = this.#job.protocol === 'http';
+    const { block } = this.#job;
+    // The first after half a round: where a run ends, none is under way.
+    const blocks = block !== undefined && this.#started % block.every === Math.floor(block.every / 2);
     let answered = false;
     const socket = net.connect({
       host: '127.0.0.1',
@@ -141,20 +150,27 @@ class Load {
       },
     });
     this.#open.add(socket);
-    if (http) socket.write(REQUEST);
+    if (http) socket.write(blocks ? REQUEST.replace('/', `/block?${block.milliseconds}`) : REQUEST);
     socket.on('end', () => {
       if (!answered) return;
       this.#lastAnswer = performance.now();
-      this.#latencies.push(this.#lastAnswer - since);
+      if (!blocks) this.#latencies.push(this.#lastAnswer - since);
     });
     socket.on('error', () => {
       answered = false;
+    });
+    let port = 0;
+    socket.on('connect', () => {
+      port = /** @type {number} */ (socket.localPort);
     });
     socket.on('close', () => {
       // The patience has ended and this one is counted as unanswered.
       if (!this.#open.delete(socket)) return;
       if (answered) this.completed++;
-      else this.failed++;
+      else {
+        this.failed++;
+        this.#failedPorts.push(port);
+      }
       done();
       if (this.#open.size === 0) this.#onIdle();
     });

@@ -66,6 +66,20 @@ class Program {
     return this.#remote.ask('replace', how);
   }
 
+  /** @param {number} every milliseconds: from now on a random worker is killed, and forked again */
+  beginKills(every) {
+    return this.#remote.ask('beginKills', every);
+  }
+
+  /**
+   * @param {number[]} failedPorts the clients' ports of the requests that failed
+   * @returns {Promise<{ kills: number, unexplained: number | null }>} how many of these no worker had received that was
+   *   killed; null for the built-in, which does not tell who received what
+   */
+  endKills(failedPorts) {
+    return this.#remote.ask('endKills', failedPorts);
+  }
+
   /** The primary's open fds and resident MiB, after a garbage collection. */
   async footprint() {
     await this.#remote.ask('collectGarbage');

@@ -14,20 +14,14 @@ function hasWrk() {
 }
 
 /**
- * Saturates an HTTP server with one connection per request.
+ * Saturates an HTTP server, with one connection per request unless `keepAlive`.
  *
- * @param {{ port: number, clients: number, seconds: number }} options
+ * @param {{ port: number, clients: number, seconds: number, keepAlive?: boolean }} options
  * @returns {Promise<{ completed: number, seconds: number, failed: number }>}
  */
-function runWrk({ port, clients, seconds }) {
-  const args = [
-    `-t1`,
-    `-c${clients}`,
-    `-d${seconds}s`,
-    '-H',
-    'Connection: close',
-    `http://127.0.0.1:${port}/`,
-  ];
+function runWrk({ port, clients, seconds, keepAlive = false }) {
+  const header = keepAlive ? [] : ['-H', 'Connection: close'];
+  const args = [`-t1`, `-c${clients}`, `-d${seconds}s`, ...header, `http://127.0.0.1:${port}/`];
   return new Promise((resolve, reject) => {
     execFile('wrk', args, (error, stdout) => {
       if (error) return reject(error);

@@ -66,6 +66,16 @@ function block(milliseconds) {
 
 /** @type {NodeJS.Timeout | undefined} */
 let busyTimer;
+/** @type {NodeJS.Timeout | undefined} */
+let killTimer;
+/** The ids of the workers that were killed. @type {Set<number>} */
+const killed = new Set();
+/** The workers to which each client was given, by the client's port. @type {Map<number, number[]>} */
+let takers = new Map();
+
+function refork() {
+  cluster.fork();
+}
 
 serve(
   {
@@ -80,6 +90,33 @@ serve(
     busy(busy) {
       clearInterval(busyTimer);
       if (busy) busyTimer = setInterval(block, BUSY_EVERY_MILLISECONDS, BUSY_MILLISECONDS);
+    },
+    /** @param {number} every */
+    beginKills(every) {
+      takers = new Map();
+      // Only corral tells.
+      cluster.on(
+        'connection',
+        (/** @type {Worker} */ worker, /** @type {{ remotePort: number }} */ { remotePort }) => {
+          takers.set(remotePort, [...(takers.get(remotePort) ?? []), worker.id]);
+        },
+      );
+      cluster.on('exit', refork);
+      killTimer = setInterval(() => {
+        const living = allWorkers().filter(({ id }) => !killed.has(id));
+        const victim = living[Math.floor(Math.random() * living.length)];
+        if (victim === undefined) return;
+        killed.add(victim.id);
+        process.kill(pidOf(victim), 'SIGKILL');
+      }, every);
+    },
+    /** @param {number[]} failedPorts */
+    async endKills(failedPorts) {
+      clearInterval(killTimer);
+      cluster.removeListener('exit', refork);
+      const isExplained = (/** @type {number} */ port) => takers.get(port)?.some((id) => killed.has(id));
+      const unexplained = failedPorts.filter((port) => !isExplained(port)).length;
+      return { kills: killed.size, unexplained: process.env[SIDE_VARIABLE] === 'corral' ? unexplained : null };
     },
     collectGarbage() {
       // Twice: what the first run's finalizers let go of is found by the second.

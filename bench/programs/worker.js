@@ -7,6 +7,12 @@ const net = require('node:net');
 
 let connections = 0;
 
+/** @param {number} milliseconds */
+function block(milliseconds) {
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
+}
+
 const server = process.argv.includes('net')
   ? net.createServer((socket) => {
       connections++;
@@ -14,8 +20,10 @@ const server = process.argv.includes('net')
       socket.end('hello\n');
       socket.resume();
     })
-  : http.createServer((_request, response) => {
+  : http.createServer((request, response) => {
       connections++;
+      const [, milliseconds] = /** @type {string} */ (request.url).split('?');
+      if (milliseconds) block(Number(milliseconds));
       response.end('hello\n');
     });
 

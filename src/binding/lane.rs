@@ -40,7 +40,13 @@ impl NativeLane {
     /// `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
     /// whether the worker has taken the connection.
     #[napi(constructor)]
-    pub fn new(env: Env, descriptor: i32, inode: f64, take: Function<(), ()>) -> Result<Self, String> {
+    pub fn new(
+        env: Env,
+        descriptor: i32,
+        inode: f64,
+        #[napi(ts_arg_type = "(key: string, isPipe: boolean, descriptor: number, seq: number) => boolean")]
+        take: Function<(), ()>,
+    ) -> Result<Self, String> {
         let socket = os::inherited_lane(descriptor, inode as u64)
             .map_err(|errno| coded(Error::Sys { doing: "taking over a lane", errno }))?;
         let watched = Rc::new(Watched {

@@ -4,9 +4,11 @@
 mod callback;
 mod events;
 mod lane;
+mod stats;
 mod text;
 mod watch;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -22,10 +24,11 @@ use crate::channel::{self, Channel, Frame, HandleOrigin, SendStatus};
 use crate::error::Error;
 use crate::ids::{Completion, WorkerId};
 use crate::os::{self, AbstractNames, SocketPair};
-use crate::primary::{Command, Config, Policy, Primary};
+use crate::primary::{Command, Config, Policy, Primary, Stats};
 use crate::proto::Serialization;
 use crate::reactor::{self, Handle};
 use events::{EventQueue, Sink};
+use stats::{NativeStats, NativeWorkerStats};
 
 /// An error whose `code` is corral's or Node's. (The macro of napi knows `Result` by its name only: no alias.)
 fn coded(error: Error) -> napi::Error<String> {
@@ -76,6 +79,7 @@ struct Peer {
 pub struct NativePrimary {
     reactor: Handle<Command>,
     events: Arc<EventQueue>,
+    stats: Arc<Stats>,
     peers: HashMap<u32, Peer>,
     /// Where messages become UTF-8 on their way out.
     scratch: Vec<u8>,
@@ -90,10 +94,11 @@ impl NativePrimary {
         let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
         let wake = wake.map_err(refused)?;
         let events = Arc::new(EventQueue::new(wake));
-        let (reactor, thread) =
-            reactor::spawn("corral", Primary::new(Sink::new(events.clone()))).map_err(coded)?;
+        let primary = Primary::new(Sink::new(events.clone()));
+        let stats = primary.stats();
+        let (reactor, thread) = reactor::spawn("corral", primary).map_err(coded)?;
         stop_with_environment(env, reactor.clone(), thread)?;
-        Ok(NativePrimary { reactor, events, peers: HashMap::new(), scratch: Vec::new() })
+        Ok(NativePrimary { reactor, events, stats, peers: HashMap::new(), scratch: Vec::new() })
     }
 
     /// Changes the settings.
@@ -137,12 +142,14 @@ impl NativePrimary {
         Ok(peer.lane.insert(ends).theirs.as_raw_fd())
     }
 
-    /// The worker has been spawned, or could not be: closes its end here and begins to read ours.
+    /// The worker has been spawned, or could not be: closes its end here and begins to read ours. A worker without a
+    /// lane has none for the `no_lane` reason.
     #[napi]
-    pub fn spawned(&mut self, id: u32) -> Result<(), String> {
+    pub fn spawned(&mut self, id: u32, no_lane: String) -> Result<(), String> {
         let peer = self.peers.get_mut(&id).ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
         drop(peer.theirs.take());
         let (channel, untold, lane) = (peer.channel.clone(), peer.untold.clone(), peer.lane.take());
+        let lane = lane.ok_or(Cow::Owned(no_lane));
         self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, untold, lane }).map_err(coded)
     }
 
@@ -204,6 +211,18 @@ impl NativePrimary {
         self.reactor.call(Command::Exited(WorkerId(id))).map_err(coded)
     }
 
+    /// What has been counted so far. Disturbs nobody.
+    #[napi]
+    pub fn stats(&self) -> NativeStats {
+        let servers = self.stats.servers.read().values().map(|stats| (&**stats).into()).collect();
+        let workers = self.stats.workers.read();
+        let workers = workers
+            .iter()
+            .filter_map(|(id, stats)| Some(NativeWorkerStats::new(*id, stats, self.peers.get(&id.0)?)))
+            .collect();
+        NativeStats { servers, workers }
+    }
+
     /// Closes a descriptor that came with an event and that nobody wants.
     #[napi]
     pub fn close_handle(&self, number: i32) {
@@ -246,6 +265,9 @@ impl NativePrimary {
                 Err(errno) => return failure(errno),
             }
         };
+        if matches!(status, SendStatus::Written | SendStatus::Queued { .. }) {
+            peer.channel.traffic().sent(bytes.len());
+        }
         match status {
             SendStatus::Written => 0.0,
             SendStatus::Queued { bytes, needs_flush } => {

@@ -7,6 +7,7 @@ mod inbox;
 mod outbox;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -24,12 +25,54 @@ pub struct Channel {
     socket: OwnedFd,
     serialization: Serialization,
     outbox: Mutex<Outbox>,
+    traffic: Traffic,
+}
+
+/// What has gone over a channel since it was made; for any thread to read.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// The program's messages that this side has sent, or queued.
+    pub messages_sent: AtomicU64,
+    /// Their bytes.
+    pub bytes_sent: AtomicU64,
+    /// The program's messages that the peer has sent.
+    pub messages_received: AtomicU64,
+    /// Their bytes.
+    pub bytes_received: AtomicU64,
+    /// Bytes of all frames that wait to be written.
+    pub bytes_queued: AtomicU64,
+}
+
+impl Traffic {
+    /// A message of the program's has been sent.
+    pub fn sent(&self, bytes: usize) {
+        self.messages_sent.fetch_add(1, Ordering::Relaxed);
+        self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A message for the program has been received.
+    pub fn received(&self, bytes: usize) {
+        self.messages_received.fetch_add(1, Ordering::Relaxed);
+        self.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 impl Channel {
     /// Takes over this process's end of a socket pair, which must be non-blocking.
     pub fn new(socket: OwnedFd, serialization: Serialization) -> Self {
-        Channel { socket, serialization, outbox: Mutex::new(Outbox::default()) }
+        Channel { socket, serialization, outbox: Mutex::default(), traffic: Traffic::default() }
+    }
+
+    /// What has gone over it.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    fn with_outbox<T>(&self, work: impl FnOnce(&mut Outbox) -> T) -> T {
+        let mut outbox = self.outbox.lock();
+        let result = work(&mut outbox);
+        self.traffic.bytes_queued.store(outbox.queued_bytes() as u64, Ordering::Relaxed);
+        result
     }
 
     /// How messages on this channel are written.
@@ -40,41 +83,41 @@ impl Channel {
     /// Sends a frame: at once if nothing waits in front of it and the socket has room, in its turn otherwise.
     /// Callable from any thread; never blocks.
     pub fn send(&self, frame: Frame) -> SendStatus {
-        self.outbox.lock().send(self.socket.as_fd(), frame)
+        self.with_outbox(|outbox| outbox.send(self.socket.as_fd(), frame))
     }
 
     /// As [`Channel::send`], for bytes that are only lent, e.g. by JavaScript: what the socket takes at once is not
     /// copied.
     pub fn send_lent(&self, bytes: &[u8], completion: Completion) -> SendStatus {
-        self.outbox.lock().send_lent(self.socket.as_fd(), bytes, completion)
+        self.with_outbox(|outbox| outbox.send_lent(self.socket.as_fd(), bytes, completion))
     }
 
     /// Writes what waits, as far as the socket takes it. Callbacks that are due are added to `completed`.
     pub fn flush(&self, completed: &mut Vec<Completion>) -> FlushStatus {
-        self.outbox.lock().flush(self.socket.as_fd(), completed)
+        self.with_outbox(|outbox| outbox.flush(self.socket.as_fd(), completed))
     }
 
     /// The peer has acknowledged the oldest descriptor that is under way. Returns whose it was; None when nothing is
     /// under way, which a peer that behaves never says.
     pub fn acknowledge(&self) -> Option<HandleOrigin> {
-        self.outbox.lock().acknowledge()
+        self.with_outbox(|outbox| outbox.acknowledge())
     }
 
     /// The peer says that the oldest descriptor under way did not arrive: it is queued again, in front, unless it
     /// was sent too often already.
     pub fn retransmit(&self) -> Retransmission {
-        self.outbox.lock().retransmit()
+        self.with_outbox(|outbox| outbox.retransmit())
     }
 
     /// Takes no more frames, sends what waits, then tells the peer that this was all.
     /// What the peer still sends can be received.
     pub fn close_after_flush(&self) {
-        self.outbox.lock().close_after_flush(self.socket.as_fd());
+        self.with_outbox(|outbox| outbox.close_after_flush(self.socket.as_fd()));
     }
 
     /// Takes no more frames and drops what waits. Returns the callbacks of what was not written.
     pub fn abort(&self) -> Vec<Completion> {
-        self.outbox.lock().abort(self.socket.as_fd())
+        self.with_outbox(|outbox| outbox.abort(self.socket.as_fd()))
     }
 }
 

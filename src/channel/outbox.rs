@@ -323,6 +323,11 @@ impl Outbox {
         let _ = os::shutdown_write(socket);
     }
 
+    /// How many bytes wait to be written.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
     pub(super) fn abort(&mut self, socket: BorrowedFd<'_>) -> Vec<Completion> {
         self.finish(socket);
         self.under_way.clear();

@@ -24,6 +24,7 @@ impl<S: EventSink> Primary<S> {
             }
             match os::accept(server.socket.as_fd()) {
                 Ok(accepted) => {
+                    server.stats.accepted.count();
                     let fd = Arc::new(accepted.connection);
                     server.pending.push_back(Pending { fd, peer: accepted.peer, refused_by: Vec::new() });
                     self.warned_of_exhaustion = false;

@@ -56,6 +56,7 @@ impl<S: EventSink> Primary<S> {
             return;
         };
         let seq = worker.next_seq();
+        worker.stats.in_flight.count();
         let fd = connection.fd.clone();
         worker.in_flight.insert(seq, InFlight { connection, server: server_id });
         let status = match proto::newconn_frame(worker.channel.serialization(), &server.key, seq) {
@@ -69,6 +70,7 @@ impl<S: EventSink> Primary<S> {
             SendStatus::Failed(_) | SendStatus::Closed => {
                 // Its end is about to be read; until then it gets nothing more.
                 worker.phase = Phase::Unreachable;
+                worker.stats.in_flight.uncount();
                 if let Some(InFlight { connection, server }) = worker.in_flight.remove(&seq) {
                     self.give_back(server, connection);
                 }
@@ -101,15 +103,29 @@ impl<S: EventSink> Primary<S> {
         server: ServerId,
         accepted: bool,
     ) {
+        let stats = self.workers.get(&worker_id).map(|worker| &worker.stats);
+        if let Some(stats) = stats {
+            stats.in_flight.uncount();
+        }
         if !accepted {
             connection.refused_by.push(worker_id);
+            if let Some(stats) = stats {
+                stats.refused.count();
+            }
+            if let Some(server) = self.servers.get(&server) {
+                server.stats.refused.count();
+            }
             self.give_back(server, connection);
             return;
+        }
+        if let Some(stats) = stats {
+            stats.dispatched.count();
         }
         // There is room below the bound again, also where the worker itself has left the server.
         self.to_serve.insert(server);
         let Some(server) = self.servers.get_mut(&server) else { return };
         server.in_flight -= 1;
+        server.stats.dispatched.count();
         if self.config.tell_connections {
             self.sink.push(Event::Connection(Box::new(Connection {
                 worker: worker_id,
@@ -137,6 +153,9 @@ impl<S: EventSink> Primary<S> {
         self.dispatch(context, id);
         if self.servers.get(&id).is_some_and(|server| server.accepting == Accepting::Ready) {
             self.accept(context, id);
+        }
+        if let Some(server) = self.servers.get(&id) {
+            server.update_stats(self.config.max_pending);
         }
     }
 

@@ -5,12 +5,14 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use super::config::{LANE_TICK, LANE_WINDOW, RECALL_AFTER};
 use super::server::Pending;
+use super::stats::WorkerStats;
 use super::{Deferred, EventSink, Primary, Source};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
@@ -27,6 +29,11 @@ pub enum LaneState {
     Open,
     /// They did until the worker stopped receiving, and will again when it has reported this number.
     Stalled(LaneSeq),
+}
+
+impl LaneState {
+    /// Why connections do not travel on a lane whose worker has said nothing.
+    pub const NOT_LOADED: &str = "the worker has not loaded corral";
 }
 
 /// A connection that was sent on a lane and of which the worker has not reported.
@@ -54,6 +61,7 @@ pub struct Lane {
     /// Everything that could be taken back has been, since the worker stalled.
     is_recalled: bool,
     outgoing: Vec<u8>,
+    stats: Arc<WorkerStats>,
 }
 
 /// What became of a connection, as its worker reports it.
@@ -65,10 +73,10 @@ struct Decision {
 
 impl Lane {
     /// A lane whose worker has not been heard of.
-    pub fn new(ends: SocketPair) -> Self {
+    pub fn new(ends: SocketPair, stats: Arc<WorkerStats>) -> Self {
         Lane {
             ends,
-            state: LaneState::Unused(Cow::Borrowed("the worker has not loaded corral")),
+            state: LaneState::Unused(Cow::Borrowed(LaneState::NOT_LOADED)),
             token: None,
             last_seq: LaneSeq(0),
             in_flight: VecDeque::new(),
@@ -76,7 +84,13 @@ impl Lane {
             rests: false,
             is_recalled: false,
             outgoing: Vec::new(),
+            stats,
         }
+    }
+
+    fn set_state(&mut self, state: LaneState) {
+        self.stats.lane.lock().clone_from(&state);
+        self.state = state;
     }
 
     /// Connections travel on it, or wait until they can again.
@@ -133,7 +147,7 @@ impl Lane {
         if let LaneState::Stalled(probe) = self.state
             && through >= probe
         {
-            self.state = LaneState::Open;
+            self.set_state(LaneState::Open);
         }
         Ok(decisions)
     }
@@ -153,6 +167,8 @@ impl Lane {
                 && let Ok(place) = self.in_flight.binary_search_by_key(&seq, |on_lane| on_lane.seq)
             {
                 recalled.extend(self.in_flight.remove(place));
+                self.stats.recalled.count();
+                self.stats.in_flight.uncount();
             }
         }
         Ok(recalled)
@@ -184,6 +200,7 @@ impl<S: EventSink> Primary<S> {
             Ok(()) => {
                 lane.waiting_since.get_or_insert_with(Instant::now);
                 lane.in_flight.push_back(OnLane { seq, connection, server: server_id });
+                lane.stats.in_flight.count();
                 if lane.wants_wake() {
                     self.collect(context, id);
                 }
@@ -191,7 +208,9 @@ impl<S: EventSink> Primary<S> {
             Err(errno) => {
                 match errno {
                     Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM => lane.rests = true,
-                    errno => lane.state = LaneState::Unused(Cow::Owned(format!("sending failed: {errno}"))),
+                    errno => {
+                        lane.set_state(LaneState::Unused(Cow::Owned(format!("sending failed: {errno}"))));
+                    }
                 }
                 self.give_back(server_id, connection);
             }
@@ -208,16 +227,16 @@ impl<S: EventSink> Primary<S> {
             let handled = match lane.receive() {
                 Ok(None) => break,
                 Ok(Some(FromWorker::Ready { version: LANE_VERSION })) => {
-                    lane.state = LaneState::Open;
+                    lane.set_state(LaneState::Open);
                     Ok(Vec::new())
                 }
                 Ok(Some(FromWorker::Ready { version })) => {
                     let reason = format!("the worker's corral speaks version {version} of the lane");
-                    lane.state = LaneState::Unused(Cow::Owned(reason));
+                    lane.set_state(LaneState::Unused(Cow::Owned(reason)));
                     Ok(Vec::new())
                 }
                 Ok(Some(FromWorker::Unusable { reason })) => {
-                    lane.state = LaneState::Unused(Cow::Owned(reason));
+                    lane.set_state(LaneState::Unused(Cow::Owned(reason)));
                     Ok(Vec::new())
                 }
                 Ok(Some(FromWorker::Report { through, refused })) => lane.settle(through, &refused),
@@ -302,7 +321,8 @@ impl<S: EventSink> Primary<S> {
             lane.waiting_since = Some(Instant::now());
             return self.tick_lanes(context);
         }
-        lane.state = LaneState::Stalled(probe);
+        lane.set_state(LaneState::Stalled(probe));
+        lane.stats.stalls.count();
         lane.is_recalled = false;
         self.stalled.insert(id);
         self.watch_lane(context, id);
@@ -335,7 +355,7 @@ impl<S: EventSink> Primary<S> {
         // The old probe may have been taken back with the rest.
         let probe = lane.next_seq();
         let asked = lane.send(&ToLane::Probe(probe), None);
-        lane.state = LaneState::Stalled(probe);
+        lane.set_state(LaneState::Stalled(probe));
         match recalled {
             Ok(recalled) => self.return_recalled(recalled),
             Err(error) => return self.close_worker(context, id, Some(error)),
@@ -347,6 +367,9 @@ impl<S: EventSink> Primary<S> {
 
     fn return_recalled(&mut self, recalled: Vec<OnLane>) {
         for OnLane { connection, server, .. } in recalled.into_iter().rev() {
+            if let Some(server) = self.servers.get(&server) {
+                server.stats.recalled.count();
+            }
             self.give_back(server, connection);
         }
     }

@@ -1,11 +1,13 @@
 //! Workers come and go, servers open and close with them.
 
+use std::borrow::Cow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::lane::Lane;
+use super::lane::{Lane, LaneState};
 use super::server::Mode;
+use super::stats::WorkerStats;
 use super::worker::{Phase, Worker};
 use super::{Config, Event, EventSink, Primary, Source};
 use crate::channel::{Channel, Inbox};
@@ -28,14 +30,20 @@ impl<S: EventSink> Primary<S> {
         id: WorkerId,
         channel: Arc<Channel>,
         untold: Arc<AtomicUsize>,
-        lane: Option<SocketPair>,
+        lane: Result<SocketPair, Cow<'static, str>>,
     ) {
         let inbox = Inbox::new(channel.serialization(), self.config.max_frame);
         match context.register(channel.as_fd(), Interest::Read) {
             Ok(token) => {
                 self.sources.insert(token, Source::Worker(id));
-                let mut worker = Worker::new(channel, inbox, token, untold);
-                worker.lane = lane.map(Lane::new);
+                let (reason, lane) = match lane {
+                    Ok(ends) => (Cow::Borrowed(LaneState::NOT_LOADED), Some(ends)),
+                    Err(reason) => (reason, None),
+                };
+                let stats = Arc::new(WorkerStats::new(LaneState::Unused(reason)));
+                self.stats.workers.write().insert(id, stats.clone());
+                let mut worker = Worker::new(channel, inbox, token, untold, stats.clone());
+                worker.lane = lane.map(|ends| Lane::new(ends, stats));
                 self.workers.insert(id, worker);
                 self.open_lane(context, id);
             }
@@ -88,6 +96,7 @@ impl<S: EventSink> Primary<S> {
     /// Forgets a worker. The connections that it had not taken go to others, in their order.
     pub(super) fn close_worker(&mut self, context: &mut Context, id: WorkerId, cause: Option<Error>) {
         let Some(mut worker) = self.workers.remove(&id) else { return };
+        self.stats.workers.write().remove(&id);
         context.deregister(worker.channel.as_fd());
         self.sources.remove(&worker.token);
         while let Some((_, in_flight)) = worker.in_flight.pop_last() {
@@ -128,6 +137,7 @@ impl<S: EventSink> Primary<S> {
     fn remove_from_server(&mut self, context: &mut Context, worker: WorkerId, id: ServerId) {
         let Some(server) = self.servers.get_mut(&id) else { return };
         server.line.remove(worker);
+        server.update_members();
         if server.line.is_empty() {
             self.close_server(context, id);
         } else {
@@ -138,6 +148,7 @@ impl<S: EventSink> Primary<S> {
     /// Nobody is left to take connections: those that wait are closed with the server.
     fn close_server(&mut self, context: &mut Context, id: ServerId) {
         let Some(server) = self.servers.remove(&id) else { return };
+        self.stats.servers.write().remove(&id);
         if let Mode::RoundRobin(token) = server.mode {
             context.deregister(server.socket.as_fd());
             self.sources.remove(&token);

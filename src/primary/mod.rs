@@ -13,10 +13,12 @@ mod lane;
 mod lifecycle;
 mod protocol;
 mod server;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod worker;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -32,7 +34,9 @@ use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
 use crate::reactor::{Context, Handler, Interest, Readiness, TimerId, Token};
+pub use lane::LaneState;
 use server::{Accepting, Server};
+pub use stats::{Counter, ServerStats, Stats, WorkerStats};
 use worker::Worker;
 
 /// What other threads ask of the primary.
@@ -48,8 +52,8 @@ pub enum Command {
         channel: Arc<Channel>,
         /// Bytes of messages told and not yet taken; the taker counts it down.
         untold: Arc<AtomicUsize>,
-        /// Both ends of its lane, if it inherits one.
-        lane: Option<SocketPair>,
+        /// Both ends of its lane, or why it has none.
+        lane: Result<SocketPair, Cow<'static, str>>,
     },
     /// A send of another thread did not get through at once.
     Flush(WorkerId),
@@ -87,6 +91,7 @@ enum Deferred {
 pub struct Primary<S> {
     config: Config,
     sink: S,
+    stats: Arc<Stats>,
     workers: HashMap<WorkerId, Worker>,
     servers: HashMap<ServerId, Server>,
     /// The server that the next worker asking with a key joins.
@@ -116,6 +121,7 @@ impl<S: EventSink> Primary<S> {
         Primary {
             config: Config::default(),
             sink,
+            stats: Arc::default(),
             workers: HashMap::new(),
             servers: HashMap::new(),
             by_key: HashMap::new(),
@@ -130,6 +136,11 @@ impl<S: EventSink> Primary<S> {
             next_server: 0,
             warned_of_exhaustion: false,
         }
+    }
+
+    /// What it counts, for other threads.
+    pub fn stats(&self) -> Arc<Stats> {
+        self.stats.clone()
     }
 
     /// Writes what waits for a worker, and arranges to go on if that is not all.

@@ -58,6 +58,11 @@ impl<S: EventSink> Primary<S> {
         if self.malformed.is_some() {
             return;
         }
+        if matches!(kind, Kind::User | Kind::Handle)
+            && let Some(worker) = self.workers.get(&id)
+        {
+            worker.channel.traffic().received(bytes.len());
+        }
         if kind == Kind::User {
             return self.on_message(id, bytes);
         }
@@ -216,6 +221,7 @@ impl<S: EventSink> Primary<S> {
             }
         };
         let server = Server::new(query, opened, mode);
+        self.stats.servers.write().insert(id, server.stats.clone());
         self.by_key.insert(server.key.clone(), id);
         self.servers.insert(id, server);
         self.sink.push(Event::Servers(self.servers.len()));
@@ -237,6 +243,7 @@ impl<S: EventSink> Primary<S> {
         server.data = server.data.take().or_else(|| query.data.clone());
         server.raise_backlog(query);
         server.line.add(id);
+        server.update_members();
         worker.servers.push(server_id);
         let (key, data) = (server.key.clone(), server.data.clone());
         let (errno, sockname, handle) = match server.mode {

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use serde_json::Value;
 
 use super::config::{Config, DEFAULT_BACKLOG, Policy};
+use super::stats::ServerStats;
 use crate::address::{LocalAddress, Peer};
 use crate::ids::WorkerId;
 use crate::os::{self, Bound, SocketFile};
@@ -72,6 +74,8 @@ pub struct Server {
     pub local: Option<LocalAddress>,
     /// `local`'s address, or the path, for events.
     pub address: Arc<str>,
+    /// Its counts.
+    pub stats: Arc<ServerStats>,
     backlog: i32,
     /// Goes with the server.
     _file: Option<SocketFile>,
@@ -155,8 +159,10 @@ impl Server {
             Some(local) => local.address.as_str(),
             None => query.address.as_deref().unwrap_or_default(),
         };
+        let (key, address): (Arc<str>, Arc<str>) = (query.key.as_str().into(), address.into());
         Server {
-            key: query.key.as_str().into(),
+            stats: Arc::new(ServerStats::new(key.clone(), address.clone(), opened.local.as_ref())),
+            key,
             mode,
             accepting: Accepting::Waiting,
             line: RoundRobin::default(),
@@ -164,7 +170,7 @@ impl Server {
             refused: Vec::new(),
             in_flight: 0,
             data: None,
-            address: address.into(),
+            address,
             local: opened.local,
             backlog: opened.backlog,
             _file: opened.bound.file,
@@ -175,6 +181,18 @@ impl Server {
     /// How many connections have been accepted and not been taken.
     pub fn not_taken(&self) -> usize {
         self.pending.len() + self.refused.len() + self.in_flight
+    }
+
+    /// Tells those who look at the counts how it stands.
+    pub fn update_stats(&self, max_pending: usize) {
+        self.stats.pending.set(self.pending.len() + self.refused.len());
+        let is_paused = self.accepting == Accepting::Paused || self.not_taken() >= max_pending;
+        self.stats.paused.store(is_paused, Ordering::Relaxed);
+    }
+
+    /// Tells those who look at the counts who takes part.
+    pub fn update_members(&self) {
+        *self.stats.workers.lock() = self.line.workers().collect();
     }
 
     /// Applies the backlog that another worker asks for if it is larger than what is in force.

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use super::config::IN_FLIGHT_PER_WORKER;
 use super::lane::Lane;
 use super::server::Pending;
+use super::stats::WorkerStats;
 use crate::channel::{Channel, Inbox};
 use crate::ids::{Seq, ServerId};
 use crate::reactor::{Interest, Token};
@@ -58,6 +59,8 @@ pub struct Worker {
     pub has_exited: bool,
     /// A timer runs for what could not be written.
     pub flush_deferred: bool,
+    /// Its counts.
+    pub stats: Arc<WorkerStats>,
     /// Where connections travel once the worker reads it.
     pub lane: Option<Lane>,
     next_seq: u64,
@@ -65,7 +68,13 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that has just been spawned.
-    pub fn new(channel: Arc<Channel>, inbox: Inbox, token: Token, untold: Arc<AtomicUsize>) -> Self {
+    pub fn new(
+        channel: Arc<Channel>,
+        inbox: Inbox,
+        token: Token,
+        untold: Arc<AtomicUsize>,
+        stats: Arc<WorkerStats>,
+    ) -> Self {
         Worker {
             channel,
             inbox: Some(inbox),
@@ -78,6 +87,7 @@ impl Worker {
             reading_paused: false,
             has_exited: false,
             flush_deferred: false,
+            stats,
             lane: None,
             next_seq: 0,
         }

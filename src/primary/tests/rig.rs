@@ -1,5 +1,6 @@
 //! A primary on a real reactor thread, with workers that are this test: they speak Node's protocol by hand.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 
-use super::super::{Command, Config, Event, EventSink, Primary};
+use super::super::{Command, Config, Event, EventSink, Primary, Stats};
 use crate::channel::{self, Channel};
 use crate::ids::WorkerId;
 use crate::os::{self, Ancillary, SocketPair};
@@ -35,6 +36,7 @@ impl EventSink for ChannelSink {
 
 pub struct Rig {
     pub reactor: Handle<Command>,
+    pub stats: Arc<Stats>,
     events: Receiver<Event>,
     next_id: u32,
 }
@@ -42,13 +44,15 @@ pub struct Rig {
 impl Rig {
     pub fn new(config: Config) -> Rig {
         let (sender, events) = unbounded();
-        let (reactor, _thread) = reactor::spawn("test", Primary::new(ChannelSink(sender))).unwrap();
+        let primary = Primary::new(ChannelSink(sender));
+        let stats = primary.stats();
+        let (reactor, _thread) = reactor::spawn("test", primary).unwrap();
         reactor.call(Command::Configure(config)).unwrap();
-        Rig { reactor, events, next_id: 0 }
+        Rig { reactor, stats, events, next_id: 0 }
     }
 
     pub fn fork(&mut self, serialization: Serialization) -> FakeWorker {
-        self.spawn(serialization, None)
+        self.spawn(serialization, Err("none in this test".into()))
     }
 
     /// A worker that reads its lane.
@@ -63,12 +67,16 @@ impl Rig {
         let ends = os::packet_pair().unwrap();
         // What a process inherits is a second descriptor of the same socket.
         let inherited = ends.theirs.try_clone().unwrap();
-        let mut worker = self.spawn(Serialization::Json, Some(ends));
+        let mut worker = self.spawn(Serialization::Json, Ok(ends));
         worker.lane = Some(WorkerLane::new(inherited));
         worker
     }
 
-    fn spawn(&mut self, serialization: Serialization, lane: Option<SocketPair>) -> FakeWorker {
+    fn spawn(
+        &mut self,
+        serialization: Serialization,
+        lane: Result<SocketPair, Cow<'static, str>>,
+    ) -> FakeWorker {
         self.next_id += 1;
         let id = WorkerId(self.next_id);
         let (channel, socket) = channel::pair(serialization).unwrap();
