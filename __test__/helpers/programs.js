@@ -74,8 +74,9 @@ async function run(command, { files, env, timeout = TIMEOUT_MS }) {
  * Makes a test of each program in a file.
  *
  * @param {string} file in fixtures, without its extension
+ * @param {NodeJS.ProcessEnv} [env] for all of them
  */
-function programs(file) {
+function programs(file, env = {}) {
   /** @type {Record<string, Program>} */
   const table = require(path.join(FIXTURES, file));
   for (const [name, program] of Object.entries(table)) {
@@ -84,7 +85,8 @@ function programs(file) {
       const title = mode ? `${name} (${mode})` : name;
       const options = { todo, skip: linux && process.platform !== 'linux' && 'for Linux' };
       test(title, options, async () => {
-        verify(await run([process.execPath, RUNNER, file, name, mode], program));
+        const options = { ...program, env: { ...program.env, ...env } };
+        verify(await run([process.execPath, RUNNER, file, name, mode], options));
       });
     }
   }

@@ -6,7 +6,11 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const cluster = require('../..');
+
+/** A worker with this in its environment does not load corral, unless it does so itself. */
+const PLAIN = 'CORRAL_TEST_PLAIN';
+
+const cluster = process.env[PLAIN] ? require('node:cluster') : require('../..');
 
 /** The exit code of a primary that ended with its program still waiting for something. */
 const UNFINISHED = 13;

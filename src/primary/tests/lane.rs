@@ -136,8 +136,9 @@ fn what_a_blocked_worker_leaves_in_its_lane_goes_to_another_once() {
     }
     assert_eq!(answers, BTreeMap::from([(1, 2), (2, 8)]));
     let stats = rig.stats.workers.read()[&blocked.id].clone();
-    // Taken back: three of the five that were its turn. Under load the other may have been late as well.
-    assert_eq!((stats.recalled.get(), stats.dispatched.get(), stats.in_flight.get()), (3, 2, 0));
+    // Three of the five that were its turn, or fewer if it was found to be blocked before they all were there.
+    assert_eq!((stats.dispatched.get(), stats.in_flight.get()), (2, 0));
+    assert!((1..=3).contains(&stats.recalled.get()));
     assert!(stats.stalls.get() >= 1);
     let client = connect(port);
     assert_eq!(blocked.serve_on_lane(), port_of(&client));
