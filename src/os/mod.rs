@@ -11,6 +11,7 @@ mod bind;
 mod control;
 mod fdpass;
 mod lane;
+mod schedule;
 
 pub use accept::{Accepted, accept};
 pub use bind::{
@@ -20,6 +21,7 @@ pub use bind::{
 pub use control::Ancillary;
 pub use fdpass::{Received, SocketPair, receive, send, shutdown_write, socket_pair};
 pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
+pub use schedule::schedule_in_batches;
 
 /// For tests that look at what the kernel made of it.
 #[cfg(test)]

@@ -58,8 +58,12 @@ pub const IN_FLIGHT_PER_WORKER: usize = 4;
 /// worker, by [`RECALL_AFTER`] at most; a small one makes the primary wait for reports. See docs/performance.md.
 pub const LANE_WINDOW: usize = 16;
 
-/// How long a worker may leave its lane unread before what waits there is given to others.
-pub const RECALL_AFTER: Duration = Duration::from_millis(10);
+/// How long a worker may leave its lane unread before what waits there is given to others: longer than a turn of its
+/// event loop takes when everybody has much to do. See docs/performance.md.
+pub const RECALL_AFTER: Duration = Duration::from_millis(20);
+
+/// The same while another worker of the server has nothing to do.
+pub const RECALL_TO_IDLE_AFTER: Duration = Duration::from_millis(5);
 
 /// How often lanes with something under way are looked at, for reports and for workers that have stopped receiving.
 pub const LANE_TICK: Duration = Duration::from_millis(2);

@@ -6,11 +6,11 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::config::{LANE_TICK, LANE_WINDOW, RECALL_AFTER};
+use super::config::{LANE_TICK, LANE_WINDOW, RECALL_AFTER, RECALL_TO_IDLE_AFTER};
 use super::server::Pending;
 use super::stats::WorkerStats;
 use super::{Deferred, EventSink, Primary, Source};
@@ -101,6 +101,11 @@ impl Lane {
     /// Whether the worker may be sent one more.
     pub fn has_credit(&self) -> bool {
         self.state == LaneState::Open && !self.rests && self.in_flight.len() < LANE_WINDOW
+    }
+
+    /// Whether the worker could be sent one and has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.has_credit() && self.in_flight.is_empty()
     }
 
     /// Whether the next report is waited for.
@@ -247,6 +252,9 @@ impl<S: EventSink> Primary<S> {
                     for Decision { connection, server, accepted } in decisions {
                         self.on_taken_or_refused(id, connection, server, accepted);
                     }
+                    if self.has_nothing_to_say(id) {
+                        break;
+                    }
                 }
                 // It is not believed any further, and neither is its channel.
                 Err(error) => return self.close_worker(context, id, Some(error)),
@@ -254,6 +262,15 @@ impl<S: EventSink> Primary<S> {
         }
         self.watch_lane(context, id);
         self.serve_soon(id);
+    }
+
+    /// Whether the worker has reported all that it was sent, so that reading on would find nothing.
+    fn has_nothing_to_say(&self, id: WorkerId) -> bool {
+        let lane = self.workers.get(&id).and_then(|worker| worker.lane.as_ref());
+        // A lane that is registered is read until nothing is left, as readiness is told once.
+        lane.is_some_and(|lane| {
+            lane.state == LaneState::Open && lane.in_flight.is_empty() && lane.token.is_none()
+        })
     }
 
     /// Registers a lane while its next report is waited for, and only then.
@@ -303,13 +320,25 @@ impl<S: EventSink> Primary<S> {
                 continue;
             };
             lane.rests = false;
-            let Some(since) = lane.waiting_since else { continue };
-            if lane.state == LaneState::Open && since.elapsed() >= RECALL_AFTER {
+            let Some(waiting) = lane.waiting_since.map(|since| since.elapsed()) else { continue };
+            let is_open = lane.state == LaneState::Open;
+            if is_open
+                && (waiting >= RECALL_AFTER || (waiting >= RECALL_TO_IDLE_AFTER && self.has_idle_taker(id)))
+            {
                 self.stall(context, id);
             } else {
                 self.tick_lanes(context);
             }
         }
+    }
+
+    /// Whether somebody who could take what waits in a worker's lane has nothing to do.
+    fn has_idle_taker(&self, id: WorkerId) -> bool {
+        let Some(lane) = self.workers.get(&id).and_then(|worker| worker.lane.as_ref()) else { return false };
+        let mut servers = lane.in_flight.iter().filter_map(|on_lane| self.servers.get(&on_lane.server));
+        servers.any(|server| {
+            server.line.workers().any(|id| self.workers.get(&id).is_some_and(|worker| worker.is_idle()))
+        })
     }
 
     /// The worker does not receive. It gets nothing more until it reports the probe, which lies behind all the rest.
@@ -401,5 +430,3 @@ impl<S: EventSink> Primary<S> {
         Ok(())
     }
 }
-
-const _: () = assert!(RECALL_AFTER.as_millis() >= Duration::as_millis(&LANE_TICK));

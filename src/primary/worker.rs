@@ -105,6 +105,11 @@ impl Worker {
         self.lane.as_ref().filter(|lane| lane.is_used())
     }
 
+    /// Whether it may be sent a connection now, and has none under way.
+    pub fn is_idle(&self) -> bool {
+        self.has_credit() && self.in_flight.is_empty() && self.used_lane().is_none_or(Lane::is_idle)
+    }
+
     /// Whether it may be sent a connection now.
     pub fn has_credit(&self) -> bool {
         self.phase == Phase::Serving

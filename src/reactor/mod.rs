@@ -15,6 +15,7 @@ pub use context::{Context, Interest, Readiness, Token};
 pub use timers::TimerId;
 
 use crate::error::Error;
+use crate::os;
 
 /// What runs on the reactor thread. No method may block: a handler that waits stops every connection.
 pub trait Handler: Send + 'static {
@@ -97,7 +98,11 @@ pub fn spawn<H: Handler>(name: &str, handler: H) -> Result<(Handle<H::Command>, 
     let mut reactor = Reactor { poll, context, receiver, handler };
     let thread = thread::Builder::new()
         .name(name.into())
-        .spawn(move || reactor.run())
+        .spawn(move || {
+            // Where it does not exist, or is not allowed, the thread runs as it is.
+            let _ = os::schedule_in_batches();
+            reactor.run();
+        })
         .map_err(Error::io("starting the reactor thread"))?;
     Ok((Handle { sender, waker: Arc::new(waker) }, thread))
 }
