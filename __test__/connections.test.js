@@ -9,4 +9,12 @@ describe('who gets a connection', { concurrency: 2 }, () => programs('connection
 
 describe('where servers listen', { concurrency: 2 }, () => programs('connections/addresses'));
 
+describe('who gets a connection, on the channel', { concurrency: 2 }, () =>
+  programs('connections/shares', { CORRAL_LANE: '0' }),
+);
+
+describe('what is served, on the channel', { concurrency: 2 }, () =>
+  programs('connections/servers', { CORRAL_LANE: '0' }),
+);
+
 describe('what is served', { concurrency: 2 }, () => programs('connections/servers'));

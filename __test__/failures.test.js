@@ -10,6 +10,18 @@ describe('frames', { concurrency: 2 }, () => programs('failures/frames'));
 
 describe('deaths', { concurrency: 2 }, () => programs('failures/deaths'));
 
+describe('deaths, on the channel', { concurrency: 2 }, () =>
+  programs('failures/deaths', { CORRAL_LANE: '0' }),
+);
+
+describe('pressure, on the channel', { concurrency: 2 }, () =>
+  programs('failures/pressure', { CORRAL_LANE: '0' }),
+);
+
+describe('descriptors, on the channel', { concurrency: 2 }, () =>
+  programs('failures/descriptors', { CORRAL_LANE: '0' }),
+);
+
 describe('pressure', { concurrency: 2 }, () => programs('failures/pressure'));
 
 describe('descriptors', { concurrency: 2 }, () => programs('failures/descriptors'));
