@@ -135,10 +135,10 @@ export interface NativeServerStats {
 export interface NativeSettings {
   /** SCHED_RR; otherwise SCHED_NONE. */
   roundRobin: boolean
-  /** The bound of connections per server that were accepted and not taken. */
-  maxPendingConnections: number
-  /** The largest frame that a worker may send, in bytes. */
-  maxFrameSize: number
+  /** The bound of connections per server that were accepted and not taken; by default that of `Config`. */
+  maxPendingConnections?: number
+  /** The largest frame that a worker may send, in bytes; by default that of `Config`. */
+  maxFrameSize?: number
   /** Whether this Node's libuv fills abstract names up with NUL bytes. */
   paddedAbstractNames: boolean
   /** Whether 'connection' events are wanted. */

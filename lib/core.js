@@ -6,7 +6,6 @@
 const errors = require('./errors');
 const { KeepAlive } = require('./keep-alive');
 const internals = require('./node-internals');
-const { limits } = require('./settings');
 
 /** @typedef {import('./native').Binding} Binding */
 /** @typedef {import('./channel').Channel} Channel */
@@ -31,12 +30,12 @@ class Core {
   constructor(binding, cluster) {
     this.#binding = binding;
     this.#cluster = cluster;
+    /** @type {import('../binding').NativeSettings} */
     this.#settings = {
       roundRobin: true,
       paddedAbstractNames: internals.padsAbstractNames(),
       tellConnections: false,
       tellInternal: false,
-      ...limits({}),
     };
     this.#native = new binding.NativePrimary(() => this.dispatch());
   }

@@ -124,6 +124,7 @@ function createPrimary(cluster, binding) {
   /** @returns {string} why workers get no lanes; empty if they do */
   function whyNoLane() {
     if (process.env.CORRAL_LANE === '0') return 'CORRAL_LANE=0 is set';
+    if (process.platform === 'darwin') return 'macOS lacks the kind of socket that it takes';
     return cluster.schedulingPolicy === SCHED_RR ? '' : 'the workers accept connections themselves';
   }
 

@@ -9,9 +9,6 @@ const errors = require('./errors');
 
 /** @typedef {import('..').ClusterSettings} Settings */
 
-const DEFAULT_MAX_PENDING = 1024;
-const DEFAULT_MAX_FRAME = 512 * 1024 * 1024;
-
 /**
  * The settings after one more call of setupPrimary.
  *
@@ -50,12 +47,9 @@ function checkCount(name, value, most) {
   if (value < 1 || value > most) throw errors.outOfRange(name, `>= 1 && <= ${most}`, value);
 }
 
-/** @param {Settings} settings what the core has to know of them */
+/** @param {Settings} settings what the core has to know of them; what is undefined has the core's default */
 function limits({ maxPendingConnections, maxFrameSize }) {
-  return {
-    maxPendingConnections: maxPendingConnections ?? DEFAULT_MAX_PENDING,
-    maxFrameSize: maxFrameSize ?? DEFAULT_MAX_FRAME,
-  };
+  return { maxPendingConnections, maxFrameSize };
 }
 
 const INSPECT_ARGUMENT = /--inspect(?:-brk|-port)?|--debug-port/;

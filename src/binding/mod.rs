@@ -53,10 +53,10 @@ fn failure(errno: Errno) -> f64 {
 pub struct NativeSettings {
     /// SCHED_RR; otherwise SCHED_NONE.
     pub round_robin: bool,
-    /// The bound of connections per server that were accepted and not taken.
-    pub max_pending_connections: u32,
-    /// The largest frame that a worker may send, in bytes.
-    pub max_frame_size: f64,
+    /// The bound of connections per server that were accepted and not taken; by default that of `Config`.
+    pub max_pending_connections: Option<u32>,
+    /// The largest frame that a worker may send, in bytes; by default that of `Config`.
+    pub max_frame_size: Option<f64>,
     /// Whether this Node's libuv fills abstract names up with NUL bytes.
     pub padded_abstract_names: bool,
     /// Whether 'connection' events are wanted.
@@ -104,10 +104,13 @@ impl NativePrimary {
     /// Changes the settings.
     #[napi]
     pub fn configure(&self, settings: NativeSettings) -> Result<(), String> {
+        let default = Config::default();
         let config = Config {
             policy: if settings.round_robin { Policy::RoundRobin } else { Policy::Shared },
-            max_pending: settings.max_pending_connections.max(1) as usize,
-            max_frame: settings.max_frame_size as usize,
+            max_pending: settings
+                .max_pending_connections
+                .map_or(default.max_pending, |max| max.max(1) as usize),
+            max_frame: settings.max_frame_size.map_or(default.max_frame, |max| max as usize),
             abstract_names: if settings.padded_abstract_names {
                 AbstractNames::Padded
             } else {

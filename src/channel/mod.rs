@@ -5,6 +5,7 @@
 
 mod inbox;
 mod outbox;
+mod window;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What waits to be sent on a channel, and the descriptors that are under way.
+//! What waits to be sent on a channel, and what is sent again.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -7,23 +7,9 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::window::{Window, Writing};
 use crate::ids::{Completion, Seq};
 use crate::os;
-
-/// How many bytes may be unacknowledged when a second descriptor is sent.
-///
-/// Node's receiver keeps one descriptor at a time and gives it to the next NODE_HANDLE frame that it completes. So
-/// no read of its may bring the end of one such frame together with the beginning of the next, whose descriptor would
-/// overwrite the first. The kernel ends each read behind the piece that carries a descriptor; a read can only go
-/// wrong when a frame is in two pieces, and there are two ways to that:
-/// - the read is cut short by the end of Node's 64 KiB buffer in the middle of the frame. While everything
-///   unacknowledged fits into one buffer, no read can be cut;
-/// - the frame was sent in pieces, see [`WHOLE_FRAME`].
-const HANDLE_WINDOW: u64 = 64 << 10;
-
-/// The longest frame with a descriptor that surely travels in one piece when it is written in one call. The kernel
-/// makes pieces of some 36 KiB, with the descriptor on the first. Longer ones travel alone.
-const WHOLE_FRAME: usize = 16 << 10;
 
 /// How often a descriptor that did not arrive is sent again (Node: `MAX_HANDLE_RETRANSMISSIONS`).
 const MAX_RETRANSMISSIONS: u8 = 3;
@@ -129,15 +115,6 @@ impl Queued {
     }
 }
 
-#[derive(Debug)]
-struct UnderWay {
-    queued: Queued,
-    /// The position in the stream behind its frame.
-    end: u64,
-    /// It travels in one piece, so that another descriptor may follow.
-    whole: bool,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 enum State {
     #[default]
@@ -147,15 +124,13 @@ enum State {
     Closed,
 }
 
-/// Frames in their order. Positions count the bytes of the stream from its beginning.
+/// Frames in their order.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     state: State,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
-    under_way: VecDeque<UnderWay>,
-    written: u64,
-    acknowledged: u64,
+    window: Window<Queued>,
 }
 
 impl Outbox {
@@ -199,7 +174,7 @@ impl Outbox {
             match os::send(socket, &[IoSlice::new(&bytes[sent..])], None) {
                 Ok(count) => {
                     sent += count;
-                    self.written += count as u64;
+                    self.window.wrote(count);
                 }
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => break,
                 Err(errno) => return SendStatus::Failed(errno),
@@ -218,7 +193,7 @@ impl Outbox {
         while let Some(front) = self.queue.front() {
             let handle = match &front.frame.handle {
                 Some((fd, _)) if front.written == 0 => {
-                    if !self.window_admits(front.frame.bytes.len()) {
+                    if !self.window.admits(front.frame.bytes.len()) {
                         return FlushStatus::AwaitsAcknowledgement;
                     }
                     Some(fd.clone())
@@ -252,28 +227,23 @@ impl Outbox {
             .collect()
     }
 
-    fn window_admits(&self, length: usize) -> bool {
-        self.under_way.is_empty()
-            || (self.under_way.iter().all(|before| before.whole)
-                && self.written - self.acknowledged + length as u64 <= HANDLE_WINDOW)
-    }
-
     fn advance(&mut self, mut count: usize, completed: &mut Vec<Completion>) {
-        self.written += count as u64;
         self.queued_bytes -= count;
         while let Some(front) = self.queue.front_mut() {
             let rest = front.frame.bytes.len() - front.written;
             if count < rest {
                 front.written += count;
+                self.window.wrote(count);
                 return;
             }
             count -= rest;
+            self.window.wrote(rest);
             let Some(mut done) = self.queue.pop_front() else { return };
             completed.extend(done.frame.completion.take());
             if done.frame.handle.is_some() {
-                let end = self.written - count as u64;
-                let whole = done.written == 0 && done.frame.bytes.len() <= WHOLE_FRAME;
-                self.under_way.push_back(UnderWay { queued: done, end, whole });
+                let length = done.frame.bytes.len();
+                let writing = if done.written == 0 { Writing::AtOnce } else { Writing::InParts };
+                self.window.sent(done, length, writing);
             }
             if count == 0 {
                 return;
@@ -282,17 +252,13 @@ impl Outbox {
     }
 
     pub(super) fn acknowledge(&mut self) -> Option<HandleOrigin> {
-        let arrived = self.under_way.pop_front()?;
-        self.acknowledged = arrived.end;
-        arrived.queued.frame.handle.map(|(_, origin)| origin)
+        let arrived = self.window.take_oldest()?;
+        arrived.frame.handle.map(|(_, origin)| origin)
     }
 
     pub(super) fn retransmit(&mut self) -> Retransmission {
-        let Some(UnderWay { mut queued, end, .. }) = self.under_way.pop_front() else {
-            return Retransmission::Nothing;
-        };
         // The frame has been read, just without its descriptor.
-        self.acknowledged = end;
+        let Some(mut queued) = self.window.take_oldest() else { return Retransmission::Nothing };
         if queued.retransmissions == MAX_RETRANSMISSIONS {
             return match queued.frame.handle {
                 Some((_, origin)) => Retransmission::GivenUp(origin),
@@ -330,7 +296,7 @@ impl Outbox {
 
     pub(super) fn abort(&mut self, socket: BorrowedFd<'_>) -> Vec<Completion> {
         self.finish(socket);
-        self.under_way.clear();
+        self.window.clear();
         self.queued_bytes = 0;
         self.queue.drain(..).filter_map(|queued| queued.frame.completion).collect()
     }

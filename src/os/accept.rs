@@ -16,34 +16,51 @@ pub struct Accepted {
     pub peer: Peer,
 }
 
-/// Takes one connection off the backlog (`accept4(2)`).
+/// Takes one connection off the backlog (`accept(2)`).
 ///
 /// Errors: `EAGAIN` when there is none, `EMFILE` and `ENFILE` without descriptors left, `ECONNABORTED` for a client
 /// that has given up already; the network errors that `accept(2)` lists mean the same and are returned as they are.
 pub fn accept(listener: BorrowedFd<'_>) -> Result<Accepted, Errno> {
     // SAFETY: all-zero bytes are a valid sockaddr_storage (family AF_UNSPEC).
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-    let connection = loop {
-        let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-        // SAFETY: `storage` and `length` are live for the call and `length` is the size of `storage`.
-        let raw = unsafe {
-            libc::accept4(
-                listener.as_raw_fd(),
-                (&raw mut storage).cast(),
-                &raw mut length,
-                libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-            )
-        };
-        if raw >= 0 {
-            // SAFETY: accept4 has just made this descriptor; nobody else knows it.
-            break unsafe { OwnedFd::from_raw_fd(raw) };
+    loop {
+        match accept_once(listener, &mut storage) {
+            Ok(connection) => return Ok(Accepted { connection, peer: peer_of(&storage) }),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno),
         }
-        match Errno::last() {
-            Errno::EINTR => continue,
-            errno => return Err(errno),
-        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn accept_once(listener: BorrowedFd<'_>, peer: &mut libc::sockaddr_storage) -> Result<OwnedFd, Errno> {
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: `peer` and `length` are live for the call and `length` is the size of `peer`.
+    let raw = unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            std::ptr::from_mut(peer).cast(),
+            &raw mut length,
+            libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+        )
     };
-    Ok(Accepted { connection, peer: peer_of(&storage) })
+    // SAFETY: accept4 has just made this descriptor; nobody else knows it.
+    Errno::result(raw).map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// macOS has no accept4: what is forked between the two calls inherits the connection, as it does with libuv.
+#[cfg(target_os = "macos")]
+fn accept_once(listener: BorrowedFd<'_>, peer: &mut libc::sockaddr_storage) -> Result<OwnedFd, Errno> {
+    use std::os::fd::AsFd;
+
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: `peer` and `length` are live for the call and `length` is the size of `peer`.
+    let raw = unsafe { libc::accept(listener.as_raw_fd(), std::ptr::from_mut(peer).cast(), &raw mut length) };
+    // SAFETY: accept has just made this descriptor; nobody else knows it.
+    let connection = Errno::result(raw).map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })?;
+    super::close_on_exec(&connection)?;
+    super::set_nonblocking(connection.as_fd())?;
+    Ok(connection)
 }
 
 fn peer_of(storage: &libc::sockaddr_storage) -> Peer {

@@ -8,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+#[cfg(target_os = "macos")]
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::address::LocalAddress;
@@ -92,14 +94,12 @@ fn parse_address(address: &str, port: u16) -> Result<SocketAddr, Errno> {
 fn bind_address(address: SocketAddr, flags: u32, kind: Type) -> Result<Bound, Errno> {
     let errno = |error: std::io::Error| errno_of(&error);
     let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
-    let socket =
-        Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol)).map_err(errno)?;
-    let reuse_address = kind == Type::STREAM || flags & UDP_REUSE_ADDRESS != 0;
-    if reuse_address {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol)).map_err(errno)?;
+    socket.set_nonblocking(true).map_err(errno)?;
+    if kind == Type::STREAM {
         socket.set_reuse_address(true).map_err(errno)?;
-    }
-    if kind == Type::DGRAM && flags & UDP_REUSE_PORT != 0 {
-        socket.set_reuse_port(true).map_err(errno)?;
+    } else {
+        set_udp_reuse(&socket, flags)?;
     }
     if address.is_ipv6() {
         socket.set_only_v6(flags & IPV6_ONLY != 0).map_err(errno)?;
@@ -110,6 +110,30 @@ fn bind_address(address: SocketAddr, flags: u32, kind: Type) -> Result<Bound, Er
         errno => errno,
     })?;
     Ok(Bound { socket: OwnedFd::from(socket), file: None })
+}
+
+#[cfg(target_os = "linux")]
+fn set_udp_reuse(socket: &Socket, flags: u32) -> Result<(), Errno> {
+    if flags & UDP_REUSE_ADDRESS != 0 {
+        socket.set_reuse_address(true).map_err(|error| errno_of(&error))?;
+    }
+    if flags & UDP_REUSE_PORT != 0 {
+        socket.set_reuse_port(true).map_err(|error| errno_of(&error))?;
+    }
+    Ok(())
+}
+
+/// libuv (`uv__set_reuse`): SO_REUSEPORT is on the BSDs what SO_REUSEADDR is on Linux. What SO_REUSEPORT is on Linux,
+/// macOS does not have.
+#[cfg(target_os = "macos")]
+fn set_udp_reuse(socket: &Socket, flags: u32) -> Result<(), Errno> {
+    if flags & UDP_REUSE_PORT != 0 {
+        return Err(Errno::ENOTSUP);
+    }
+    if flags & UDP_REUSE_ADDRESS != 0 {
+        socket.set_reuse_port(true).map_err(|error| errno_of(&error))?;
+    }
+    Ok(())
 }
 
 /// How an abstract name is written into its address. Both ends must do the same.
@@ -126,7 +150,7 @@ pub enum AbstractNames {
 /// `writable_all` widen the file's mode as libuv's `uv_pipe_chmod` does.
 ///
 /// Errors: `EADDRINUSE` when the file exists; `EACCES` also for a directory that does not exist, as libuv has it;
-/// `EINVAL` for a name that does not fit into `sun_path`.
+/// `EINVAL` for a name that does not fit into `sun_path`, and for an abstract one where there are none (macOS).
 pub fn bind_unix(
     name: &Path,
     abstract_names: AbstractNames,
@@ -135,12 +159,16 @@ pub fn bind_unix(
 ) -> Result<Bound, Errno> {
     let errno = |error: std::io::Error| errno_of(&error);
     let is_abstract = name.as_os_str().as_bytes().first() == Some(&0);
+    if is_abstract && cfg!(not(target_os = "linux")) {
+        return Err(Errno::EINVAL);
+    }
     let mut bytes = name.as_os_str().as_bytes().to_vec();
     if is_abstract && abstract_names == AbstractNames::Padded && bytes.len() < SUN_PATH {
         bytes.resize(SUN_PATH, 0);
     }
     let address = SockAddr::unix(OsStr::from_bytes(&bytes)).map_err(|_| Errno::EINVAL)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(errno)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(errno)?;
+    socket.set_nonblocking(true).map_err(errno)?;
     socket.bind(&address).map_err(|error| match errno_of(&error) {
         Errno::ENOENT => Errno::EACCES,
         errno => errno,
@@ -188,6 +216,14 @@ pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<LocalAddress>, Err
         family: if address.is_ipv4() { "IPv4" } else { "IPv6" },
         port: address.port(),
     }))
+}
+
+/// Sets close-on-exec, for what macOS cannot make with it.
+///
+/// Errors: none that a live descriptor can cause.
+#[cfg(target_os = "macos")]
+pub(super) fn close_on_exec(fd: &OwnedFd) -> Result<(), Errno> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map(drop)
 }
 
 /// A second descriptor for the same open file, close-on-exec. The number came from JavaScript and may name nothing.
@@ -271,6 +307,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn an_abstract_name_leaves_no_file() {
         let name = format!("\0corral-test-{}", std::process::id());
         for names in [AbstractNames::Exact, AbstractNames::Padded] {

@@ -5,7 +5,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-/// The most descriptors that one message of a peer can carry; the kernel's own limit (`SCM_MAX_FD`).
+#[cfg(target_os = "linux")]
+const RECEIVE_FLAGS: i32 = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+/// Descriptors become close-on-exec when they have arrived.
+#[cfg(target_os = "macos")]
+const RECEIVE_FLAGS: i32 = libc::MSG_DONTWAIT;
+
+/// The most descriptors that one message of a peer can carry; Linux's own limit (`SCM_MAX_FD`).
 const MAX_DESCRIPTORS: usize = 253;
 
 /// The buffer for descriptors that [`receive`](super::receive) and [`receive_packet`](super::receive_packet) need;
@@ -47,21 +53,26 @@ pub(super) fn receive_message(
         header.msg_control = room.as_mut_ptr().cast();
         header.msg_controllen = size_of_val::<[u64]>(room) as _;
     }
-    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
     let bytes = loop {
         // SAFETY: the header points to memory that is live and exclusively ours for the call, with its sizes.
-        let count = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) };
+        let count = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, RECEIVE_FLAGS) };
         match Errno::result(count) {
             Err(Errno::EINTR) => continue,
             other => break other? as usize,
         }
     };
-    Ok(Message { bytes, handles: take_handles(&header), flags: header.msg_flags })
+    let handles = take_handles(&header);
+    #[cfg(target_os = "macos")]
+    handles.iter().try_for_each(super::close_on_exec)?;
+    Ok(Message { bytes, handles, flags: header.msg_flags })
 }
 
 /// Takes over every descriptor in a message that has just been received.
 fn take_handles(header: &libc::msghdr) -> Vec<OwnedFd> {
     let mut handles = Vec::new();
+    // macOS tells the sender's length also of an item that it has cut short.
+    #[allow(clippy::unnecessary_cast)] // A socklen_t on other systems.
+    let end = header.msg_control as usize + header.msg_controllen as usize;
     // SAFETY: the kernel has filled the control buffer and its length; CMSG_* walk within that.
     let mut item = unsafe { libc::CMSG_FIRSTHDR(header) };
     // SAFETY: null, or a header that the kernel wrote, in a buffer aligned for it.
@@ -70,7 +81,8 @@ fn take_handles(header: &libc::msghdr) -> Vec<OwnedFd> {
             // SAFETY: as above; the data of SCM_RIGHTS is an array of descriptors that fills the item.
             let (first, size) = unsafe { (libc::CMSG_DATA(control), libc::CMSG_LEN(0)) };
             #[allow(clippy::unnecessary_cast)] // A socklen_t on other systems.
-            let count = (control.cmsg_len as usize - size as usize) / size_of::<RawFd>();
+            let length = (control.cmsg_len as usize).min(end - std::ptr::from_ref(control) as usize);
+            let count = length.saturating_sub(size as usize) / size_of::<RawFd>();
             handles.extend((0..count).map(|index| {
                 // SAFETY: within the item. The kernel has made this descriptor for this process and told nobody else.
                 unsafe { OwnedFd::from_raw_fd(first.cast::<RawFd>().add(index).read_unaligned()) }

@@ -4,12 +4,11 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, shutdown, socketpair,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, sendmsg, shutdown};
+use socket2::{Domain, Socket, Type};
 
 use super::control::{Ancillary, Message, receive_message};
+use crate::error::errno_of;
 
 /// The two ends of a channel. Both are close-on-exec: the child's end is put into its slot by `spawn`, which clears
 /// the flag there.
@@ -25,17 +24,25 @@ pub struct SocketPair {
 ///
 /// Errors: `EMFILE`, `ENFILE`, `ENOBUFS`.
 pub fn socket_pair() -> Result<SocketPair, Errno> {
-    let (ours, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::Stream,
-        None,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-    )?;
-    // The child's end starts out blocking, as the one that libuv makes: O_NONBLOCK belongs to the open file, and a
-    // child that is not Node may not expect it.
-    fcntl(&theirs, FcntlArg::F_SETFL(OFlag::empty()))?;
-    Ok(SocketPair { ours, theirs })
+    // The child's end stays blocking, as the one that libuv makes: O_NONBLOCK belongs to the open file, and a child
+    // that is not Node may not expect it.
+    let (ours, theirs) = connected_pair(Type::STREAM)?;
+    ours.set_nonblocking(true).map_err(|error| errno_of(&error))?;
+    Ok(SocketPair { ours: ours.into(), theirs: theirs.into() })
 }
+
+/// Two Unix sockets, close-on-exec, that raise no SIGPIPE when they are written with [`SEND_FLAGS`].
+pub(super) fn connected_pair(kind: Type) -> Result<(Socket, Socket), Errno> {
+    // Where there is SO_NOSIGPIPE, socket2 sets it.
+    Socket::pair(Domain::UNIX, kind, None).map_err(|error| errno_of(&error))
+}
+
+/// Writing never waits and never raises SIGPIPE.
+#[cfg(target_os = "linux")]
+pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_NOSIGNAL.union(MsgFlags::MSG_DONTWAIT);
+/// Writing never waits. That it raises no SIGPIPE is an option of the socket here.
+#[cfg(target_os = "macos")]
+pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_DONTWAIT;
 
 /// Sends `parts` in one call; `handle`, if any, rides on the first byte. Returns the number of bytes written, which
 /// may be short. `SIGPIPE` is never raised.
@@ -51,8 +58,7 @@ pub fn send(
     let rights = raw.as_ref().map(|fds| ControlMessage::ScmRights(fds));
     let control = rights.as_slice();
     loop {
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        match sendmsg::<()>(socket.as_raw_fd(), parts, control, flags, None) {
+        match sendmsg::<()>(socket.as_raw_fd(), parts, control, SEND_FLAGS, None) {
             Err(Errno::EINTR) => continue,
             other => return other,
         }

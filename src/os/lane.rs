@@ -6,19 +6,23 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::socket::{ControlMessage, sendmsg};
 use nix::sys::stat::fstat;
+use socket2::Type;
 
-use super::SocketPair;
 use super::control::{Ancillary, Message, receive_message};
+use super::fdpass::{SEND_FLAGS, SocketPair, connected_pair};
+use crate::error::errno_of;
 
 /// Makes the two ends of a lane, close-on-exec and non-blocking.
 ///
 /// Errors: `EMFILE`, `ENFILE`, `ENOBUFS`; `EPROTONOSUPPORT` where the system has no such sockets.
 pub fn packet_pair() -> Result<SocketPair, Errno> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-    Ok(SocketPair { ours, theirs })
+    let (ours, theirs) = connected_pair(Type::SEQPACKET)?;
+    for end in [&ours, &theirs] {
+        end.set_nonblocking(true).map_err(|error| errno_of(&error))?;
+    }
+    Ok(SocketPair { ours: ours.into(), theirs: theirs.into() })
 }
 
 /// Takes over the end of a lane that this process has inherited, whose number and inode its parent has told, and keeps
@@ -50,8 +54,7 @@ pub fn send_packet(
     let rights = raw.as_ref().map(|fds| ControlMessage::ScmRights(fds));
     let parts = [IoSlice::new(bytes)];
     loop {
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        match sendmsg::<()>(socket.as_raw_fd(), &parts, rights.as_slice(), flags, None) {
+        match sendmsg::<()>(socket.as_raw_fd(), &parts, rights.as_slice(), SEND_FLAGS, None) {
             Err(Errno::EINTR) => continue,
             other => return other.map(drop),
         }

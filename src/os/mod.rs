@@ -3,7 +3,8 @@
 //! The contract of each function here:
 //! - it takes descriptors as [`BorrowedFd`](std::os::fd::BorrowedFd) and returns them as
 //!   [`OwnedFd`](std::os::fd::OwnedFd), owned before the next call that can fail;
-//! - what it creates is close-on-exec from the start, so that a concurrent `fork` in another thread inherits nothing;
+//! - what it creates is close-on-exec from the start, so that a concurrent `fork` in another thread inherits nothing.
+//!   On macOS, whose calls know no such flag, it is so from the next call on;
 //! - it retries `EINTR` itself and returns `EAGAIN` to the caller, who knows what to wait for.
 
 mod accept;
@@ -12,6 +13,9 @@ mod control;
 mod fdpass;
 mod lane;
 mod schedule;
+
+#[cfg(target_os = "macos")]
+use bind::close_on_exec;
 
 pub use accept::{Accepted, accept};
 pub use bind::{
@@ -24,7 +28,7 @@ pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_pack
 pub use schedule::schedule_in_batches;
 
 /// For tests that look at what the kernel made of it.
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 pub mod testing {
     use std::os::fd::{AsRawFd, BorrowedFd};
 

@@ -121,6 +121,7 @@ fn accepting_stops_at_the_bound_and_goes_on_below_it() {
     let clients: Vec<TcpStream> = (0..20).map(|_| connect(port)).collect();
     rig.settle();
     // The rest waits in the kernel.
+    #[cfg(target_os = "linux")]
     assert_eq!(crate::os::testing::backlog(socket.as_fd()).1, 20 - bound as u32);
     let served: Vec<u16> = clients.iter().map(|_| worker.serve()).collect();
     let expected: Vec<u16> = clients.iter().map(port_of).collect();
@@ -282,6 +283,7 @@ fn the_file_of_a_unix_socket_goes_with_its_last_worker() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn the_largest_backlog_that_a_worker_asks_for_is_in_force() {
     // A socket of the program's own, so that it can be asked about what the primary has made of it.
     let socket = crate::os::bind_tcp(Some("127.0.0.1"), 0, 0).unwrap().socket;

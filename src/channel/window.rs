@@ -1,0 +1,138 @@
+//! Descriptors that are under way, and whether another one may follow them. No I/O.
+
+use std::collections::VecDeque;
+
+/// How many bytes may be unacknowledged when a second descriptor is sent.
+///
+/// Node's receiver keeps one descriptor at a time and gives it to the next NODE_HANDLE frame that it completes. So
+/// no read of its may bring the end of one such frame together with the beginning of the next, whose descriptor would
+/// overwrite the first. The kernel ends each read behind the piece that carries a descriptor; a read can only go
+/// wrong when a frame is in two pieces, and there are two ways to that:
+/// - the read is cut short by the end of Node's 64 KiB buffer in the middle of the frame. While everything
+///   unacknowledged fits into one buffer, no read can be cut;
+/// - the frame was sent in pieces, see [`WHOLE_FRAME`].
+const HANDLE_WINDOW: u64 = 64 << 10;
+
+/// The longest frame with a descriptor that surely travels in one piece when it is written in one call. The kernel
+/// makes pieces of some 36 KiB, with the descriptor on the first. Longer ones travel alone.
+const WHOLE_FRAME: usize = 16 << 10;
+
+/// How a frame was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// In one call.
+    AtOnce,
+    /// In several, as the socket had room.
+    InParts,
+}
+
+#[derive(Debug)]
+struct UnderWay<T> {
+    frame: T,
+    /// The position in the stream behind it.
+    end: u64,
+    /// It travels in one piece, so that another descriptor may follow.
+    whole: bool,
+}
+
+/// The frames with a descriptor that were written and not acknowledged, in their order. Positions count the bytes of
+/// the stream from its beginning.
+#[derive(Debug)]
+pub(super) struct Window<T> {
+    under_way: VecDeque<UnderWay<T>>,
+    written: u64,
+    acknowledged: u64,
+}
+
+// Derived, it would ask for a default frame.
+impl<T> Default for Window<T> {
+    fn default() -> Self {
+        Window { under_way: VecDeque::new(), written: 0, acknowledged: 0 }
+    }
+}
+
+impl<T> Window<T> {
+    /// Whether a frame of so many bytes may be sent with a descriptor now.
+    pub(super) fn admits(&self, length: usize) -> bool {
+        self.under_way.is_empty()
+            || (self.under_way.iter().all(|before| before.whole)
+                && self.written - self.acknowledged + length as u64 <= HANDLE_WINDOW)
+    }
+
+    /// So many bytes were written, of whatever frame.
+    pub(super) fn wrote(&mut self, count: usize) {
+        self.written += count as u64;
+    }
+
+    /// What was written last is the end of a frame of `length` bytes that came with a descriptor.
+    pub(super) fn sent(&mut self, frame: T, length: usize, writing: Writing) {
+        let whole = writing == Writing::AtOnce && length <= WHOLE_FRAME;
+        self.under_way.push_back(UnderWay { frame, end: self.written, whole });
+    }
+
+    /// The peer has read the oldest frame under way, with or without its descriptor. None when nothing is.
+    pub(super) fn take_oldest(&mut self) -> Option<T> {
+        let UnderWay { frame, end, .. } = self.under_way.pop_front()?;
+        self.acknowledged = end;
+        Some(frame)
+    }
+
+    /// Nothing is under way any more.
+    pub(super) fn clear(&mut self) {
+        self.under_way.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn send(window: &mut Window<u32>, number: u32, length: usize) {
+        window.wrote(length);
+        window.sent(number, length, Writing::AtOnce);
+    }
+
+    #[test]
+    fn whatever_comes_first_may_go() {
+        let mut window: Window<u32> = Window::default();
+        window.wrote(1 << 30);
+        assert!(window.admits(1 << 30));
+    }
+
+    #[test]
+    fn another_may_follow_while_all_that_is_unread_fits_into_one_read() {
+        let mut window = Window::default();
+        window.wrote(60_000);
+        send(&mut window, 1, 1000);
+        assert!(window.admits(65_536 - 61_000));
+        assert!(!window.admits(65_536 - 61_000 + 1));
+    }
+
+    #[test]
+    fn an_acknowledgement_covers_everything_up_to_its_frame() {
+        let mut window = Window::default();
+        window.wrote(60_000);
+        send(&mut window, 1, 1000);
+        send(&mut window, 2, 1000);
+        window.wrote(4000);
+        assert!(!window.admits(1000));
+        assert_eq!(window.take_oldest(), Some(1));
+        // The second frame and what was written behind it.
+        assert!(window.admits(65_536 - 5000));
+        assert!(!window.admits(65_536 - 5000 + 1));
+        assert_eq!(window.take_oldest(), Some(2));
+        assert_eq!(window.take_oldest(), None);
+    }
+
+    #[test]
+    fn nothing_follows_a_frame_that_travels_in_pieces() {
+        for (length, writing) in [(WHOLE_FRAME + 1, Writing::AtOnce), (10, Writing::InParts)] {
+            let mut window = Window::default();
+            window.wrote(length);
+            window.sent(1, length, writing);
+            assert!(!window.admits(1));
+            window.take_oldest();
+            assert!(window.admits(1));
+        }
+    }
+}
