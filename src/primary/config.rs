@@ -63,7 +63,7 @@ pub const LANE_WINDOW: usize = 16;
 pub const RECALL_AFTER: Duration = Duration::from_millis(20);
 
 /// The same while another worker of the server has nothing to do.
-pub const RECALL_TO_IDLE_AFTER: Duration = Duration::from_millis(5);
+pub const RECALL_TO_IDLE_AFTER: Duration = Duration::from_millis(10);
 
 /// How often lanes with something under way are looked at, for reports and for workers that have stopped receiving.
 pub const LANE_TICK: Duration = Duration::from_millis(2);

@@ -1,4 +1,5 @@
 'use strict';
+// Lanes: with without
 
 // What keeps a primary or a worker alive, and what the one does when the other ends. Each is a program of its own:
 // its output, its exit code and that it ends at all are the trace.

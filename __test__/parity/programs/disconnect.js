@@ -1,4 +1,5 @@
 'use strict';
+// Lanes: with without
 
 // cluster.disconnect: its callback, what becomes of servers and connections, and calling it more than once.
 

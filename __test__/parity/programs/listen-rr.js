@@ -1,5 +1,6 @@
 'use strict';
 // Serialization: json advanced
+// Lanes: with without
 
 // Servers in workers whose connections the primary accepts and hands out.
 

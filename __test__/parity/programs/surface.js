@@ -6,7 +6,7 @@ const EventEmitter = require('node:events');
 const { cluster, run } = require('../scenario.js');
 
 /** What corral has and Node has not. */
-const OURS = new Set(['native']);
+const OURS = new Set(['native', 'stats']);
 const OURS_OF_WORKERS = new Set(['suicide']);
 
 /** @param {any} object @param {Set<string>} [except] */
