@@ -8,11 +8,20 @@ const { readOptions } = require('./lib/options');
 const { progress } = require('./lib/pairs');
 const { withProgram } = require('./lib/program');
 const { formatNumber, printVerdicts } = require('./lib/report');
+const proc = require('./lib/proc');
 const { settledFdCount } = require('./lib/watch');
 
 /** @typedef {import('./lib/side').Side} Side */
 /** @typedef {import('./lib/program').Program} Program */
-/** @typedef {{ label: string, fds: number, rss: number }} Snapshot */
+/**
+ * @typedef {object} Snapshot the workers' numbers are of the largest
+ * @property {string} label
+ * @property {number} fds
+ * @property {number} rss
+ * @property {number} workerFds
+ * @property {number} workerRss
+ * @property {number} open connections that a worker's server still counts
+ */
 
 /**
  * @typedef {object} Course what became of one side
@@ -32,7 +41,7 @@ const LIMIT_SECONDS = 1800;
 /** What may be left of a heap's natural ups and downs. */
 const RSS_TOLERANCE_MIB = 12;
 
-const options = readOptions({ connections: 100_000, restarts: 200, workers: 2, side: 'both' });
+const options = readOptions({ connections: 100_000, restarts: 200, workers: 2, side: 'both', plain: false });
 
 /**
  * @param {Program} program
@@ -41,7 +50,14 @@ const options = readOptions({ connections: 100_000, restarts: 200, workers: 2, s
  */
 async function snapshot(program, label) {
   await settledFdCount(program.pid, { quietSeconds: 0.5, limitSeconds: 5 });
-  return { label, ...(await program.footprint()) };
+  const pids = await program.workerPids();
+  return {
+    label,
+    ...(await program.footprint()),
+    workerFds: Math.max(...pids.map(proc.fdCount)),
+    workerRss: Math.max(...pids.map(proc.residentMiB)),
+    open: Math.max(...(await program.open())),
+  };
 }
 
 /**
@@ -69,9 +85,9 @@ async function restartUnderLoad(program, load, restarts) {
  * @returns {Promise<Course>}
  */
 function run(side) {
-  const { connections, restarts, workers } = options;
+  const { connections, restarts, workers, plain } = options;
   const load = new LoadGenerator();
-  return withProgram(side, { workers }, async (program) => {
+  return withProgram(side, { workers, lane: !plain }, async (program) => {
     const say = (/** @type {string} */ what) => options.json || progress(`${side}: ${what}`);
     const connect = (/** @type {number} */ count) =>
       load.run({ protocol: 'http', port: program.port, clients: CLIENTS, count, seconds: LIMIT_SECONDS });
@@ -107,6 +123,8 @@ function run(side) {
 function verdictsOf({ side, snapshots, unanswered }) {
   const first = snapshots[0];
   const last = snapshots[snapshots.length - 1];
+  // The same workers as at the start; afterwards there are others.
+  const connected = snapshots[STEPS];
   const growth = last.rss - first.rss;
   return [
     {
@@ -118,6 +136,16 @@ function verdictsOf({ side, snapshots, unanswered }) {
       text: `${side}: RSS at most ${RSS_TOLERANCE_MIB} MiB above the start`,
       met: growth <= RSS_TOLERANCE_MIB,
       got: `${formatNumber(growth, 1)} MiB`,
+    },
+    {
+      text: `${side}: as many fds in the workers after the connections, and none counted as open`,
+      met: connected.workerFds === first.workerFds && connected.open === 0,
+      got: `${first.workerFds} -> ${connected.workerFds}, ${connected.open} open`,
+    },
+    {
+      text: `${side}: RSS of the workers at most ${RSS_TOLERANCE_MIB} MiB above that after a quarter of the connections`,
+      met: connected.workerRss - snapshots[1].workerRss <= RSS_TOLERANCE_MIB,
+      got: `${formatNumber(connected.workerRss - snapshots[1].workerRss, 1)} MiB`,
     },
     {
       text: `${side}: no client left without an answer or a close`,
@@ -132,14 +160,15 @@ function printCourses(courses) {
   const { connections, restarts, workers } = options;
   console.log(
     `leaks: ${formatNumber(connections, 0)} connections, then ${restarts} worker restarts (half of them SIGKILL) ` +
-      `under ${RESTART_RATE} connections/s, ${workers} workers; the primary's fds and RSS in MiB\n`,
+      `under ${RESTART_RATE} connections/s, ${workers} workers; fds and RSS in MiB of the primary and of a worker\n`,
   );
   for (const { side, snapshots, failed, unanswered } of courses) {
-    console.log(`  ${side.padEnd(24)}${'fds'.padStart(8)}${'RSS'.padStart(10)}`);
-    for (const { label, fds, rss } of snapshots) {
-      console.log(
-        `  ${label.padEnd(24)}${formatNumber(fds, 0).padStart(8)}${formatNumber(rss, 1).padStart(10)}`,
-      );
+    const row = (/** @type {string[]} */ [label, ...cells]) =>
+      console.log(`  ${label.padEnd(24)}${cells.map((cell) => cell.padStart(10)).join('')}`);
+    row([side, 'fds', 'RSS', 'worker', 'RSS', 'open']);
+    for (const { label, fds, rss, workerFds, workerRss, open } of snapshots) {
+      const counts = [fds, rss, workerFds, workerRss, open];
+      row([label, ...counts.map((count, i) => formatNumber(count, i % 2))]);
     }
     console.log(`  clients: ${failed} failed, ${unanswered} unanswered\n`);
   }

@@ -51,6 +51,11 @@ class Program {
     return this.#remote.ask('counts');
   }
 
+  /** @returns {Promise<number[]>} how many connections each living worker has open */
+  open() {
+    return this.#remote.ask('open');
+  }
+
   /** @returns {Promise<number[]>} the living workers */
   workerPids() {
     return this.#remote.ask('pids');

@@ -49,11 +49,11 @@ function forkListening() {
 
 /**
  * @param {Worker} worker
- * @returns {Promise<number>} how many connections it has had
+ * @returns {Promise<{ connections: number, open: number }>} how many connections it has had, and has
  */
-function countOf(worker) {
+function countsOf(worker) {
   return new Promise((resolve) => {
-    worker.once('message', ({ connections }) => resolve(connections));
+    worker.once('message', resolve);
     worker.send('count');
   });
 }
@@ -84,7 +84,8 @@ serve(
       const started = await Promise.all(Array.from({ length: workers }, forkListening));
       return { port: started[0].port, pids: started.map(({ worker }) => pidOf(worker)) };
     },
-    counts: () => Promise.all(allWorkers().map(countOf)),
+    counts: async () => (await Promise.all(allWorkers().map(countsOf))).map(({ connections }) => connections),
+    open: async () => (await Promise.all(allWorkers().map(countsOf))).map(({ open }) => open),
     pids: () => allWorkers().map(pidOf),
     /** @param {boolean} busy */
     busy(busy) {
@@ -116,7 +117,10 @@ serve(
       cluster.removeListener('exit', refork);
       const isExplained = (/** @type {number} */ port) => takers.get(port)?.some((id) => killed.has(id));
       const unexplained = failedPorts.filter((port) => !isExplained(port)).length;
-      return { kills: killed.size, unexplained: process.env[SIDE_VARIABLE] === 'corral' ? unexplained : null };
+      return {
+        kills: killed.size,
+        unexplained: process.env[SIDE_VARIABLE] === 'corral' ? unexplained : null,
+      };
     },
     collectGarbage() {
       // Twice: what the first run's finalizers let go of is found by the second.

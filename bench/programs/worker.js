@@ -29,6 +29,6 @@ const server = process.argv.includes('net')
 
 server.listen(0, '127.0.0.1');
 
-process.on('message', () => process.send?.({ connections }));
+process.on('message', () => server.getConnections((_, open) => process.send?.({ connections, open })));
 // The bench script decides when to stop, not the terminal's Ctrl-C.
 process.on('SIGINT', () => {});
