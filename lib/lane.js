@@ -4,10 +4,15 @@
 // Each is passed to Node's own worker-side cluster, as if its message had come on the channel: everything from there
 // on (servers and their keys, maxConnections, 'drop') is Node's.
 
+const { AsyncResource } = require('node:async_hooks');
+
 const internals = require('./node-internals');
 
 /** How the primary tells a worker of its lane: `<descriptor>:<inode>`. */
 const VARIABLE = 'CORRAL_LANE_FD';
+
+/** What Node calls the context of the main script. */
+const ROOT_ASYNC_ID = 1;
 
 /**
  * Passes a connection to Node's cluster, which would acknowledge it on the channel.
@@ -53,6 +58,8 @@ function openLane() {
   const { native } = require('./native');
   // The primary goes on with the channel.
   if (native === undefined) return;
+  /** What connections are a consequence of, for async_hooks. @type {AsyncResource | undefined} */
+  let resource;
   const [descriptor, inode] = lane.split(':').map(Number);
 
   /**
@@ -66,7 +73,9 @@ function openLane() {
       nativeLane.closeDescriptor(fd);
       return false;
     }
-    return deliver(key, internals.connectionHandle(isPipe, fd), seq);
+    // Made when the first connection comes, and not where the program loads corral: its context there is not theirs.
+    resource ??= new AsyncResource('CORRALLANE', { triggerAsyncId: ROOT_ASYNC_ID });
+    return resource.runInAsyncScope(deliver, null, key, internals.connectionHandle(isPipe, fd), seq);
   }
 
   /** @type {InstanceType<typeof native.NativeLane>} */
