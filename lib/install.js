@@ -8,6 +8,9 @@ const errors = require('./errors');
 /** Where the built-in object remembers the cluster object that works through corral. */
 const INSTALLED = Symbol.for('corral.installed');
 
+/** A worker's built-in object has this once corral has done there what it does, by whatever copy. */
+const IN_WORKER = Symbol.for('corral.worker');
+
 /** The built-in object, typed as it is and not as its module. */
 const builtin = /** @type {any} */ (require('node:cluster'));
 
@@ -20,8 +23,12 @@ const builtin = /** @type {any} */ (require('node:cluster'));
 function install(target) {
   if (builtin.isWorker) {
     // A worker is Node's own, whoever its primary is: the same object, nothing taken away.
-    require('./worker').addSuicide(builtin.Worker.prototype);
-    require('./lane').openLane();
+    if (!Object.hasOwn(builtin, IN_WORKER)) {
+      Object.defineProperty(builtin, IN_WORKER, { value: true });
+      require('./worker').addSuicide(builtin.Worker.prototype);
+      require('./guard').guardSend();
+      require('./lane').openLane();
+    }
     return builtin;
   }
   const installed = builtin[INSTALLED];

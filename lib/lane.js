@@ -69,8 +69,10 @@ function openLane() {
    * @param {number} seq
    */
   function take(key, isPipe, fd, seq) {
+    // What comes after this side has disconnected is for others: so the primary finds it in the lane, or refused.
     if (!process.connected) {
       nativeLane.closeDescriptor(fd);
+      nativeLane.close();
       return false;
     }
     // Made when the first connection comes, and not where the program loads corral: its context there is not theirs.
@@ -87,7 +89,6 @@ function openLane() {
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EBADF') return;
     throw error;
   }
-  process.once('disconnect', () => nativeLane.close());
 }
 
 module.exports = { VARIABLE, openLane };
