@@ -65,8 +65,12 @@ pub const RECALL_AFTER: Duration = Duration::from_millis(20);
 /// The same while another worker of the server has nothing to do.
 pub const RECALL_TO_IDLE_AFTER: Duration = Duration::from_millis(10);
 
-/// How often lanes with something under way are looked at, for reports and for workers that have stopped receiving.
-pub const LANE_TICK: Duration = Duration::from_millis(2);
+/// How long after the last look lanes with something under way are looked at again, for reports and for workers that
+/// have stopped receiving, when the reactor is awake anyway...
+pub const LANE_LOOK: Duration = Duration::from_millis(2);
+
+/// ... and when it is not.
+pub const LANE_TICK: Duration = Duration::from_millis(4);
 
 /// The backlog when nobody asks for another (Node: `net.js`, 511).
 pub const DEFAULT_BACKLOG: i32 = 511;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::config::{LANE_TICK, LANE_WINDOW, RECALL_AFTER, RECALL_TO_IDLE_AFTER};
+use super::config::{LANE_LOOK, LANE_TICK, LANE_WINDOW, RECALL_AFTER, RECALL_TO_IDLE_AFTER};
 use super::server::Pending;
 use super::stats::WorkerStats;
 use super::{Deferred, EventSink, Primary, Source};
@@ -220,7 +220,7 @@ impl<S: EventSink> Primary<S> {
                 self.give_back(server_id, connection);
             }
         }
-        self.tick_lanes(context);
+        self.look_later(context);
     }
 
     /// Takes what a worker reports about its connections.
@@ -294,17 +294,28 @@ impl<S: EventSink> Primary<S> {
     }
 
     /// Arranges for the next look at the lanes, while there is anything to be seen.
-    fn tick_lanes(&mut self, context: &mut Context) {
-        if !self.lanes_tick {
-            self.lanes_tick = true;
+    fn look_later(&mut self, context: &mut Context) {
+        if self.next_look.is_none() {
             let timer = context.set_timer(LANE_TICK);
-            self.deferred.insert(timer, Deferred::LaneTick);
+            self.deferred.insert(timer, Deferred::LookAtLanes);
+            self.next_look = Some((timer, Instant::now() + LANE_LOOK));
+        }
+    }
+
+    /// Looks at the lanes if it is time to: the reactor is awake, and need not be woken for it later.
+    pub(super) fn look_if_due(&mut self, context: &mut Context) {
+        if let Some((timer, at)) = self.next_look
+            && Instant::now() >= at
+        {
+            context.cancel_timer(timer);
+            self.deferred.remove(&timer);
+            self.look_at_lanes(context);
         }
     }
 
     /// Takes the reports of lanes that are not waited for, and finds the workers that have stopped receiving.
-    pub(super) fn on_lane_tick(&mut self, context: &mut Context) {
-        self.lanes_tick = false;
+    pub(super) fn look_at_lanes(&mut self, context: &mut Context) {
+        self.next_look = None;
         let open = |id: &WorkerId| {
             let lane = self.workers.get(id).and_then(|worker| worker.lane.as_ref());
             lane.is_some_and(|lane| {
@@ -327,7 +338,7 @@ impl<S: EventSink> Primary<S> {
             {
                 self.stall(context, id);
             } else {
-                self.tick_lanes(context);
+                self.look_later(context);
             }
         }
     }
@@ -348,7 +359,7 @@ impl<S: EventSink> Primary<S> {
         // Without room for the probe the lane is full: its worker reports something else first, and is asked then.
         if lane.send(&ToLane::Probe(probe), None).is_err() {
             lane.waiting_since = Some(Instant::now());
-            return self.tick_lanes(context);
+            return self.look_later(context);
         }
         lane.set_state(LaneState::Stalled(probe));
         lane.stats.stalls.count();

@@ -23,6 +23,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 pub use config::{
     Config, HANDLE_WEIGHT, IN_FLIGHT_PER_WORKER, LANE_WINDOW, MAX_UNTOLD, Policy, RECALL_AFTER,
@@ -83,7 +84,7 @@ enum Deferred {
     Accept(ServerId),
     RetryRefused(ServerId),
     Flush(WorkerId),
-    LaneTick,
+    LookAtLanes,
 }
 
 /// All state of the primary, on the reactor thread.
@@ -105,8 +106,8 @@ pub struct Primary<S> {
     to_serve: BTreeSet<ServerId>,
     /// Workers that do not read their lanes.
     stalled: BTreeSet<WorkerId>,
-    /// A timer runs for the lanes.
-    lanes_tick: bool,
+    /// A timer runs for the next look at the lanes, and when that may be at the earliest.
+    next_look: Option<(TimerId, Instant)>,
     /// What is wrong with the frames of the worker that is being read.
     malformed: Option<Error>,
     /// Small messages of the worker that is being read, not told yet.
@@ -130,7 +131,7 @@ impl<S: EventSink> Primary<S> {
             unread: Vec::new(),
             to_serve: BTreeSet::new(),
             stalled: BTreeSet::new(),
-            lanes_tick: false,
+            next_look: None,
             malformed: None,
             batch: Vec::new(),
             next_server: 0,
@@ -232,7 +233,7 @@ impl<S: EventSink> Handler for Primary<S> {
                 }
                 self.flush(context, id);
             }
-            Some(Deferred::LaneTick) => self.on_lane_tick(context),
+            Some(Deferred::LookAtLanes) => self.look_at_lanes(context),
             None => {}
         }
     }
@@ -242,6 +243,7 @@ impl<S: EventSink> Handler for Primary<S> {
             // Whether the end is near was told once and is not known any more.
             self.read(context, id, true);
         }
+        self.look_if_due(context);
         self.relieve_stalled(context);
         for id in std::mem::take(&mut self.to_serve) {
             self.dispatch_and_accept(context, id);

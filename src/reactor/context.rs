@@ -114,6 +114,11 @@ impl Context {
         self.timers.set(Instant::now() + after)
     }
 
+    /// Takes a timer back before it has run out.
+    pub fn cancel_timer(&mut self, timer: TimerId) {
+        self.timers.cancel(timer);
+    }
+
     /// The next turn begins at once: there is work left that needs no readiness.
     pub fn poll_again(&mut self) {
         self.again = true;

@@ -21,6 +21,11 @@ impl Timers {
         id
     }
 
+    /// Takes a timer back; one that has run out already is not there any more. There are never more than a few.
+    pub(super) fn cancel(&mut self, timer: TimerId) {
+        self.pending.retain(|(_, id)| *id != timer);
+    }
+
     pub(super) fn until_next(&self, now: Instant) -> Option<Duration> {
         self.pending.first().map(|(at, _)| at.saturating_duration_since(now))
     }
@@ -51,5 +56,9 @@ mod tests {
         assert_eq!(timers.next_expired(end), Some(late));
         assert_eq!(timers.next_expired(end), None);
         assert_eq!(timers.until_next(end), None);
+        let (one, two) = (timers.set(start), timers.set(start));
+        timers.cancel(one);
+        assert_eq!(timers.next_expired(end), Some(two));
+        assert_eq!(timers.next_expired(end), None);
     }
 }
