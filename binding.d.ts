@@ -29,9 +29,10 @@ export declare class NativeLane {
 export declare class NativePrimary {
   /**
    * Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
-   * not keep the process alive.
+   * not keep the process alive. `deliver` is called with messages when they are all there is to take: their
+   * `EventKind`, the worker, and the messages.
    */
-  constructor(wake: () => void)
+  constructor(wake: () => void, deliver: (kind: EventKind, worker: number, messages: string | Buffer) => void)
   /** Changes the settings. */
   configure(settings: NativeSettings): void
   /**

@@ -7,4 +7,6 @@ const { programs } = require('./helpers/programs');
 
 describe('life of a channel', { concurrency: 2 }, () => programs('channel/life'));
 
+describe('channels that JavaScript reads itself', { concurrency: 2 }, () => programs('channel/direct'));
+
 describe('handles', { concurrency: 2 }, () => programs('channel/handles'));

@@ -37,7 +37,10 @@ class Core {
       tellConnections: false,
       tellInternal: false,
     };
-    this.#native = new binding.NativePrimary(() => this.dispatch());
+    this.#native = new binding.NativePrimary(
+      () => this.dispatch(),
+      (kind, id, messages) => this.#deliver(kind, id, messages),
+    );
   }
 
   /** @param {Partial<import('../binding').NativeSettings>} change */
@@ -173,6 +176,19 @@ class Core {
     }
     if (!isHeardOnWorker) worker.once('error', () => {});
     child.emit('error', error);
+  }
+
+  /**
+   * Messages that were read on this thread, with nothing else before them.
+   *
+   * @param {number} kind
+   * @param {number} id
+   * @param {string | Buffer} messages
+   */
+  #deliver(kind, id, messages) {
+    const channel = this.#peers.get(id)?.channel;
+    if (kind === this.#binding.EventKind.Messages) channel?.onMessages(messages);
+    else channel?.onMessage(messages);
   }
 
   /** Takes what has happened and passes it on, each in a tick of its own, as Node passes on messages. */

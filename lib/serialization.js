@@ -41,7 +41,7 @@ const LENGTH = Buffer.alloc(4);
  * @property {boolean} advanced
  * @property {(message: unknown) => string | Buffer} write throws what cannot be serialized
  * @property {(frame: any) => any} read throws on what no peer of ours writes
- * @property {(frames: any) => Iterable<any>} split several frames as they came off the wire
+ * @property {(frames: any) => any[]} split several frames as they came off the wire
  */
 
 /** @type {Serialization} */
@@ -77,12 +77,14 @@ const advanced = {
     deserializer.readHeader();
     return deserializer.readValue();
   },
-  *split(bytes) {
+  split(bytes) {
+    const frames = [];
     for (let start = 0; start < bytes.length; ) {
       const body = start + LENGTH.length;
       start = body + bytes.readUInt32BE(start);
-      yield bytes.subarray(body, start);
+      frames.push(bytes.subarray(body, start));
     }
+    return frames;
   },
 };
 

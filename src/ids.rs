@@ -19,6 +19,10 @@ pub struct Seq(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Completion(pub u32);
 
+/// One offer of a channel to the JavaScript thread. Never used twice for one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Offer(pub u64);
+
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)

@@ -59,4 +59,31 @@ async function shareOfCpu(milliseconds) {
   return (user + system) / (Number(process.hrtime.bigint() - start) / 1000);
 }
 
-module.exports = { acceptQueue, isDead, isStopped, openFiles, shareOfCpu };
+/**
+ * Who waits for a descriptor of this process.
+ *
+ * @param {number} fd
+ * @returns {string[]} the numbers of the epoll descriptors
+ */
+function pollersOf(fd) {
+  return fs.readdirSync('/proc/self/fdinfo').filter((number) => {
+    try {
+      const info = fs.readFileSync(`/proc/self/fdinfo/${number}`, 'latin1');
+      return info
+        .split('\n')
+        .some((line) => line.startsWith('tfd:') && Number.parseInt(line.slice(4), 10) === fd);
+    } catch {
+      // Closed meanwhile.
+      return false;
+    }
+  });
+}
+
+module.exports = {
+  pollersOf,
+  acceptQueue,
+  isDead,
+  isStopped,
+  openFiles,
+  shareOfCpu,
+};

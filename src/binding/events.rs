@@ -1,23 +1,25 @@
 //! Events on their way from the reactor thread to JavaScript.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use napi::bindgen_prelude::{Array, Buffer, Status};
+use napi::bindgen_prelude::{Array, Buffer, BufferSlice, JsValue, Status, ToNapiValue, Unknown};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Result};
 use napi_derive::napi;
 use parking_lot::Mutex;
 use serde_json::json;
 
+use super::direct::DirectReading;
 use super::{Peer, text};
 use crate::address;
-use crate::channel::{Frame, SendStatus};
+use crate::channel::{Frame, Frames, SendStatus};
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os;
-use crate::primary::{Command, Event, EventSink, Frames, HANDLE_WEIGHT, MAX_UNTOLD};
+use crate::primary::{Command, Event, EventSink, HANDLE_WEIGHT, MAX_UNTOLD};
 use crate::proto::{self, HANDLE_ACK, Serialization};
 
 /// What an event is; the three values behind it are, by kind, those in the comment.
@@ -57,6 +59,9 @@ pub enum EventKind {
     Fault,
 }
 
+/// Up to this size bytes are copied into V8's own memory.
+const COPIED: usize = 64 << 10;
+
 /// Calls JavaScript; never keeps the process alive; at most one call waits.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
 
@@ -71,6 +76,23 @@ pub struct EventQueue {
 impl EventQueue {
     pub fn new(wake: Wake) -> Self {
         EventQueue { events: Mutex::new(Vec::new()), scheduled: AtomicBool::new(false), wake }
+    }
+
+    /// Adds an event on the JavaScript thread, which takes it without being woken.
+    pub fn push(&self, event: Event) {
+        self.events.lock().push(event);
+    }
+
+    /// The messages of the one event that there is; None if there are others, or is another.
+    pub fn take_only_messages(&self) -> Option<(WorkerId, Frames)> {
+        let mut events = self.events.lock();
+        if !matches!(&events[..], [Event::Messages { .. }]) {
+            return None;
+        }
+        match events.pop() {
+            Some(Event::Messages { worker, frames }) => Some((worker, frames)),
+            _ => None,
+        }
     }
 
     /// Everything so far, oldest first.
@@ -117,9 +139,10 @@ pub fn to_array<'env>(
     env: &'env Env,
     events: Vec<Event>,
     peers: &mut HashMap<u32, Peer>,
+    direct: &'env Rc<DirectReading>,
     follow_up: &mut Vec<Command>,
 ) -> Result<Array<'env>> {
-    let mut writer = Writer { env, array: env.create_array(0)?, length: 0 };
+    let mut writer = Writer { env, direct, array: env.create_array(0)?, length: 0 };
     for event in events {
         writer.event(event, peers, follow_up)?;
     }
@@ -146,8 +169,29 @@ fn acknowledge(peers: &HashMap<u32, Peer>, worker: WorkerId, follow_up: &mut Vec
     }
 }
 
+/// What an event of messages is for JavaScript, and the messages' bytes.
+pub fn kind_of(frames: Frames) -> (EventKind, Vec<u8>) {
+    match frames {
+        Frames::One(bytes) => (EventKind::Message, bytes),
+        Frames::Many(bytes) => (EventKind::Messages, bytes),
+    }
+}
+
+/// Messages in the form that JavaScript parses: a string for JSON, bytes for V8's format.
+pub fn frame_value(env: &Env, serialization: Serialization, bytes: Vec<u8>) -> Result<Unknown<'_>> {
+    match serialization {
+        Serialization::Json => Ok(text::from_utf8(env, bytes)?.to_unknown()),
+        // Memory that is not V8's own costs it a good deal when it is collected: more than copying a little.
+        Serialization::Advanced if bytes.len() <= COPIED => {
+            Ok(BufferSlice::copy_from(env, &bytes)?.to_unknown())
+        }
+        Serialization::Advanced => Buffer::from(bytes).into_unknown(env),
+    }
+}
+
 struct Writer<'env> {
     env: &'env Env,
+    direct: &'env Rc<DirectReading>,
     array: Array<'env>,
     length: u32,
 }
@@ -162,10 +206,7 @@ impl Writer<'_> {
         match event {
             Event::Messages { worker, frames } => {
                 count_taken(peers, worker, frames.len(), follow_up);
-                let (kind, bytes) = match frames {
-                    Frames::One(bytes) => (EventKind::Message, bytes),
-                    Frames::Many(bytes) => (EventKind::Messages, bytes),
-                };
+                let (kind, bytes) = kind_of(frames);
                 self.head(kind, worker)?;
                 self.frame(peers, worker, bytes)?;
                 self.skip(1)
@@ -191,7 +232,14 @@ impl Writer<'_> {
             Event::Unwritten { worker, completion } => {
                 self.number(EventKind::Unwritten, worker, completion.0)
             }
+            Event::Offered { worker, offer } => {
+                if let Some(peer) = peers.get(&worker.0) {
+                    self.direct.accept(self.env, worker, peer, offer);
+                }
+                Ok(())
+            }
             Event::Closed { worker, cause } => {
+                self.direct.forget(worker);
                 peers.remove(&worker.0);
                 match cause {
                     Some(error) => self.failure(EventKind::Closed, worker, &error),
@@ -246,14 +294,13 @@ impl Writer<'_> {
         self.put(error.to_string())
     }
 
-    /// A message in the form that JavaScript parses: a string for JSON, bytes for V8's format.
     fn frame(&mut self, peers: &HashMap<u32, Peer>, worker: WorkerId, bytes: Vec<u8>) -> Result<()> {
-        let advanced =
-            peers.get(&worker.0).is_some_and(|peer| peer.channel.serialization() == Serialization::Advanced);
-        if advanced { self.put(Buffer::from(bytes)) } else { self.put(text::from_utf8(self.env, bytes)?) }
+        let serialization =
+            peers.get(&worker.0).map_or(Serialization::Json, |peer| peer.channel.serialization());
+        self.put(frame_value(self.env, serialization, bytes)?)
     }
 
-    fn put<T: napi::bindgen_prelude::ToNapiValue>(&mut self, value: T) -> Result<()> {
+    fn put<T: ToNapiValue>(&mut self, value: T) -> Result<()> {
         self.array.set(self.length, value)?;
         self.length += 1;
         Ok(())

@@ -2,6 +2,7 @@
 //! but the channels that JavaScript sends on.
 
 mod callback;
+mod direct;
 mod events;
 mod lane;
 mod stats;
@@ -11,11 +12,12 @@ mod watch;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
-use napi::bindgen_prelude::{Array, Buffer, Function};
+use napi::bindgen_prelude::{Array, BufferSlice, Function};
 use napi::{Env, JsString, Result};
 use napi_derive::napi;
 use nix::errno::Errno;
@@ -27,6 +29,8 @@ use crate::os::{self, AbstractNames, SocketPair};
 use crate::primary::{Command, Config, Policy, Primary, Stats};
 use crate::proto::Serialization;
 use crate::reactor::{self, Handle};
+use callback::Callback;
+use direct::DirectReading;
 use events::{EventQueue, Sink};
 use stats::{NativeStats, NativeWorkerStats};
 
@@ -81,6 +85,8 @@ pub struct NativePrimary {
     events: Arc<EventQueue>,
     stats: Arc<Stats>,
     peers: HashMap<u32, Peer>,
+    /// Channels that this thread reads itself.
+    direct: Rc<DirectReading>,
     /// Where messages become UTF-8 on their way out.
     scratch: Vec<u8>,
 }
@@ -88,17 +94,26 @@ pub struct NativePrimary {
 #[napi]
 impl NativePrimary {
     /// Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
-    /// not keep the process alive.
+    /// not keep the process alive. `deliver` is called with messages when they are all there is to take: their
+    /// `EventKind`, the worker, and the messages.
     #[napi(constructor)]
-    pub fn new(env: Env, wake: Function<(), ()>) -> Result<Self, String> {
+    pub fn new(
+        env: Env,
+        wake: Function<(), ()>,
+        #[napi(ts_arg_type = "(kind: EventKind, worker: number, messages: string | Buffer) => void")]
+        deliver: Function<(), ()>,
+    ) -> Result<Self, String> {
+        let dispatch = Callback::new(env, &wake).map_err(refused)?;
+        let deliver = Callback::new(env, &deliver).map_err(refused)?;
         let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
         let wake = wake.map_err(refused)?;
         let events = Arc::new(EventQueue::new(wake));
         let primary = Primary::new(Sink::new(events.clone()));
         let stats = primary.stats();
         let (reactor, thread) = reactor::spawn("corral", primary).map_err(coded)?;
-        stop_with_environment(env, reactor.clone(), thread)?;
-        Ok(NativePrimary { reactor, events, stats, peers: HashMap::new(), scratch: Vec::new() })
+        let direct = DirectReading::new(dispatch, deliver, events.clone(), reactor.clone());
+        stop_with_environment(env, reactor.clone(), thread, direct.clone())?;
+        Ok(NativePrimary { reactor, events, stats, peers: HashMap::new(), direct, scratch: Vec::new() })
     }
 
     /// Changes the settings.
@@ -181,7 +196,7 @@ impl NativePrimary {
 
     /// As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them.
     #[napi]
-    pub fn send_bytes(&self, id: u32, mut message: Buffer, handle: i32, completion: u32) -> f64 {
+    pub fn send_bytes(&self, id: u32, mut message: BufferSlice, handle: i32, completion: u32) -> f64 {
         let bytes: &mut [u8] = &mut message;
         let Some((length, body)) = bytes.split_first_chunk_mut::<4>() else { return failure(Errno::EINVAL) };
         let Ok(size) = u32::try_from(body.len()) else { return failure(Errno::EMSGSIZE) };
@@ -240,10 +255,10 @@ impl NativePrimary {
 
     /// Takes what has happened: a flat array of four values per event, the first of them its `EventKind`.
     #[napi]
-    pub fn take_events<'env>(&mut self, env: &'env Env) -> Result<Array<'env>> {
+    pub fn take_events<'env>(&'env mut self, env: &'env Env) -> Result<Array<'env>> {
         let taken = self.events.take();
         let mut follow_up = Vec::new();
-        let array = events::to_array(env, taken, &mut self.peers, &mut follow_up)?;
+        let array = events::to_array(env, taken, &mut self.peers, &self.direct, &mut follow_up)?;
         for command in follow_up {
             // Without a reactor nothing is left to follow up.
             let _ = self.reactor.send(command);
@@ -286,9 +301,15 @@ impl NativePrimary {
 }
 
 /// Ends the reactor thread before the environment goes: its servers remove their socket files, and nothing of it runs
-/// while Node tears itself down.
-fn stop_with_environment(env: Env, reactor: Handle<Command>, thread: JoinHandle<()>) -> Result<(), String> {
-    env.add_env_cleanup_hook((reactor, thread), |(reactor, thread)| {
+/// while Node tears itself down. Nor does the event loop watch anything of it: Node closes its loop and wants it empty.
+fn stop_with_environment(
+    env: Env,
+    reactor: Handle<Command>,
+    thread: JoinHandle<()>,
+    direct: Rc<DirectReading>,
+) -> Result<(), String> {
+    env.add_env_cleanup_hook((reactor, thread, direct), |(reactor, thread, direct)| {
+        direct.forget_all();
         reactor.stop();
         // A thread that panicked has told so by an event; there is nobody left to tell again.
         let _ = thread.join();

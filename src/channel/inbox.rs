@@ -12,6 +12,9 @@ use crate::proto::{Decoder, Frame, FrameError, Kind, Serialization, classify};
 /// How many bytes are read from one peer before the others get their turn.
 const READ_BUDGET: usize = 1 << 20;
 
+/// Messages beyond this are read by the reactor: beside JavaScript, which parses one while the next is coming.
+pub const LARGE_MESSAGE: usize = 64 << 10;
+
 /// How many descriptors may wait for their frames. Node sends one and waits; a peer with more is up to no good.
 const MAX_UNCLAIMED: usize = 64;
 
@@ -39,7 +42,17 @@ pub enum ReadStatus {
     Broken(Error),
 }
 
-/// The receiving half of a channel; belongs to the reactor thread.
+/// How far reading of the program's messages alone came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessagesRead {
+    /// All that was read has been handed over; there may be more.
+    All,
+    /// Something else is next: a frame of the cluster protocol or of a handle, a large one, the end, a failure. It is
+    /// still there, for [`Inbox::read`].
+    SomethingElse,
+}
+
+/// The receiving half of a channel; belongs to the reactor thread, or is lent.
 #[derive(Debug)]
 pub struct Inbox {
     serialization: Serialization,
@@ -47,6 +60,8 @@ pub struct Inbox {
     ancillary: Ancillary,
     /// Arrived, not yet claimed by a frame.
     unclaimed: VecDeque<OwnedFd>,
+    /// Frames have arrived and were left where they were.
+    has_rest: bool,
 }
 
 impl Inbox {
@@ -57,7 +72,39 @@ impl Inbox {
             decoder: Decoder::new(serialization, limit),
             ancillary: Ancillary::default(),
             unclaimed: VecDeque::new(),
+            has_rest: false,
         }
+    }
+
+    /// Reads once, 64 KiB or so, and hands over messages of the program. Stops at the first frame that is something
+    /// else and leaves it, and what is behind it, where it is.
+    pub fn read_messages(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        mut on_message: impl FnMut(Frame<'_>),
+    ) -> MessagesRead {
+        match os::receive(socket, self.decoder.buffer(), &mut self.ancillary) {
+            Ok(received) if received.bytes > 0 => self.unclaimed.extend(received.handles),
+            Err(Errno::EAGAIN) => return MessagesRead::All,
+            // The next read finds the same; after ECONNRESET it finds the end, which is what that means.
+            Ok(_) | Err(_) => return MessagesRead::SomethingElse,
+        }
+        // A frame that cannot be read is found again.
+        while let Ok(next) = self.decoder.next_frame() {
+            let Some(frame) = next else {
+                if self.unclaimed.is_empty() && self.decoder.incomplete() <= LARGE_MESSAGE {
+                    return MessagesRead::All;
+                }
+                break;
+            };
+            if frame.len() > LARGE_MESSAGE || classify(self.serialization, &frame) != Kind::User {
+                frame.put_back();
+                break;
+            }
+            on_message(frame);
+        }
+        self.has_rest = true;
+        MessagesRead::SomethingElse
     }
 
     /// Reads until nothing is left, the budget is spent or the peer has ended, and hands each frame to `on_frame`.
@@ -69,6 +116,11 @@ impl Inbox {
         mut on_frame: impl FnMut(Inbound<'_>),
     ) -> ReadStatus {
         let mut budget = READ_BUDGET;
+        if std::mem::take(&mut self.has_rest)
+            && let Err(error) = self.take_frames(&mut on_frame)
+        {
+            return ReadStatus::Broken(error);
+        }
         loop {
             let buffer = self.decoder.buffer();
             let room = buffer.capacity() - buffer.len();

@@ -1,10 +1,13 @@
 //! One Unix stream socket between two processes that carries frames and descriptors, in Node's own format, so that
 //! an unmodified Node process is a valid peer.
 //!
-//! The sending half ([`Channel`]) may be used from any thread; the receiving half ([`Inbox`]) belongs to the reactor.
+//! The sending half ([`Channel`]) may be used from any thread; the receiving half ([`Inbox`]) belongs to the reactor, or
+//! to the JavaScript thread while the channel carries nothing but the program's messages.
 
+mod batch;
 mod inbox;
 mod outbox;
+mod receiving;
 mod window;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,20 +15,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-pub use inbox::{Inbound, Inbox, ReadStatus};
+pub use batch::{Batch, Frames};
+pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use outbox::{FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus};
+pub use receiving::DirectRead;
 
-use crate::ids::Completion;
+use crate::ids::{Completion, Offer};
 use crate::os;
 use crate::proto::Serialization;
 use outbox::Outbox;
+use receiving::Receiving;
 
-/// The sending half of a channel, and its socket.
+/// The sending half of a channel, its socket, and the receiving half while that is lent.
 #[derive(Debug)]
 pub struct Channel {
     socket: OwnedFd,
     serialization: Serialization,
     outbox: Mutex<Outbox>,
+    receiving: Mutex<Receiving>,
     traffic: Traffic,
 }
 
@@ -61,7 +68,13 @@ impl Traffic {
 impl Channel {
     /// Takes over this process's end of a socket pair, which must be non-blocking.
     pub fn new(socket: OwnedFd, serialization: Serialization) -> Self {
-        Channel { socket, serialization, outbox: Mutex::default(), traffic: Traffic::default() }
+        Channel {
+            socket,
+            serialization,
+            outbox: Mutex::default(),
+            receiving: Mutex::default(),
+            traffic: Traffic::default(),
+        }
     }
 
     /// What has gone over it.
@@ -108,6 +121,43 @@ impl Channel {
     /// was sent too often already.
     pub fn retransmit(&self) -> Retransmission {
         self.with_outbox(|outbox| outbox.retransmit())
+    }
+
+    /// Whether nothing waits to be sent or to be acknowledged.
+    pub fn is_idle(&self) -> bool {
+        self.outbox.lock().is_idle()
+    }
+
+    /// Offers the receiving half to the JavaScript thread. The event that says so must come behind all that has been
+    /// read. Leaves the inbox where it is when offers are refused.
+    pub fn offer(&self, inbox: &mut Option<Inbox>) -> Option<Offer> {
+        self.receiving.lock().offer(inbox)
+    }
+
+    /// Takes the receiving half back from the JavaScript thread, wherever that is with it; None if it was not lent.
+    pub fn take_back(&self) -> Option<Inbox> {
+        self.receiving.lock().take_back()
+    }
+
+    /// The JavaScript thread has come to an offer. Returns whether it is to read from now on: the reactor may have
+    /// taken the channel back meanwhile.
+    pub fn accept(&self, offer: Offer) -> bool {
+        self.receiving.lock().accept(offer)
+    }
+
+    /// The JavaScript thread cannot read, now or later.
+    pub fn refuse_offers(&self) {
+        self.receiving.lock().refuse();
+    }
+
+    /// Reads once, on the JavaScript thread. `tell` is called under the channel's lock and must not use the channel.
+    pub fn read_directly(&self, tell: impl FnMut(Frames)) -> DirectRead {
+        self.receiving.lock().read(self, tell)
+    }
+
+    /// How often the JavaScript thread has read.
+    pub fn direct_reads(&self) -> u64 {
+        self.receiving.lock().reads()
     }
 
     /// Takes no more frames, sends what waits, then tells the peer that this was all.

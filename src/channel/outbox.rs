@@ -189,6 +189,10 @@ impl Outbox {
         SendStatus::Queued { bytes: self.queued_bytes, needs_flush }
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.window.is_empty()
+    }
+
     pub(super) fn flush(&mut self, socket: BorrowedFd<'_>, completed: &mut Vec<Completion>) -> FlushStatus {
         while let Some(front) = self.queue.front() {
             let handle = match &front.frame.handle {

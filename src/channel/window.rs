@@ -59,6 +59,11 @@ impl<T> Window<T> {
                 && self.written - self.acknowledged + length as u64 <= HANDLE_WINDOW)
     }
 
+    /// Whether nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
     /// So many bytes were written, of whatever frame.
     pub(super) fn wrote(&mut self, count: usize) {
         self.written += count as u64;

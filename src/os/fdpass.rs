@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, sendmsg, shutdown};
+use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, recv, sendmsg, shutdown};
 use socket2::{Domain, Socket, Type};
 
 use super::control::{Ancillary, Message, receive_message};
@@ -95,6 +95,18 @@ pub fn receive(
     Ok(Received { bytes, handles, handles_lost: flags & libc::MSG_CTRUNC != 0 })
 }
 
+/// Whether there is something to be read, the end or a failure among it. It stays there.
+pub fn has_arrived(socket: BorrowedFd<'_>) -> bool {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    loop {
+        match recv(socket.as_raw_fd(), &mut [0], flags) {
+            Err(Errno::EINTR) => continue,
+            Err(Errno::EAGAIN) => return false,
+            Ok(_) | Err(_) => return true,
+        }
+    }
+}
+
 /// Tells the peer that no more bytes come, and goes on receiving. A peer that has gone already is no error.
 pub fn shutdown_write(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     match shutdown(socket.as_raw_fd(), Shutdown::Write) {
@@ -141,6 +153,21 @@ mod tests {
         assert_eq!(receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap().bytes, 10);
         assert_eq!(receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap().bytes, 0);
         assert_eq!(send(pair.theirs.as_fd(), &[IoSlice::new(b"?")], None), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn looking_whether_something_has_arrived_takes_nothing() {
+        let pair = socket_pair().unwrap();
+        let gift = socket_pair().unwrap();
+        assert!(!has_arrived(pair.theirs.as_fd()));
+        send(pair.ours.as_fd(), &[IoSlice::new(b"x")], Some(gift.ours.as_fd())).unwrap();
+        assert!(has_arrived(pair.theirs.as_fd()));
+        let mut buffer = Vec::with_capacity(8);
+        let received = receive(pair.theirs.as_fd(), &mut buffer, &mut Ancillary::default()).unwrap();
+        assert_eq!((received.bytes, received.handles.len()), (1, 1));
+        assert!(!has_arrived(pair.theirs.as_fd()));
+        drop(pair.ours);
+        assert!(has_arrived(pair.theirs.as_fd()));
     }
 
     #[test]

@@ -86,6 +86,14 @@ pub const REFUSAL_PAUSE: Duration = Duration::from_millis(20);
 /// How long a channel rests when the machine has too many descriptors under way.
 pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
 
+/// For how long a channel must have carried nothing but messages before JavaScript reads it directly.
+pub const QUIET: Duration = Duration::from_millis(50);
+
+/// For how long JavaScript may leave unread what has arrived on a channel that it reads directly; then it counts as
+/// busy, and the reactor reads. That is longer than a program takes for the small messages of one read, and short for
+/// a worker that waits for an answer of the primary's.
+pub const BUSY_AFTER: Duration = Duration::from_millis(10);
+
 /// How many bytes of a worker's messages may wait for JavaScript before its channel is no longer read. The worker's
 /// own queue grows then, as it does when a built-in primary is busy.
 pub const MAX_UNTOLD: usize = 32 << 20;

@@ -51,6 +51,8 @@ impl<S: EventSink> Primary<S> {
         worker_id: WorkerId,
         connection: Pending,
     ) {
+        // Its answer is read here, however busy JavaScript is.
+        self.take_back(context, worker_id);
         let (Some(server), Some(worker)) = (self.servers.get(&server_id), self.workers.get_mut(&worker_id))
         else {
             return;

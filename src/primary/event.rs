@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::address::Peer;
+use crate::channel::Frames;
 use crate::error::Error;
-use crate::ids::{Completion, WorkerId};
+use crate::ids::{Completion, Offer, WorkerId};
 
 /// Something happened that JavaScript may want to know, in the order in which it happened.
 #[derive(Debug)]
@@ -62,6 +63,14 @@ pub enum Event {
         /// The name that `send` got for the callback.
         completion: Completion,
     },
+    /// The channel has carried nothing but messages for a while: whoever takes the events may read it directly. Handled
+    /// where events are taken, unknown to the program.
+    Offered {
+        /// The worker.
+        worker: WorkerId,
+        /// Which offer it is.
+        offer: Offer,
+    },
     /// The worker's end of the channel is closed; everything that it sent has been told before. The last event of
     /// the worker.
     Closed {
@@ -78,30 +87,6 @@ pub enum Event {
     AcceptPaused(Error),
     /// The reactor cannot go on.
     Fault(Error),
-}
-
-/// The frames of one event.
-#[derive(Debug)]
-pub enum Frames {
-    /// A single frame.
-    One(Vec<u8>),
-    /// Small frames in a row, each with its newline behind it or its length in front, so that crossing over to
-    /// JavaScript costs once and not for each.
-    Many(Vec<u8>),
-}
-
-impl Frames {
-    /// How many bytes there are.
-    pub fn len(&self) -> usize {
-        match self {
-            Frames::One(bytes) | Frames::Many(bytes) => bytes.len(),
-        }
-    }
-
-    /// True for no bytes at all: a single empty frame.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// The 'connection' event.

@@ -62,6 +62,7 @@ impl<S: EventSink> Primary<S> {
 
     /// `worker.disconnect()`: the worker closes its servers and then its channel.
     pub(super) fn disconnect(&mut self, context: &mut Context, id: WorkerId) {
+        self.take_back(context, id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         // Once: Node's worker ends with ERR_IPC_DISCONNECTED when it is told a second time on its way out.
         if worker.phase == Phase::Serving {
@@ -74,6 +75,7 @@ impl<S: EventSink> Primary<S> {
     /// `subprocess.disconnect()`: what waits is sent, then the worker sees the end and closes its side. Until it has,
     /// its decisions about the connections under way count.
     pub(super) fn close_channel(&mut self, context: &mut Context, id: WorkerId) {
+        self.take_back(context, id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.phase = Phase::Closing;
         worker.channel.close_after_flush();
@@ -97,6 +99,8 @@ impl<S: EventSink> Primary<S> {
     pub(super) fn close_worker(&mut self, context: &mut Context, id: WorkerId, cause: Option<Error>) {
         let Some(mut worker) = self.workers.remove(&id) else { return };
         self.stats.workers.write().remove(&id);
+        // Nothing is told behind its end.
+        worker.channel.take_back();
         context.deregister(worker.channel.as_fd());
         self.sources.remove(&worker.token);
         while let Some((_, in_flight)) = worker.in_flight.pop_last() {

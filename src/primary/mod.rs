@@ -2,8 +2,8 @@
 //!
 //! [`Primary`] runs on the reactor thread and owns all of it; other threads reach it by [`Command`]s and are told by
 //! [`Event`]s. Its parts: this file takes commands and readiness; `accept` takes connections off the kernel's
-//! backlog; `dispatch` gives them to workers, `lane` on their lanes; `protocol` answers what workers say; `lifecycle` adds and removes
-//! workers and servers.
+//! backlog; `dispatch` gives them to workers, `lane` on their lanes; `reading` says who reads a channel; `protocol`
+//! answers what workers say; `lifecycle` adds and removes workers and servers.
 
 mod accept;
 mod config;
@@ -12,6 +12,7 @@ mod event;
 mod lane;
 mod lifecycle;
 mod protocol;
+mod reading;
 mod server;
 mod stats;
 #[cfg(test)]
@@ -28,9 +29,9 @@ use std::time::Instant;
 pub use config::{
     Config, HANDLE_WEIGHT, IN_FLIGHT_PER_WORKER, LANE_WINDOW, MAX_UNTOLD, Policy, RECALL_AFTER,
 };
-pub use event::{Connection, Event, EventSink, Frames};
+pub use event::{Connection, Event, EventSink};
 
-use crate::channel::{Channel, FlushStatus};
+use crate::channel::{Batch, Channel, FlushStatus};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
@@ -60,6 +61,8 @@ pub enum Command {
     Flush(WorkerId),
     /// Messages were taken: a channel that rests because of too many may be read again.
     Resume(WorkerId),
+    /// The JavaScript thread has met something on a channel that is not for it, or cannot read it: take it back.
+    TakeBack(WorkerId),
     /// Tell the worker to leave (`worker.disconnect()`); it takes part in no server any more.
     Disconnect(WorkerId),
     /// Close the channel after what waits has been sent (`subprocess.disconnect()`).
@@ -85,6 +88,8 @@ enum Deferred {
     RetryRefused(ServerId),
     Flush(WorkerId),
     LookAtLanes,
+    Offer(WorkerId),
+    CheckLent(WorkerId),
 }
 
 /// All state of the primary, on the reactor thread.
@@ -111,7 +116,7 @@ pub struct Primary<S> {
     /// What is wrong with the frames of the worker that is being read.
     malformed: Option<Error>,
     /// Small messages of the worker that is being read, not told yet.
-    batch: Vec<u8>,
+    batch: Batch,
     next_server: u64,
     warned_of_exhaustion: bool,
 }
@@ -133,7 +138,7 @@ impl<S: EventSink> Primary<S> {
             stalled: BTreeSet::new(),
             next_look: None,
             malformed: None,
-            batch: Vec::new(),
+            batch: Batch::default(),
             next_server: 0,
             warned_of_exhaustion: false,
         }
@@ -146,6 +151,11 @@ impl<S: EventSink> Primary<S> {
 
     /// Writes what waits for a worker, and arranges to go on if that is not all.
     fn flush(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.is_lent && !worker.channel.is_idle() {
+            // What is written here is told before what the worker answers to it.
+            self.take_back(context, id);
+        }
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let mut completed = Vec::new();
         let status = worker.channel.flush(&mut completed);
@@ -187,6 +197,7 @@ impl<S: EventSink> Handler for Primary<S> {
             }
             Command::Flush(id) => self.flush(context, id),
             Command::Resume(id) => self.resume(context, id),
+            Command::TakeBack(id) => self.take_back(context, id),
             Command::Disconnect(id) => self.disconnect(context, id),
             Command::CloseChannel(id) => self.close_channel(context, id),
             Command::Condemn(id, error) => self.close_worker(context, id, Some(error)),
@@ -199,7 +210,7 @@ impl<S: EventSink> Handler for Primary<S> {
             Some(Source::Worker(id)) => {
                 let id = *id;
                 if readiness.readable {
-                    self.read(context, id, readiness.ended);
+                    self.on_readable(context, id, readiness.ended);
                 }
                 if readiness.writable {
                     self.flush(context, id);
@@ -234,6 +245,8 @@ impl<S: EventSink> Handler for Primary<S> {
                 self.flush(context, id);
             }
             Some(Deferred::LookAtLanes) => self.look_at_lanes(context),
+            Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
+            Some(Deferred::CheckLent(id)) => self.check_lent(context, id),
             None => {}
         }
     }
@@ -257,8 +270,10 @@ impl<S: EventSink> Handler for Primary<S> {
     fn on_fatal(&mut self, error: Error) {
         self.sink.push(Event::Fault(error));
         // Nobody will hear of these any more.
-        for (worker, _) in self.workers.drain() {
-            self.sink.push(Event::Closed { worker, cause: None });
+        for (id, worker) in self.workers.drain() {
+            // JavaScript tells nothing behind its end.
+            worker.channel.take_back();
+            self.sink.push(Event::Closed { worker: id, cause: None });
         }
         self.sink.flush();
     }

@@ -9,23 +9,19 @@ use serde_json::json;
 use super::config::{HANDLE_WEIGHT, MAX_UNTOLD};
 use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
-use super::{Event, EventSink, Frames, Primary, Source};
-use crate::channel::{Frame, HandleOrigin, Inbound, ReadStatus, Retransmission, SendStatus};
+use super::{Event, EventSink, Primary, Source};
+use crate::channel::{Frame, Frames, HandleOrigin, Inbound, ReadStatus, Retransmission, SendStatus};
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
-use crate::proto::{
-    self, ClusterMessage, HANDLE_NACK, HandleKind, Kind, QueryServer, Serialization, ToWorker,
-};
+use crate::proto::{self, ClusterMessage, HANDLE_NACK, HandleKind, Kind, QueryServer, ToWorker};
 use crate::reactor::{Context, Interest};
-
-/// Messages of up to this size are told together.
-const BATCHED_MESSAGE: usize = 16 << 10;
-/// How much is told together at most.
-const BATCH: usize = 256 << 10;
 
 impl<S: EventSink> Primary<S> {
     /// Reads what a worker has sent. `ended` says that the end is among it.
     pub(super) fn read(&mut self, context: &mut Context, id: WorkerId, ended: bool) {
+        if !self.reclaim(context, id) {
+            return;
+        }
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if !worker.has_exited && worker.untold.load(Ordering::Relaxed) > MAX_UNTOLD {
             worker.reading_paused = true;
@@ -51,6 +47,7 @@ impl<S: EventSink> Primary<S> {
         // Acknowledgements make room: first for frames that waited for them, then for connections.
         self.flush(context, id);
         self.serve_soon(id);
+        self.offer_later(context, id);
     }
 
     fn on_frame(&mut self, context: &mut Context, id: WorkerId, frame: Inbound<'_>) {
@@ -67,6 +64,9 @@ impl<S: EventSink> Primary<S> {
             return self.on_message(id, bytes);
         }
         self.tell_batch(id);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.lending.disturb();
+        }
         match kind {
             Kind::User => {}
             Kind::Cluster => {
@@ -109,33 +109,24 @@ impl<S: EventSink> Primary<S> {
     }
 
     fn on_message(&mut self, id: WorkerId, frame: proto::Frame<'_>) {
-        if frame.len() > BATCHED_MESSAGE {
-            self.tell_batch(id);
-            if self.counts_as_told(id, frame.len()) {
-                self.sink.push(Event::Messages { worker: id, frames: Frames::One(frame.into_bytes()) });
-            }
-            return;
-        }
-        let Some(worker) = self.workers.get(&id) else { return };
-        if worker.channel.serialization() == Serialization::Advanced {
-            self.batch.extend((frame.len() as u32).to_be_bytes());
-        }
-        self.batch.extend(&*frame);
-        if worker.channel.serialization() == Serialization::Json {
-            self.batch.push(b'\n');
-        }
-        if self.batch.len() > BATCH {
-            self.tell_batch(id);
-        }
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.lending.note_message(frame.len());
+        let serialization = worker.channel.serialization();
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.add(serialization, frame, |frames| self.tell(id, frames));
+        self.batch = batch;
     }
 
     /// Tells the messages of the worker that is being read, before anything else of it is told.
     fn tell_batch(&mut self, id: WorkerId) {
-        if !self.batch.is_empty() {
-            let batch = std::mem::take(&mut self.batch);
-            if self.counts_as_told(id, batch.len()) {
-                self.sink.push(Event::Messages { worker: id, frames: Frames::Many(batch) });
-            }
+        if let Some(frames) = self.batch.take() {
+            self.tell(id, frames);
+        }
+    }
+
+    fn tell(&mut self, id: WorkerId, frames: Frames) {
+        if self.counts_as_told(id, frames.len()) {
+            self.sink.push(Event::Messages { worker: id, frames });
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::config::IN_FLIGHT_PER_WORKER;
 use super::lane::Lane;
+use super::reading::Lending;
 use super::server::Pending;
 use super::stats::WorkerStats;
 use crate::channel::{Channel, Inbox};
@@ -39,8 +40,12 @@ pub struct InFlight {
 pub struct Worker {
     /// Shared with the JavaScript thread, which sends the program's messages on it.
     pub channel: Arc<Channel>,
-    /// The receiving half; taken out while it is being read.
+    /// The receiving half; taken out while it is being read, and while it is lent.
     pub inbox: Option<Inbox>,
+    /// The receiving half is with the JavaScript thread.
+    pub is_lent: bool,
+    /// What there is to know for lending it.
+    pub lending: Lending,
     /// What the channel is registered under.
     pub token: Token,
     /// What the channel is registered for.
@@ -78,6 +83,8 @@ impl Worker {
         Worker {
             channel,
             inbox: Some(inbox),
+            is_lent: false,
+            lending: Lending::default(),
             token,
             interest: Interest::Read,
             phase: Phase::Serving,

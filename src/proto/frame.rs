@@ -101,6 +101,15 @@ impl Decoder {
         self.start == self.buffer.len()
     }
 
+    /// How many bytes of a frame that is not complete yet are known of: what has arrived, or more if its length says so.
+    pub fn incomplete(&self) -> usize {
+        let arrived = self.buffer.len() - self.start;
+        match self.serialization {
+            Serialization::Json => arrived,
+            Serialization::Advanced => self.announced().map_or(arrived, |length| PREFIX + length),
+        }
+    }
+
     /// The next complete frame, without its newline or length; None when more bytes are needed.
     ///
     /// Errors: the stream cannot be read any further, the channel must be closed.
@@ -164,6 +173,16 @@ impl Deref for Frame<'_> {
 }
 
 impl Frame<'_> {
+    /// Leaves the frame where it was: it is the next one again.
+    pub fn put_back(self) {
+        let prefix = match self.decoder.serialization {
+            Serialization::Json => 0,
+            Serialization::Advanced => PREFIX,
+        };
+        self.decoder.start = self.range.start - prefix;
+        self.decoder.scanned = self.range.start;
+    }
+
     /// The frame as bytes of its own. A large one that is alone in the buffer takes the buffer along.
     pub fn into_bytes(self) -> Vec<u8> {
         let Frame { decoder, range } = self;
@@ -282,6 +301,25 @@ mod tests {
                 assert_eq!(seen, frames, "{serialization:?} split at {split}");
                 assert!(decoder.is_empty());
             }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_was_put_back_comes_again() {
+        for serialization in [Serialization::Json, Serialization::Advanced] {
+            let frames: Vec<Vec<u8>> = ["first", "", "third"].map(|text| text.into()).to_vec();
+            let mut decoder = Decoder::new(serialization, 1 << 20);
+            feed(&mut decoder, &stream(serialization, &frames));
+            let mut seen = Vec::new();
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                let length = frame.len();
+                frame.put_back();
+                assert!(!decoder.is_empty());
+                assert!(decoder.incomplete() >= length);
+                seen.push(decoder.next_frame().unwrap().unwrap().into_bytes());
+            }
+            assert_eq!(seen, frames);
+            assert_eq!(decoder.incomplete(), 0);
         }
     }
 

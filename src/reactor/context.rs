@@ -88,10 +88,20 @@ impl Context {
     pub fn register(&mut self, fd: BorrowedFd<'_>, interest: Interest) -> Result<Token, Error> {
         let token = Token(self.next_token);
         self.next_token += 1;
+        self.register_again(fd, token, interest)?;
+        Ok(token)
+    }
+
+    /// As [`Context::register`], under the name that the descriptor had before it was deregistered.
+    pub fn register_again(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+    ) -> Result<(), Error> {
         self.registry
             .register(&mut SourceFd(&fd.as_raw_fd()), token.into(), interest.into())
-            .map_err(Error::io("registering a descriptor"))?;
-        Ok(token)
+            .map_err(Error::io("registering a descriptor"))
     }
 
     /// Changes what is waited for; readiness that exists already is told again.

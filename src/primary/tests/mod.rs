@@ -1,6 +1,7 @@
 //! The primary against workers that speak the protocol by hand: what is told, offered, given back and closed.
 
 mod lane;
+mod reading;
 mod rig;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use serde_json::json;
 
-use super::{Command, Config, Event, Frames, IN_FLIGHT_PER_WORKER, Policy};
+use super::{Command, Config, Event, IN_FLIGHT_PER_WORKER, Policy};
+use crate::channel::Frames;
 use crate::error::Error;
 use crate::ids::Completion;
 use crate::proto::Serialization;
@@ -316,7 +318,7 @@ fn everything_a_worker_said_comes_before_its_end() {
         rig.wait_for(|event| {
             match &event {
                 Event::Online(_) => order.push("online"),
-                Event::Messages { frames: Frames::Many(bytes), .. } => {
+                Event::Messages { frames: Frames::One(bytes) | Frames::Many(bytes), .. } => {
                     // The end of an object, as JSON and as V8 write it.
                     let end = if serialization == Serialization::Json { b'}' } else { b'{' };
                     order.extend(bytes.iter().filter(|byte| **byte == end).map(|_| "message"));

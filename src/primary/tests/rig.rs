@@ -23,15 +23,23 @@ use crate::worker::{Connection, Received, WorkerLane};
 /// A watchdog for what never comes, not a timing.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-struct ChannelSink(Sender<Event>);
+/// Hands over the events of a turn together, as the binding does.
+struct ChannelSink {
+    gathered: Vec<Event>,
+    sender: Sender<Event>,
+}
 
 impl EventSink for ChannelSink {
     fn push(&mut self, event: Event) {
-        // The test may have ended and dropped its half.
-        let _ = self.0.send(event);
+        self.gathered.push(event);
     }
 
-    fn flush(&mut self) {}
+    fn flush(&mut self) {
+        for event in self.gathered.drain(..) {
+            // The test may have ended and dropped its half.
+            let _ = self.sender.send(event);
+        }
+    }
 }
 
 pub struct Rig {
@@ -44,7 +52,7 @@ pub struct Rig {
 impl Rig {
     pub fn new(config: Config) -> Rig {
         let (sender, events) = unbounded();
-        let primary = Primary::new(ChannelSink(sender));
+        let primary = Primary::new(ChannelSink { gathered: Vec::new(), sender });
         let stats = primary.stats();
         let (reactor, _thread) = reactor::spawn("test", primary).unwrap();
         reactor.call(Command::Configure(config)).unwrap();

@@ -1,0 +1,134 @@
+//! The program's messages on their way to JavaScript: small ones together, since each crossing costs as much as many
+//! messages.
+
+use std::ops::Range;
+
+use crate::proto::{self, Serialization};
+
+/// Messages of up to this size are told together.
+const BATCHED_MESSAGE: usize = 16 << 10;
+/// How much is told together at most.
+const BATCH: usize = 256 << 10;
+
+/// Serialized messages.
+#[derive(Debug)]
+pub enum Frames {
+    /// A single frame.
+    One(Vec<u8>),
+    /// Small frames in a row, each with its newline behind it or its length in front, so that crossing over to
+    /// JavaScript costs once and not for each.
+    Many(Vec<u8>),
+}
+
+impl Frames {
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Frames::One(bytes) | Frames::Many(bytes) => bytes.len(),
+        }
+    }
+
+    /// True for no bytes at all: a single empty frame.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Small messages of one peer that have not been told yet.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// Where the last one is, without newline or length.
+    last: Range<usize>,
+    count: usize,
+}
+
+impl Batch {
+    /// Adds a message and hands over what is to be told now, in order.
+    pub fn add(
+        &mut self,
+        serialization: Serialization,
+        frame: proto::Frame<'_>,
+        mut tell: impl FnMut(Frames),
+    ) {
+        if frame.len() > BATCHED_MESSAGE {
+            self.take().into_iter().for_each(&mut tell);
+            return tell(Frames::One(frame.into_bytes()));
+        }
+        if serialization == Serialization::Advanced {
+            self.bytes.extend((frame.len() as u32).to_be_bytes());
+        }
+        self.last = self.bytes.len()..self.bytes.len() + frame.len();
+        self.count += 1;
+        self.bytes.extend(&*frame);
+        if serialization == Serialization::Json {
+            self.bytes.push(b'\n');
+        }
+        if self.bytes.len() > BATCH {
+            self.take().into_iter().for_each(tell);
+        }
+    }
+
+    /// What has gathered; None if nothing has.
+    pub fn take(&mut self) -> Option<Frames> {
+        let Batch { mut bytes, last, count } = std::mem::take(self);
+        match count {
+            0 => None,
+            1 => {
+                bytes.truncate(last.end);
+                bytes.drain(..last.start);
+                Some(Frames::One(bytes))
+            }
+            _ => Some(Frames::Many(bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Decoder;
+
+    /// The frames of `messages`, told as they come out of a batch.
+    fn told(serialization: Serialization, messages: &[&[u8]]) -> Vec<Frames> {
+        let (mut batch, mut told) = (Batch::default(), Vec::new());
+        let mut decoder = Decoder::new(serialization, 1 << 20);
+        for message in messages {
+            let mut bytes = Vec::new();
+            match serialization {
+                Serialization::Json => bytes.extend([message, &b"\n"[..]].concat()),
+                Serialization::Advanced => {
+                    bytes.extend((message.len() as u32).to_be_bytes());
+                    bytes.extend(*message);
+                }
+            }
+            for chunk in bytes.chunks(1000) {
+                decoder.buffer().extend(chunk);
+            }
+            let frame = decoder.next_frame().unwrap().unwrap();
+            batch.add(serialization, frame, |frames| told.push(frames));
+        }
+        told.extend(batch.take());
+        assert!(batch.take().is_none());
+        told
+    }
+
+    #[test]
+    fn several_small_messages_are_told_together_and_one_by_itself() {
+        let large = vec![b'x'; BATCHED_MESSAGE + 1];
+        for (serialization, both) in
+            [(Serialization::Json, &b"1\n\n"[..]), (Serialization::Advanced, &b"\0\0\0\x011\0\0\0\0"[..])]
+        {
+            assert!(matches!(&told(serialization, &[b"1", b""])[..], [Frames::Many(bytes)] if bytes == both));
+            assert!(matches!(&told(serialization, &[b"1"])[..], [Frames::One(bytes)] if bytes == b"1"));
+            assert!(matches!(&told(serialization, &[b""])[..], [Frames::One(bytes)] if bytes.is_empty()));
+            // In order, and what comes behind a large one does not count what was before it.
+            let mixed = told(serialization, &[b"1", b"", &large, b"2"]);
+            assert!(matches!(
+                &mixed[..],
+                [Frames::Many(first), Frames::One(second), Frames::One(third)]
+                    if first == both && *second == large && third == b"2"
+            ));
+        }
+    }
+}
