@@ -49,6 +49,19 @@ function ask(where, { text, onConnect } = {}) {
 }
 
 /**
+ * One client after the other until each of two workers has answered. As a rule these are two, but a worker that is late,
+ * as its first connection may make it on a busy machine, loses its turn.
+ *
+ * @param {any} where
+ * @returns {Promise<string[]>} who answered, sorted
+ */
+async function askBoth(where) {
+  const answered = new Set();
+  while (answered.size < 2) answered.add((await ask(where)).answer);
+  return [...answered].sort();
+}
+
+/**
  * Clients in a process of their own, for programs whose primary is busy, or watched.
  */
 class Clients {
@@ -122,4 +135,4 @@ class Clients {
   }
 }
 
-module.exports = { Clients, ask, connect };
+module.exports = { Clients, ask, askBoth, connect };
