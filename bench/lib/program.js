@@ -12,6 +12,7 @@ const { SIDE_VARIABLE } = require('./side');
  * @property {'http' | 'net'} [protocol]
  * @property {boolean} [lane] workers load corral, on our side
  * @property {boolean} [sharedBuiltin] the built-in under SCHED_NONE
+ * @property {string} [binding] a file to load in place of the binding that was built
  */
 
 /** A cluster under measurement: programs/primary.js with its workers. */
@@ -25,12 +26,17 @@ class Program {
    * @param {Side} side
    * @param {ProgramOptions} [options]
    */
-  constructor(side, { protocol = 'http', lane = false, sharedBuiltin = false } = {}) {
+  constructor(side, { protocol = 'http', lane = false, sharedBuiltin = false, binding } = {}) {
     const policy = sharedBuiltin && side === 'builtin' ? 'none' : 'rr';
     this.#remote = new Remote(path.join(__dirname, '../programs/primary.js'), {
       args: lane ? [protocol, 'lane'] : [protocol],
       execArgv: ['--expose-gc'],
-      env: { [SIDE_VARIABLE]: side, NODE_CLUSTER_SCHED_POLICY: policy },
+      env: {
+        [SIDE_VARIABLE]: side,
+        NODE_CLUSTER_SCHED_POLICY: policy,
+        // What the generated loader takes before all others.
+        ...(binding && { NAPI_RS_NATIVE_LIBRARY_PATH: binding }),
+      },
     });
   }
 
