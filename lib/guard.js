@@ -1,10 +1,12 @@
 'use strict';
 
-// In a worker: what `process.send` of Node's crashes on gets the error that any other unsendable handle gets.
+// In a worker: `process.send` and `process.disconnect` as Node's cluster and the program call them. What Node's own crashes on gets the error that
+// any other unsendable handle gets, and what Node's cluster says of a connection from the lane goes no further.
 
 const net = require('node:net');
 
 const errors = require('./errors');
+const { closeLane, hearDecision } = require('./lane');
 const { handleOf, isRawHandle } = require('./node-internals');
 
 /**
@@ -20,19 +22,32 @@ function isHandleless(handle) {
 }
 
 /** Once per process. */
-function guardSend() {
-  const { send } = process;
-  if (send === undefined) return;
-  process.send = /** @type {any} */ (
-    Object.defineProperties(
-      /** @this {any} */
-      function guarded(/** @type {any[]} */ ...args) {
-        if (isHandleless(args[1])) throw errors.invalidHandleType();
-        return Reflect.apply(/** @type {Function} */ (send), this, args);
-      },
-      { name: { value: send.name }, length: { value: send.length } },
-    )
-  );
+function guardChannel() {
+  guardSend();
+  const original = /** @type {Function} */ (process.disconnect);
+  if (original === undefined) return;
+  process.disconnect = /** @this {any} */ function disconnect() {
+    closeLane();
+    original.call(this);
+  };
 }
 
-module.exports = { guardSend };
+function guardSend() {
+  const original = /** @type {Function} */ (process.send);
+  if (original === undefined) return;
+  process.send =
+    /**
+     * @this {any}
+     * @param {any} message
+     * @param {any} [handle]
+     * @param {any} [options]
+     * @param {any} [callback]
+     */
+    function send(message, handle, options, callback) {
+      if (hearDecision(message)) return true;
+      if (handle && isHandleless(handle)) throw errors.invalidHandleType();
+      return original.call(this, message, handle, options, callback);
+    };
+}
+
+module.exports = { guardChannel };

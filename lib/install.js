@@ -26,7 +26,7 @@ function install(target) {
     if (!Object.hasOwn(builtin, IN_WORKER)) {
       Object.defineProperty(builtin, IN_WORKER, { value: true });
       require('./worker').addSuicide(builtin.Worker.prototype);
-      require('./guard').guardSend();
+      require('./guard').guardChannel();
       require('./lane').openLane();
     }
     return builtin;

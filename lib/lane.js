@@ -14,39 +14,57 @@ const VARIABLE = 'CORRAL_LANE_FD';
 /** What Node calls the context of the main script. */
 const ROOT_ASYNC_ID = 1;
 
+/** What Node's cluster is waited for to say of a connection: the seq of its message. */
+let awaited = 0;
+/** What it said. */
+let accepted = false;
+
 /**
  * Passes a connection to Node's cluster, which would acknowledge it on the channel.
  *
  * @param {string} key
  * @param {import('./node-internals').RawHandle} handle
- * @param {number} seq
+ * @param {number} seq above 0
  * @returns {boolean} whether it was taken
  */
 function deliver(key, handle, seq) {
-  // When the channel has closed meanwhile, nothing is acknowledged: then nobody was there to take it.
-  let accepted = false;
-  const { send } = process;
-  process.send = acknowledge;
-  /**
-   * @this {any}
-   * @param {any[]} args
-   */
-  function acknowledge(...args) {
-    process.send = send;
-    const [message] = args;
-    if (message?.cmd === 'NODE_CLUSTER' && message.ack === seq) {
-      accepted = message.accepted;
-      return true;
-    }
-    return Reflect.apply(/** @type {Function} */ (send), this, args);
-  }
+  awaited = seq;
+  // Unless it says otherwise: a program that has a `process.send` of its own may keep the answer from us, and a
+  // connection that is served here must not go to another worker as well.
+  accepted = true;
   try {
     // @ts-expect-error Node's own event, which its types do not have
     process.emit('internalMessage', { cmd: 'NODE_CLUSTER', act: 'newconn', key, seq }, handle);
+    return accepted;
   } finally {
-    if (process.send === acknowledge) process.send = send;
+    awaited = 0;
   }
-  return accepted;
+}
+
+/**
+ * Hears what Node's cluster says of the connection that is being passed to it. Everything else that is sent meanwhile,
+ * by the connection's listeners, is none of its business.
+ *
+ * @param {any} message
+ * @returns {boolean} whether that is what this message is
+ */
+function hearDecision(message) {
+  if (awaited === 0 || message?.ack !== awaited || message.cmd !== 'NODE_CLUSTER') return false;
+  awaited = 0;
+  accepted = message.accepted;
+  return true;
+}
+
+/** This worker's lane, while it is read. @type {import('../binding').NativeLane | undefined} */
+let opened;
+
+/**
+ * Receives nothing more; what was received has been reported when this returns. To be called before the channel is
+ * closed: the primary gives to others what it finds in the lane, or refused, when it sees the channel's end.
+ */
+function closeLane() {
+  opened?.close();
+  opened = undefined;
 }
 
 /** Begins to read this worker's lane, if its primary has given it one. Once. */
@@ -69,21 +87,21 @@ function openLane() {
    * @param {number} seq
    */
   function take(key, isPipe, fd, seq) {
-    // What comes after this side has disconnected is for others: so the primary finds it in the lane, or refused.
-    if (!process.connected) {
-      nativeLane.closeDescriptor(fd);
-      nativeLane.close();
-      return false;
-    }
     // Made when the first connection comes, and not where the program loads corral: its context there is not theirs.
     resource ??= new AsyncResource('CORRALLANE', { triggerAsyncId: ROOT_ASYNC_ID });
-    return resource.runInAsyncScope(deliver, null, key, internals.connectionHandle(isPipe, fd), seq);
+    let handle;
+    try {
+      handle = internals.connectionHandle(isPipe, fd);
+    } catch (error) {
+      opened?.closeDescriptor(fd);
+      process.emitWarning(/** @type {Error} */ (error));
+      return false;
+    }
+    return resource.runInAsyncScope(deliver, null, key, handle, seq);
   }
 
-  /** @type {InstanceType<typeof native.NativeLane>} */
-  let nativeLane;
   try {
-    nativeLane = new native.NativeLane(descriptor, inode, take);
+    opened = new native.NativeLane(descriptor, inode, take);
   } catch (error) {
     // The variable was meant for another process, from which this one has it: there is no lane here.
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EBADF') return;
@@ -91,4 +109,4 @@ function openLane() {
   }
 }
 
-module.exports = { VARIABLE, openLane };
+module.exports = { VARIABLE, closeLane, hearDecision, openLane };

@@ -7,6 +7,8 @@ const dgram = require('node:dgram');
 const net = require('node:net');
 const os = require('node:os');
 
+const errors = require('./errors');
+
 /** @typedef {import('node:child_process').ChildProcess} ChildProcess */
 /**
  * A libuv handle as Node wraps it.
@@ -127,8 +129,9 @@ function connectionHandle(isPipe, fd) {
     return handle;
   }
   const handle = new Type(SOCKET);
+  // What could not be opened stays the caller's.
   const error = handle.open(fd);
-  need(error === 0 || error === undefined, `opening a connection (${error})`);
+  if (error < 0) throw errors.errnoException(error, 'open');
   return handle;
 }
 

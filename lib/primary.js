@@ -149,12 +149,12 @@ function createPrimary(cluster, binding) {
     stdio[slot] = core.openChannel(id, advanced);
     // The last place, behind all that the program has given a meaning to.
     const laneSlot = stdio.length;
-    if (whyNoLane() === '') {
-      const fd = core.openLane(id);
-      stdio.push(fd);
-      workerEnv[lane.VARIABLE] = `${laneSlot}:${fs.fstatSync(fd).ino}`;
-    }
     try {
+      if (whyNoLane() === '') {
+        const fd = core.openLane(id);
+        stdio.push(fd);
+        workerEnv[lane.VARIABLE] = `${laneSlot}:${fs.fstatSync(fd).ino}`;
+      }
       const options = {
         cwd,
         env: workerEnv,

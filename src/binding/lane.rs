@@ -1,6 +1,6 @@
 //! A worker's end of its lane as JavaScript sees it: a function that is called with each connection.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use napi::bindgen_prelude::{Function, ToNapiValue};
@@ -8,16 +8,17 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use super::callback::Callback;
-use super::watch::Watch;
+use super::watch::{AfterPoll, Watch};
 use super::{coded, refused};
 use crate::error::Error;
 use crate::os;
 use crate::proto::ConnectionKind;
 use crate::worker::{Connection, Received, WorkerLane};
 
-/// How many connections are received in one turn of the event loop. Those that are already served come in between,
-/// and what is still in the lane when one of them blocks the worker can go to another.
-const CONNECTIONS_PER_TURN: usize = 4;
+/// How many connections are received in one turn of the event loop at most. Those that are already served come in
+/// between, and what is still in the lane when one of them blocks the worker can go to another. So it begins with one,
+/// and doubles while the lane does not run empty.
+const MAX_PER_TURN: usize = 8;
 
 /// A lane that is read by Node's event loop. Never keeps the process alive.
 #[napi]
@@ -26,10 +27,15 @@ pub struct NativeLane {
 }
 
 struct Watched {
+    /// Taken when the lane is closed. In front of `lane`, which has the descriptor: what is closed must not be watched.
+    watch: RefCell<Option<Watch>>,
     lane: RefCell<WorkerLane>,
     take: Callback,
-    /// Taken when the lane is closed. Before `lane` in every sense: nothing may be watched that is closed.
-    watch: RefCell<Option<Watch>>,
+    /// Connections are received when everybody else whose descriptor was ready has been called: a request that has
+    /// come and is about to block the worker does so before, and not after, the next connection is received.
+    after_poll: RefCell<Option<AfterPoll>>,
+    /// How many may be received in the next turn.
+    budget: Cell<usize>,
 }
 
 #[napi]
@@ -53,17 +59,24 @@ impl NativeLane {
             lane: RefCell::new(WorkerLane::new(socket)),
             take: Callback::new(env, &take).map_err(refused)?,
             watch: RefCell::new(None),
+            after_poll: RefCell::new(None),
+            budget: Cell::new(1),
         });
-        let weak = Rc::downgrade(&watched);
-        let watch = Watch::new(&env, descriptor, move || {
-            if let Some(watched) = Weak::upgrade(&weak) {
-                watched.on_readable();
+        let call = |method: fn(&Watched)| {
+            let weak = Rc::downgrade(&watched);
+            move || {
+                if let Some(watched) = Weak::upgrade(&weak) {
+                    method(&watched);
+                }
             }
-        });
-        let told = match watch {
-            Ok(watch) => {
+        };
+        let handles = Watch::new(&env, descriptor, call(Watched::on_readable))
+            .and_then(|watch| Ok((watch, AfterPoll::new(&env, call(Watched::receive))?)));
+        let told = match handles {
+            Ok((watch, after_poll)) => {
                 watch.start();
                 *watched.watch.borrow_mut() = Some(watch);
+                *watched.after_poll.borrow_mut() = Some(after_poll);
                 watched.lane.borrow_mut().announce()
             }
             Err(reason) => watched.lane.borrow_mut().decline(reason),
@@ -98,19 +111,37 @@ impl NativeLane {
 
 impl Watched {
     fn on_readable(&self) {
-        for _ in 0..CONNECTIONS_PER_TURN {
+        if let Some(after_poll) = &*self.after_poll.borrow() {
+            after_poll.request();
+        }
+    }
+
+    fn receive(&self) {
+        if let Some(after_poll) = &*self.after_poll.borrow() {
+            after_poll.done();
+        }
+        let budget = self.budget.replace(1);
+        for count in 1..=budget {
             if self.watch.borrow().is_none() {
                 break;
+            }
+            if count == budget {
+                self.budget.set((budget * 2).min(MAX_PER_TURN));
             }
             // Not borrowed while JavaScript runs, which may close the lane.
             let received = self.lane.borrow_mut().receive();
             match received {
                 Ok(Received::Connection(connection)) => self.serve(connection),
-                Ok(Received::Nothing) => break,
-                // The primary has gone, or speaks another language: the channel's end tells the worker.
-                Ok(Received::Ended) | Err(_) => {
-                    self.close();
-                    return;
+                Ok(Received::Nothing) => {
+                    self.budget.set(1);
+                    break;
+                }
+                // The primary has gone: the channel's end tells the worker.
+                Ok(Received::Ended) => return self.close(),
+                Err(error) => {
+                    // It goes on with the channel, unless it has gone.
+                    let _ = self.lane.borrow_mut().decline(error.to_string());
+                    return self.close();
                 }
             }
         }
@@ -140,9 +171,13 @@ impl Watched {
         }
     }
 
+    /// Receives nothing more. What was received is reported before anything else happens, such as the end of the
+    /// channel.
     fn close(&self) {
+        // If the primary has gone there is nobody to tell.
+        let _ = self.lane.borrow_mut().report();
         // Not dropped while borrowed: it calls nobody, but that is libuv's affair.
-        let watch = self.watch.borrow_mut().take();
-        drop(watch);
+        let handles = (self.watch.borrow_mut().take(), self.after_poll.borrow_mut().take());
+        drop(handles);
     }
 }

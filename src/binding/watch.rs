@@ -1,5 +1,5 @@
 //! A descriptor watched by Node's own event loop (`uv_poll_t`), so that the JavaScript thread reads it itself and no
-//! other thread has to wake it.
+//! other thread has to wake it; and work put off until the loop has polled (`uv_check_t`).
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -11,31 +11,37 @@ use libloading::os::unix::Library;
 use napi::Env;
 use nix::errno::Errno;
 
-/// `UV_POLL` of `uv_handle_type`, part of libuv's ABI.
+/// `UV_CHECK` of `uv_handle_type`, part of libuv's ABI.
+const UV_CHECK: c_int = 2;
+/// `UV_POLL` of the same.
 const UV_POLL: c_int = 8;
 /// `UV_READABLE` of `uv_poll_event`.
 const UV_READABLE: c_int = 1;
 
-/// A `uv_poll_t` of whatever size the running libuv gives it.
+/// A `uv_handle_t` of whatever type and size.
 #[repr(C)]
-struct PollHandle {
+struct RawHandle {
     _opaque: [u8; 0],
 }
 
-type PollCallback = unsafe extern "C" fn(*mut PollHandle, status: c_int, events: c_int);
-type CloseCallback = unsafe extern "C" fn(*mut PollHandle);
+type PollCallback = unsafe extern "C" fn(*mut RawHandle, status: c_int, events: c_int);
+type CheckCallback = unsafe extern "C" fn(*mut RawHandle);
+type CloseCallback = unsafe extern "C" fn(*mut RawHandle);
 
 /// What is needed of libuv. Its symbols are resolved at run time: Node exports them for addons, a program that embeds
 /// Node may not.
 struct Libuv {
     handle_size: unsafe extern "C" fn(c_int) -> usize,
-    handle_set_data: unsafe extern "C" fn(*mut PollHandle, *mut c_void),
-    handle_get_data: unsafe extern "C" fn(*const PollHandle) -> *mut c_void,
-    poll_init: unsafe extern "C" fn(*mut c_void, *mut PollHandle, c_int) -> c_int,
-    poll_start: unsafe extern "C" fn(*mut PollHandle, c_int, PollCallback) -> c_int,
-    poll_stop: unsafe extern "C" fn(*mut PollHandle) -> c_int,
-    unref: unsafe extern "C" fn(*mut PollHandle),
-    close: unsafe extern "C" fn(*mut PollHandle, CloseCallback),
+    handle_set_data: unsafe extern "C" fn(*mut RawHandle, *mut c_void),
+    handle_get_data: unsafe extern "C" fn(*const RawHandle) -> *mut c_void,
+    poll_init: unsafe extern "C" fn(*mut c_void, *mut RawHandle, c_int) -> c_int,
+    poll_start: unsafe extern "C" fn(*mut RawHandle, c_int, PollCallback) -> c_int,
+    poll_stop: unsafe extern "C" fn(*mut RawHandle) -> c_int,
+    check_init: unsafe extern "C" fn(*mut c_void, *mut RawHandle) -> c_int,
+    check_start: unsafe extern "C" fn(*mut RawHandle, CheckCallback) -> c_int,
+    check_stop: unsafe extern "C" fn(*mut RawHandle) -> c_int,
+    unref: unsafe extern "C" fn(*mut RawHandle),
+    close: unsafe extern "C" fn(*mut RawHandle, CloseCallback),
 }
 
 impl Libuv {
@@ -55,6 +61,9 @@ impl Libuv {
             poll_init: symbol!("uv_poll_init"),
             poll_start: symbol!("uv_poll_start"),
             poll_stop: symbol!("uv_poll_stop"),
+            check_init: symbol!("uv_check_init"),
+            check_start: symbol!("uv_check_start"),
+            check_stop: symbol!("uv_check_stop"),
             unref: symbol!("uv_unref"),
             close: symbol!("uv_close"),
         })
@@ -67,27 +76,79 @@ impl Libuv {
     }
 }
 
-/// What the handle's `data` points to; freed with the handle once libuv has let go of it.
+/// What a handle's `data` points to; freed with the handle once libuv has let go of it.
 struct Shared {
     /// What libuv was given; `u64`s for their alignment.
     memory: *mut [u64],
-    on_readable: Box<dyn Fn()>,
+    callback: Box<dyn Fn()>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // SAFETY: the box of `Watch::new`, which nobody else takes back.
+        // SAFETY: the box of `Handle::new`, which nobody else takes back.
         drop(unsafe { Box::from_raw(self.memory) });
+    }
+}
+
+/// A handle on the event loop of this thread that never keeps the process alive. Dropping it closes it.
+struct Handle {
+    libuv: &'static Libuv,
+    raw: NonNull<RawHandle>,
+    is_started: Cell<bool>,
+}
+
+impl Handle {
+    /// Makes a handle of a type by its `init` function, which returns a negative errno when it fails.
+    fn new(
+        env: &Env,
+        kind: c_int,
+        init: impl FnOnce(&Libuv, *mut c_void, *mut RawHandle) -> c_int,
+        callback: impl Fn() + 'static,
+    ) -> Result<Handle, String> {
+        let libuv = Libuv::get()?;
+        let event_loop = env.get_uv_event_loop().map_err(|error| error.reason.clone())?;
+        // SAFETY: takes a number and returns one.
+        let size = unsafe { (libuv.handle_size)(kind) };
+        let memory = Box::into_raw(vec![0u64; size.div_ceil(size_of::<u64>())].into_boxed_slice());
+        let shared = Box::new(Shared { memory, callback: Box::new(callback) });
+        let raw: NonNull<RawHandle> = NonNull::new(memory.cast()).ok_or("no memory for a handle")?;
+        let status = init(libuv, event_loop.cast(), raw.as_ptr());
+        if status != 0 {
+            return Err(Errno::from_raw(-status).to_string());
+        }
+        // SAFETY: the handle has been initialized just now; `shared` is taken back by `released`.
+        unsafe {
+            (libuv.handle_set_data)(raw.as_ptr(), Box::into_raw(shared).cast());
+            (libuv.unref)(raw.as_ptr());
+        }
+        Ok(Handle { libuv, raw, is_started: Cell::new(false) })
+    }
+
+    fn start(&self, start: impl FnOnce(&Libuv, *mut RawHandle) -> c_int) {
+        if !self.is_started.replace(true) {
+            // There is no failure but for a closing handle.
+            start(self.libuv, self.raw.as_ptr());
+        }
+    }
+
+    fn stop(&self, stop: impl FnOnce(&Libuv, *mut RawHandle) -> c_int) {
+        if self.is_started.replace(false) {
+            stop(self.libuv, self.raw.as_ptr());
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: the handle is initialized and closed only here. From here on libuv calls nothing, and it frees
+        // the memory in its next turn, so that a callback which is under way may finish.
+        unsafe { (self.libuv.close)(self.raw.as_ptr(), released) };
     }
 }
 
 /// A descriptor that the event loop watches. Belongs to the JavaScript thread; never keeps the process alive.
 /// Dropping it ends the watch.
-pub struct Watch {
-    libuv: &'static Libuv,
-    handle: NonNull<PollHandle>,
-    is_started: Cell<bool>,
-}
+pub struct Watch(Handle);
 
 impl Watch {
     /// Prepares to watch a descriptor, which must be non-blocking, watched by nobody else on this loop and stay open
@@ -96,65 +157,82 @@ impl Watch {
     ///
     /// Errors: the reason in words, for those who wonder why there is no lane.
     pub fn new(env: &Env, fd: RawFd, on_readable: impl Fn() + 'static) -> Result<Watch, String> {
-        let libuv = Libuv::get()?;
-        let event_loop = env.get_uv_event_loop().map_err(|error| error.reason.clone())?;
-        // SAFETY: takes a number and returns one.
-        let size = unsafe { (libuv.handle_size)(UV_POLL) };
-        let memory = Box::into_raw(vec![0u64; size.div_ceil(size_of::<u64>())].into_boxed_slice());
-        let shared = Box::new(Shared { memory, on_readable: Box::new(on_readable) });
-        let handle: NonNull<PollHandle> = NonNull::new(memory.cast()).ok_or("no memory for a uv_poll_t")?;
-        // SAFETY: the loop is this thread's and alive; the memory is as large as libuv wants it and stays in place.
-        let status = unsafe { (libuv.poll_init)(event_loop.cast(), handle.as_ptr(), fd) };
-        if status != 0 {
-            return Err(format!("uv_poll_init: {}", Errno::from_raw(-status)));
-        }
-        // SAFETY: the handle has been initialized just now; `shared` is taken back by `released`.
-        unsafe {
-            (libuv.handle_set_data)(handle.as_ptr(), Box::into_raw(shared).cast());
-            (libuv.unref)(handle.as_ptr());
-        }
-        Ok(Watch { libuv, handle, is_started: Cell::new(false) })
+        let init = |libuv: &Libuv, event_loop, handle| {
+            // SAFETY: the loop is this thread's and alive; the memory is as large as libuv wants it and stays in
+            // place.
+            unsafe { (libuv.poll_init)(event_loop, handle, fd) }
+        };
+        Ok(Watch(
+            Handle::new(env, UV_POLL, init, on_readable).map_err(|error| format!("uv_poll_init: {error}"))?,
+        ))
     }
 
     /// Begins to watch, or goes on. Takes effect with the loop's next turn.
     pub fn start(&self) {
-        if !self.is_started.replace(true) {
-            // SAFETY: the handle is initialized and not closing. There is no failure but for a closing handle.
-            unsafe { (self.libuv.poll_start)(self.handle.as_ptr(), UV_READABLE, readable) };
-        }
+        // SAFETY: the handle is initialized and not closing.
+        self.0.start(|libuv, handle| unsafe { (libuv.poll_start)(handle, UV_READABLE, readable) });
     }
 
     /// Stops watching for the time being.
     pub fn stop(&self) {
-        if self.is_started.replace(false) {
-            // SAFETY: the handle is initialized and not closing.
-            unsafe { (self.libuv.poll_stop)(self.handle.as_ptr()) };
-        }
+        // SAFETY: the handle is initialized and not closing.
+        self.0.stop(|libuv, handle| unsafe { (libuv.poll_stop)(handle) });
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // SAFETY: the handle is initialized and closed only here. From here on libuv watches nothing, and it frees
-        // the memory in its next turn, so that a callback which is under way may finish.
-        unsafe { (self.libuv.close)(self.handle.as_ptr(), released) };
+/// Work for when the event loop has called everybody whose descriptor is ready. Belongs to the JavaScript thread; never
+/// keeps the process alive.
+pub struct AfterPoll(Handle);
+
+impl AfterPoll {
+    /// `work` is called in each turn of the loop in which it was asked for, outside of any JavaScript; it may drop the
+    /// handle.
+    ///
+    /// Errors: the reason in words.
+    pub fn new(env: &Env, work: impl Fn() + 'static) -> Result<AfterPoll, String> {
+        let init = |libuv: &Libuv, event_loop, handle| {
+            // SAFETY: as for a watch.
+            unsafe { (libuv.check_init)(event_loop, handle) }
+        };
+        let handle =
+            Handle::new(env, UV_CHECK, init, work).map_err(|error| format!("uv_check_init: {error}"))?;
+        Ok(AfterPoll(handle))
+    }
+
+    /// Asks for the work in this turn, if the loop is polling, or in the next.
+    pub fn request(&self) {
+        // SAFETY: the handle is initialized and not closing.
+        self.0.start(|libuv, handle| unsafe { (libuv.check_start)(handle, polled) });
+    }
+
+    /// To be called by the work: it is not called again until it is asked for.
+    pub fn done(&self) {
+        // SAFETY: the handle is initialized and not closing.
+        self.0.stop(|libuv, handle| unsafe { (libuv.check_stop)(handle) });
     }
 }
 
 /// # Safety
 /// Called by libuv with a handle that [`Watch::new`] has initialized.
-unsafe extern "C" fn readable(handle: *mut PollHandle, _status: c_int, _events: c_int) {
-    let Ok(libuv) = Libuv::get() else { return };
+unsafe extern "C" fn readable(handle: *mut RawHandle, _status: c_int, _events: c_int) {
     // An error is told as one by whoever reads.
-    // SAFETY: the data is the `Shared` of `Watch::new`, which lives until `released`; nobody has it exclusively.
-    let shared = unsafe { &*(libuv.handle_get_data)(handle).cast::<Shared>() };
-    (shared.on_readable)();
+    // SAFETY: passed on.
+    unsafe { polled(handle) };
 }
 
 /// # Safety
-/// Called by libuv, once, with a handle that [`Watch::new`] has initialized.
-unsafe extern "C" fn released(handle: *mut PollHandle) {
+/// Called by libuv with a handle that [`Handle::new`] has initialized.
+unsafe extern "C" fn polled(handle: *mut RawHandle) {
     let Ok(libuv) = Libuv::get() else { return };
-    // SAFETY: the data is the box of `Watch::new`; libuv does not touch the handle any more.
+    // SAFETY: the data is the `Shared` of `Handle::new`, which lives until `released`; nobody has it exclusively.
+    let shared = unsafe { &*(libuv.handle_get_data)(handle).cast::<Shared>() };
+    (shared.callback)();
+}
+
+/// # Safety
+/// Called by libuv, once, with a handle that [`Handle::new`] has initialized.
+unsafe extern "C" fn released(handle: *mut RawHandle) {
+    let Ok(libuv) = Libuv::get() else { return };
+    // SAFETY: the data is the box of `Handle::new`; libuv does not touch the handle any more.
     drop(unsafe { Box::from_raw((libuv.handle_get_data)(handle).cast::<Shared>()) });
 }

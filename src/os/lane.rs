@@ -31,9 +31,13 @@ pub fn packet_pair() -> Result<SocketPair, Errno> {
 /// Errors: `EBADF` when the number names something else, or nothing: what a parent told its child has been passed on
 /// to a process that was not meant.
 pub fn inherited_lane(number: RawFd, inode: u64) -> Result<OwnedFd, Errno> {
+    if number < 0 {
+        return Err(Errno::EBADF);
+    }
     // SAFETY: borrowed for two calls that fail for a number that names nothing.
     let socket = unsafe { BorrowedFd::borrow_raw(number) };
-    if number < 0 || fstat(socket)?.st_ino != inode {
+    let status = fstat(socket)?;
+    if status.st_mode & libc::S_IFMT != libc::S_IFSOCK || status.st_ino != inode {
         return Err(Errno::EBADF);
     }
     fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;

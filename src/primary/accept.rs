@@ -18,9 +18,12 @@ impl<S: EventSink> Primary<S> {
     pub(super) fn accept(&mut self, context: &mut Context, id: ServerId) {
         for _ in 0..ACCEPT_BUDGET {
             let Some(server) = self.servers.get_mut(&id) else { return };
-            if server.accepting != Accepting::Ready || server.not_taken() >= self.config.max_pending {
-                // At the bound the server stays ready; whoever makes room calls again.
+            if server.accepting != Accepting::Ready {
                 return;
+            }
+            if server.not_taken() >= self.config.max_pending {
+                // At the bound the server stays ready; whoever makes room calls again.
+                return self.await_reports(context, id);
             }
             match os::accept(server.socket.as_fd()) {
                 Ok(accepted) => {

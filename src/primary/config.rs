@@ -49,7 +49,8 @@ impl Default for Config {
 /// How many connections a worker may have been sent and not yet acknowledged.
 ///
 /// One makes the worker wait for a round trip between connections; every further one may have to wait in a worker
-/// that blocks. The number is a choice between the two and not yet a measurement, see docs/performance.md.
+/// that blocks. Measured, see docs/performance.md: with 2 a tenth fewer connections per second, with 16 the time that one
+/// worker blocks for is in the p99 of all.
 pub const IN_FLIGHT_PER_WORKER: usize = 4;
 
 /// How many connections may be under way on a worker's lane: sent, and not reported as received.

@@ -55,7 +55,8 @@ impl<S: EventSink> Primary<S> {
         self.take_back(context, worker_id);
         let (Some(server), Some(worker)) = (self.servers.get(&server_id), self.workers.get_mut(&worker_id))
         else {
-            return;
+            // Its channel could not be taken back.
+            return self.give_back(server_id, connection);
         };
         let seq = worker.next_seq();
         worker.stats.in_flight.count();

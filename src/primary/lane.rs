@@ -56,6 +56,8 @@ pub struct Lane {
     in_flight: VecDeque<OnLane>,
     /// Since when the oldest in flight waits without the worker having reported anything.
     waiting_since: Option<Instant>,
+    /// A server is at its bound and waits for what is in flight here.
+    is_awaited: bool,
     /// The kernel had no room; cleared by the next tick.
     rests: bool,
     /// Everything that could be taken back has been, since the worker stalled.
@@ -81,6 +83,7 @@ impl Lane {
             last_seq: LaneSeq(0),
             in_flight: VecDeque::new(),
             waiting_since: None,
+            is_awaited: false,
             rests: false,
             is_recalled: false,
             outgoing: Vec::new(),
@@ -112,7 +115,7 @@ impl Lane {
     fn wants_wake(&self) -> bool {
         match self.state {
             LaneState::Unused(_) | LaneState::Stalled(_) => true,
-            LaneState::Open => self.in_flight.len() >= LANE_WINDOW,
+            LaneState::Open => self.is_awaited || self.in_flight.len() >= LANE_WINDOW,
         }
     }
 
@@ -149,6 +152,7 @@ impl Lane {
             decisions.push(Decision { connection, server, accepted: !refused.contains(&seq) });
         }
         self.waiting_since = (!self.in_flight.is_empty()).then(Instant::now);
+        self.is_awaited = false;
         if let LaneState::Stalled(probe) = self.state
             && through >= probe
         {
@@ -157,16 +161,20 @@ impl Lane {
         Ok(decisions)
     }
 
-    /// Takes back what the worker has not received, oldest first.
-    fn recall(&mut self) -> Result<Vec<OnLane>, Error> {
+    /// Takes back what the worker has not received, oldest first, and says whether that was all.
+    ///
+    /// Errors, beside what was taken back before: those of `recvmsg(2)`.
+    fn recall(&mut self) -> (Vec<OnLane>, Result<(), Error>) {
         let mut buffer = [0; MAX_LANE_MESSAGE];
         let mut recalled = Vec::new();
         loop {
             // Without its descriptor, of which `in_flight` has a share.
             let packet = match os::receive_packet_bytes(self.ends.theirs.as_fd(), &mut buffer) {
                 Ok(packet) if packet.length > 0 => packet,
-                Ok(_) | Err(Errno::EAGAIN) => break,
-                Err(errno) => return Err(Error::Sys { doing: "taking back from a lane", errno }),
+                Ok(_) | Err(Errno::EAGAIN) => return (recalled, Ok(())),
+                Err(errno) => {
+                    return (recalled, Err(Error::Sys { doing: "taking back from a lane", errno }));
+                }
             };
             if let Ok(ToLane::Connection { seq, .. }) = ToLane::decode(&buffer[..packet.length])
                 && let Ok(place) = self.in_flight.binary_search_by_key(&seq, |on_lane| on_lane.seq)
@@ -176,7 +184,6 @@ impl Lane {
                 self.stats.in_flight.uncount();
             }
         }
-        Ok(recalled)
     }
 }
 
@@ -213,9 +220,7 @@ impl<S: EventSink> Primary<S> {
             Err(errno) => {
                 match errno {
                     Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM => lane.rests = true,
-                    errno => {
-                        lane.set_state(LaneState::Unused(Cow::Owned(format!("sending failed: {errno}"))));
-                    }
+                    errno => self.abandon_lane(context, id, format!("sending failed: {errno}").into()),
                 }
                 self.give_back(server_id, connection);
             }
@@ -237,11 +242,11 @@ impl<S: EventSink> Primary<S> {
                 }
                 Ok(Some(FromWorker::Ready { version })) => {
                     let reason = format!("the worker's corral speaks version {version} of the lane");
-                    lane.set_state(LaneState::Unused(Cow::Owned(reason)));
+                    self.abandon_lane(context, id, reason.into());
                     Ok(Vec::new())
                 }
                 Ok(Some(FromWorker::Unusable { reason })) => {
-                    lane.set_state(LaneState::Unused(Cow::Owned(reason)));
+                    self.abandon_lane(context, id, reason.into());
                     Ok(Vec::new())
                 }
                 Ok(Some(FromWorker::Report { through, refused })) => lane.settle(through, &refused),
@@ -249,9 +254,7 @@ impl<S: EventSink> Primary<S> {
             };
             match handled {
                 Ok(decisions) => {
-                    for Decision { connection, server, accepted } in decisions {
-                        self.on_taken_or_refused(id, connection, server, accepted);
-                    }
+                    self.apply(id, decisions);
                     if self.has_nothing_to_say(id) {
                         break;
                     }
@@ -271,6 +274,43 @@ impl<S: EventSink> Primary<S> {
         lane.is_some_and(|lane| {
             lane.state == LaneState::Open && lane.in_flight.is_empty() && lane.token.is_none()
         })
+    }
+
+    /// Connections travel on the channel from now on; what is in the lane is handed out again.
+    fn abandon_lane(&mut self, context: &mut Context, id: WorkerId, reason: Cow<'static, str>) {
+        let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
+        lane.set_state(LaneState::Unused(reason));
+        let (recalled, status) = lane.recall();
+        self.return_recalled(recalled);
+        match status {
+            // Reports of what was received before may still come.
+            Ok(()) => self.watch_lane(context, id),
+            Err(error) => self.close_worker(context, id, Some(error)),
+        }
+    }
+
+    /// Books what a worker has reported. Refused ones go back to the front of their queues, in their order.
+    fn apply(&mut self, id: WorkerId, decisions: Vec<Decision>) {
+        let (accepted, refused): (Vec<_>, Vec<_>) =
+            decisions.into_iter().partition(|decision| decision.accepted);
+        for Decision { connection, server, accepted } in accepted.into_iter().chain(refused.into_iter().rev())
+        {
+            self.on_taken_or_refused(id, connection, server, accepted);
+        }
+    }
+
+    /// A server is at its bound: what its workers have taken is to be known at once, and not at the next look.
+    pub(super) fn await_reports(&mut self, context: &mut Context, id: ServerId) {
+        let Some(server) = self.servers.get(&id) else { return };
+        for id in server.line.workers().collect::<Vec<_>>() {
+            let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else {
+                continue;
+            };
+            if lane.state == LaneState::Open && !lane.in_flight.is_empty() {
+                lane.is_awaited = true;
+                self.watch_lane(context, id);
+            }
+        }
     }
 
     /// Registers a lane while its next report is waited for, and only then.
@@ -391,14 +431,14 @@ impl<S: EventSink> Primary<S> {
     fn recall(&mut self, context: &mut Context, id: WorkerId) {
         let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
         lane.is_recalled = true;
-        let recalled = lane.recall();
+        let (recalled, status) = lane.recall();
         // The old probe may have been taken back with the rest.
         let probe = lane.next_seq();
         let asked = lane.send(&ToLane::Probe(probe), None);
         lane.set_state(LaneState::Stalled(probe));
-        match recalled {
-            Ok(recalled) => self.return_recalled(recalled),
-            Err(error) => return self.close_worker(context, id, Some(error)),
+        self.return_recalled(recalled);
+        if let Err(error) = status {
+            return self.close_worker(context, id, Some(error));
         }
         if let Err(errno) = asked {
             self.close_worker(context, id, Some(Error::Sys { doing: "probing a lane", errno }));
@@ -429,15 +469,14 @@ impl<S: EventSink> Primary<S> {
         }
         // Its last words. Nonsense among them is nobody's concern any more.
         while let Ok(Some(FromWorker::Report { through, refused })) = lane.receive() {
-            for Decision { connection, server, accepted } in lane.settle(through, &refused)? {
-                self.on_taken_or_refused(id, connection, server, accepted);
-            }
+            let Ok(decisions) = lane.settle(through, &refused) else { break };
+            self.apply(id, decisions);
         }
-        let recalled = lane.recall();
+        let (recalled, status) = lane.recall();
         for OnLane { connection, server, .. } in lane.in_flight.drain(..) {
             self.on_taken_or_refused(id, connection, server, true);
         }
-        self.return_recalled(recalled?);
-        Ok(())
+        self.return_recalled(recalled);
+        status
     }
 }

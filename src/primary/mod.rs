@@ -178,6 +178,11 @@ impl<S: EventSink> Primary<S> {
             FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => Interest::Read,
         };
         if worker.interest != interest {
+            if worker.is_lent {
+                // Filled up by another thread a moment ago. It may not be registered now, so that it is taken back.
+                self.take_back(context, id);
+            }
+            let Some(worker) = self.workers.get_mut(&id) else { return };
             worker.interest = interest;
             if let Err(error) = context.reregister(worker.channel.as_fd(), worker.token, interest) {
                 self.close_worker(context, id, Some(error));

@@ -165,7 +165,9 @@ impl<S: EventSink> Primary<S> {
                 }
             }
             ClusterMessage::ExitedAfterDisconnect => {
-                worker.phase = Phase::Leaving;
+                if worker.phase == Phase::Serving {
+                    worker.phase = Phase::Leaving;
+                }
                 self.sink.push(Event::ExitedAfterDisconnect(id));
                 self.send_message(context, id, &ToWorker::Ack(seq), None);
             }
