@@ -11,7 +11,7 @@ use super::rig::{FakeWorker, Rig};
 use super::{Config, Event, connect, port_of};
 use crate::error::Error;
 use crate::os;
-use crate::proto::Serialization;
+use crate::proto::{FromWorker, LaneSeq, Serialization};
 use std::os::fd::AsFd;
 
 /// Two workers with lanes on one server.
@@ -208,6 +208,27 @@ fn the_last_words_of_a_worker_about_its_connections_count() {
     drop((refused, one));
     assert_eq!(two.serve_on_lane(), port_of(&client));
     assert_eq!(answer(&mut client), Some(2));
+}
+
+#[test]
+fn nonsense_among_the_last_words_of_a_worker_costs_nobody_a_connection() {
+    // With a bound of four, a single one that stayed in the books would show.
+    let (_rig, mut dead, mut other, port) = lanes(Config { max_pending: 4, ..Config::default() });
+    let mut clients: Vec<TcpStream> = (0..4).map(|_| connect(port)).collect();
+    // Two are in its lane, and it has received none of them.
+    other.receive_on_lane();
+    other.receive_on_lane();
+    other.lane().report().unwrap();
+    let mut report = Vec::new();
+    FromWorker::Report { through: LaneSeq(1 << 40), refused: vec![] }.encode(&mut report);
+    os::send_packet(dead.lane().as_fd(), &report, None).unwrap();
+    drop(dead);
+    clients.extend((0..8).map(|_| connect(port)));
+    for _ in 0..10 {
+        other.serve_on_lane();
+    }
+    let answers: Vec<_> = clients.iter_mut().map(answer).collect();
+    assert_eq!(answers.iter().filter(|answer| **answer == Some(2)).count(), 10);
 }
 
 #[test]
