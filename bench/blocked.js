@@ -11,16 +11,16 @@ const { formatNumber, printReport } = require('./lib/report');
 const TARGET_P99 = 15;
 const TARGET_P999 = 60;
 
-const options = readOptions({ workers: 2, rate: 1000, every: 500, block: 300, plain: false });
+const options = readOptions({ workers: 2, rate: 1000, every: 500, block: 300, waits: false, plain: false });
 
 async function main() {
   const load = new LoadGenerator();
-  const { workers, rate, seconds, every, block } = options;
+  const { workers, rate, seconds, every, block, waits } = options;
   const pairs = await runPairs(options, (side) =>
     withProgram(side, { workers, lane: !options.plain }, async (program) => {
       const job = { protocol: /** @type {'http'} */ ('http'), port: program.port, rate };
       await load.run({ ...job, seconds: 1 });
-      const result = await load.run({ ...job, seconds, block: { every, milliseconds: block } });
+      const result = await load.run({ ...job, seconds, block: { every, milliseconds: block, waits } });
       return {
         p50: result.latency.p50,
         p99: result.latency.p99,
@@ -34,7 +34,7 @@ async function main() {
   await load.stop();
   printReport(
     {
-      title: `blocked: ${rate} connections/s on schedule, ${workers} workers; one in ${every} blocks its worker for ${block} ms`,
+      title: `blocked: ${rate} connections/s on schedule, ${workers} workers; one in ${every} blocks its worker for ${block} ms, ${waits ? 'waiting' : 'computing'}`,
       pairs,
       rows: [
         { name: 'p50', label: 'the others: p50, ms', digits: 2 },

@@ -15,7 +15,7 @@ const { latencySummary } = require('./stats');
  * @property {number} [clients] closed loop: so many at a time, each starting its next when one is over
  * @property {number} [seconds] for how long connections are started
  * @property {number} [count] closed loop: how many connections in all, if the time allows
- * @property {{ every: number, milliseconds: number }} [block] http: every so-manieth request asks the worker to block
+ * @property {{ every: number, milliseconds: number, waits?: boolean }} [block] http: every so-manieth request asks the worker to block
  *   for so long, and is not counted among the latencies
  * @property {number} [patience] seconds that a client waits after the last connection was started; 10 by
  *   default
@@ -150,7 +150,10 @@ class Load {
       },
     });
     this.#open.add(socket);
-    if (http) socket.write(blocks ? REQUEST.replace('/', `/block?${block.milliseconds}`) : REQUEST);
+    if (http)
+      socket.write(
+        blocks ? REQUEST.replace('/', `/${block.waits ? 'wait' : 'block'}?${block.milliseconds}`) : REQUEST,
+      );
     socket.on('end', () => {
       if (!answered) return;
       this.#lastAnswer = performance.now();

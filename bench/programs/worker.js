@@ -7,8 +7,15 @@ const net = require('node:net');
 
 let connections = 0;
 
-/** @param {number} milliseconds */
-function block(milliseconds) {
+/**
+ * @param {number} milliseconds
+ * @param {boolean} waits as for something synchronous, instead of computing
+ */
+function block(milliseconds, waits) {
+  if (waits) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+    return;
+  }
   const end = performance.now() + milliseconds;
   while (performance.now() < end);
 }
@@ -22,8 +29,8 @@ const server = process.argv.includes('net')
     })
   : http.createServer((request, response) => {
       connections++;
-      const [, milliseconds] = /** @type {string} */ (request.url).split('?');
-      if (milliseconds) block(Number(milliseconds));
+      const [way, milliseconds] = /** @type {string} */ (request.url).split('?');
+      if (milliseconds) block(Number(milliseconds), way === '/wait');
       response.end('hello\n');
     });
 
