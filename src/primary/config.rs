@@ -63,8 +63,8 @@ pub const LANE_WINDOW: usize = 16;
 /// event loop takes when everybody has much to do. See docs/performance.md.
 pub const RECALL_AFTER: Duration = Duration::from_millis(20);
 
-/// The same while another worker of the server has nothing to do.
-pub const RECALL_TO_IDLE_AFTER: Duration = Duration::from_millis(10);
+/// The same while another worker of the server keeps up with what it is sent.
+pub const RECALL_SOON_AFTER: Duration = Duration::from_millis(8);
 
 /// How long after the last look lanes with something under way are looked at again, for reports and for workers that
 /// have stopped receiving, when the reactor is awake anyway...

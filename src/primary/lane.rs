@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::config::{LANE_LOOK, LANE_TICK, LANE_WINDOW, RECALL_AFTER, RECALL_TO_IDLE_AFTER};
+use super::config::{LANE_LOOK, LANE_TICK, LANE_WINDOW, RECALL_AFTER, RECALL_SOON_AFTER};
 use super::server::Pending;
 use super::stats::WorkerStats;
 use super::{Deferred, EventSink, Primary, Source};
@@ -106,9 +106,11 @@ impl Lane {
         self.state == LaneState::Open && !self.rests && self.in_flight.len() < LANE_WINDOW
     }
 
-    /// Whether the worker could be sent one and has nothing to do.
-    pub fn is_idle(&self) -> bool {
-        self.has_credit() && self.in_flight.is_empty()
+    /// Whether the worker could be sent one, has little under way, and has reported just now.
+    pub fn keeps_up(&self) -> bool {
+        self.has_credit()
+            && self.in_flight.len() <= LANE_WINDOW / 4
+            && self.waiting_since.is_none_or(|since| since.elapsed() <= LANE_TICK)
     }
 
     /// Whether the next report is waited for.
@@ -374,7 +376,8 @@ impl<S: EventSink> Primary<S> {
             let Some(waiting) = lane.waiting_since.map(|since| since.elapsed()) else { continue };
             let is_open = lane.state == LaneState::Open;
             if is_open
-                && (waiting >= RECALL_AFTER || (waiting >= RECALL_TO_IDLE_AFTER && self.has_idle_taker(id)))
+                && (waiting >= RECALL_AFTER
+                    || (waiting >= RECALL_SOON_AFTER && self.has_taker_that_keeps_up(id)))
             {
                 self.stall(context, id);
             } else {
@@ -383,12 +386,12 @@ impl<S: EventSink> Primary<S> {
         }
     }
 
-    /// Whether somebody who could take what waits in a worker's lane has nothing to do.
-    fn has_idle_taker(&self, id: WorkerId) -> bool {
+    /// Whether somebody who could take what waits in a worker's lane has little to do.
+    fn has_taker_that_keeps_up(&self, id: WorkerId) -> bool {
         let Some(lane) = self.workers.get(&id).and_then(|worker| worker.lane.as_ref()) else { return false };
         let mut servers = lane.in_flight.iter().filter_map(|on_lane| self.servers.get(&on_lane.server));
         servers.any(|server| {
-            server.line.workers().any(|id| self.workers.get(&id).is_some_and(|worker| worker.is_idle()))
+            server.line.workers().any(|id| self.workers.get(&id).is_some_and(|worker| worker.keeps_up()))
         })
     }
 

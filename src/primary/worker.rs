@@ -112,9 +112,9 @@ impl Worker {
         self.lane.as_ref().filter(|lane| lane.is_used())
     }
 
-    /// Whether it may be sent a connection now, and has none under way.
-    pub fn is_idle(&self) -> bool {
-        self.has_credit() && self.in_flight.is_empty() && self.used_lane().is_none_or(Lane::is_idle)
+    /// Whether it may be sent a connection now, and deals with what it is sent.
+    pub fn keeps_up(&self) -> bool {
+        self.has_credit() && self.in_flight.is_empty() && self.used_lane().is_none_or(Lane::keeps_up)
     }
 
     /// Whether it may be sent a connection now.
