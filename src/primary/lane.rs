@@ -58,7 +58,7 @@ pub struct Lane {
     waiting_since: Option<Instant>,
     /// A server is at its bound and waits for what is in flight here.
     is_awaited: bool,
-    /// The kernel had no room; cleared by the next tick.
+    /// The kernel had no room; cleared by the next look.
     rests: bool,
     /// Everything that could be taken back has been, since the worker stalled.
     is_recalled: bool,
@@ -132,7 +132,7 @@ impl Lane {
         self.last_seq
     }
 
-    /// Receives what the worker reports until nothing is left.
+    /// Receives the next that the worker says; None when it has said nothing more.
     fn receive(&mut self) -> Result<Option<FromWorker>, Error> {
         let mut buffer = [0; MAX_LANE_MESSAGE];
         match os::receive_packet_bytes(self.ends.ours.as_fd(), &mut buffer) {
@@ -163,9 +163,7 @@ impl Lane {
         Ok(decisions)
     }
 
-    /// Takes back what the worker has not received, oldest first, and says whether that was all.
-    ///
-    /// Errors, beside what was taken back before: those of `recvmsg(2)`.
+    /// Takes back what the worker has not received, oldest first. With an error of `recvmsg(2)` there may be more.
     fn recall(&mut self) -> (Vec<OnLane>, Result<(), Error>) {
         let mut buffer = [0; MAX_LANE_MESSAGE];
         let mut recalled = Vec::new();
