@@ -18,17 +18,25 @@ function chatter() {
 const reactors = new WeakMap();
 
 /**
+ * Waits until the reactor watches the channel of a worker that has just been forked: later it may be lent already.
+ *
+ * @param {any} worker
+ */
+async function watchedByReactor(worker) {
+  const { fd } = worker.process.channel;
+  await until(() => pollersOf(fd).length === 1);
+  reactors.set(worker, pollersOf(fd)[0]);
+}
+
+/**
  * Waits until the event loop watches the channel of a worker that chatters.
  *
  * @param {any} worker new, the first time
  */
 async function lent(worker) {
   const { fd } = worker.process.channel;
-  if (!reactors.has(worker)) {
-    await until(() => pollersOf(fd).length === 1);
-    reactors.set(worker, pollersOf(fd)[0]);
-  }
+  if (!reactors.has(worker)) await watchedByReactor(worker);
   await until(() => pollersOf(fd).some((poller) => poller !== reactors.get(worker)));
 }
 
-module.exports = { chatter, lent };
+module.exports = { chatter, lent, watchedByReactor };
