@@ -39,14 +39,7 @@ pub fn append_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<()> {
     check_status!(status)?;
     // Node-API ends the text with a NUL, for which there must be room.
     bytes.reserve(length + 2);
-    let spare = bytes.spare_capacity_mut();
-    let mut written = 0;
-    // SAFETY: as above; the buffer has room for as many bytes as are passed, and nobody reads them before.
-    let status = unsafe {
-        let buffer = spare.as_mut_ptr().cast();
-        sys::napi_get_value_string_utf8(value.env, value.value, buffer, spare.len(), &raw mut written)
-    };
-    check_status!(status)?;
+    let written = write_utf8(text, bytes)?;
     // SAFETY: `written` bytes behind the length have just been initialized, within the capacity.
     unsafe { bytes.set_len(bytes.len() + written) };
     Ok(())
@@ -54,8 +47,21 @@ pub fn append_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<()> {
 
 /// As [`append_utf8`], in one pass, for texts that need little room. Returns whether it was one; nothing has changed if not.
 fn append_short_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<bool> {
-    let value = text.value();
     bytes.reserve(SHORT);
+    let written = write_utf8(text, bytes)?;
+    // A text that does not fit is cut off at a character, of four bytes at most, and one byte is for the NUL.
+    if written + 5 > bytes.spare_capacity_mut().len() {
+        return Ok(false);
+    }
+    // SAFETY: `written` bytes behind the length have just been initialized, within the capacity.
+    unsafe { bytes.set_len(bytes.len() + written) };
+    Ok(true)
+}
+
+/// Writes as much of a text as has room into the spare capacity; returns how many bytes that is, without the NUL behind
+/// them. The length stays as it is.
+fn write_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<usize> {
+    let value = text.value();
     let spare = bytes.spare_capacity_mut();
     let mut written = 0;
     // SAFETY: environment and value are those of the call that is under way; the buffer has room for as many bytes as
@@ -65,11 +71,5 @@ fn append_short_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<bool> {
         sys::napi_get_value_string_utf8(value.env, value.value, buffer, spare.len(), &raw mut written)
     };
     check_status!(status)?;
-    // A text that does not fit is cut off at a character, of four bytes at most, and one byte is for the NUL.
-    if written + 5 > spare.len() {
-        return Ok(false);
-    }
-    // SAFETY: `written` bytes behind the length have just been initialized, within the capacity.
-    unsafe { bytes.set_len(bytes.len() + written) };
-    Ok(true)
+    Ok(written)
 }

@@ -188,11 +188,6 @@ impl Lane {
 }
 
 impl<S: EventSink> Primary<S> {
-    /// Waits for what the worker of a new lane says.
-    pub(super) fn open_lane(&mut self, context: &mut Context, id: WorkerId) {
-        self.watch_lane(context, id);
-    }
-
     /// Sends a connection on a worker's lane; gives it back when the kernel does not take it.
     pub(super) fn hand_over_lane(
         &mut self,
@@ -314,7 +309,7 @@ impl<S: EventSink> Primary<S> {
     }
 
     /// Registers a lane while its next report is waited for, and only then.
-    fn watch_lane(&mut self, context: &mut Context, id: WorkerId) {
+    pub(super) fn watch_lane(&mut self, context: &mut Context, id: WorkerId) {
         let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
         match (lane.wants_wake(), lane.token) {
             (true, None) => match context.register(lane.ends.ours.as_fd(), Interest::Read) {

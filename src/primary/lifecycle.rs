@@ -45,7 +45,7 @@ impl<S: EventSink> Primary<S> {
                 let mut worker = Worker::new(channel, inbox, token, untold, stats.clone());
                 worker.lane = lane.map(|ends| Lane::new(ends, stats));
                 self.workers.insert(id, worker);
-                self.open_lane(context, id);
+                self.watch_lane(context, id);
             }
             Err(error) => self.sink.push(Event::Closed { worker: id, cause: Some(error) }),
         }

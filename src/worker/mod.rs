@@ -1,7 +1,7 @@
 //! A worker's end of its lane. It is read on the thread that serves the connections, each of which is received only
 //! when it is about to be served: what is still in the lane when the thread blocks, the primary can take back.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -60,11 +60,6 @@ impl WorkerLane {
             unreported: None,
             refused: Vec::new(),
         }
-    }
-
-    /// The descriptor to watch.
-    pub fn descriptor(&self) -> RawFd {
-        self.socket.as_raw_fd()
     }
 
     /// Tells the primary that connections may come this way from now on.
