@@ -28,6 +28,14 @@ pub enum Error {
     /// The reactor thread has ended; nothing can be asked of it any more.
     #[error("the reactor thread has ended")]
     ReactorGone,
+    /// Others could put a socket of their own in place of one in this directory.
+    #[error("{path} {reason}: a socket there would not be safe")]
+    UnsafeDirectory {
+        /// The directory.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A caller named a worker that does not exist (any more).
     #[error("no worker with the id {0}")]
     NoSuchWorker(u32),
@@ -42,6 +50,7 @@ impl Error {
             Error::FrameTooLarge { .. } => "ERR_CORRAL_FRAME_TOO_LARGE",
             Error::ChannelClosed => "ERR_IPC_CHANNEL_CLOSED",
             Error::ReactorGone => "ERR_CORRAL_REACTOR_GONE",
+            Error::UnsafeDirectory { .. } => "ERR_CORRAL_UNSAFE_DIRECTORY",
             Error::NoSuchWorker(_) => "ERR_CORRAL_NO_SUCH_WORKER",
         }
     }
@@ -81,15 +90,19 @@ fn errno_name(errno: Errno) -> &'static str {
         Errno::EACCES => "EACCES",
         Errno::EADDRINUSE => "EADDRINUSE",
         Errno::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+        Errno::EAGAIN => "EAGAIN",
         Errno::EBADF => "EBADF",
+        Errno::ECONNREFUSED => "ECONNREFUSED",
         Errno::ECONNRESET => "ECONNRESET",
         Errno::EINVAL => "EINVAL",
         Errno::EIO => "EIO",
         Errno::EMFILE => "EMFILE",
         Errno::ENFILE => "ENFILE",
+        Errno::ENOENT => "ENOENT",
         Errno::ENOBUFS => "ENOBUFS",
         Errno::ENOMEM => "ENOMEM",
         Errno::EPIPE => "EPIPE",
+        Errno::EPROTOTYPE => "EPROTOTYPE",
         _ => "ERR_CORRAL_SYSTEM",
     }
 }

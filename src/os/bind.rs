@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -34,14 +34,35 @@ pub struct Bound {
     pub file: Option<SocketFile>,
 }
 
-/// The file of a Unix socket, removed when this is dropped.
+/// The file of a Unix socket, removed when this is dropped, unless another has taken its place.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// For the file that binding has just made.
+    ///
+    /// Errors: `ENOENT` when it has been removed already.
+    pub(super) fn new(path: &Path) -> Result<Self, Errno> {
+        let identity = Self::identity_of(path).map_err(|error| errno_of(&error))?;
+        Ok(SocketFile { path: path.to_owned(), identity })
+    }
+
+    fn identity_of(path: &Path) -> std::io::Result<(u64, u64)> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // It may have been removed already, or together with its directory.
-        let _ = std::fs::remove_file(&self.0);
+        if Self::identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -158,27 +179,42 @@ pub fn bind_unix(
     writable_all: bool,
 ) -> Result<Bound, Errno> {
     let errno = |error: std::io::Error| errno_of(&error);
-    let is_abstract = name.as_os_str().as_bytes().first() == Some(&0);
-    if is_abstract && cfg!(not(target_os = "linux")) {
-        return Err(Errno::EINVAL);
-    }
-    let mut bytes = name.as_os_str().as_bytes().to_vec();
-    if is_abstract && abstract_names == AbstractNames::Padded && bytes.len() < SUN_PATH {
-        bytes.resize(SUN_PATH, 0);
-    }
-    let address = SockAddr::unix(OsStr::from_bytes(&bytes)).map_err(|_| Errno::EINVAL)?;
+    let address = unix_address(name, abstract_names)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(errno)?;
     socket.set_nonblocking(true).map_err(errno)?;
     socket.bind(&address).map_err(|error| match errno_of(&error) {
         Errno::ENOENT => Errno::EACCES,
         errno => errno,
     })?;
-    let bound =
-        Bound { socket: OwnedFd::from(socket), file: (!is_abstract).then(|| SocketFile(name.to_owned())) };
-    if !is_abstract && (readable_all || writable_all) {
+    if is_abstract(name) {
+        return Ok(Bound { socket: OwnedFd::from(socket), file: None });
+    }
+    let bound = Bound { socket: OwnedFd::from(socket), file: Some(SocketFile::new(name)?) };
+    if readable_all || writable_all {
         widen_mode(name, readable_all, writable_all).map_err(errno)?;
     }
     Ok(bound)
+}
+
+/// Whether a name stands for no file.
+pub(super) fn is_abstract(name: &Path) -> bool {
+    name.as_os_str().as_bytes().first() == Some(&0)
+}
+
+/// A path, or an abstract name, as an address.
+///
+/// Errors: `EINVAL` for what does not fit into `sun_path`, and for an abstract name where there are none (macOS).
+pub(super) fn unix_address(name: &Path, abstract_names: AbstractNames) -> Result<SockAddr, Errno> {
+    let mut bytes = name.as_os_str().as_bytes().to_vec();
+    if is_abstract(name) {
+        if cfg!(not(target_os = "linux")) {
+            return Err(Errno::EINVAL);
+        }
+        if abstract_names == AbstractNames::Padded && bytes.len() < SUN_PATH {
+            bytes.resize(SUN_PATH, 0);
+        }
+    }
+    SockAddr::unix(OsStr::from_bytes(&bytes)).map_err(|_| Errno::EINVAL)
 }
 
 fn widen_mode(path: &Path, readable_all: bool, writable_all: bool) -> std::io::Result<()> {

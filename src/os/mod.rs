@@ -12,6 +12,7 @@ mod bind;
 mod control;
 mod fdpass;
 mod lane;
+mod named;
 mod schedule;
 
 #[cfg(target_os = "macos")]
@@ -25,6 +26,7 @@ pub use bind::{
 pub use control::Ancillary;
 pub use fdpass::{Received, SocketPair, has_arrived, receive, send, shutdown_write, socket_pair};
 pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
+pub use named::{Credentials, Line, connect_named, credentials, listen_named, receive_line};
 pub use schedule::schedule_in_batches;
 
 /// For tests that look at what the kernel made of it.

@@ -1,0 +1,411 @@
+//! Unix sockets that unrelated processes meet at: listening under a name so that nobody's is taken away, connecting,
+//! and who is at the other end.
+
+use std::fs::{File, Metadata, Permissions};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{MsgFlags, getsockopt, recv, sockopt};
+use nix::unistd::{Gid, Uid};
+use socket2::{Domain, Socket, Type};
+
+use super::bind::{AbstractNames, Bound, SocketFile, is_abstract, listen, unix_address};
+use crate::error::{Error, errno_of};
+
+/// Who may open the file of a listening socket. The owner may always.
+const OWNER: u32 = 0o600;
+
+/// A process at the other end of a Unix socket, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its process when it connected, or began to listen; it may have passed the socket on since. 0 for one of another
+    /// PID namespace.
+    pub pid: i32,
+    /// Its effective user at that time.
+    pub uid: u32,
+    /// Its effective group at that time.
+    pub gid: u32,
+}
+
+impl Credentials {
+    /// Whether it may be trusted with what this process may: it runs as the same user, or as root.
+    pub fn is_trusted(&self) -> bool {
+        self.uid == 0 || self.uid == Uid::effective().as_raw()
+    }
+}
+
+/// Listens under a path, or under an abstract name, that only this process's user can connect to; `readable_all` and
+/// `writable_all` widen the file's mode as libuv's `uv_pipe_chmod` does.
+///
+/// A socket file that nobody listens at is replaced. While that is done the directory is locked, so that of several
+/// processes that find the same stale file one gets its place and the others see that it is taken.
+///
+/// Errors: [`Error::UnsafeDirectory`]; `EAGAIN` while another process holds the lock, to be tried again; `EADDRINUSE`
+/// when somebody listens there or the file is no socket; `EACCES`, also for a directory that does not exist; `EINVAL`
+/// for a name that is too long.
+pub fn listen_named(
+    name: &Path,
+    abstract_names: AbstractNames,
+    readable_all: bool,
+    writable_all: bool,
+    backlog: i32,
+) -> Result<Bound, Error> {
+    let socket = unix_socket()?;
+    let address = unix_address(name, abstract_names).map_err(Error::sys("listening"))?;
+    if is_abstract(name) {
+        socket.bind(&address).map_err(Error::io("listening"))?;
+        let socket = OwnedFd::from(socket);
+        listen(socket.as_fd(), backlog).map_err(Error::sys("listening"))?;
+        return Ok(Bound { socket, file: None });
+    }
+    let directory = checked_directory(name)?;
+    let _lock = Flock::lock(directory, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, errno)| Error::Sys { doing: "locking the directory of the socket", errno })?;
+    match socket.bind(&address) {
+        Err(error) if errno_of(&error) == Errno::EADDRINUSE => {
+            remove_stale(name, abstract_names)?;
+            socket.bind(&address).map_err(Error::io("listening"))?;
+        }
+        other => other.map_err(Error::io("listening"))?,
+    }
+    let file = SocketFile::new(name).map_err(Error::sys("listening"))?;
+    let readable = if readable_all { 0o444 } else { 0 };
+    let writable = if writable_all { 0o222 } else { 0 };
+    // Before it listens: until then nobody can connect, whatever mode it was made with.
+    std::fs::set_permissions(name, Permissions::from_mode(OWNER | readable | writable))
+        .map_err(Error::io("setting the mode of the socket"))?;
+    let socket = OwnedFd::from(socket);
+    // Before the lock is released: a socket that is bound and does not listen looks like a stale one.
+    listen(socket.as_fd(), backlog).map_err(Error::sys("listening"))?;
+    Ok(Bound { socket, file: Some(file) })
+}
+
+/// A stream socket, close-on-exec and non-blocking.
+fn unix_socket() -> Result<Socket, Error> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(Error::io("making a socket"))?;
+    socket.set_nonblocking(true).map_err(Error::io("making a socket"))?;
+    Ok(socket)
+}
+
+/// The directory of a socket. Who can rename or remove what is in it, or it, can put a socket of his own in place of
+/// ours; so that nobody but root and this user may be able to, from there up to the root.
+fn checked_directory(name: &Path) -> Result<File, Error> {
+    let parent = match name.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let missing = |error: std::io::Error| match errno_of(&error) {
+        // As libuv has it.
+        Errno::ENOENT => Error::Sys { doing: "opening the directory of the socket", errno: Errno::EACCES },
+        errno => Error::Sys { doing: "opening the directory of the socket", errno },
+    };
+    let real: PathBuf = parent.canonicalize().map_err(missing)?;
+    for directory in real.ancestors() {
+        let metadata = std::fs::metadata(directory).map_err(missing)?;
+        if let Some(reason) = danger_in(&metadata) {
+            return Err(Error::UnsafeDirectory { path: directory.display().to_string(), reason });
+        }
+    }
+    File::open(&real).map_err(missing)
+}
+
+/// Why others could replace what is in a directory; None if they cannot.
+fn danger_in(directory: &Metadata) -> Option<&'static str> {
+    const STICKY: u32 = 0o1000;
+    let mode = directory.mode();
+    if directory.uid() != 0 && directory.uid() != Uid::effective().as_raw() {
+        return Some("belongs to another user");
+    }
+    if mode & STICKY != 0 {
+        return None;
+    }
+    if mode & 0o002 != 0 {
+        return Some("can be written by everybody");
+    }
+    // The user's own group is, where groups may write by default, a group of one.
+    let is_own_group = directory.gid() == Gid::effective().as_raw() || directory.gid() == 0;
+    (mode & 0o020 != 0 && !is_own_group).then_some("can be written by another group")
+}
+
+/// Removes a socket file that nobody listens at.
+fn remove_stale(name: &Path, abstract_names: AbstractNames) -> Result<(), Error> {
+    let in_use = Error::Sys { doing: "listening", errno: Errno::EADDRINUSE };
+    match std::fs::symlink_metadata(name) {
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => return Err(in_use),
+        // Removed by now.
+        Err(error) if errno_of(&error) == Errno::ENOENT => return Ok(()),
+        Err(error) => return Err(Error::io("looking at a socket's file")(error)),
+    }
+    // Anything but a refusal comes from somebody who listens, if only with a full backlog or to another kind of socket.
+    match connect_named(name, abstract_names) {
+        Err(Error::Sys { errno: Errno::ECONNREFUSED, .. }) => {
+            std::fs::remove_file(name).map_err(Error::io("removing a stale socket"))
+        }
+        _ => Err(in_use),
+    }
+}
+
+/// Connects to a path or an abstract name.
+///
+/// Errors: `ECONNREFUSED` when nobody listens there, `ENOENT` without a file, `EACCES` when its mode forbids it,
+/// `EPROTOTYPE` for another kind of socket; `EAGAIN` when the backlog is full, to be tried again.
+pub fn connect_named(name: &Path, abstract_names: AbstractNames) -> Result<OwnedFd, Error> {
+    let address = unix_address(name, abstract_names).map_err(Error::sys("connecting"))?;
+    let socket = unix_socket()?;
+    loop {
+        match socket.connect(&address) {
+            Err(error) if errno_of(&error) == Errno::EINTR => continue,
+            other => return other.map(|()| OwnedFd::from(socket)).map_err(Error::io("connecting")),
+        }
+    }
+}
+
+/// Who is at the other end of a connected Unix socket (`SO_PEERCRED`).
+///
+/// Errors: `ENOTCONN`; none that a connected socket can cause.
+#[cfg(target_os = "linux")]
+pub fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Errno> {
+    let peer = getsockopt(&socket, sockopt::PeerCredentials)?;
+    Ok(Credentials { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() })
+}
+
+/// Who is at the other end of a connected Unix socket (`LOCAL_PEERCRED`, `LOCAL_PEERPID`).
+///
+/// Errors: `ENOTCONN`; none that a connected socket can cause.
+#[cfg(target_os = "macos")]
+pub fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Errno> {
+    let peer = getsockopt(&socket, sockopt::LocalPeerCred)?;
+    let pid = getsockopt(&socket, sockopt::LocalPeerPid)?;
+    // The first group is the effective one.
+    Ok(Credentials { pid, uid: peer.uid(), gid: peer.groups()[0] })
+}
+
+/// What is at the front of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A line, without its newline.
+    Complete(Vec<u8>),
+    /// The beginning of one, or nothing yet. It stays where it is.
+    Partial,
+    /// No line of the expected length: what there is.
+    Overlong(Vec<u8>),
+    /// The end, with half a line before it or none.
+    Ended,
+}
+
+/// Takes one line of at most `limit` bytes from a stream and nothing of what is behind it. Descriptors that came with
+/// the line are closed.
+///
+/// Errors: `ECONNRESET` and the like; never `EAGAIN`.
+pub fn receive_line(socket: BorrowedFd<'_>, limit: usize) -> Result<Line, Errno> {
+    let mut buffer = vec![0; limit + 1];
+    let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    let seen = match retry(|| recv(socket.as_raw_fd(), &mut buffer, peek)) {
+        Ok(0) => return Ok(Line::Ended),
+        Ok(seen) => seen,
+        Err(Errno::EAGAIN) => return Ok(Line::Partial),
+        Err(errno) => return Err(errno),
+    };
+    let Some(length) = memchr::memchr(b'\n', &buffer[..seen]) else {
+        buffer.truncate(seen);
+        return Ok(if seen > limit { Line::Overlong(buffer) } else { Line::Partial });
+    };
+    retry(|| recv(socket.as_raw_fd(), &mut buffer[..=length], MsgFlags::MSG_DONTWAIT))?;
+    buffer.truncate(length);
+    Ok(Line::Complete(buffer))
+}
+
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => continue,
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    use super::*;
+
+    fn listen_at(path: &Path) -> Result<Bound, Error> {
+        listen_named(path, AbstractNames::Exact, false, false, 5)
+    }
+
+    fn errno(result: Result<Bound, Error>) -> Errno {
+        match result {
+            Err(Error::Sys { errno, .. }) => errno,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn private_directory() -> tempfile::TempDir {
+        tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+    }
+
+    #[test]
+    fn the_file_is_its_owners_alone_unless_widened() {
+        let directory = private_directory();
+        for (readable, writable, mode) in
+            [(false, false, 0o600), (true, false, 0o644), (false, true, 0o622), (true, true, 0o666)]
+        {
+            let path = directory.path().join("s");
+            let bound = listen_named(&path, AbstractNames::Exact, readable, writable, 5).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, mode);
+            connect_named(&path, AbstractNames::Exact).unwrap();
+            drop(bound);
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced() {
+        let directory = private_directory();
+        let path = directory.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let _bound = listen_at(&path).unwrap();
+        connect_named(&path, AbstractNames::Exact).unwrap();
+    }
+
+    #[test]
+    fn of_many_that_find_a_stale_socket_one_gets_its_place() {
+        let directory = private_directory();
+        let path = directory.path().join("s");
+        for _ in 0..20 {
+            drop(UnixListener::bind(&path).unwrap());
+            let path = &path;
+            let bound: Vec<Bound> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(move || {
+                            loop {
+                                match listen_at(path) {
+                                    Err(Error::Sys { errno: Errno::EAGAIN, .. }) => std::thread::yield_now(),
+                                    Err(error) => {
+                                        assert_eq!(error.code(), "EADDRINUSE");
+                                        return None;
+                                    }
+                                    Ok(bound) => return Some(bound),
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(bound.len(), 1);
+            connect_named(path, AbstractNames::Exact).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_somebody_listens_at_and_what_is_no_socket_stay() {
+        let directory = private_directory();
+        let live = directory.path().join("live");
+        let _listener = UnixListener::bind(&live).unwrap();
+        assert_eq!(errno(listen_at(&live)), Errno::EADDRINUSE);
+        UnixStream::connect(&live).unwrap();
+
+        let datagrams = directory.path().join("datagrams");
+        let _receiver = UnixDatagram::bind(&datagrams).unwrap();
+        assert_eq!(errno(listen_at(&datagrams)), Errno::EADDRINUSE);
+        assert!(datagrams.exists());
+
+        let file = directory.path().join("file");
+        std::fs::write(&file, "precious").unwrap();
+        assert_eq!(errno(listen_at(&file)), Errno::EADDRINUSE);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(errno(listen_at(&link)), Errno::EADDRINUSE);
+        assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn a_server_whose_file_was_replaced_leaves_the_new_one() {
+        let directory = private_directory();
+        let path = directory.path().join("s");
+        let first = listen_at(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let _second = listen_at(&path).unwrap();
+        drop(first);
+        connect_named(&path, AbstractNames::Exact).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused() {
+        let directory = private_directory();
+        let path = directory.path().join("shared/below/s");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let shared = directory.path().join("shared");
+        for (mode, is_safe) in [(0o777, false), (0o757, false), (0o1777, true), (0o755, true)] {
+            std::fs::set_permissions(&shared, Permissions::from_mode(mode)).unwrap();
+            match listen_at(&path) {
+                Ok(_) => assert!(is_safe, "{mode:o}"),
+                Err(error) => {
+                    assert_eq!(error.code(), "ERR_CORRAL_UNSAFE_DIRECTORY", "{mode:o}: {error}");
+                    assert!(!is_safe, "{mode:o}");
+                }
+            }
+        }
+        assert_eq!(errno(listen_at(Path::new("/no/such/directory/s"))), Errno::EACCES);
+        assert_eq!(errno(listen_at(&directory.path().join("x".repeat(200)))), Errno::EINVAL);
+    }
+
+    #[test]
+    fn a_locked_directory_is_tried_again_later() {
+        let directory = private_directory();
+        let path = directory.path().join("s");
+        let lock =
+            Flock::lock(File::open(directory.path()).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+        assert_eq!(errno(listen_at(&path)), Errno::EAGAIN);
+        drop(lock);
+        listen_at(&path).unwrap();
+    }
+
+    #[test]
+    fn both_ends_know_who_the_other_is() {
+        let directory = private_directory();
+        let path = directory.path().join("s");
+        let bound = listen_at(&path).unwrap();
+        let client = connect_named(&path, AbstractNames::Exact).unwrap();
+        let accepted = crate::os::accept(bound.socket.as_fd()).unwrap().connection;
+        let me = Credentials {
+            pid: std::process::id() as i32,
+            uid: Uid::effective().as_raw(),
+            gid: Gid::effective().as_raw(),
+        };
+        assert_eq!(credentials(client.as_fd()).unwrap(), me);
+        assert_eq!(credentials(accepted.as_fd()).unwrap(), me);
+        assert!(me.is_trusted());
+        assert!(!Credentials { uid: 4321, ..me }.is_trusted());
+    }
+
+    #[test]
+    fn a_line_is_taken_and_nothing_behind_it() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let line = || receive_line(theirs.as_fd(), 10).unwrap();
+        assert_eq!(line(), Line::Partial);
+        ours.write_all(b"hel").unwrap();
+        assert_eq!(line(), Line::Partial);
+        ours.write_all(b"lo\n\nrest").unwrap();
+        assert_eq!(line(), Line::Complete(b"hello".into()));
+        assert_eq!(line(), Line::Complete(b"".into()));
+        assert_eq!(line(), Line::Partial);
+        ours.write_all(b" without end").unwrap();
+        assert_eq!(line(), Line::Overlong(b"rest withou".into()));
+        drop(ours);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(ours);
+        assert_eq!(receive_line(theirs.as_fd(), 10).unwrap(), Line::Ended);
+    }
+}
