@@ -22,6 +22,14 @@ pub enum Error {
         /// The limit in force, in bytes.
         limit: usize,
     },
+    /// Two programs that met at a named socket do not go together.
+    #[error("{reason}")]
+    Refused {
+        /// Its code in JavaScript.
+        code: &'static str,
+        /// Who does not want whom, and why.
+        reason: String,
+    },
     /// The channel is closed, or closing, and takes no more frames.
     #[error("channel closed")]
     ChannelClosed,
@@ -48,6 +56,7 @@ impl Error {
             Error::Sys { errno, .. } => errno_name(*errno),
             Error::BadFrame(_) => "ERR_CORRAL_BAD_FRAME",
             Error::FrameTooLarge { .. } => "ERR_CORRAL_FRAME_TOO_LARGE",
+            Error::Refused { code, .. } => code,
             Error::ChannelClosed => "ERR_IPC_CHANNEL_CLOSED",
             Error::ReactorGone => "ERR_CORRAL_REACTOR_GONE",
             Error::UnsafeDirectory { .. } => "ERR_CORRAL_UNSAFE_DIRECTORY",

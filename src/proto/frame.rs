@@ -5,7 +5,8 @@ use std::ops::{Deref, Range};
 use memchr::memchr;
 
 /// How messages are written, fixed for a channel when its process is spawned (`serialization` in `child_process`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Serialization {
     /// UTF-8 JSON text, ended by a newline.
     Json,

@@ -1,15 +1,17 @@
 //! What travels, as bytes: Node's channel protocol, its frames and the messages inside them, and the messages of a
-//! lane, which are corral's own. Pure: no descriptors, no threads, no I/O.
+//! lane and of a handshake, which are corral's own. Pure: no descriptors, no threads, no I/O.
 //!
 //! Source of Node's protocol: Node 20.19, `lib/internal/child_process/serialization.js`, `lib/internal/child_process.js` and
 //! `lib/internal/cluster/`; the same on 22, 24 and 26.
 
 mod frame;
+mod hello;
 mod lane;
 mod message;
 mod v8value;
 
 pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, Serialization, classify};
+pub use hello::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 pub use message::{
     AddressKind, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo, QueryServer, ToWorker,
