@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use napi::{Env, JsValue, Result, sys};
 
-use super::Peer;
 use super::callback::Callback;
+use super::channels::Peer;
 use super::events::{self, EventQueue};
 use super::watch::Watch;
-use crate::channel::{Channel, DirectRead, Frames};
+use crate::channel::{Channel, ChannelEvent, DirectRead, Frames};
 use crate::ids::{Offer, WorkerId};
 use crate::primary::{Command, Event};
 use crate::proto::Serialization;
@@ -25,7 +25,7 @@ pub struct DirectReading {
     dispatch: Callback,
     /// Takes messages, when there is nothing else: their kind, the worker, and what `takeEvents` gives for them.
     deliver: Callback,
-    events: Arc<EventQueue>,
+    events: Arc<EventQueue<Event>>,
     reactor: Handle<Command>,
     watches: RefCell<HashMap<WorkerId, Watch>>,
 }
@@ -34,7 +34,7 @@ impl DirectReading {
     pub fn new(
         dispatch: Callback,
         deliver: Callback,
-        events: Arc<EventQueue>,
+        events: Arc<EventQueue<Event>>,
         reactor: Handle<Command>,
     ) -> Rc<Self> {
         Rc::new(DirectReading { dispatch, deliver, events, reactor, watches: RefCell::default() })
@@ -92,7 +92,7 @@ impl DirectReading {
         let mut has_told = false;
         let outcome = channel.read_directly(|frames| {
             untold.fetch_add(frames.len(), Ordering::Relaxed);
-            self.events.push(Event::Messages { worker, frames });
+            self.events.push(Event::Channel(worker, ChannelEvent::Messages(frames)));
             has_told = true;
         });
         if outcome != DirectRead::Told

@@ -1,7 +1,5 @@
 //! Events on their way from the reactor thread to JavaScript.
 
-use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,17 +8,16 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Result};
 use napi_derive::napi;
 use parking_lot::Mutex;
-use serde_json::json;
 
-use super::direct::DirectReading;
-use super::{Peer, text};
-use crate::address;
-use crate::channel::{Frame, Frames, SendStatus};
+use super::channels::{Channels, FollowUp};
+use super::text;
+use crate::channel::{ChannelEvent, Frames, HANDLE_WEIGHT};
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os;
-use crate::primary::{Command, Event, EventSink, HANDLE_WEIGHT, MAX_UNTOLD};
-use crate::proto::{self, HANDLE_ACK, Serialization};
+use crate::primary::Event;
+use crate::proto::Serialization;
+use crate::reactor::EventSink;
 
 /// What an event is; the three values behind it are, by kind, those in the comment.
 #[napi]
@@ -66,57 +63,59 @@ const COPIED: usize = 64 << 10;
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
 
 /// Events that JavaScript has not taken yet.
-pub struct EventQueue {
-    events: Mutex<Vec<Event>>,
+pub struct EventQueue<E> {
+    events: Mutex<Vec<E>>,
     /// A call of `wake` is on its way that will see everything pushed so far.
     scheduled: AtomicBool,
     wake: Wake,
 }
 
-impl EventQueue {
+impl<E> EventQueue<E> {
     pub fn new(wake: Wake) -> Self {
         EventQueue { events: Mutex::new(Vec::new()), scheduled: AtomicBool::new(false), wake }
     }
 
     /// Adds an event on the JavaScript thread, which takes it without being woken.
-    pub fn push(&self, event: Event) {
+    pub fn push(&self, event: E) {
         self.events.lock().push(event);
     }
 
-    /// The messages of the one event that there is; None if there are others, or is another.
-    pub fn take_only_messages(&self) -> Option<(WorkerId, Frames)> {
-        let mut events = self.events.lock();
-        if !matches!(&events[..], [Event::Messages { .. }]) {
-            return None;
-        }
-        match events.pop() {
-            Some(Event::Messages { worker, frames }) => Some((worker, frames)),
-            _ => None,
-        }
-    }
-
     /// Everything so far, oldest first.
-    pub fn take(&self) -> Vec<Event> {
+    pub fn take(&self) -> Vec<E> {
         // In this order: an event that is pushed after the swap finds the flag down and wakes again.
         self.scheduled.store(false, Ordering::SeqCst);
         std::mem::take(&mut self.events.lock())
     }
 }
 
-/// The reactor's end of the queue. Events of one turn are handed over together.
-pub struct Sink {
-    gathered: Vec<Event>,
-    queue: Arc<EventQueue>,
+impl EventQueue<Event> {
+    /// The messages of the one event that there is; None if there are others, or is another.
+    pub fn take_only_messages(&self) -> Option<(WorkerId, Frames)> {
+        let mut events = self.events.lock();
+        if !matches!(&events[..], [Event::Channel(_, ChannelEvent::Messages(_))]) {
+            return None;
+        }
+        match events.pop() {
+            Some(Event::Channel(worker, ChannelEvent::Messages(frames))) => Some((worker, frames)),
+            _ => None,
+        }
+    }
 }
 
-impl Sink {
-    pub fn new(queue: Arc<EventQueue>) -> Self {
+/// The reactor's end of the queue. Events of one turn are handed over together.
+pub struct Sink<E> {
+    gathered: Vec<E>,
+    queue: Arc<EventQueue<E>>,
+}
+
+impl<E> Sink<E> {
+    pub fn new(queue: Arc<EventQueue<E>>) -> Self {
         Sink { gathered: Vec::new(), queue }
     }
 }
 
-impl EventSink for Sink {
-    fn push(&mut self, event: Event) {
+impl<E: Send + 'static> EventSink<E> for Sink<E> {
+    fn push(&mut self, event: E) {
         self.gathered.push(event);
     }
 
@@ -130,42 +129,6 @@ impl EventSink for Sink {
             // torn down, which wants no events.
             self.queue.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
-    }
-}
-
-/// Converts events for JavaScript, four values each. What the reactor is to do now that they are taken is added to
-/// `follow_up`; workers whose last event it is are forgotten.
-pub fn to_array<'env>(
-    env: &'env Env,
-    events: Vec<Event>,
-    peers: &mut HashMap<u32, Peer>,
-    direct: &'env Rc<DirectReading>,
-    follow_up: &mut Vec<Command>,
-) -> Result<Array<'env>> {
-    let mut writer = Writer { env, direct, array: env.create_array(0)?, length: 0 };
-    for event in events {
-        writer.event(event, peers, follow_up)?;
-    }
-    Ok(writer.array)
-}
-
-/// JavaScript has these bytes now. A worker whose channel rests because of too many is to be read again.
-fn count_taken(peers: &HashMap<u32, Peer>, worker: WorkerId, bytes: usize, follow_up: &mut Vec<Command>) {
-    if let Some(peer) = peers.get(&worker.0)
-        && peer.untold.fetch_sub(bytes, Ordering::Relaxed) > MAX_UNTOLD
-    {
-        follow_up.push(Command::Resume(worker));
-    }
-}
-
-/// The worker may send its next handle. If it has gone, nobody waits for this.
-fn acknowledge(peers: &HashMap<u32, Peer>, worker: WorkerId, follow_up: &mut Vec<Command>) {
-    let Some(peer) = peers.get(&worker.0) else { return };
-    let Ok(bytes) = proto::encode(peer.channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
-        return;
-    };
-    if let SendStatus::Queued { needs_flush: true, .. } = peer.channel.send(Frame::plain(bytes)) {
-        follow_up.push(Command::Flush(worker));
     }
 }
 
@@ -189,125 +152,109 @@ pub fn frame_value(env: &Env, serialization: Serialization, bytes: Vec<u8>) -> R
     }
 }
 
-struct Writer<'env> {
-    env: &'env Env,
-    direct: &'env Rc<DirectReading>,
-    array: Array<'env>,
+/// Converts events for JavaScript: a flat array of four values each.
+pub struct Writer<'a> {
+    env: &'a Env,
+    channels: &'a mut Channels,
+    array: Array<'a>,
     length: u32,
+    follow_up: Vec<FollowUp>,
 }
 
-impl Writer<'_> {
-    fn event(
-        &mut self,
-        event: Event,
-        peers: &mut HashMap<u32, Peer>,
-        follow_up: &mut Vec<Command>,
-    ) -> Result<()> {
+impl<'a> Writer<'a> {
+    pub fn new(env: &'a Env, channels: &'a mut Channels) -> Result<Self> {
+        Ok(Writer { env, channels, array: env.create_array(0)?, length: 0, follow_up: Vec::new() })
+    }
+
+    /// The array, and what the reactor is to do now that the events are taken.
+    pub fn finish(self) -> (Array<'a>, Vec<FollowUp>) {
+        (self.array, self.follow_up)
+    }
+
+    pub fn env(&self) -> &'a Env {
+        self.env
+    }
+
+    pub fn channels(&mut self) -> &mut Channels {
+        self.channels
+    }
+
+    /// What has happened on a channel. The channel is forgotten with its last event.
+    pub fn channel_event(&mut self, id: u32, event: ChannelEvent) -> Result<()> {
         match event {
-            Event::Messages { worker, frames } => {
-                count_taken(peers, worker, frames.len(), follow_up);
+            ChannelEvent::Messages(frames) => {
+                self.channels.count_taken(id, frames.len(), &mut self.follow_up);
                 let (kind, bytes) = kind_of(frames);
-                self.head(kind, worker)?;
-                self.frame(peers, worker, bytes)?;
+                self.head(kind, id)?;
+                self.frame(id, bytes)?;
                 self.skip(1)
             }
-            Event::HandleMessage { worker, bytes, handle } => {
-                count_taken(peers, worker, bytes.len() + HANDLE_WEIGHT, follow_up);
-                acknowledge(peers, worker, follow_up);
-                self.head(EventKind::HandleMessage, worker)?;
-                self.frame(peers, worker, bytes)?;
+            ChannelEvent::HandleMessage { bytes, handle } => {
+                self.channels.count_taken(id, bytes.len() + HANDLE_WEIGHT, &mut self.follow_up);
+                self.channels.acknowledge(id, &mut self.follow_up);
+                self.head(EventKind::HandleMessage, id)?;
+                self.frame(id, bytes)?;
                 self.put(os::into_raw(handle))
             }
-            Event::Internal { worker, bytes } => {
-                self.head(EventKind::Internal, worker)?;
-                self.frame(peers, worker, bytes)?;
-                self.skip(1)
-            }
-            Event::Online(worker) => self.plain(EventKind::Online, worker),
-            Event::Listening { worker, info } => self.text(EventKind::Listening, worker, info),
-            Event::ExitedAfterDisconnect(worker) => self.plain(EventKind::ExitedAfterDisconnect, worker),
-            Event::HandleArrived(worker) => self.plain(EventKind::HandleArrived, worker),
-            Event::HandleLost(worker) => self.plain(EventKind::HandleLost, worker),
-            Event::Written { worker, completion } => self.number(EventKind::Written, worker, completion.0),
-            Event::Unwritten { worker, completion } => {
-                self.number(EventKind::Unwritten, worker, completion.0)
-            }
-            Event::Offered { worker, offer } => {
-                if let Some(peer) = peers.get(&worker.0) {
-                    self.direct.accept(self.env, worker, peer, offer);
-                }
-                Ok(())
-            }
-            Event::Closed { worker, cause } => {
-                self.direct.forget(worker);
-                peers.remove(&worker.0);
+            ChannelEvent::HandleArrived => self.plain(EventKind::HandleArrived, id),
+            ChannelEvent::HandleLost => self.plain(EventKind::HandleLost, id),
+            ChannelEvent::Written(completion) => self.number(EventKind::Written, id, completion.0),
+            ChannelEvent::Unwritten(completion) => self.number(EventKind::Unwritten, id, completion.0),
+            // Who reads a channel is no business of the program's.
+            ChannelEvent::Offered(_) => Ok(()),
+            ChannelEvent::Closed(cause) => {
+                self.channels.remove(id);
                 match cause {
-                    Some(error) => self.failure(EventKind::Closed, worker, &error),
-                    None => self.plain(EventKind::Closed, worker),
+                    Some(error) => self.failure(EventKind::Closed, id, &error),
+                    None => self.plain(EventKind::Closed, id),
                 }
             }
-            Event::Connection(connection) => {
-                let (family, remote_address, remote_port) = match connection.peer {
-                    address::Peer::Ip(ip, port) => {
-                        let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-                        (Some(family), Some(ip.to_string()), Some(port))
-                    }
-                    address::Peer::Unix => (None, None, None),
-                };
-                let info = json!({
-                    "key": *connection.key, "address": *connection.address, "port": connection.port,
-                    "family": family, "remoteAddress": remote_address, "remotePort": remote_port,
-                });
-                self.text(EventKind::Connection, connection.worker, info.to_string())
-            }
-            Event::Servers(count) => self.plain(EventKind::Servers, WorkerId(count as u32)),
-            Event::AcceptPaused(error) => self.failure(EventKind::AcceptPaused, WorkerId(0), &error),
-            Event::Fault(error) => self.failure(EventKind::Fault, WorkerId(0), &error),
         }
     }
 
-    fn head(&mut self, kind: EventKind, worker: WorkerId) -> Result<()> {
+    pub fn head(&mut self, kind: EventKind, id: u32) -> Result<()> {
         self.put(kind as u32)?;
-        self.put(worker.0)
+        self.put(id)
     }
 
-    fn plain(&mut self, kind: EventKind, worker: WorkerId) -> Result<()> {
-        self.head(kind, worker)?;
+    pub fn plain(&mut self, kind: EventKind, id: u32) -> Result<()> {
+        self.head(kind, id)?;
         self.skip(2)
     }
 
-    fn text(&mut self, kind: EventKind, worker: WorkerId, text: String) -> Result<()> {
-        self.head(kind, worker)?;
+    pub fn text(&mut self, kind: EventKind, id: u32, text: String) -> Result<()> {
+        self.head(kind, id)?;
         self.put(text)?;
         self.skip(1)
     }
 
-    fn number(&mut self, kind: EventKind, worker: WorkerId, number: u32) -> Result<()> {
-        self.head(kind, worker)?;
+    fn number(&mut self, kind: EventKind, id: u32, number: u32) -> Result<()> {
+        self.head(kind, id)?;
         self.put(number)?;
         self.skip(1)
     }
 
-    fn failure(&mut self, kind: EventKind, worker: WorkerId, error: &Error) -> Result<()> {
-        self.head(kind, worker)?;
+    pub fn failure(&mut self, kind: EventKind, id: u32, error: &Error) -> Result<()> {
+        self.head(kind, id)?;
         self.put(error.code())?;
         self.put(error.to_string())
     }
 
-    fn frame(&mut self, peers: &HashMap<u32, Peer>, worker: WorkerId, bytes: Vec<u8>) -> Result<()> {
+    /// A message of a channel's, as that writes them.
+    pub fn frame(&mut self, id: u32, bytes: Vec<u8>) -> Result<()> {
         let serialization =
-            peers.get(&worker.0).map_or(Serialization::Json, |peer| peer.channel.serialization());
+            self.channels.get(id).map_or(Serialization::Json, |peer| peer.channel.serialization());
         self.put(frame_value(self.env, serialization, bytes)?)
     }
 
-    fn put<T: ToNapiValue>(&mut self, value: T) -> Result<()> {
+    pub fn put<T: ToNapiValue>(&mut self, value: T) -> Result<()> {
         self.array.set(self.length, value)?;
         self.length += 1;
         Ok(())
     }
 
     /// Leaves values undefined.
-    fn skip(&mut self, count: u32) -> Result<()> {
+    pub fn skip(&mut self, count: u32) -> Result<()> {
         for _ in 0..count {
             self.put(())?;
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use napi_derive::napi;
 
-use super::Peer;
+use super::channels::Peer;
 use crate::ids::WorkerId;
 use crate::primary::{LaneState, ServerStats, WorkerStats};
 

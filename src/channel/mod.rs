@@ -5,6 +5,7 @@
 //! to the JavaScript thread while the channel carries nothing but the program's messages.
 
 mod batch;
+mod event;
 mod inbox;
 mod outbox;
 mod receiving;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 pub use batch::{Batch, Frames};
+pub use event::ChannelEvent;
 pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use outbox::{FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus};
 pub use receiving::DirectRead;
@@ -25,6 +27,14 @@ use crate::os;
 use crate::proto::Serialization;
 use outbox::Outbox;
 use receiving::Receiving;
+
+/// How many bytes of a peer's messages may wait for JavaScript before its channel is no longer read. The peer's own queue
+/// grows then, as it does when a built-in primary is busy.
+pub const MAX_UNTOLD: usize = 32 << 20;
+
+/// What a handle that waits for JavaScript counts for in [`MAX_UNTOLD`], so that a peer that does not wait for
+/// acknowledgements cannot use up the descriptors of this process.
+pub const HANDLE_WEIGHT: usize = 512 << 10;
 
 /// The sending half of a channel, its socket, and the receiving half while that is lent.
 #[derive(Debug)]

@@ -7,13 +7,13 @@ use nix::errno::Errno;
 
 use super::config::{ACCEPT_BUDGET, ACCEPT_PAUSE};
 use super::server::{Accepting, Pending};
-use super::{Deferred, Event, EventSink, Primary};
+use super::{Deferred, Event, Primary};
 use crate::error::Error;
 use crate::ids::ServerId;
 use crate::os;
-use crate::reactor::Context;
+use crate::reactor::{Context, EventSink};
 
-impl<S: EventSink> Primary<S> {
+impl<S: EventSink<Event>> Primary<S> {
     /// Accepts while there is something to accept and room for it, handing out as it goes.
     pub(super) fn accept(&mut self, context: &mut Context, id: ServerId) {
         for _ in 0..ACCEPT_BUDGET {

@@ -95,13 +95,5 @@ pub const QUIET: Duration = Duration::from_millis(50);
 /// a worker that waits for an answer of the primary's.
 pub const BUSY_AFTER: Duration = Duration::from_millis(10);
 
-/// How many bytes of a worker's messages may wait for JavaScript before its channel is no longer read. The worker's
-/// own queue grows then, as it does when a built-in primary is busy.
-pub const MAX_UNTOLD: usize = 32 << 20;
-
-/// What a handle that waits for JavaScript counts for in [`MAX_UNTOLD`], so that a worker that does not wait for
-/// acknowledgements cannot use up the descriptors of its primary.
-pub const HANDLE_WEIGHT: usize = 512 << 10;
-
 /// How many connections are accepted from one server before others get their turn.
 pub const ACCEPT_BUDGET: usize = 128;

@@ -4,13 +4,13 @@ use super::config::REFUSAL_PAUSE;
 use super::event::Connection;
 use super::server::{Accepting, Pending};
 use super::worker::{InFlight, Phase, Worker};
-use super::{Deferred, Event, EventSink, Primary};
+use super::{Deferred, Event, Primary};
 use crate::channel::{Frame, HandleOrigin, SendStatus};
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::proto;
-use crate::reactor::Context;
+use crate::reactor::{Context, EventSink};
 
-impl<S: EventSink> Primary<S> {
+impl<S: EventSink<Event>> Primary<S> {
     /// Hands out what waits at a server, as far as its workers have credit.
     pub(super) fn dispatch(&mut self, context: &mut Context, id: ServerId) {
         let mut place = 0;

@@ -13,12 +13,12 @@ use nix::errno::Errno;
 use super::config::{LANE_LOOK, LANE_TICK, LANE_WINDOW, RECALL_AFTER, RECALL_SOON_AFTER};
 use super::server::Pending;
 use super::stats::WorkerStats;
-use super::{Deferred, EventSink, Primary, Source};
+use super::{Deferred, Event, Primary, Source};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::{self, SocketPair};
 use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
-use crate::reactor::{Context, Interest, Token};
+use crate::reactor::{Context, EventSink, Interest, Token};
 
 /// Whether connections travel on a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +187,7 @@ impl Lane {
     }
 }
 
-impl<S: EventSink> Primary<S> {
+impl<S: EventSink<Event>> Primary<S> {
     /// Sends a connection on a worker's lane; gives it back when the kernel does not take it.
     pub(super) fn hand_over_lane(
         &mut self,

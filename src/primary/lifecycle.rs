@@ -9,15 +9,15 @@ use super::lane::{Lane, LaneState};
 use super::server::Mode;
 use super::stats::WorkerStats;
 use super::worker::{Phase, Worker};
-use super::{Config, Event, EventSink, Primary, Source};
-use crate::channel::{Channel, Inbox};
+use super::{Config, Event, Primary, Source};
+use crate::channel::{Channel, ChannelEvent, Inbox};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
 use crate::proto::ToWorker;
-use crate::reactor::{Context, Interest};
+use crate::reactor::{Context, EventSink, Interest};
 
-impl<S: EventSink> Primary<S> {
+impl<S: EventSink<Event>> Primary<S> {
     pub(super) fn configure(&mut self, config: Config) {
         self.config = config;
         // The bound may have been raised.
@@ -47,7 +47,7 @@ impl<S: EventSink> Primary<S> {
                 self.workers.insert(id, worker);
                 self.watch_lane(context, id);
             }
-            Err(error) => self.sink.push(Event::Closed { worker: id, cause: Some(error) }),
+            Err(error) => self.sink.push(Event::Channel(id, ChannelEvent::Closed(Some(error)))),
         }
     }
 
@@ -113,9 +113,9 @@ impl<S: EventSink> Primary<S> {
         }
         self.remove_from_servers(context, id, worker.servers);
         for completion in worker.channel.abort() {
-            self.sink.push(Event::Unwritten { worker: id, completion });
+            self.sink.push(Event::Channel(id, ChannelEvent::Unwritten(completion)));
         }
-        self.sink.push(Event::Closed { worker: id, cause });
+        self.sink.push(Event::Channel(id, ChannelEvent::Closed(cause)));
     }
 
     fn leave_all_servers(&mut self, context: &mut Context, id: WorkerId) {

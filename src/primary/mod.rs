@@ -26,16 +26,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-pub use config::{
-    Config, HANDLE_WEIGHT, IN_FLIGHT_PER_WORKER, LANE_WINDOW, MAX_UNTOLD, Policy, RECALL_AFTER,
-};
-pub use event::{Connection, Event, EventSink};
+pub use config::{Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, Policy, RECALL_AFTER};
+pub use event::{Connection, Event};
 
-use crate::channel::{Batch, Channel, FlushStatus};
+use crate::channel::{Batch, Channel, ChannelEvent, FlushStatus};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
-use crate::reactor::{Context, Handler, Interest, Readiness, TimerId, Token};
+use crate::reactor::{Context, EventSink, Handler, Interest, Readiness, TimerId, Token};
 pub use lane::LaneState;
 use server::{Accepting, Server};
 pub use stats::{Counter, ServerStats, Stats, WorkerStats};
@@ -121,7 +119,7 @@ pub struct Primary<S> {
     warned_of_exhaustion: bool,
 }
 
-impl<S: EventSink> Primary<S> {
+impl<S: EventSink<Event>> Primary<S> {
     /// A primary without workers that tells its events to `sink`.
     pub fn new(sink: S) -> Self {
         Primary {
@@ -160,7 +158,7 @@ impl<S: EventSink> Primary<S> {
         let mut completed = Vec::new();
         let status = worker.channel.flush(&mut completed);
         for completion in completed {
-            self.sink.push(Event::Written { worker: id, completion });
+            self.sink.push(Event::Channel(id, ChannelEvent::Written(completion)));
         }
         let interest = match status {
             FlushStatus::Blocked => Interest::ReadWrite,
@@ -191,7 +189,7 @@ impl<S: EventSink> Primary<S> {
     }
 }
 
-impl<S: EventSink> Handler for Primary<S> {
+impl<S: EventSink<Event>> Handler for Primary<S> {
     type Command = Command;
 
     fn on_command(&mut self, context: &mut Context, command: Command) {
@@ -278,7 +276,7 @@ impl<S: EventSink> Handler for Primary<S> {
         for (id, worker) in self.workers.drain() {
             // JavaScript tells nothing behind its end.
             worker.channel.take_back();
-            self.sink.push(Event::Closed { worker: id, cause: None });
+            self.sink.push(Event::Channel(id, ChannelEvent::Closed(None)));
         }
         self.sink.flush();
     }

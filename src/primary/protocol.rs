@@ -6,17 +6,19 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::config::{HANDLE_WEIGHT, MAX_UNTOLD};
 use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
-use super::{Event, EventSink, Primary, Source};
-use crate::channel::{Frame, Frames, HandleOrigin, Inbound, ReadStatus, Retransmission, SendStatus};
+use super::{Event, Primary, Source};
+use crate::channel::{
+    ChannelEvent, Frame, Frames, HANDLE_WEIGHT, HandleOrigin, Inbound, MAX_UNTOLD, ReadStatus,
+    Retransmission, SendStatus,
+};
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::proto::{self, ClusterMessage, HANDLE_NACK, HandleKind, Kind, QueryServer, ToWorker};
-use crate::reactor::{Context, Interest};
+use crate::reactor::{Context, EventSink, Interest};
 
-impl<S: EventSink> Primary<S> {
+impl<S: EventSink<Event>> Primary<S> {
     /// Reads what a worker has sent. `ended` says that the end is among it.
     pub(super) fn read(&mut self, context: &mut Context, id: WorkerId, ended: bool) {
         if !self.reclaim(context, id) {
@@ -77,11 +79,8 @@ impl<S: EventSink> Primary<S> {
                 // them than there are workers wait here.
                 match handle {
                     Some(handle) if self.counts_as_told(id, bytes.len() + HANDLE_WEIGHT) => {
-                        self.sink.push(Event::HandleMessage {
-                            worker: id,
-                            bytes: bytes.into_bytes(),
-                            handle,
-                        });
+                        let event = ChannelEvent::HandleMessage { bytes: bytes.into_bytes(), handle };
+                        self.sink.push(Event::Channel(id, event));
                     }
                     Some(_) => {}
                     None => self.send_command(context, id, HANDLE_NACK),
@@ -90,13 +89,15 @@ impl<S: EventSink> Primary<S> {
             Kind::HandleAck => {
                 let Some(worker) = self.workers.get(&id) else { return };
                 if worker.channel.acknowledge() == Some(HandleOrigin::User) {
-                    self.sink.push(Event::HandleArrived(id));
+                    self.sink.push(Event::Channel(id, ChannelEvent::HandleArrived));
                 }
             }
             Kind::HandleNack => {
                 let Some(worker) = self.workers.get(&id) else { return };
                 match worker.channel.retransmit() {
-                    Retransmission::GivenUp(HandleOrigin::User) => self.sink.push(Event::HandleLost(id)),
+                    Retransmission::GivenUp(HandleOrigin::User) => {
+                        self.sink.push(Event::Channel(id, ChannelEvent::HandleLost))
+                    }
                     Retransmission::GivenUp(HandleOrigin::Connection(seq)) => {
                         self.on_connection_lost(id, seq)
                     }
@@ -126,7 +127,7 @@ impl<S: EventSink> Primary<S> {
 
     fn tell(&mut self, id: WorkerId, frames: Frames) {
         if self.counts_as_told(id, frames.len()) {
-            self.sink.push(Event::Messages { worker: id, frames });
+            self.sink.push(Event::Channel(id, ChannelEvent::Messages(frames)));
         }
     }
 

@@ -9,11 +9,11 @@ use std::os::fd::AsFd;
 
 use super::config::{BUSY_AFTER, QUIET};
 use super::worker::Phase;
-use super::{Deferred, Event, EventSink, Primary};
-use crate::channel::LARGE_MESSAGE;
+use super::{Deferred, Event, Primary};
+use crate::channel::{ChannelEvent, LARGE_MESSAGE};
 use crate::ids::WorkerId;
 use crate::os;
-use crate::reactor::{Context, Interest};
+use crate::reactor::{Context, EventSink, Interest};
 
 /// What the reactor has seen of a channel, for deciding who is to read it.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Lending {
     }
 }
 
-impl<S: EventSink> Primary<S> {
+impl<S: EventSink<Event>> Primary<S> {
     /// A channel has something to read, or the end.
     pub(super) fn on_readable(&mut self, context: &mut Context, id: WorkerId, ended: bool) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
@@ -138,7 +138,7 @@ impl<S: EventSink> Primary<S> {
         if let Some(offer) = worker.channel.offer(&mut worker.inbox) {
             worker.is_lent = true;
             worker.lending.is_muted = false;
-            self.sink.push(Event::Offered { worker: id, offer });
+            self.sink.push(Event::Channel(id, ChannelEvent::Offered(offer)));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! [`Handler`], which owns all state. Nothing here knows what the descriptors mean.
 
 mod context;
+mod sink;
 mod timers;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use mio::{Events, Poll, Waker};
 
 pub use context::{Context, Interest, Readiness, Token};
+pub use sink::EventSink;
 pub use timers::TimerId;
 
 use crate::error::Error;

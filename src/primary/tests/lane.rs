@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::super::LANE_WINDOW;
 use super::rig::{FakeWorker, Rig};
 use super::{Config, Event, connect, port_of};
+use crate::channel::ChannelEvent;
 use crate::error::Error;
 use crate::os;
 use crate::proto::{FromWorker, LaneSeq, Serialization};
@@ -238,7 +239,7 @@ fn nonsense_on_a_lane_ends_its_worker_and_nobody_else() {
         os::send_packet(bad.lane().as_fd(), nonsense, None).unwrap();
         let client = connect(port);
         let cause = rig.wait_for(|event| match event {
-            Event::Closed { worker, cause } if worker == bad.id => Some(cause),
+            Event::Channel(worker, ChannelEvent::Closed(cause)) if worker == bad.id => Some(cause),
             _ => None,
         });
         assert!(matches!(cause, Some(Error::BadFrame(_))), "{cause:?}");

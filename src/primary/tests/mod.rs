@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use serde_json::json;
 
 use super::{Command, Config, Event, IN_FLIGHT_PER_WORKER, Policy};
-use crate::channel::Frames;
+use crate::channel::{ChannelEvent, Frames};
 use crate::error::Error;
 use crate::ids::Completion;
 use crate::proto::Serialization;
@@ -318,12 +318,12 @@ fn everything_a_worker_said_comes_before_its_end() {
         rig.wait_for(|event| {
             match &event {
                 Event::Online(_) => order.push("online"),
-                Event::Messages { frames: Frames::One(bytes) | Frames::Many(bytes), .. } => {
+                Event::Channel(_, ChannelEvent::Messages(Frames::One(bytes) | Frames::Many(bytes))) => {
                     // The end of an object, as JSON and as V8 write it.
                     let end = if serialization == Serialization::Json { b'}' } else { b'{' };
                     order.extend(bytes.iter().filter(|byte| **byte == end).map(|_| "message"));
                 }
-                Event::Closed { worker, cause: None } if *worker == id => return Some(()),
+                Event::Channel(worker, ChannelEvent::Closed(None)) if *worker == id => return Some(()),
                 other => panic!("{other:?}"),
             }
             None
@@ -338,7 +338,7 @@ fn a_malformed_protocol_message_ends_its_channel_only() {
     let (rig, mut one, mut two, port) = pair(Config::default());
     one.send_raw(b"{\"cmd\":\"NODE_CLUSTER\",\"act\":\n");
     let cause = rig.wait_for(|event| match event {
-        Event::Closed { worker, cause } if worker == one.id => Some(cause),
+        Event::Channel(worker, ChannelEvent::Closed(cause)) if worker == one.id => Some(cause),
         _ => None,
     });
     assert!(matches!(cause, Some(Error::BadFrame(_))), "{cause:?}");
@@ -355,7 +355,10 @@ fn what_was_wrong_with_a_worker_is_told_though_it_has_exited_and_nothing_behind_
     worker.send_raw(b"{\"cmd\":\"NODE_CLUSTER\",\"act\":\n\"behind\"\n");
     rig.reactor.call(Command::Exited(worker.id)).unwrap();
     let events = rig.events();
-    assert!(matches!(&events[..], [Event::Closed { cause: Some(Error::BadFrame(_)), .. }]), "{events:?}");
+    assert!(
+        matches!(&events[..], [Event::Channel(_, ChannelEvent::Closed(Some(Error::BadFrame(_))))]),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -364,7 +367,7 @@ fn a_frame_beyond_the_limit_ends_its_channel() {
     let mut worker = rig.fork(Serialization::Advanced);
     worker.send_raw(&(64u32 << 20).to_be_bytes());
     let cause = rig.wait_for(|event| match event {
-        Event::Closed { cause, .. } => Some(cause),
+        Event::Channel(_, ChannelEvent::Closed(cause)) => Some(cause),
         _ => None,
     });
     assert!(matches!(cause, Some(Error::FrameTooLarge { limit: 1000 })), "{cause:?}");
@@ -376,7 +379,11 @@ fn a_handle_frame_without_its_descriptor_is_answered_with_nack() {
     let mut worker = rig.fork(Serialization::Json);
     worker.send(&json!({"cmd": "NODE_HANDLE", "type": "net.Native", "msg": {}}));
     assert_eq!(worker.receive_frame().unwrap(), json!({"cmd": "NODE_HANDLE_NACK"}));
-    assert!(rig.events().iter().all(|event| !matches!(event, Event::HandleMessage { .. })));
+    assert!(
+        rig.events()
+            .iter()
+            .all(|event| !matches!(event, Event::Channel(_, ChannelEvent::HandleMessage { .. })))
+    );
 }
 
 #[test]
@@ -420,8 +427,12 @@ fn the_process_has_ended_though_somebody_holds_its_end_of_the_channel() {
     one.send(&json!("last words"));
     rig.reactor.call(Command::Exited(one.id)).unwrap();
     let events = rig.events();
-    let said = events.iter().position(|event| matches!(event, Event::Messages { .. })).unwrap();
-    let closed = events.iter().position(|event| matches!(event, Event::Closed { .. })).unwrap();
+    let said = events
+        .iter()
+        .position(|event| matches!(event, Event::Channel(_, ChannelEvent::Messages(_))))
+        .unwrap();
+    let closed =
+        events.iter().position(|event| matches!(event, Event::Channel(_, ChannelEvent::Closed(_)))).unwrap();
     assert!(said < closed);
     assert_eq!(two.serve(), port_of(&client));
 }
@@ -435,7 +446,7 @@ fn callbacks_of_what_cannot_be_written_any_more_are_told() {
     worker.channel.send(frame);
     drop(worker);
     let completion = rig.wait_for(|event| match event {
-        Event::Unwritten { completion, .. } => Some(completion),
+        Event::Channel(_, ChannelEvent::Unwritten(completion)) => Some(completion),
         _ => None,
     });
     assert_eq!(completion, Completion(5));

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::rig::{FakeWorker, Rig, tcp};
 use super::{Command, Config, Event, connect, pair, port_of};
-use crate::channel::{DirectRead, Frame, Frames};
+use crate::channel::{ChannelEvent, DirectRead, Frame, Frames};
 use crate::ids::{Completion, WorkerId};
 use crate::proto::Serialization;
 
@@ -16,7 +16,7 @@ use crate::proto::Serialization;
 fn lend(rig: &Rig, worker: &mut FakeWorker) {
     worker.send(&json!("lend"));
     let offer = rig.wait_for(|event| match event {
-        Event::Offered { worker: id, offer } if id == worker.id => Some(offer),
+        Event::Channel(id, ChannelEvent::Offered(offer)) if id == worker.id => Some(offer),
         _ => None,
     });
     assert!(worker.channel.accept(offer));
@@ -39,7 +39,9 @@ fn messages_until<T>(rig: &Rig, id: WorkerId, mut pick: impl FnMut(&Event) -> Op
     let mut messages = Vec::new();
     let found = rig.wait_for(|event| {
         match &event {
-            Event::Messages { worker, frames } if *worker == id => messages.extend(lines(frames)),
+            Event::Channel(worker, ChannelEvent::Messages(frames)) if *worker == id => {
+                messages.extend(lines(frames))
+            }
             _ => {}
         }
         pick(&event)
@@ -89,8 +91,9 @@ fn the_protocol_is_answered_though_nobody_reads_directly() {
     assert_eq!(read_directly(&worker), (vec![], DirectRead::NotHere));
     let client = connect(port);
     assert_eq!(worker.serve(), port_of(&client));
-    let (messages, ()) =
-        messages_until(&rig, worker.id, |event| matches!(event, Event::Messages { .. }).then_some(()));
+    let (messages, ()) = messages_until(&rig, worker.id, |event| {
+        matches!(event, Event::Channel(_, ChannelEvent::Messages(_))).then_some(())
+    });
     assert_eq!(messages, ["\"before\""]);
 }
 
@@ -106,8 +109,9 @@ fn protocol_among_messages_is_told_between_them() {
     let (before, ()) =
         messages_until(&rig, worker.id, |event| matches!(event, Event::Listening { .. }).then_some(()));
     assert!(before.is_empty());
-    let (after, ()) =
-        messages_until(&rig, worker.id, |event| matches!(event, Event::Messages { .. }).then_some(()));
+    let (after, ()) = messages_until(&rig, worker.id, |event| {
+        matches!(event, Event::Channel(_, ChannelEvent::Messages(_))).then_some(())
+    });
     assert_eq!(after, ["3"]);
     // And lent again when it has been quiet.
     lend(&rig, &mut worker);
@@ -125,7 +129,9 @@ fn a_descriptor_that_was_read_directly_goes_with_its_frame() {
     crate::os::send(worker.socket.as_fd(), &parts, Some(gift.ours.as_fd())).unwrap();
     assert_eq!(read_directly(&worker), (vec!["\"before\"".into()], DirectRead::Returned));
     rig.reactor.call(Command::TakeBack(worker.id)).unwrap();
-    rig.wait_for(|event| matches!(event, Event::HandleMessage { .. }).then_some(()));
+    rig.wait_for(|event| {
+        matches!(event, Event::Channel(_, ChannelEvent::HandleMessage { .. })).then_some(())
+    });
 }
 
 #[test]
@@ -160,8 +166,9 @@ fn the_end_of_a_lent_channel_is_told_behind_its_messages() {
     let (id, channel) = (worker.id, worker.channel.clone());
     worker.send(&json!("last words"));
     drop(worker);
-    let (messages, ()) =
-        messages_until(&rig, id, |event| matches!(event, Event::Closed { cause: None, .. }).then_some(()));
+    let (messages, ()) = messages_until(&rig, id, |event| {
+        matches!(event, Event::Channel(_, ChannelEvent::Closed(None))).then_some(())
+    });
     assert_eq!(messages, ["\"last words\""]);
     assert_eq!(channel.read_directly(|_| unreachable!()), DirectRead::NotHere);
 }
@@ -174,7 +181,7 @@ fn what_an_exited_worker_left_in_a_lent_channel_is_told() {
     worker.send(&json!("last words"));
     // The worker's end stays open: somebody else holds it.
     rig.reactor.call(Command::Exited(worker.id)).unwrap();
-    let is_end = |event: &Event| matches!(event, Event::Closed { cause: None, .. }).then_some(());
+    let is_end = |event: &Event| matches!(event, Event::Channel(_, ChannelEvent::Closed(None))).then_some(());
     assert_eq!(messages_until(&rig, worker.id, is_end).0, ["\"last words\""]);
     assert_eq!(read_directly(&worker), (vec![], DirectRead::NotHere));
 }
@@ -187,7 +194,7 @@ fn what_a_condemned_worker_still_sends_is_not_read_directly() {
     let error = crate::error::Error::BadFrame("test".into());
     rig.reactor.call(Command::Condemn(worker.id, error)).unwrap();
     assert_eq!(read_directly(&worker), (vec![], DirectRead::NotHere));
-    rig.wait_for(|event| matches!(event, Event::Closed { cause: Some(_), .. }).then_some(()));
+    rig.wait_for(|event| matches!(event, Event::Channel(_, ChannelEvent::Closed(Some(_)))).then_some(()));
 }
 
 #[test]
@@ -203,11 +210,11 @@ fn a_callback_is_told_before_the_answer_to_what_was_written() {
     worker.send(&json!("answer"));
     let mut is_written = false;
     rig.wait_for(|event| match event {
-        Event::Written { completion: Completion(7), .. } => {
+        Event::Channel(_, ChannelEvent::Written(Completion(7))) => {
             is_written = true;
             None
         }
-        Event::Messages { .. } => Some(()),
+        Event::Channel(_, ChannelEvent::Messages(_)) => Some(()),
         _ => None,
     });
     assert!(is_written);

@@ -12,12 +12,12 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 
-use super::super::{Command, Config, Event, EventSink, Primary, Stats};
+use super::super::{Command, Config, Event, Primary, Stats};
 use crate::channel::{self, Channel};
 use crate::ids::WorkerId;
 use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{Decoder, Serialization};
-use crate::reactor::{self, Handle};
+use crate::reactor::{self, EventSink, Handle};
 use crate::worker::{Connection, Received, WorkerLane};
 
 /// A watchdog for what never comes, not a timing.
@@ -29,7 +29,7 @@ struct ChannelSink {
     sender: Sender<Event>,
 }
 
-impl EventSink for ChannelSink {
+impl EventSink<Event> for ChannelSink {
     fn push(&mut self, event: Event) {
         self.gathered.push(event);
     }

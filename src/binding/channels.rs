@@ -1,0 +1,160 @@
+//! The channels that JavaScript sends on.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use napi::bindgen_prelude::BufferSlice;
+use napi::{JsString, Result};
+use nix::errno::Errno;
+use serde_json::json;
+
+use super::text;
+use crate::channel::{Channel, Frame, HandleOrigin, MAX_UNTOLD, SendStatus};
+use crate::ids::Completion;
+use crate::os;
+use crate::proto::{self, HANDLE_ACK};
+
+/// What is kept of the memory for messages on their way out, in bytes.
+const KEEP_SCRATCH: usize = 4 << 20;
+
+/// A failed send, as JavaScript gets it: a negative errno.
+fn failure(errno: Errno) -> f64 {
+    -f64::from(errno as i32)
+}
+
+/// A channel as its two threads share it.
+pub struct Peer {
+    pub channel: Arc<Channel>,
+    /// Bytes of messages that were told and are not taken yet.
+    pub untold: Arc<AtomicUsize>,
+}
+
+/// What the reactor is to do for a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FollowUp {
+    /// Write what waits.
+    Flush(u32),
+    /// Read on.
+    Resume(u32),
+}
+
+/// What became of a message, for JavaScript, and what is to be done now.
+pub struct Sent {
+    /// 0 when everything was written, the number of bytes that wait when not, a negative errno on failure.
+    pub status: f64,
+    pub needs_flush: bool,
+}
+
+impl Sent {
+    fn failed(errno: Errno) -> Sent {
+        Sent { status: failure(errno), needs_flush: false }
+    }
+
+    /// Has the reactor flush, if that is needed.
+    pub fn flushed_by(self, flush: impl FnOnce() -> std::result::Result<(), crate::error::Error>) -> f64 {
+        if self.needs_flush && flush().is_err() {
+            return failure(Errno::EPIPE);
+        }
+        self.status
+    }
+}
+
+/// The channels by their numbers.
+#[derive(Default)]
+pub struct Channels {
+    peers: HashMap<u32, Peer>,
+    /// Where messages become UTF-8 on their way out.
+    scratch: Vec<u8>,
+}
+
+impl Channels {
+    pub fn add(&mut self, id: u32, peer: Peer) {
+        self.peers.insert(id, peer);
+    }
+
+    pub fn get(&self, id: u32) -> Option<&Peer> {
+        self.peers.get(&id)
+    }
+
+    pub fn remove(&mut self, id: u32) {
+        self.peers.remove(&id);
+    }
+
+    /// The number of this side's descriptor of a channel; -1 when the channel is closed.
+    pub fn descriptor(&self, id: u32) -> i32 {
+        self.get(id).map_or(-1, |peer| peer.channel.as_fd().as_raw_fd())
+    }
+
+    /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
+    /// duplicated. `completion` names the callback for when the frame has to wait.
+    pub fn send_text(&mut self, id: u32, text: &JsString, handle: i32, completion: u32) -> Result<Sent> {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        text::append_utf8(text, &mut bytes)?;
+        bytes.push(b'\n');
+        let sent = self.send(id, &bytes, handle, completion);
+        if bytes.capacity() <= KEEP_SCRATCH {
+            bytes.clear();
+            self.scratch = bytes;
+        }
+        Ok(sent)
+    }
+
+    /// As `send_text`, for a message that begins with four bytes for its length and is V8-serialized behind them.
+    pub fn send_bytes(&self, id: u32, mut message: BufferSlice, handle: i32, completion: u32) -> Sent {
+        let bytes: &mut [u8] = &mut message;
+        let Some((length, body)) = bytes.split_first_chunk_mut::<4>() else {
+            return Sent::failed(Errno::EINVAL);
+        };
+        let Ok(size) = u32::try_from(body.len()) else { return Sent::failed(Errno::EMSGSIZE) };
+        *length = size.to_be_bytes();
+        self.send(id, bytes, handle, completion)
+    }
+
+    fn send(&self, id: u32, bytes: &[u8], handle: i32, completion: u32) -> Sent {
+        let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
+        let completion = Completion(completion);
+        let status = if handle < 0 {
+            peer.channel.send_lent(bytes, completion)
+        } else {
+            match os::duplicate_raw(handle) {
+                Ok(fd) => peer.channel.send(Frame {
+                    bytes: bytes.to_vec(),
+                    handle: Some((Arc::new(fd), HandleOrigin::User)),
+                    completion: Some(completion),
+                }),
+                Err(errno) => return Sent::failed(errno),
+            }
+        };
+        if matches!(status, SendStatus::Written | SendStatus::Queued { .. }) {
+            peer.channel.traffic().sent(bytes.len());
+        }
+        match status {
+            SendStatus::Written => Sent { status: 0.0, needs_flush: false },
+            SendStatus::Queued { bytes, needs_flush } => Sent { status: bytes as f64, needs_flush },
+            SendStatus::Failed(errno) => Sent::failed(errno),
+            SendStatus::Closed => Sent::failed(Errno::EPIPE),
+        }
+    }
+
+    /// JavaScript has these bytes now. A channel that rests because of too many is to be read again.
+    pub fn count_taken(&self, id: u32, bytes: usize, follow_up: &mut Vec<FollowUp>) {
+        if let Some(peer) = self.get(id)
+            && peer.untold.fetch_sub(bytes, Ordering::Relaxed) > MAX_UNTOLD
+        {
+            follow_up.push(FollowUp::Resume(id));
+        }
+    }
+
+    /// The peer may send its next handle. If it has gone, nobody waits for this.
+    pub fn acknowledge(&self, id: u32, follow_up: &mut Vec<FollowUp>) {
+        let Some(peer) = self.get(id) else { return };
+        let Ok(bytes) = proto::encode(peer.channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
+            return;
+        };
+        if let SendStatus::Queued { needs_flush: true, .. } = peer.channel.send(Frame::plain(bytes)) {
+            follow_up.push(FollowUp::Flush(id));
+        }
+    }
+}

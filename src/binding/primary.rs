@@ -1,0 +1,286 @@
+//! The primary as JavaScript sees it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use napi::bindgen_prelude::{Array, BufferSlice, Function};
+use napi::{Env, JsString, Result};
+use napi_derive::napi;
+use serde_json::json;
+
+use super::callback::Callback;
+use super::channels::{Channels, FollowUp, Peer};
+use super::direct::DirectReading;
+use super::events::{EventKind, EventQueue, Sink, Writer};
+use super::stats::{NativeStats, NativeWorkerStats};
+use super::{coded, refused, stop_with_environment};
+use crate::address;
+use crate::channel::{self, ChannelEvent};
+use crate::error::Error;
+use crate::ids::WorkerId;
+use crate::os::{self, AbstractNames, SocketPair};
+use crate::primary::{Command, Config, Event, Policy, Primary, Stats};
+use crate::proto::Serialization;
+use crate::reactor::{self, Handle};
+
+/// The settings of the primary.
+#[napi(object)]
+pub struct NativeSettings {
+    /// SCHED_RR; otherwise SCHED_NONE.
+    pub round_robin: bool,
+    /// The bound of connections per server that were accepted and not taken; by default that of `Config`.
+    pub max_pending_connections: Option<u32>,
+    /// The largest frame that a worker may send, in bytes; by default that of `Config`.
+    pub max_frame_size: Option<f64>,
+    /// Whether this Node's libuv fills abstract names up with NUL bytes.
+    pub padded_abstract_names: bool,
+    /// Whether 'connection' events are wanted.
+    pub tell_connections: bool,
+    /// Whether 'internalMessage' events are wanted.
+    pub tell_internal: bool,
+}
+
+/// What a worker that is being spawned is to inherit.
+struct Starting {
+    /// Its end of the channel.
+    theirs: OwnedFd,
+    /// Both ends of the lane.
+    lane: Option<SocketPair>,
+}
+
+/// A primary: one reactor thread with its servers and workers. Belongs to the JavaScript thread that made it.
+#[napi]
+pub struct NativePrimary {
+    reactor: Handle<Command>,
+    events: Arc<EventQueue<Event>>,
+    stats: Arc<Stats>,
+    channels: Channels,
+    /// Workers that have not been spawned yet.
+    starting: HashMap<u32, Starting>,
+    /// Channels that this thread reads itself.
+    direct: Rc<DirectReading>,
+}
+
+#[napi]
+impl NativePrimary {
+    /// Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
+    /// not keep the process alive. `deliver` is called with messages when they are all there is to take: their
+    /// `EventKind`, the worker, and the messages.
+    #[napi(constructor)]
+    pub fn new(
+        env: Env,
+        wake: Function<(), ()>,
+        #[napi(ts_arg_type = "(kind: EventKind, worker: number, messages: string | Buffer) => void")]
+        deliver: Function<(), ()>,
+    ) -> Result<Self, String> {
+        let dispatch = Callback::new(env, &wake).map_err(refused)?;
+        let deliver = Callback::new(env, &deliver).map_err(refused)?;
+        let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
+        let wake = wake.map_err(refused)?;
+        let events = Arc::new(EventQueue::new(wake));
+        let primary = Primary::new(Sink::new(events.clone()));
+        let stats = primary.stats();
+        let (reactor, thread) = reactor::spawn("corral", primary).map_err(coded)?;
+        let direct = DirectReading::new(dispatch, deliver, events.clone(), reactor.clone());
+        // Node closes its loop and wants it empty.
+        let watches = direct.clone();
+        stop_with_environment(env, reactor.clone(), thread, move || watches.forget_all())?;
+        let channels = Channels::default();
+        Ok(NativePrimary { reactor, events, stats, channels, starting: HashMap::new(), direct })
+    }
+
+    /// Changes the settings.
+    #[napi]
+    pub fn configure(&self, settings: NativeSettings) -> Result<(), String> {
+        let default = Config::default();
+        let config = Config {
+            policy: if settings.round_robin { Policy::RoundRobin } else { Policy::Shared },
+            max_pending: settings
+                .max_pending_connections
+                .map_or(default.max_pending, |max| max.max(1) as usize),
+            max_frame: settings.max_frame_size.map_or(default.max_frame, |max| max as usize),
+            abstract_names: if settings.padded_abstract_names {
+                AbstractNames::Padded
+            } else {
+                AbstractNames::Exact
+            },
+            tell_connections: settings.tell_connections,
+            tell_internal: settings.tell_internal,
+        };
+        self.reactor.send(Command::Configure(config)).map_err(coded)
+    }
+
+    /// Makes the channel for a worker and returns the number of the descriptor that the worker is to inherit. It is
+    /// closed by `spawned`.
+    #[napi]
+    pub fn open_channel(&mut self, id: u32, advanced: bool) -> Result<i32, String> {
+        let serialization = if advanced { Serialization::Advanced } else { Serialization::Json };
+        let (channel, theirs) = channel::pair(serialization)
+            .map_err(|errno| coded(Error::Sys { doing: "making a channel", errno }))?;
+        let number = theirs.as_raw_fd();
+        self.channels.add(id, Peer { channel: Arc::new(channel), untold: Arc::default() });
+        self.starting.insert(id, Starting { theirs, lane: None });
+        Ok(number)
+    }
+
+    /// Makes the lane for a worker that has a channel, and returns the number of the descriptor that the worker is to
+    /// inherit.
+    #[napi]
+    pub fn open_lane(&mut self, id: u32) -> Result<i32, String> {
+        let starting = self.starting.get_mut(&id).ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
+        let ends = os::packet_pair().map_err(|errno| coded(Error::Sys { doing: "making a lane", errno }))?;
+        Ok(starting.lane.insert(ends).theirs.as_raw_fd())
+    }
+
+    /// The worker has been spawned, or could not be: closes its end here and begins to read ours. A worker without a
+    /// lane has none for the `no_lane` reason.
+    #[napi]
+    pub fn spawned(&mut self, id: u32, no_lane: String) -> Result<(), String> {
+        let Some(Starting { theirs, lane }) = self.starting.remove(&id) else {
+            return Err(coded(Error::NoSuchWorker(id)));
+        };
+        drop(theirs);
+        let peer = self.channels.get(id).ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
+        let (channel, untold) = (peer.channel.clone(), peer.untold.clone());
+        let lane = lane.ok_or(Cow::Owned(no_lane));
+        self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, untold, lane }).map_err(coded)
+    }
+
+    /// The worker could not be spawned at all: both ends are closed and no event will tell of it.
+    #[napi]
+    pub fn abandon_channel(&mut self, id: u32) {
+        self.channels.remove(id);
+        self.starting.remove(&id);
+    }
+
+    /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
+    /// duplicated. `completion` names the callback for when the frame has to wait.
+    ///
+    /// Returns 0 when everything was written, the number of bytes that wait when not, a negative errno on failure.
+    #[napi]
+    pub fn send_text(&mut self, id: u32, text: JsString, handle: i32, completion: u32) -> Result<f64> {
+        let sent = self.channels.send_text(id, &text, handle, completion)?;
+        Ok(sent.flushed_by(|| self.reactor.send(Command::Flush(WorkerId(id)))))
+    }
+
+    /// As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them.
+    #[napi]
+    pub fn send_bytes(&self, id: u32, message: BufferSlice, handle: i32, completion: u32) -> f64 {
+        let sent = self.channels.send_bytes(id, message, handle, completion);
+        sent.flushed_by(|| self.reactor.send(Command::Flush(WorkerId(id))))
+    }
+
+    /// `worker.disconnect()`. When it returns, the worker takes part in no server any more.
+    #[napi]
+    pub fn disconnect_worker(&self, id: u32) -> Result<(), String> {
+        self.reactor.call(Command::Disconnect(WorkerId(id))).map_err(coded)
+    }
+
+    /// Closes the channel after what waits has been sent.
+    #[napi]
+    pub fn close_channel(&self, id: u32) -> Result<(), String> {
+        self.reactor.call(Command::CloseChannel(WorkerId(id))).map_err(coded)
+    }
+
+    /// A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`.
+    #[napi]
+    pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
+        self.reactor.send(Command::Condemn(WorkerId(id), Error::BadFrame(reason))).map_err(coded)
+    }
+
+    /// The worker's process has ended. When it returns, everything that the worker had sent, and its end, can be
+    /// taken.
+    #[napi]
+    pub fn exited(&self, id: u32) -> Result<(), String> {
+        self.reactor.call(Command::Exited(WorkerId(id))).map_err(coded)
+    }
+
+    /// What has been counted so far. Disturbs nobody.
+    #[napi]
+    pub fn stats(&self) -> NativeStats {
+        let servers = self.stats.servers.read().values().map(|stats| (&**stats).into()).collect();
+        let workers = self.stats.workers.read();
+        let workers = workers
+            .iter()
+            .filter_map(|(id, stats)| Some(NativeWorkerStats::new(*id, stats, self.channels.get(id.0)?)))
+            .collect();
+        NativeStats { servers, workers }
+    }
+
+    /// Closes a descriptor that came with an event and that nobody wants.
+    #[napi]
+    pub fn close_handle(&self, number: i32) {
+        drop(os::adopt(number));
+    }
+
+    /// The number of this side's descriptor of a channel; -1 when the channel is closed.
+    #[napi]
+    pub fn channel_descriptor(&self, id: u32) -> i32 {
+        self.channels.descriptor(id)
+    }
+
+    /// Takes what has happened: a flat array of four values per event, the first of them its `EventKind`.
+    #[napi]
+    pub fn take_events<'env>(&'env mut self, env: &'env Env) -> Result<Array<'env>> {
+        let mut writer = Writer::new(env, &mut self.channels)?;
+        for event in self.events.take() {
+            write_event(&mut writer, event, &self.direct)?;
+        }
+        let (array, follow_up) = writer.finish();
+        for what in follow_up {
+            // Without a reactor nothing is left to follow up.
+            let _ = self.reactor.send(match what {
+                FollowUp::Flush(id) => Command::Flush(WorkerId(id)),
+                FollowUp::Resume(id) => Command::Resume(WorkerId(id)),
+            });
+        }
+        Ok(array)
+    }
+}
+
+/// Converts an event for JavaScript, or deals with it here.
+fn write_event(writer: &mut Writer<'_>, event: Event, direct: &Rc<DirectReading>) -> Result<()> {
+    match event {
+        Event::Channel(id, ChannelEvent::Offered(offer)) => {
+            let env = writer.env();
+            if let Some(peer) = writer.channels().get(id.0) {
+                direct.accept(env, id, peer, offer);
+            }
+            Ok(())
+        }
+        Event::Channel(id, event) => {
+            if matches!(event, ChannelEvent::Closed(_)) {
+                direct.forget(id);
+            }
+            writer.channel_event(id.0, event)
+        }
+        Event::Internal { worker, bytes } => {
+            writer.head(EventKind::Internal, worker.0)?;
+            writer.frame(worker.0, bytes)?;
+            writer.skip(1)
+        }
+        Event::Online(worker) => writer.plain(EventKind::Online, worker.0),
+        Event::Listening { worker, info } => writer.text(EventKind::Listening, worker.0, info),
+        Event::ExitedAfterDisconnect(worker) => writer.plain(EventKind::ExitedAfterDisconnect, worker.0),
+        Event::Connection(connection) => {
+            let (family, remote_address, remote_port) = match connection.peer {
+                address::Peer::Ip(ip, port) => {
+                    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+                    (Some(family), Some(ip.to_string()), Some(port))
+                }
+                address::Peer::Unix => (None, None, None),
+            };
+            let info = json!({
+                "key": *connection.key, "address": *connection.address, "port": connection.port,
+                "family": family, "remoteAddress": remote_address, "remotePort": remote_port,
+            });
+            writer.text(EventKind::Connection, connection.worker.0, info.to_string())
+        }
+        Event::Servers(count) => writer.plain(EventKind::Servers, count as u32),
+        Event::AcceptPaused(error) => writer.failure(EventKind::AcceptPaused, 0, &error),
+        Event::Fault(error) => writer.failure(EventKind::Fault, 0, &error),
+    }
+}
