@@ -9,6 +9,51 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/**
+ * All channels of this process over named sockets, and one reactor thread for them. Belongs to the JavaScript thread
+ * that made it.
+ */
+export declare class NativeIpc {
+  /**
+   * Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
+   * not keep the process alive.
+   */
+  constructor(wake: () => void)
+  /**
+   * Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's number, or a
+   * negative errno: `EAGAIN` is to be tried again.
+   */
+  listen(name: string, readableAll: boolean, writableAll: boolean, backlog: number, terms: NativeTerms, maxConnections: number): number
+  /** How many connections the listener may have, from now on. */
+  setMaxConnections(listener: number, max: number): void
+  /** Listens no more. When it returns, the socket's file is gone; channels stay. */
+  closeListener(listener: number): void
+  /** Makes a channel and returns its number; what comes of it is an event. */
+  connect(name: string, terms: NativeTerms): number
+  /** The answer to `Asked`. */
+  decide(channel: number, allowed: boolean): void
+  /** As `NativePrimary.sendText`. `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when too much waits. */
+  sendText(id: number, text: string, handle: number, completion: number): number
+  /** As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them. */
+  sendBytes(id: number, message: Buffer, handle: number, completion: number): number
+  /** Reads no more of a channel until `resume`; its end is not seen either. */
+  pause(id: number): void
+  /** Reads on. */
+  resume(id: number): void
+  /** Closes the channel after what waits has been sent, or gives up making it. */
+  closeChannel(id: number): void
+  /** Closes the channel at once. What waits is not sent. */
+  destroy(id: number): void
+  /** A message of the peer's could not be parsed: closes the channel with `ERR_CORRAL_BAD_FRAME`. */
+  condemn(id: number, reason: string): void
+  /** Closes a descriptor that came with an event and that nobody wants. */
+  closeHandle(number: number): void
+  /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
+  channelDescriptor(id: number): number
+  /** Takes what has happened: a flat array of four values per event, the first of them its `EventKind`. */
+  takeEvents(): unknown[]
+}
+
 /** A lane that is read by Node's event loop. Never keeps the process alive. */
 export declare class NativeLane {
   /**
@@ -84,11 +129,11 @@ export declare class NativePrimary {
 
 /** What an event is; the three values behind it are, by kind, those in the comment. */
 export declare const enum EventKind {
-  /** worker, message (string or Buffer) */
+  /** worker or channel, message (string or Buffer) */
   Message = 0,
-  /** worker, messages, each with its newline or its length (string or Buffer) */
+  /** worker or channel, messages, each with its newline or its length (string or Buffer) */
   Messages = 1,
-  /** worker, message (string or Buffer), descriptor */
+  /** worker or channel, message (string or Buffer), descriptor */
   HandleMessage = 2,
   /** worker, message (string or Buffer) */
   Internal = 3,
@@ -98,15 +143,15 @@ export declare const enum EventKind {
   Listening = 5,
   /** worker */
   ExitedAfterDisconnect = 6,
-  /** worker */
+  /** worker or channel */
   HandleArrived = 7,
-  /** worker */
+  /** worker or channel */
   HandleLost = 8,
-  /** worker, completion */
+  /** worker or channel, completion */
   Written = 9,
-  /** worker, completion */
+  /** worker or channel, completion */
   Unwritten = 10,
-  /** worker, code or undefined, message */
+  /** worker or channel, code or undefined, message */
   Closed = 11,
   /** worker, JSON of key, address, port, family, remoteAddress and remotePort */
   Connection = 12,
@@ -116,6 +161,12 @@ export declare const enum EventKind {
   AcceptPaused = 14,
   /** 0, code, message */
   Fault = 15,
+  /** channel, JSON of listener and peer */
+  Asked = 16,
+  /** channel, JSON of listener and peer */
+  Connected = 17,
+  /** listener, JSON of peer, code and message */
+  Refused = 18,
 }
 
 /** One server's counts; see `ServerStats` of index.d.ts. */
@@ -152,6 +203,21 @@ export interface NativeSettings {
 export interface NativeStats {
   servers: Array<NativeServerStats>
   workers: Array<NativeWorkerStats>
+}
+
+/** What a side wants of its channels; see `ChannelOptions` of net.d.ts. */
+export interface NativeTerms {
+  advanced: boolean
+  /** The largest message that it takes, in bytes as they travel. */
+  maxMessageSize: number
+  /** How many bytes of its own may wait to be written. */
+  maxQueuedBytes: number
+  /** For how long the other side may keep it waiting for a channel, in milliseconds. */
+  handshakeTimeout: number
+  /** Whether to be asked about processes of other users; they are refused otherwise. */
+  asks: boolean
+  /** Whether this Node's libuv fills abstract names up with NUL bytes. */
+  paddedAbstractNames: boolean
 }
 
 /** One worker's counts; see `WorkerStats` of index.d.ts. */

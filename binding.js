@@ -835,6 +835,7 @@ function __napiStampBindingTarget(exportsObject, target) {
 // linked import resolves to `undefined`.
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
+module.exports.NativeIpc = nativeBinding.NativeIpc
 module.exports.NativeLane = nativeBinding.NativeLane
 module.exports.NativePrimary = nativeBinding.NativePrimary
 module.exports.EventKind = nativeBinding.EventKind

@@ -3,7 +3,7 @@
 //! Imports point one way:
 //!
 //! ```text
-//! binding -> { primary -> channel, worker } -> { reactor, sched, proto, os } -> { error, ids, address }
+//! binding -> { { primary, ipc } -> channel, worker } -> { reactor, sched, proto, os } -> { error, ids, address }
 //! ```
 //!
 //! - [`proto`]: frames and messages as bytes. No file descriptors, no threads.
@@ -12,6 +12,7 @@
 //! - [`reactor`]: the I/O thread: poll, commands from other threads, timers.
 //! - [`channel`]: one Unix stream socket that carries frames and descriptors.
 //! - [`primary`]: servers, workers and the connections between them.
+//! - [`ipc`]: channels between processes that meet at a named socket.
 //! - [`worker`]: a worker's end of its lane.
 //! - `binding`: the only module that knows Node-API (cargo feature `binding`).
 
@@ -21,6 +22,7 @@ pub mod address;
 pub mod channel;
 pub mod error;
 pub mod ids;
+pub mod ipc;
 pub mod os;
 pub mod primary;
 pub mod proto;

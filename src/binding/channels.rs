@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use serde_json::json;
 
 use super::text;
-use crate::channel::{Channel, Frame, HandleOrigin, MAX_UNTOLD, SendStatus};
+use crate::channel::{Channel, Frame, HandleOrigin, MAX_UNTOLD, SendStatus, Unfit};
 use crate::ids::Completion;
 use crate::os;
 use crate::proto::{self, HANDLE_ACK};
@@ -114,6 +114,11 @@ impl Channels {
 
     fn send(&self, id: u32, bytes: &[u8], handle: i32, completion: u32) -> Sent {
         let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
+        match peer.channel.takes(bytes.len()) {
+            Ok(()) => {}
+            Err(Unfit::TooLarge) => return Sent::failed(Errno::EMSGSIZE),
+            Err(Unfit::QueueFull) => return Sent::failed(Errno::ENOBUFS),
+        }
         let completion = Completion(completion);
         let status = if handle < 0 {
             peer.channel.send_lent(bytes, completion)

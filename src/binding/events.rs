@@ -22,11 +22,11 @@ use crate::reactor::EventSink;
 /// What an event is; the three values behind it are, by kind, those in the comment.
 #[napi]
 pub enum EventKind {
-    /// worker, message (string or Buffer)
+    /// worker or channel, message (string or Buffer)
     Message,
-    /// worker, messages, each with its newline or its length (string or Buffer)
+    /// worker or channel, messages, each with its newline or its length (string or Buffer)
     Messages,
-    /// worker, message (string or Buffer), descriptor
+    /// worker or channel, message (string or Buffer), descriptor
     HandleMessage,
     /// worker, message (string or Buffer)
     Internal,
@@ -36,15 +36,15 @@ pub enum EventKind {
     Listening,
     /// worker
     ExitedAfterDisconnect,
-    /// worker
+    /// worker or channel
     HandleArrived,
-    /// worker
+    /// worker or channel
     HandleLost,
-    /// worker, completion
+    /// worker or channel, completion
     Written,
-    /// worker, completion
+    /// worker or channel, completion
     Unwritten,
-    /// worker, code or undefined, message
+    /// worker or channel, code or undefined, message
     Closed,
     /// worker, JSON of key, address, port, family, remoteAddress and remotePort
     Connection,
@@ -54,6 +54,12 @@ pub enum EventKind {
     AcceptPaused,
     /// 0, code, message
     Fault,
+    /// channel, JSON of listener and peer
+    Asked,
+    /// channel, JSON of listener and peer
+    Connected,
+    /// listener, JSON of peer, code and message
+    Refused,
 }
 
 /// Up to this size bytes are copied into V8's own memory.

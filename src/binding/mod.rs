@@ -5,6 +5,7 @@ mod callback;
 mod channels;
 mod direct;
 mod events;
+mod ipc;
 mod lane;
 mod primary;
 mod stats;

@@ -44,6 +44,32 @@ pub struct Channel {
     outbox: Mutex<Outbox>,
     receiving: Mutex<Receiving>,
     traffic: Traffic,
+    bounds: Bounds,
+}
+
+/// What a channel takes from the program.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The largest message, in bytes as they travel.
+    pub max_message: usize,
+    /// How many bytes may wait to be written before it takes no more. A message finds room when nothing waits.
+    pub max_queued: usize,
+}
+
+impl Default for Bounds {
+    /// None, as for Node's own channels.
+    fn default() -> Self {
+        Bounds { max_message: usize::MAX, max_queued: usize::MAX }
+    }
+}
+
+/// Why a channel does not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is larger than the peer, or this side, allows.
+    TooLarge,
+    /// Too much waits already.
+    QueueFull,
 }
 
 /// What has gone over a channel since it was made; for any thread to read.
@@ -78,12 +104,30 @@ impl Traffic {
 impl Channel {
     /// Takes over this process's end of a socket pair, which must be non-blocking.
     pub fn new(socket: OwnedFd, serialization: Serialization) -> Self {
+        Self::bounded(socket, serialization, Bounds::default())
+    }
+
+    /// As [`Channel::new`], for a channel that does not take everything.
+    pub fn bounded(socket: OwnedFd, serialization: Serialization, bounds: Bounds) -> Self {
         Channel {
             socket,
             serialization,
             outbox: Mutex::default(),
             receiving: Mutex::default(),
             traffic: Traffic::default(),
+            bounds,
+        }
+    }
+
+    /// Whether a message of the program's may be sent now. Only the thread that sends them may rely on the answer.
+    pub fn takes(&self, message: usize) -> Result<(), Unfit> {
+        let queued = self.traffic.bytes_queued.load(Ordering::Relaxed) as usize;
+        if message > self.bounds.max_message {
+            Err(Unfit::TooLarge)
+        } else if queued > 0 && queued.saturating_add(message) > self.bounds.max_queued {
+            Err(Unfit::QueueFull)
+        } else {
+            Ok(())
         }
     }
 

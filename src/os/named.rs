@@ -190,7 +190,7 @@ pub enum Line {
     /// A line, without its newline.
     Complete(Vec<u8>),
     /// The beginning of one, or nothing yet. It stays where it is.
-    Partial,
+    Partial(Vec<u8>),
     /// No line of the expected length: what there is.
     Overlong(Vec<u8>),
     /// The end, with half a line before it or none.
@@ -207,12 +207,12 @@ pub fn receive_line(socket: BorrowedFd<'_>, limit: usize) -> Result<Line, Errno>
     let seen = match retry(|| recv(socket.as_raw_fd(), &mut buffer, peek)) {
         Ok(0) => return Ok(Line::Ended),
         Ok(seen) => seen,
-        Err(Errno::EAGAIN) => return Ok(Line::Partial),
+        Err(Errno::EAGAIN) => return Ok(Line::Partial(Vec::new())),
         Err(errno) => return Err(errno),
     };
     let Some(length) = memchr::memchr(b'\n', &buffer[..seen]) else {
         buffer.truncate(seen);
-        return Ok(if seen > limit { Line::Overlong(buffer) } else { Line::Partial });
+        return Ok(if seen > limit { Line::Overlong(buffer) } else { Line::Partial(buffer) });
     };
     retry(|| recv(socket.as_raw_fd(), &mut buffer[..=length], MsgFlags::MSG_DONTWAIT))?;
     buffer.truncate(length);
@@ -394,13 +394,13 @@ mod tests {
     fn a_line_is_taken_and_nothing_behind_it() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let line = || receive_line(theirs.as_fd(), 10).unwrap();
-        assert_eq!(line(), Line::Partial);
+        assert_eq!(line(), Line::Partial(b"".into()));
         ours.write_all(b"hel").unwrap();
-        assert_eq!(line(), Line::Partial);
+        assert_eq!(line(), Line::Partial(b"hel".into()));
         ours.write_all(b"lo\n\nrest").unwrap();
         assert_eq!(line(), Line::Complete(b"hello".into()));
         assert_eq!(line(), Line::Complete(b"".into()));
-        assert_eq!(line(), Line::Partial);
+        assert_eq!(line(), Line::Partial(b"rest".into()));
         ours.write_all(b" without end").unwrap();
         assert_eq!(line(), Line::Overlong(b"rest withou".into()));
         drop(ours);

@@ -14,6 +14,15 @@ pub enum Serialization {
     Advanced,
 }
 
+impl std::fmt::Display for Serialization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Serialization::Json => "json",
+            Serialization::Advanced => "advanced",
+        })
+    }
+}
+
 /// The largest frame that a peer may send unless configured otherwise: 512 MiB, about the longest string that V8
 /// can hold.
 pub const DEFAULT_MAX_FRAME: usize = 512 << 20;

@@ -5,36 +5,39 @@ use std::time::{Duration, Instant};
 
 /// Names a timer. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TimerId(u64);
+pub struct TimerId {
+    at: Instant,
+    number: u64,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    pending: BTreeSet<(Instant, TimerId)>,
+    pending: BTreeSet<TimerId>,
     next: u64,
 }
 
 impl Timers {
     pub(super) fn set(&mut self, at: Instant) -> TimerId {
-        let id = TimerId(self.next);
+        let id = TimerId { at, number: self.next };
         self.next += 1;
-        self.pending.insert((at, id));
+        self.pending.insert(id);
         id
     }
 
-    /// Takes a timer back; one that has run out already is not there any more. There are never more than a few.
+    /// Takes a timer back; one that has run out already is not there any more.
     pub(super) fn cancel(&mut self, timer: TimerId) {
-        self.pending.retain(|(_, id)| *id != timer);
+        self.pending.remove(&timer);
     }
 
     pub(super) fn until_next(&self, now: Instant) -> Option<Duration> {
-        self.pending.first().map(|(at, _)| at.saturating_duration_since(now))
+        self.pending.first().map(|timer| timer.at.saturating_duration_since(now))
     }
 
     pub(super) fn next_expired(&mut self, now: Instant) -> Option<TimerId> {
-        let (at, id) = *self.pending.first()?;
-        (at <= now).then(|| {
+        let timer = *self.pending.first()?;
+        (timer.at <= now).then(|| {
             self.pending.pop_first();
-            id
+            timer
         })
     }
 }

@@ -1,0 +1,240 @@
+//! Channels over named sockets as JavaScript sees them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use napi::bindgen_prelude::{Array, BufferSlice, Function};
+use napi::{Env, JsString, Result};
+use napi_derive::napi;
+use nix::errno::Errno;
+use serde_json::{Value, json};
+
+use super::channels::{Channels, FollowUp, Peer};
+use super::events::{EventKind, EventQueue, Sink, Writer};
+use super::{coded, refused, stop_with_environment};
+use crate::error::Error;
+use crate::ids::{ChannelId, ListenerId};
+use crate::ipc::{ChannelIds, Command, Event, Ipc, Terms, Verdict};
+use crate::os::{self, AbstractNames, Credentials};
+use crate::proto::Serialization;
+use crate::reactor::{self, Handle};
+
+/// What a side wants of its channels; see `ChannelOptions` of net.d.ts.
+#[napi(object)]
+pub struct NativeTerms {
+    pub advanced: bool,
+    /// The largest message that it takes, in bytes as they travel.
+    pub max_message_size: f64,
+    /// How many bytes of its own may wait to be written.
+    pub max_queued_bytes: f64,
+    /// For how long the other side may keep it waiting for a channel, in milliseconds.
+    pub handshake_timeout: u32,
+    /// Whether to be asked about processes of other users; they are refused otherwise.
+    pub asks: bool,
+    /// Whether this Node's libuv fills abstract names up with NUL bytes.
+    pub padded_abstract_names: bool,
+}
+
+impl NativeTerms {
+    fn abstract_names(&self) -> AbstractNames {
+        if self.padded_abstract_names { AbstractNames::Padded } else { AbstractNames::Exact }
+    }
+}
+
+impl From<&NativeTerms> for Terms {
+    fn from(terms: &NativeTerms) -> Self {
+        Terms {
+            serialization: if terms.advanced { Serialization::Advanced } else { Serialization::Json },
+            max_message: terms.max_message_size as usize,
+            max_queued: terms.max_queued_bytes as usize,
+            patience: Duration::from_millis(terms.handshake_timeout.into()),
+            asks: terms.asks,
+        }
+    }
+}
+
+/// All channels of this process over named sockets, and one reactor thread for them. Belongs to the JavaScript thread
+/// that made it.
+#[napi]
+pub struct NativeIpc {
+    reactor: Handle<Command>,
+    events: Arc<EventQueue<Event>>,
+    channels: Channels,
+    ids: ChannelIds,
+    listeners: u32,
+}
+
+#[napi]
+impl NativeIpc {
+    /// Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
+    /// not keep the process alive.
+    #[napi(constructor)]
+    pub fn new(env: Env, wake: Function<(), ()>) -> Result<Self, String> {
+        let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
+        let events = Arc::new(EventQueue::new(wake.map_err(refused)?));
+        let ipc = Ipc::new(Sink::new(events.clone()));
+        let ids = ipc.ids();
+        let (reactor, thread) = reactor::spawn("corral-ipc", ipc).map_err(coded)?;
+        stop_with_environment(env, reactor.clone(), thread, || ())?;
+        Ok(NativeIpc { reactor, events, channels: Channels::default(), ids, listeners: 0 })
+    }
+
+    /// Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's number, or a
+    /// negative errno: `EAGAIN` is to be tried again.
+    #[napi]
+    pub fn listen(
+        &mut self,
+        name: String,
+        readable_all: bool,
+        writable_all: bool,
+        backlog: i32,
+        terms: NativeTerms,
+        max_connections: f64,
+    ) -> Result<i32, String> {
+        let names = terms.abstract_names();
+        let bound = match os::listen_named(&PathBuf::from(name), names, readable_all, writable_all, backlog) {
+            Ok(bound) => bound,
+            Err(Error::Sys { errno, .. }) => return Ok(-(errno as i32)),
+            Err(error) => return Err(coded(error)),
+        };
+        self.listeners += 1;
+        let id = ListenerId(self.listeners);
+        // A number beyond usize's is as good as its largest.
+        let max_connections = max_connections as usize;
+        let command = Command::Listen { id, bound, terms: (&terms).into(), max_connections };
+        self.reactor.send(command).map_err(coded)?;
+        i32::try_from(id.0).map_err(|_| coded(Error::Sys { doing: "listening", errno: Errno::ENFILE }))
+    }
+
+    /// How many connections the listener may have, from now on.
+    #[napi]
+    pub fn set_max_connections(&self, listener: u32, max: f64) -> Result<(), String> {
+        self.reactor.send(Command::SetMaxConnections(ListenerId(listener), max as usize)).map_err(coded)
+    }
+
+    /// Listens no more. When it returns, the socket's file is gone; channels stay.
+    #[napi]
+    pub fn close_listener(&self, listener: u32) -> Result<(), String> {
+        self.reactor.call(Command::CloseListener(ListenerId(listener))).map_err(coded)
+    }
+
+    /// Makes a channel and returns its number; what comes of it is an event.
+    #[napi]
+    pub fn connect(&self, name: String, terms: NativeTerms) -> Result<u32, String> {
+        let id = self.ids.next();
+        let abstract_names = terms.abstract_names();
+        let command = Command::Connect { id, name: name.into(), abstract_names, terms: (&terms).into() };
+        self.reactor.send(command).map_err(coded)?;
+        Ok(id.0)
+    }
+
+    /// The answer to `Asked`.
+    #[napi]
+    pub fn decide(&self, channel: u32, allowed: bool) -> Result<(), String> {
+        let verdict = if allowed { Verdict::Allowed } else { Verdict::Refused };
+        self.reactor.send(Command::Decide(ChannelId(channel), verdict)).map_err(coded)
+    }
+
+    /// As `NativePrimary.sendText`. `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when too much waits.
+    #[napi]
+    pub fn send_text(&mut self, id: u32, text: JsString, handle: i32, completion: u32) -> Result<f64> {
+        let sent = self.channels.send_text(id, &text, handle, completion)?;
+        Ok(sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id)))))
+    }
+
+    /// As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them.
+    #[napi]
+    pub fn send_bytes(&self, id: u32, message: BufferSlice, handle: i32, completion: u32) -> f64 {
+        let sent = self.channels.send_bytes(id, message, handle, completion);
+        sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
+    }
+
+    /// Reads no more of a channel until `resume`; its end is not seen either.
+    #[napi]
+    pub fn pause(&self, id: u32) -> Result<(), String> {
+        self.reactor.send(Command::Pause(ChannelId(id))).map_err(coded)
+    }
+
+    /// Reads on.
+    #[napi]
+    pub fn resume(&self, id: u32) -> Result<(), String> {
+        self.reactor.send(Command::Unpause(ChannelId(id))).map_err(coded)
+    }
+
+    /// Closes the channel after what waits has been sent, or gives up making it.
+    #[napi]
+    pub fn close_channel(&self, id: u32) -> Result<(), String> {
+        self.reactor.send(Command::CloseChannel(ChannelId(id))).map_err(coded)
+    }
+
+    /// Closes the channel at once. What waits is not sent.
+    #[napi]
+    pub fn destroy(&self, id: u32) -> Result<(), String> {
+        self.reactor.send(Command::Destroy(ChannelId(id))).map_err(coded)
+    }
+
+    /// A message of the peer's could not be parsed: closes the channel with `ERR_CORRAL_BAD_FRAME`.
+    #[napi]
+    pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
+        self.reactor.send(Command::Condemn(ChannelId(id), Error::BadFrame(reason))).map_err(coded)
+    }
+
+    /// Closes a descriptor that came with an event and that nobody wants.
+    #[napi]
+    pub fn close_handle(&self, number: i32) {
+        drop(os::adopt(number));
+    }
+
+    /// The number of this side's descriptor of a channel; -1 when the channel is closed.
+    #[napi]
+    pub fn channel_descriptor(&self, id: u32) -> i32 {
+        self.channels.descriptor(id)
+    }
+
+    /// Takes what has happened: a flat array of four values per event, the first of them its `EventKind`.
+    #[napi]
+    pub fn take_events<'env>(&'env mut self, env: &'env Env) -> Result<Array<'env>> {
+        let mut writer = Writer::new(env, &mut self.channels)?;
+        for event in self.events.take() {
+            write_event(&mut writer, event)?;
+        }
+        let (array, follow_up) = writer.finish();
+        for what in follow_up {
+            // Without a reactor nothing is left to follow up.
+            let _ = self.reactor.send(match what {
+                FollowUp::Flush(id) => Command::Flush(ChannelId(id)),
+                FollowUp::Resume(id) => Command::Resume(ChannelId(id)),
+            });
+        }
+        Ok(array)
+    }
+}
+
+fn write_event(writer: &mut Writer<'_>, event: Event) -> Result<()> {
+    match event {
+        Event::Channel(id, event) => writer.channel_event(id.0, event),
+        Event::Asked { channel, listener, peer } => {
+            writer.text(EventKind::Asked, channel.0, about(listener, peer).to_string())
+        }
+        Event::Connected { id, listener, peer, channel, untold } => {
+            writer.channels().add(id.0, Peer { channel, untold });
+            writer.text(EventKind::Connected, id.0, about(listener, peer).to_string())
+        }
+        Event::Refused { listener, peer, error } => {
+            let mut info = about(None, peer);
+            info["code"] = error.code().into();
+            info["message"] = error.to_string().into();
+            writer.text(EventKind::Refused, listener.0, info.to_string())
+        }
+        Event::AcceptPaused(error) => writer.failure(EventKind::AcceptPaused, 0, &error),
+        Event::Fault(error) => writer.failure(EventKind::Fault, 0, &error),
+    }
+}
+
+fn about(listener: Option<ListenerId>, peer: Credentials) -> Value {
+    json!({
+        "listener": listener.map(|id| id.0),
+        "peer": { "pid": peer.pid, "uid": peer.uid, "gid": peer.gid },
+    })
+}

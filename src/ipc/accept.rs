@@ -1,0 +1,167 @@
+//! Listening sockets and the connections that they accept, and connections that are made from here.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::greeting::{Guest, Side};
+use super::{Deferred, Event, Ipc, Source, Terms};
+use crate::error::Error;
+use crate::ids::{ChannelId, ListenerId};
+use crate::os::{self, AbstractNames, Bound};
+use crate::reactor::{Context, EventSink, Interest, Token};
+
+/// How many connections are accepted from one listener before others get their turn.
+const ACCEPT_BUDGET: usize = 128;
+/// How long accepting pauses when there are no file descriptors left. Descriptors come free anywhere in the process and
+/// nobody tells; ten looks a second cost nothing.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long connecting rests when the server's backlog is full, which the kernel does not tell the end of.
+const CONNECT_PAUSE: Duration = Duration::from_millis(5);
+
+/// Whether there is something to accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    /// The kernel will tell of the next connection.
+    Waiting,
+    /// There may be one.
+    Ready,
+    /// A timer runs.
+    Paused,
+}
+
+/// A socket that this process listens at.
+#[derive(Debug)]
+pub struct Listener {
+    bound: Bound,
+    token: Token,
+    /// What its channels are like.
+    pub terms: Terms,
+    /// How many connections there may be.
+    pub max_connections: usize,
+    /// How many there are, those that have not been greeted among them.
+    pub connections: usize,
+    accepting: Accepting,
+}
+
+impl Listener {
+    /// The kernel tells of connections.
+    pub fn on_ready(&mut self) {
+        if self.accepting == Accepting::Waiting {
+            self.accepting = Accepting::Ready;
+        }
+    }
+}
+
+/// A connection that could not be made at once.
+#[derive(Debug)]
+pub struct Attempt {
+    name: PathBuf,
+    abstract_names: AbstractNames,
+}
+
+impl<S: EventSink<Event>> Ipc<S> {
+    pub(super) fn listen(
+        &mut self,
+        context: &mut Context,
+        id: ListenerId,
+        bound: Bound,
+        terms: Terms,
+        max_connections: usize,
+    ) {
+        match context.register(bound.socket.as_fd(), Interest::Read) {
+            Ok(token) => {
+                self.sources.insert(token, Source::Listener(id));
+                let accepting = Accepting::Ready;
+                let listener = Listener { bound, token, terms, max_connections, connections: 0, accepting };
+                self.listeners.insert(id, listener);
+                self.to_accept.insert(id);
+            }
+            Err(error) => self.sink.push(Event::Fault(error)),
+        }
+    }
+
+    /// Closes the socket. Who has connected and was not greeted yet is sent away.
+    pub(super) fn close_listener(&mut self, context: &mut Context, id: ListenerId) {
+        let Some(listener) = self.listeners.remove(&id) else { return };
+        context.deregister(listener.bound.socket.as_fd());
+        self.sources.remove(&listener.token);
+        let guests: Vec<ChannelId> = self
+            .guests
+            .iter()
+            .filter(|(_, guest)| guest.side == Side::Server(id))
+            .map(|(channel, _)| *channel)
+            .collect();
+        for guest in guests {
+            self.abandon(context, guest, None);
+        }
+    }
+
+    pub(super) fn accept(&mut self, context: &mut Context, id: ListenerId) {
+        for _ in 0..ACCEPT_BUDGET {
+            let Some(listener) = self.listeners.get_mut(&id) else { return };
+            if listener.accepting != Accepting::Ready {
+                return;
+            }
+            match os::accept(listener.bound.socket.as_fd()) {
+                Ok(accepted) => {
+                    self.warned_of_exhaustion = false;
+                    let channel = self.ids.next();
+                    self.welcome(context, channel, Side::Server(id), accepted.connection);
+                }
+                Err(Errno::EAGAIN) => {
+                    listener.accepting = Accepting::Waiting;
+                    return;
+                }
+                Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)) => {
+                    listener.accepting = Accepting::Paused;
+                    self.defer(context, ACCEPT_PAUSE, Deferred::Accept(id));
+                    // Once, until a connection has been accepted again.
+                    if !std::mem::replace(&mut self.warned_of_exhaustion, true) {
+                        let error = Error::Sys { doing: "accepting a connection", errno };
+                        self.sink.push(Event::AcceptPaused(error));
+                    }
+                    return;
+                }
+                // The client gave up: that was this connection, not the server.
+                Err(_) => {}
+            }
+        }
+        self.to_accept.insert(id);
+    }
+
+    pub(super) fn resume_accepting(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.get_mut(&id)
+            && listener.accepting == Accepting::Paused
+        {
+            listener.accepting = Accepting::Ready;
+            self.to_accept.insert(id);
+        }
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        context: &mut Context,
+        id: ChannelId,
+        name: PathBuf,
+        abstract_names: AbstractNames,
+        terms: Terms,
+    ) {
+        let patience = self.defer(context, terms.patience, Deferred::GiveUp(id));
+        self.guests.insert(id, Guest::connecting(Attempt { name, abstract_names }, terms, patience));
+        self.try_to_connect(context, id);
+    }
+
+    pub(super) fn try_to_connect(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(attempt) = self.guests.get(&id).and_then(Guest::attempt) else { return };
+        match os::connect_named(&attempt.name, attempt.abstract_names) {
+            Ok(socket) => self.welcome(context, id, Side::Client, socket),
+            Err(Error::Sys { errno: Errno::EAGAIN, .. }) => {
+                self.defer(context, CONNECT_PAUSE, Deferred::Connect(id));
+            }
+            Err(error) => self.abandon(context, id, Some(error)),
+        }
+    }
+}

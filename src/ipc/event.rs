@@ -1,0 +1,52 @@
+//! What is told to JavaScript.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use crate::channel::{Channel, ChannelEvent};
+use crate::error::Error;
+use crate::ids::{ChannelId, ListenerId};
+use crate::os::Credentials;
+
+/// Something has happened, in the order in which it happened.
+#[derive(Debug)]
+pub enum Event {
+    /// On a channel. For one that never came about the only event is its end, with the cause.
+    Channel(ChannelId, ChannelEvent),
+    /// A process of another user wants a channel, or is who was connected to: may it?
+    /// [`Command::Decide`](super::Command::Decide) answers.
+    Asked {
+        /// What will be the channel.
+        channel: ChannelId,
+        /// Where it connected; None for a server that this process has connected to.
+        listener: Option<ListenerId>,
+        /// Who it is.
+        peer: Credentials,
+    },
+    /// The two ends have greeted each other: there is a channel from here on.
+    Connected {
+        /// Its name.
+        id: ChannelId,
+        /// Where it connected; None for one that this process has made.
+        listener: Option<ListenerId>,
+        /// Who is at the other end.
+        peer: Credentials,
+        /// The sending half, shared.
+        channel: Arc<Channel>,
+        /// Bytes of messages told and not yet taken; the taker counts it down.
+        untold: Arc<AtomicUsize>,
+    },
+    /// Somebody connected and there is no channel, because of one side or the other.
+    Refused {
+        /// Where.
+        listener: ListenerId,
+        /// Who.
+        peer: Credentials,
+        /// Why.
+        error: Error,
+    },
+    /// Accepting pauses because this process, or the machine, has no file descriptors or memory left.
+    AcceptPaused(Error),
+    /// The reactor cannot go on.
+    Fault(Error),
+}

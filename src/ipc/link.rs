@@ -1,0 +1,261 @@
+//! Messages and handles on the channels that there are.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::greeting::Side;
+use super::{Deferred, Event, Ipc, Terms};
+use crate::channel::{
+    Batch, Channel, ChannelEvent, FlushStatus, Frame, Frames, HANDLE_WEIGHT, Inbound, Inbox, MAX_UNTOLD,
+    ReadStatus, Retransmission,
+};
+use crate::error::Error;
+use crate::ids::ChannelId;
+use crate::proto::{self, HANDLE_NACK, Kind};
+use crate::reactor::{Context, EventSink, Interest, Token};
+
+/// How long a channel rests when the machine has too many descriptors under way.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
+
+/// Where a channel is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Messages go both ways.
+    Open,
+    /// This side has closed it; what waits is still written. Nobody wants to hear the other side any more.
+    Closing,
+    /// Writing has failed: its end is about to be read.
+    Unreachable,
+}
+
+/// A channel and its receiving half.
+#[derive(Debug)]
+pub struct Link {
+    /// Shared with the JavaScript thread, which sends on it.
+    pub channel: Arc<Channel>,
+    /// Bytes of messages that JavaScript has not taken yet.
+    pub untold: Arc<AtomicUsize>,
+    /// Set when a send did not get through and a timer runs.
+    pub flush_deferred: bool,
+    inbox: Inbox,
+    batch: Batch,
+    side: Side,
+    token: Token,
+    interest: Interest,
+    phase: Phase,
+    /// JavaScript does not want to hear more for now.
+    is_paused: bool,
+    /// There was something to read when it could not be told.
+    is_behind: bool,
+}
+
+impl Link {
+    /// For a channel that is registered for reading.
+    pub fn new(channel: Channel, side: Side, token: Token, terms: Terms) -> Self {
+        Link {
+            channel: Arc::new(channel),
+            untold: Arc::default(),
+            flush_deferred: false,
+            inbox: Inbox::new(terms.serialization, terms.max_message),
+            batch: Batch::default(),
+            side,
+            token,
+            interest: Interest::Read,
+            phase: Phase::Open,
+            is_paused: false,
+            is_behind: false,
+        }
+    }
+
+    /// Whether more may be told.
+    fn may_read(&self) -> bool {
+        self.phase == Phase::Closing || !self.is_paused && self.untold.load(Ordering::Relaxed) <= MAX_UNTOLD
+    }
+}
+
+impl<S: EventSink<Event>> Ipc<S> {
+    /// Reads what has arrived. `ended` says that the end may be among it.
+    pub(super) fn read(&mut self, context: &mut Context, id: ChannelId, ended: bool) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if !link.may_read() {
+            link.is_behind = true;
+            return;
+        }
+        let Link { channel, inbox, batch, untold, phase, .. } = link;
+        let mut teller = Teller { id, channel, batch, untold, phase: *phase, sink: &mut self.sink };
+        let status = inbox.read(channel.as_fd(), ended, |frame| teller.frame(frame));
+        teller.tell_batch();
+        match status {
+            ReadStatus::Drained => {}
+            ReadStatus::BudgetSpent => self.unread.push(id),
+            ReadStatus::Ended => return self.close_link(context, id, None),
+            ReadStatus::Broken(error) => return self.close_link(context, id, Some(error)),
+        }
+        // Acknowledgements make room, and what could not be taken is answered.
+        self.flush(context, id);
+    }
+
+    /// JavaScript has taken messages: go on where reading had stopped.
+    pub(super) fn resume(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.may_read() && std::mem::take(&mut link.is_behind) {
+            // Whether the end came meanwhile was told and forgotten: read until it can be seen.
+            self.read(context, id, true);
+        }
+    }
+
+    pub(super) fn pause(&mut self, id: ChannelId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.is_paused = true;
+        }
+    }
+
+    pub(super) fn unpause(&mut self, context: &mut Context, id: ChannelId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.is_paused = false;
+        }
+        self.resume(context, id);
+    }
+
+    /// Writes what waits, and arranges to go on if that is not all.
+    pub(super) fn flush(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let mut completed = Vec::new();
+        let status = link.channel.flush(&mut completed);
+        for completion in completed {
+            self.sink.push(Event::Channel(id, ChannelEvent::Written(completion)));
+        }
+        let interest = match status {
+            FlushStatus::Blocked => Interest::ReadWrite,
+            FlushStatus::Exhausted => {
+                if !std::mem::replace(&mut link.flush_deferred, true) {
+                    self.defer(context, EXHAUSTED_PAUSE, Deferred::Flush(id));
+                }
+                Interest::Read
+            }
+            FlushStatus::Failed(_) => {
+                if link.phase == Phase::Closing {
+                    return self.close_link(context, id, None);
+                }
+                link.phase = Phase::Unreachable;
+                Interest::Read
+            }
+            FlushStatus::Idle if link.phase == Phase::Closing => {
+                return self.close_link(context, id, None);
+            }
+            FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => Interest::Read,
+        };
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.interest != interest {
+            link.interest = interest;
+            if let Err(error) = context.reregister(link.channel.as_fd(), link.token, interest) {
+                self.close_link(context, id, Some(error));
+            }
+        }
+    }
+
+    /// Closes a channel once everything that waits has been written.
+    pub(super) fn close_channel(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.phase = Phase::Closing;
+        link.channel.close_after_flush();
+        self.flush(context, id);
+        // What comes meanwhile is read and dropped, so that the end of the other side is seen.
+        self.read(context, id, true);
+    }
+
+    /// Forgets a channel.
+    pub(super) fn close_link(&mut self, context: &mut Context, id: ChannelId, cause: Option<Error>) {
+        let Some(link) = self.links.remove(&id) else { return };
+        context.deregister(link.channel.as_fd());
+        self.sources.remove(&link.token);
+        self.leave(link.side);
+        for completion in link.channel.abort() {
+            self.tell(id, ChannelEvent::Unwritten(completion));
+        }
+        self.tell(id, ChannelEvent::Closed(cause));
+    }
+}
+
+/// Tells what is read of one channel.
+struct Teller<'a, S> {
+    id: ChannelId,
+    channel: &'a Channel,
+    batch: &'a mut Batch,
+    untold: &'a AtomicUsize,
+    phase: Phase,
+    sink: &'a mut S,
+}
+
+impl<S: EventSink<Event>> Teller<'_, S> {
+    fn frame(&mut self, frame: Inbound<'_>) {
+        let Inbound { kind, bytes, handle } = frame;
+        match kind {
+            // Here the cluster's protocol is a message like any other.
+            Kind::User | Kind::Cluster => {
+                self.channel.traffic().received(bytes.len());
+                let mut batch = std::mem::take(self.batch);
+                batch.add(self.channel.serialization(), bytes, |frames| self.tell(frames));
+                *self.batch = batch;
+                return;
+            }
+            Kind::Handle | Kind::HandleAck | Kind::HandleNack => self.tell_batch(),
+        }
+        match (kind, handle) {
+            (Kind::Handle, Some(handle)) => {
+                self.channel.traffic().received(bytes.len());
+                if self.counts(bytes.len() + HANDLE_WEIGHT) {
+                    // Acknowledged when JavaScript takes it.
+                    self.push(ChannelEvent::HandleMessage { bytes: bytes.into_bytes(), handle });
+                }
+            }
+            (Kind::Handle, None) => self.reply(HANDLE_NACK),
+            (Kind::HandleAck, _) if self.channel.acknowledge().is_some() => {
+                self.push(ChannelEvent::HandleArrived)
+            }
+            (Kind::HandleNack, _) => {
+                if let Retransmission::GivenUp(_) = self.channel.retransmit() {
+                    self.push(ChannelEvent::HandleLost);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Written at once or by the flush that follows reading.
+    fn reply(&mut self, command: &str) {
+        if let Ok(bytes) = proto::encode(self.channel.serialization(), &json!({ "cmd": command })) {
+            // To a peer that has gone there is nothing to say.
+            let _ = self.channel.send(Frame::plain(bytes));
+        }
+    }
+
+    fn tell_batch(&mut self) {
+        if let Some(frames) = self.batch.take() {
+            self.tell(frames);
+        }
+    }
+
+    fn tell(&mut self, frames: Frames) {
+        if self.counts(frames.len()) {
+            self.push(ChannelEvent::Messages(frames));
+        }
+    }
+
+    /// Whether messages are wanted; if so they count until JavaScript has taken them.
+    fn counts(&self, bytes: usize) -> bool {
+        let is_wanted = self.phase != Phase::Closing;
+        if is_wanted {
+            self.untold.fetch_add(bytes, Ordering::Relaxed);
+        }
+        is_wanted
+    }
+
+    fn push(&mut self, event: ChannelEvent) {
+        self.sink.push(Event::Channel(self.id, event));
+    }
+}

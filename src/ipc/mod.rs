@@ -1,0 +1,279 @@
+//! Channels between processes that have nothing in common but the name of a socket: servers that accept them, and
+//! clients that make them.
+//!
+//! [`Ipc`] runs on a reactor thread and owns all of it; other threads reach it by [`Command`]s and are told by
+//! [`Event`]s. Its parts: this file takes commands and readiness; `accept` takes connections and makes them; `greeting`
+//! says who may have a channel with whom; `link` moves messages on those that there are.
+
+mod accept;
+mod event;
+mod greeting;
+mod link;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+pub use event::Event;
+
+use crate::channel::ChannelEvent;
+use crate::error::Error;
+use crate::ids::{ChannelId, ListenerId};
+use crate::os::{AbstractNames, Bound};
+use crate::proto::Serialization;
+use crate::reactor::{Context, EventSink, Handler, Readiness, TimerId, Token};
+use accept::Listener;
+use greeting::Guest;
+use link::Link;
+
+/// What a side wants of its channels.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How messages are written.
+    pub serialization: Serialization,
+    /// The largest message that it takes, in bytes as they travel.
+    pub max_message: usize,
+    /// How many bytes of its own may wait to be written, on each channel.
+    pub max_queued: usize,
+    /// For how long the other side may keep it waiting for a channel.
+    pub patience: Duration,
+    /// Whether JavaScript is asked about processes of other users. If not, they are refused.
+    pub asks: bool,
+}
+
+/// What other threads ask.
+#[derive(Debug)]
+pub enum Command {
+    /// Accept connections of a listening socket.
+    Listen {
+        /// Its name from here on.
+        id: ListenerId,
+        /// The socket and its file.
+        bound: Bound,
+        /// What its channels are to be like.
+        terms: Terms,
+        /// How many connections there may be at a time.
+        max_connections: usize,
+    },
+    /// How many connections a listener may have, from now on.
+    SetMaxConnections(ListenerId, usize),
+    /// Accept no more; the socket is closed and its file removed. Channels stay.
+    CloseListener(ListenerId),
+    /// Make a channel.
+    Connect {
+        /// Its name from here on.
+        id: ChannelId,
+        /// A path, or an abstract name, which begins with a NUL byte.
+        name: PathBuf,
+        /// How the libuv of this process's Node writes abstract names.
+        abstract_names: AbstractNames,
+        /// What it is to be like.
+        terms: Terms,
+    },
+    /// The answer to [`Event::Asked`].
+    Decide(ChannelId, Verdict),
+    /// A send of another thread did not get through at once.
+    Flush(ChannelId),
+    /// Messages were taken: a channel that rests because of too many may be read again.
+    Resume(ChannelId),
+    /// Read no more of a channel until told so; its end is not seen either.
+    Pause(ChannelId),
+    /// Read on.
+    Unpause(ChannelId),
+    /// Close a channel after what waits has been sent, or give up making it.
+    CloseChannel(ChannelId),
+    /// Close a channel at once, whatever waits, or give up making it.
+    Destroy(ChannelId),
+    /// The peer broke the protocol in a way that only the reader of its messages could see.
+    Condemn(ChannelId, Error),
+}
+
+/// Whether a process of another user may have a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Refused,
+}
+
+/// What a registered descriptor is.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Listener(ListenerId),
+    Guest(ChannelId),
+    Link(ChannelId),
+}
+
+/// What to do when a timer runs out.
+#[derive(Clone, Copy, Debug)]
+enum Deferred {
+    Accept(ListenerId),
+    Connect(ChannelId),
+    GiveUp(ChannelId),
+    Flush(ChannelId),
+}
+
+/// Names for channels, whichever side begins.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelIds(Arc<AtomicU32>);
+
+impl ChannelIds {
+    /// One that has not been used.
+    pub fn next(&self) -> ChannelId {
+        ChannelId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// All state, on the reactor thread.
+#[derive(Debug)]
+pub struct Ipc<S> {
+    sink: S,
+    ids: ChannelIds,
+    listeners: HashMap<ListenerId, Listener>,
+    guests: HashMap<ChannelId, Guest>,
+    links: HashMap<ChannelId, Link>,
+    sources: HashMap<Token, Source>,
+    deferred: HashMap<TimerId, Deferred>,
+    /// Channels that have more to be read and gave way to others; continued next turn.
+    unread: Vec<ChannelId>,
+    /// Listeners with something to accept.
+    to_accept: BTreeSet<ListenerId>,
+    warned_of_exhaustion: bool,
+}
+
+impl<S: EventSink<Event>> Ipc<S> {
+    /// Without listeners or channels; tells its events to `sink`.
+    pub fn new(sink: S) -> Self {
+        Ipc {
+            sink,
+            ids: ChannelIds::default(),
+            listeners: HashMap::new(),
+            guests: HashMap::new(),
+            links: HashMap::new(),
+            sources: HashMap::new(),
+            deferred: HashMap::new(),
+            unread: Vec::new(),
+            to_accept: BTreeSet::new(),
+            warned_of_exhaustion: false,
+        }
+    }
+
+    /// For who makes channels from another thread.
+    pub fn ids(&self) -> ChannelIds {
+        self.ids.clone()
+    }
+
+    fn tell(&mut self, id: ChannelId, event: ChannelEvent) {
+        self.sink.push(Event::Channel(id, event));
+    }
+
+    fn defer(&mut self, context: &mut Context, after: Duration, what: Deferred) -> TimerId {
+        let timer = context.set_timer(after);
+        self.deferred.insert(timer, what);
+        timer
+    }
+
+    fn cancel(&mut self, context: &mut Context, timer: TimerId) {
+        context.cancel_timer(timer);
+        self.deferred.remove(&timer);
+    }
+}
+
+impl<S: EventSink<Event>> Handler for Ipc<S> {
+    type Command = Command;
+
+    fn on_command(&mut self, context: &mut Context, command: Command) {
+        match command {
+            Command::Listen { id, bound, terms, max_connections } => {
+                self.listen(context, id, bound, terms, max_connections)
+            }
+            Command::SetMaxConnections(id, max) => {
+                if let Some(listener) = self.listeners.get_mut(&id) {
+                    listener.max_connections = max;
+                }
+            }
+            Command::CloseListener(id) => self.close_listener(context, id),
+            Command::Connect { id, name, abstract_names, terms } => {
+                self.connect(context, id, name, abstract_names, terms)
+            }
+            Command::Decide(id, verdict) => self.decide(context, id, verdict),
+            Command::Flush(id) => self.flush(context, id),
+            Command::Resume(id) => self.resume(context, id),
+            Command::Pause(id) => self.pause(id),
+            Command::Unpause(id) => self.unpause(context, id),
+            Command::CloseChannel(id) | Command::Destroy(id) if self.guests.contains_key(&id) => {
+                self.abandon(context, id, None)
+            }
+            Command::CloseChannel(id) => self.close_channel(context, id),
+            Command::Destroy(id) => self.close_link(context, id, None),
+            Command::Condemn(id, error) => self.close_link(context, id, Some(error)),
+        }
+    }
+
+    fn on_ready(&mut self, context: &mut Context, token: Token, readiness: Readiness) {
+        match self.sources.get(&token).copied() {
+            Some(Source::Listener(id)) => {
+                if let Some(listener) = self.listeners.get_mut(&id) {
+                    listener.on_ready();
+                    self.to_accept.insert(id);
+                }
+            }
+            Some(Source::Guest(id)) => self.greet(context, id, readiness.ended),
+            Some(Source::Link(id)) => {
+                if readiness.readable {
+                    self.read(context, id, readiness.ended);
+                }
+                if readiness.writable {
+                    self.flush(context, id);
+                }
+            }
+            // Closed earlier in this turn.
+            None => {}
+        }
+    }
+
+    fn on_timer(&mut self, context: &mut Context, timer: TimerId) {
+        match self.deferred.remove(&timer) {
+            Some(Deferred::Accept(id)) => self.resume_accepting(id),
+            Some(Deferred::Connect(id)) => self.try_to_connect(context, id),
+            Some(Deferred::GiveUp(id)) => self.give_up(context, id),
+            Some(Deferred::Flush(id)) => {
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.flush_deferred = false;
+                }
+                self.flush(context, id);
+            }
+            None => {}
+        }
+    }
+
+    fn on_turn_end(&mut self, context: &mut Context) {
+        for id in std::mem::take(&mut self.unread) {
+            // Whether the end is near was told once and is not known any more.
+            self.read(context, id, true);
+        }
+        for id in std::mem::take(&mut self.to_accept) {
+            self.accept(context, id);
+        }
+        if !(self.unread.is_empty() && self.to_accept.is_empty()) {
+            context.poll_again();
+        }
+        self.sink.flush();
+    }
+
+    fn on_fatal(&mut self, error: Error) {
+        self.sink.push(Event::Fault(error));
+        // Nobody will hear of these any more.
+        let ids: Vec<ChannelId> = self.links.keys().chain(self.guests.keys()).copied().collect();
+        for id in ids {
+            self.tell(id, ChannelEvent::Closed(None));
+        }
+        self.links.clear();
+        self.sink.flush();
+    }
+}
