@@ -36,6 +36,8 @@ export declare class NativeIpc {
   sendText(id: number, text: string, handle: number, completion: number): number
   /** As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them. */
   sendBytes(id: number, message: Buffer, handle: number, completion: number): number
+  /** Whether a message of so many bytes may be sent: 0, or the errno as `sendText` would return it. */
+  takes(id: number, bytes: number): number
   /** Reads no more of a channel until `resume`; its end is not seen either. */
   pause(id: number): void
   /** Reads on. */

@@ -1,16 +1,15 @@
 'use strict';
 
-// The channel to a worker as JavaScript sees it: what `child_process.fork` puts on a ChildProcess (`send`,
-// `disconnect`, `connected`, `channel`, the 'message', 'internalMessage' and 'disconnect' events), on top of the
-// core's channel. Semantics and order of events are Node's (internal/child_process, setupChannel).
+// A channel as JavaScript sees it: what `child_process.fork` puts on a ChildProcess (`send`, `disconnect`, `connected`,
+// `channel`, the 'message', 'internalMessage' and 'disconnect' events), on top of the core's channel. Semantics and order
+// of events are Node's (internal/child_process, setupChannel). Channels over named sockets have it too, and in addition
+// bounds, and a time before they are connected.
 
 const EventEmitter = require('node:events');
 const os = require('node:os');
-const util = require('node:util');
 
 const errors = require('./errors');
 const { putTogether, takeApart, typeOf } = require('./handles');
-const internals = require('./node-internals');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
 /** @typedef {import('./serialization').Serialization} Serialization */
@@ -18,12 +17,51 @@ const internals = require('./node-internals');
 /** @typedef {(error: Error | null) => void} SendCallback */
 
 /**
- * A ChildProcess with a channel of ours. Loosely typed where Node's own type cannot be extended.
+ * A ChildProcess with a channel of ours, or a channel over a named socket. Loosely typed where Node's own type cannot be
+ * extended.
  * @typedef {any} Target
+ */
+
+/**
+ * Who has the other half of a channel, in the core.
+ * @typedef {object} Owner
+ * @property {import('./keep-alive').KeepAlive} keepAlive
+ * @property {(id: number) => number} channelFd
+ * @property {(id: number, frame: string | Buffer, fd: number, completion: number) => number} write
+ *   0 when everything was written, the number of bytes that wait when not, a negative errno on failure
+ * @property {(id: number, bytes: number) => number} takes whether a message may be sent: 0, or a negative errno
+ * @property {(id: number) => void} closeChannel
+ * @property {(id: number, reason: string) => void} condemn
+ * @property {(fd: number) => void} closeHandle
+ * @property {() => void} wantInternalMessages
+ * @property {(target: Target, error: Error) => void} report tells of a fault of the peer's
+ * @property {(target: Target) => void} closed the last that is heard of a channel
+ * @property {(id: number, isWanted: boolean) => void} [wantMessages] whether to go on reading
+ */
+
+/**
+ * What waits: for a handle to arrive, or for the channel to be connected.
+ * @typedef {object} Waiting
+ * @property {any} message
+ * @property {any} handle
+ * @property {SendOptions} options
+ * @property {SendCallback | undefined} callback
+ * @property {string | Buffer} [frame] the message as it was when it was sent, where there are bounds
+ */
+
+/**
+ * @typedef {object} Bounds
+ * @property {number} maxQueuedBytes how much may wait
+ * @property {boolean} keepsUnwritten what could not be written before the end waits for the next connection
  */
 
 /** `send` answers false from here on: two reads of the peer (Node: 65536 * 2). */
 const HIGH_WATER = 65536 * 2;
+/** So many messages may wait for a listener before the peer has to wait, where there are bounds. */
+const MAX_UNHEARD = 1024;
+/** What the core says to a message that is larger than the peer takes, and to one for which there is no room. */
+const TOO_LARGE = -os.constants.errno.EMSGSIZE;
+const QUEUE_FULL = -os.constants.errno.ENOBUFS;
 const PREFIX = 'NODE_';
 
 /** @param {any} message */
@@ -89,6 +127,10 @@ class Control extends EventEmitter {
     return this.#fd;
   }
 
+  set fd(fd) {
+    this.#fd = fd;
+  }
+
   /** The channel is gone and can keep nothing alive any more. */
   release() {
     this.#explicit = true;
@@ -107,61 +149,66 @@ function emit(channel, message, handle) {
   channel.emit(message, handle);
 }
 
-/** One worker's channel. */
+/** @param {string | Buffer} frame */
+function sizeOf(frame) {
+  return typeof frame === 'string' ? Buffer.byteLength(frame) : frame.length;
+}
+
+/** One channel. */
 class Channel {
-  #primary;
+  #owner;
   #id;
   #child;
   #serialization;
   #control;
   /** Messages for which there was no 'message' listener yet: [message, handle]. @type {[any, any][]} */
   #unheard = [];
-  /** Callbacks of frames that could not be written at once. @type {Map<number, SendCallback | undefined>} */
+  /** Whether reading rests because of them. */
+  #isPaused = false;
+  /** What could not be written at once. @type {Map<number, Waiting>} */
   #unwritten = new Map();
+  /** What was not written before the end, where it is kept. @type {Waiting[]} */
+  #left = [];
   #nextCompletion = 1;
-  #ipcClosed;
   #closed = false;
+  #bounds;
+  /** Bytes of what waits in front of the core. */
+  #waitingBytes = 0;
+  /** It is connected, or not known to be otherwise. */
+  #isOpen;
+  /** `send` has answered false, and the program is to be told when it may go on. */
+  #needsDrain = false;
   /** What waited for the last handle is being sent. */
   #afterHandle = false;
 
   /**
-   * @param {import('./core').Core} primary
+   * @param {Owner} owner
    * @param {number} id
    * @param {Target} child
    * @param {Serialization} serialization
+   * @param {Bounds} [bounds] for a channel over a named socket, which `opened` tells of being connected
    */
-  constructor(primary, id, child, serialization) {
-    this.#primary = primary;
+  constructor(owner, id, child, serialization, bounds = undefined) {
+    this.#owner = owner;
     this.#id = id;
     this.#child = child;
     this.#serialization = serialization;
-    this.#control = new Control(primary.keepAlive, primary.channelFd(id));
-    this.#ipcClosed = internals.expectClose(child);
-    this.#install();
+    this.#bounds = bounds;
+    this.#isOpen = bounds === undefined;
+    this.#control = new Control(owner.keepAlive, owner.channelFd(id));
+    this.#install(bounds === undefined);
   }
 
-  #install() {
+  /** @param {boolean} connected */
+  #install(connected) {
     const child = this.#child;
     const channel = this;
     child.channel = this.#control;
-    child.connected = true;
-    child._handleQueue = null;
+    child.connected = connected;
+    child._handleQueue = connected ? null : [];
     child._pendingMessage = null;
-    const deprecated = '_channel is deprecated. Use ChildProcess.channel instead.';
-    Object.defineProperty(child, '_channel', {
-      get: util.deprecate(() => child.channel, deprecated, 'DEP0129'),
-      set: util.deprecate(
-        (/** @type {any} */ value) => {
-          child.channel = value;
-        },
-        deprecated,
-        'DEP0129',
-      ),
-      configurable: true,
-      enumerable: false,
-    });
     child.on('newListener', (/** @type {string | symbol} */ name) => {
-      if (name === 'internalMessage') this.#primary.wantInternalMessages();
+      if (name === 'internalMessage') this.#owner.wantInternalMessages();
       process.nextTick(() => this.#deliverUnheard());
     });
 
@@ -184,7 +231,8 @@ class Channel {
       ) {
         throw errors.invalidArgType('options', 'of type object', options);
       }
-      if (this.connected) return this._send(message, handle, { swallowErrors: false, ...options }, callback);
+      if (this.connected || this.connecting)
+        return this._send(message, handle, { swallowErrors: false, ...options }, callback);
       channel.#fail(errors.channelClosed(), callback);
       return false;
     };
@@ -204,7 +252,8 @@ class Channel {
 
     child.disconnect = /** @this {Target} */ function disconnect() {
       if (!this.connected) {
-        this.emit('error', errors.disconnected());
+        if (this.connecting) this._disconnect();
+        else this.emit('error', errors.disconnected());
         return;
       }
       // No new messages. What waits for a handle to be acknowledged is still sent.
@@ -230,16 +279,20 @@ class Channel {
     }
     /** @type {any} */
     let wrapped;
+    // A descriptor may be 0.
+    if (this.#bounds && typeof handle === 'number') handle = { fd: handle };
     if (handle) {
-      wrapped = { cmd: 'NODE_HANDLE', type: typeOf(handle), msg: message };
+      wrapped = { cmd: 'NODE_HANDLE', type: typeOf(handle, this.#bounds !== undefined), msg: message };
     }
     // One handle at a time, and everything behind it waits for its acknowledgement, so that messages keep their
     // order even when a handle has to be sent again.
-    if (child._handleQueue) {
-      child._handleQueue.push({ message, handle: handle ?? null, options, callback });
-      return child._handleQueue.length === 1;
-    }
+    if (child._handleQueue) return this.#wait({ message, handle: handle ?? null, options, callback });
     if (!handle) return this.#write(message, undefined, options, callback);
+    if (this.#bounds) {
+      // Before the handle is taken from whoever has it.
+      const refusal = this.#owner.takes(this.#id, sizeOf(this.#serialization.write(wrapped)));
+      if (refusal < 0) return this.#refuse(refusal, options, callback);
+    }
     const raw = takeApart(child, wrapped, handle, options);
     if (!raw) return this.#write(message, undefined, options, callback);
     const closeWhenArrived = wrapped.type === 'net.Socket' && !options.keepOpen;
@@ -247,20 +300,79 @@ class Channel {
   }
 
   /**
+   * Sends a message that is serialized already, as one of several channels' messages. What cannot be written is told by
+   * an 'error' event.
+   *
+   * @param {any} message
+   * @param {string | Buffer} frame
+   * @returns {boolean}
+   */
+  sendFrame(message, frame) {
+    const waiting = { message, handle: null, options: {}, callback: undefined, frame };
+    if (this.#child._handleQueue) return this.#wait(waiting);
+    return this.#write(message, undefined, {}, undefined, frame);
+  }
+
+  /**
+   * Keeps what cannot be sent yet.
+   *
+   * @param {Waiting} waiting
+   * @returns {boolean}
+   */
+  #wait(waiting) {
+    const queue = this.#child._handleQueue;
+    if (this.#bounds === undefined) {
+      queue.push(waiting);
+      return queue.length === 1;
+    }
+    waiting.frame ??= this.#serialization.write(waiting.message);
+    const bytes = sizeOf(waiting.frame);
+    if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > this.#bounds.maxQueuedBytes) {
+      return this.#refuse(QUEUE_FULL, waiting.options, waiting.callback);
+    }
+    this.#waitingBytes += bytes;
+    queue.push(waiting);
+    return this.#isBelow(this.#waitingBytes);
+  }
+
+  /**
+   * @param {number} bytes that wait
+   * @returns {boolean} what `send` answers
+   */
+  #isBelow(bytes) {
+    const isBelow = bytes < HIGH_WATER;
+    if (!isBelow) this.#needsDrain = true;
+    return isBelow;
+  }
+
+  /**
+   * @param {number} errno
+   * @param {SendOptions} options
+   * @param {SendCallback | undefined} callback
+   * @returns {boolean} what `send` answers
+   */
+  #refuse(errno, options, callback) {
+    if (!options.swallowErrors) this.#fail(this.#writeError(errno), callback);
+    if (errno !== QUEUE_FULL) return true;
+    this.#needsDrain = true;
+    return false;
+  }
+
+  /**
    * @param {any} message
    * @param {{ raw: RawHandle, closeWhenArrived: boolean } | undefined} handle
    * @param {SendOptions} options
    * @param {SendCallback | undefined} callback
+   * @param {string | Buffer} [frame] the message, if it is serialized already
    */
-  #write(message, handle, options, callback) {
+  #write(message, handle, options, callback, frame = this.#serialization.write(message)) {
     const child = this.#child;
     const completion = this.#nextCompletion;
     const fd = handle ? handle.raw.fd : -1;
-    const status = this.#primary.write(this.#id, this.#serialization.write(message), fd, completion);
+    const status = this.#owner.write(this.#id, frame, fd, completion);
     if (status < 0) {
       if (handle?.closeWhenArrived) handle.raw.close();
-      if (!options.swallowErrors) this.#fail(this.#writeError(status), callback);
-      return true;
+      return this.#refuse(status, options, callback);
     }
     if (handle) {
       child._handleQueue = [];
@@ -270,10 +382,11 @@ class Channel {
       if (typeof callback === 'function') process.nextTick(callback, null);
     } else {
       this.#nextCompletion = (completion + 1) >>> 0;
-      this.#unwritten.set(completion, callback);
+      const kept = this.#bounds?.keepsUnwritten && !handle ? frame : undefined;
+      this.#unwritten.set(completion, { message: undefined, handle: null, options, callback, frame: kept });
       this.#control.refCounted();
     }
-    return status < HIGH_WATER;
+    return this.#isBelow(status);
   }
 
   /**
@@ -292,22 +405,58 @@ class Channel {
    * @param {Error | null} error
    */
   onWritten(completion, error) {
-    if (!this.#unwritten.has(completion)) return;
-    const callback = this.#unwritten.get(completion);
+    const waiting = this.#unwritten.get(completion);
+    if (waiting === undefined) return;
     this.#unwritten.delete(completion);
     this.#control.unrefCounted();
-    if (typeof callback === 'function') callback(error);
+    if (error !== null && waiting.frame !== undefined) {
+      this.#left.push(waiting);
+      return;
+    }
+    if (typeof waiting.callback === 'function') waiting.callback(error);
+    this.#drained();
+  }
+
+  /** Tells a program that `send` has answered false when nothing waits any more. */
+  #drained() {
+    if (!this.#needsDrain || !this.#bounds || this.#unwritten.size > 0 || this.#child._handleQueue) return;
+    this.#needsDrain = false;
+    this.#child.emit('drain');
   }
 
   /** The handle sent last has arrived, or was given up: the next one's turn. */
   onHandleArrived() {
     const child = this.#child;
     this.#closePendingHandle();
+    this.#sendWaiting();
+    if (!child.connected && child.channel && !child._handleQueue) child._disconnect();
+  }
+
+  #sendWaiting() {
+    const child = this.#child;
     const queue = child._handleQueue ?? [];
     child._handleQueue = null;
-    for (const { message, handle, options, callback } of queue)
-      child._send(message, handle, options, callback);
-    if (!child.connected && child.channel && !child._handleQueue) child._disconnect();
+    this.#waitingBytes = 0;
+    for (const waiting of queue) {
+      const { message, handle, options, callback, frame } = waiting;
+      if (frame === undefined || handle) child._send(message, handle, options, callback);
+      else if (child._handleQueue) this.#wait(waiting);
+      else this.#write(message, undefined, options, callback, frame);
+    }
+    this.#drained();
+  }
+
+  /**
+   * The channel is connected: what was sent meanwhile goes out.
+   *
+   * @param {number} id the name that the core has for it by now
+   */
+  opened(id) {
+    this.#id = id;
+    this.#control.fd = this.#owner.channelFd(id);
+    this.#isOpen = true;
+    this.#child.connected = true;
+    this.#sendWaiting();
   }
 
   onHandleLost() {
@@ -325,6 +474,8 @@ class Channel {
    * @param {number} errno
    */
   #writeError(errno) {
+    if (errno === TOO_LARGE) return errors.messageTooLarge();
+    if (errno === QUEUE_FULL) return errors.queueFull();
     const isGone = errno === -os.constants.errno.EPIPE;
     return isGone && this.#afterHandle ? errors.channelClosed() : errors.errnoException(errno, 'write');
   }
@@ -337,7 +488,7 @@ class Channel {
   }
 
   /**
-   * Messages of the worker's as they came off the wire.
+   * Messages of the peer's as they came off the wire.
    *
    * @param {string | Buffer} frames
    */
@@ -345,7 +496,7 @@ class Channel {
     for (const frame of this.#serialization.split(frames)) this.onMessage(frame);
   }
 
-  /** @param {string | Buffer} frame a message of the worker's, serialized */
+  /** @param {string | Buffer} frame a message of the peer's, serialized */
   onMessage(frame) {
     if (!this.#child.channel) return;
     let message;
@@ -364,7 +515,7 @@ class Channel {
    */
   onHandleMessage(frame, fd) {
     if (!this.#child.channel) {
-      this.#primary.closeHandle(fd);
+      this.#owner.closeHandle(fd);
       return;
     }
     let message;
@@ -374,7 +525,7 @@ class Channel {
       handle = putTogether(this.#child, message, fd);
     } catch (error) {
       // Closed once: by now its number could be another's.
-      if (!(/** @type {any} */ (error).descriptorTaken)) this.#primary.closeHandle(fd);
+      if (!(/** @type {any} */ (error).descriptorTaken)) this.#owner.closeHandle(fd);
       this.#condemn(error);
       return;
     }
@@ -383,7 +534,7 @@ class Channel {
 
   /** @param {unknown} error a message that nobody can read is the end of its channel, and of nothing else */
   #condemn(error) {
-    this.#primary.condemn(this.#id, /** @type {Error} */ (error).message);
+    this.#owner.condemn(this.#id, /** @type {Error} */ (error).message);
   }
 
   /** @param {string | Buffer} frame an internal message that the core has dealt with */
@@ -399,7 +550,19 @@ class Channel {
     const child = this.#child;
     if (isInternal(message)) child.emit('internalMessage', message, handle);
     else if (child.listenerCount('message')) child.emit('message', message, handle);
-    else this.#unheard.push([message, handle]);
+    else this.#keepUnheard(message, handle);
+  }
+
+  /**
+   * @param {any} message
+   * @param {any} handle
+   */
+  #keepUnheard(message, handle) {
+    this.#unheard.push([message, handle]);
+    if (this.#bounds && this.#unheard.length === MAX_UNHEARD) {
+      this.#isPaused = true;
+      this.#owner.wantMessages?.(this.#id, false);
+    }
   }
 
   #deliverUnheard() {
@@ -408,6 +571,10 @@ class Channel {
     const unheard = this.#unheard;
     this.#unheard = [];
     for (const [message, handle] of unheard) child.emit('message', message, handle);
+    if (this.#isPaused) {
+      this.#isPaused = false;
+      this.#owner.wantMessages?.(this.#id, true);
+    }
   }
 
   #disconnect() {
@@ -415,21 +582,40 @@ class Channel {
     child.channel = null;
     this.#closePendingHandle();
     this.#control.release();
-    if (!this.#closed) this.#primary.closeChannel(this.#id);
-    process.nextTick(() => child.emit('disconnect'));
+    if (!this.#closed) this.#owner.closeChannel(this.#id);
+    this.#tellDisconnected();
+  }
+
+  /** The connection is lost, and another one will be made: what has not been written waits for it. */
+  lost() {
+    const child = this.#child;
+    const waiting = [...this.#left, ...(child._handleQueue ?? [])];
+    this.#left = [];
+    this.#waitingBytes = waiting.reduce((bytes, { frame }) => bytes + (frame ? sizeOf(frame) : 0), 0);
+    child._handleQueue = waiting;
+    this.#closePendingHandle();
+    child.connected = false;
+    this.#tellDisconnected();
+  }
+
+  #tellDisconnected() {
+    const child = this.#child;
+    if (this.#isOpen) process.nextTick(() => child.emit('disconnect'));
+    this.#isOpen = false;
   }
 
   /**
-   * The worker's end is closed. The last that is heard of the channel.
+   * The peer's end is closed. The last that is heard of the channel.
    *
-   * @param {Error | undefined} cause unless the worker closed it, or ended
+   * @param {Error | undefined} cause unless the peer closed it, or ended
    */
   onClosed(cause) {
     const child = this.#child;
     this.#closed = true;
-    const queue = child._handleQueue ?? [];
+    const queue = [...this.#left, ...(child._handleQueue ?? [])];
+    this.#left = [];
     child._handleQueue = null;
-    if (cause) process.nextTick(() => this.#primary.report(child, cause));
+    if (cause) process.nextTick(() => this.#owner.report(child, cause));
     if (child.channel) {
       child.connected = false;
       child._disconnect();
@@ -438,7 +624,7 @@ class Channel {
     for (const { callback } of queue) {
       if (typeof callback === 'function') this.#fail(errors.channelClosed(), callback);
     }
-    this.#ipcClosed();
+    this.#owner.closed(child);
   }
 }
 

@@ -3,6 +3,7 @@
 // The Rust core as the JavaScript of the primary sees it: what is asked of it, and its events passed on to workers
 // and channels.
 
+const { passOn } = require('./channel-events');
 const errors = require('./errors');
 const { KeepAlive } = require('./keep-alive');
 const internals = require('./node-internals');
@@ -20,6 +21,8 @@ class Core {
   #peers = new Map();
   /** The worker of a child process. @type {WeakMap<object, any>} */
   #workers = new WeakMap();
+  /** Tells a child process that its channel has closed. @type {WeakMap<object, () => void>} */
+  #closes = new WeakMap();
   #servers = 0;
   keepAlive = new KeepAlive();
 
@@ -89,6 +92,7 @@ class Core {
   adopt(id, worker, channel, noLane) {
     this.#peers.set(id, { worker, channel });
     this.#workers.set(worker.process, worker);
+    this.#closes.set(worker.process, internals.expectClose(worker.process));
     this.#native.spawned(id, noLane);
   }
 
@@ -178,6 +182,16 @@ class Core {
     child.emit('error', error);
   }
 
+  /** A worker is sent whatever it is sent. */
+  takes() {
+    return 0;
+  }
+
+  /** @param {any} child its channel has closed */
+  closed(child) {
+    this.#closes.get(child)?.();
+  }
+
   /**
    * Messages that were read on this thread, with nothing else before them.
    *
@@ -228,16 +242,8 @@ class Core {
       return;
     }
     const { worker, channel } = peer;
+    if (passOn(this.#binding, channel, kind, first, second)) return;
     switch (kind) {
-      case EventKind.Messages:
-        channel.onMessages(first);
-        break;
-      case EventKind.Message:
-        channel.onMessage(first);
-        break;
-      case EventKind.HandleMessage:
-        channel.onHandleMessage(first, second);
-        break;
       case EventKind.Internal:
         process.nextTick(() => channel.onInternal(first));
         break;
@@ -251,18 +257,6 @@ class Core {
         process.nextTick(() => {
           worker.exitedAfterDisconnect = true;
         });
-        break;
-      case EventKind.HandleArrived:
-        process.nextTick(() => channel.onHandleArrived());
-        break;
-      case EventKind.HandleLost:
-        process.nextTick(() => channel.onHandleLost());
-        break;
-      case EventKind.Written:
-        process.nextTick(() => channel.onWritten(first, null));
-        break;
-      case EventKind.Unwritten:
-        process.nextTick(() => channel.onWritten(first, errors.channelClosed()));
         break;
       case EventKind.Connection:
         process.nextTick(() => this.#cluster.emit('connection', worker, JSON.parse(first)));

@@ -70,12 +70,13 @@ function invalidArgValue(name, value) {
  *
  * @param {number} errno negative
  * @param {string} syscall
+ * @param {string} [detail]
  * @returns {NodeJS.ErrnoException}
  */
-function errnoException(errno, syscall) {
+function errnoException(errno, syscall, detail = undefined) {
   const code = util.getSystemErrorName(errno);
   /** @type {NodeJS.ErrnoException} */
-  const error = new Error(`${syscall} ${code}`);
+  const error = new Error(`${syscall} ${code}${detail === undefined ? '' : ` ${detail}`}`);
   error.errno = errno;
   error.code = code;
   error.syscall = syscall;
@@ -90,6 +91,30 @@ module.exports = {
   outOfRange,
   badSocketPort: (/** @type {unknown} */ port) =>
     create(RangeError, 'ERR_SOCKET_BAD_PORT', `Port should be >= 0 and < 65536.${received(port)}.`),
+  aborted: (/** @type {unknown} */ cause) => {
+    const error = new Error('The operation was aborted', { cause });
+    return Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' });
+  },
+  featureUnavailable: (/** @type {string} */ feature, /** @type {string} */ reason) =>
+    create(
+      Error,
+      'ERR_FEATURE_UNAVAILABLE_ON_PLATFORM',
+      `The feature ${feature} is unavailable on the current platform, which is being used to run Node.js: ${reason}`,
+    ),
+  noHandler: () => create(Error, 'ERR_CORRAL_NO_HANDLER', 'The peer does not answer requests'),
+  noReply: () => create(Error, 'ERR_CORRAL_NO_REPLY', 'The channel was closed before the reply came'),
+  requestTimeout: (/** @type {number} */ timeout) =>
+    create(Error, 'ERR_CORRAL_REQUEST_TIMEOUT', `No reply came within ${timeout} ms`),
+  serverAlreadyListening: () =>
+    create(
+      Error,
+      'ERR_SERVER_ALREADY_LISTEN',
+      'Listen method has been called more than once without closing.',
+    ),
+  serverNotRunning: () => create(Error, 'ERR_SERVER_NOT_RUNNING', 'Server is not running.'),
+  messageTooLarge: () =>
+    create(RangeError, 'ERR_CORRAL_MESSAGE_TOO_LARGE', 'The message is larger than the peer takes'),
+  queueFull: () => create(Error, 'ERR_CORRAL_QUEUE_FULL', 'Too many bytes wait to be sent'),
   channelClosed: () => create(Error, 'ERR_IPC_CHANNEL_CLOSED', 'Channel closed'),
   childClosedBeforeReply: () =>
     create(Error, 'ERR_CHILD_CLOSED_BEFORE_REPLY', 'Child closed before reply received'),

@@ -13,6 +13,9 @@ const { SocketListSend, SocketListReceive } = require('./socket-list');
 /** @typedef {import('./channel').Target} Target */
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
 
+/** The `type` of a file: a number from `fs.open`. Only between channels of ours. */
+const FILE = 'corral.File';
+
 /**
  * The lists of connections that a channel's two ends share, by the key of the server that accepted them.
  * @type {WeakMap<Target, { sent: Map<string, SocketListSend>, got: Map<string, SocketListReceive> }>}
@@ -33,11 +36,14 @@ function listsOf(target) {
  * The `type` of a NODE_HANDLE message.
  *
  * @param {unknown} handle
+ * @param {boolean} [hasFiles] whether files may be sent, which Node knows nothing of
  */
-function typeOf(handle) {
+function typeOf(handle, hasFiles = false) {
   if (handle instanceof net.Socket) return 'net.Socket';
   if (handle instanceof net.Server) return 'net.Server';
   if (handle instanceof dgram.Socket) return 'dgram.Socket';
+  if (hasFiles && Number.isInteger(/** @type {any} */ (handle)?.fd) && !internals.isRawHandle(handle))
+    return FILE;
   if (internals.isRawHandle(handle)) return handle.constructor.name === 'UDP' ? 'dgram.Native' : 'net.Native';
   throw errors.invalidHandleType();
 }
@@ -60,6 +66,9 @@ function takeApart(target, message, handle, options) {
     case 'dgram.Socket':
       message.dgramType = handle.type;
       return internals.datagramHandleOf(handle);
+    case FILE:
+      // Stays open here, and its owner's.
+      return handle.fd >= 0 ? handle : undefined;
     default:
       return handle;
   }
@@ -128,6 +137,8 @@ function putTogether(target, message, fd) {
       return internals.streamHandleFrom(fd);
     case 'dgram.Native':
       return internals.datagramHandleFrom(fd);
+    case FILE:
+      return fd;
     case 'dgram.Socket':
       return dgram.createSocket(message.dgramType).bind({ fd });
     default:

@@ -5,6 +5,7 @@
 
 const childProcess = require('node:child_process');
 const fs = require('node:fs');
+const util = require('node:util');
 
 const { Channel } = require('./channel');
 const { Core } = require('./core');
@@ -23,6 +24,24 @@ const SCHED_RR = 2;
 
 function initialPolicy() {
   return process.env.NODE_CLUSTER_SCHED_POLICY === 'none' ? SCHED_NONE : SCHED_RR;
+}
+
+const deprecatedAlias = '_channel is deprecated. Use ChildProcess.channel instead.';
+
+/** @param {any} child the older name of its `channel` */
+function addChannelAlias(child) {
+  Object.defineProperty(child, '_channel', {
+    get: util.deprecate(() => child.channel, deprecatedAlias, 'DEP0129'),
+    set: util.deprecate(
+      (/** @type {any} */ value) => {
+        child.channel = value;
+      },
+      deprecatedAlias,
+      'DEP0129',
+    ),
+    configurable: true,
+    enumerable: false,
+  });
 }
 
 /** Whose worker it is. @type {WeakMap<object, { core: Core, cluster: any }>} */
@@ -111,6 +130,7 @@ function createPrimary(cluster, binding) {
       cluster.settings.serialization === 'advanced' ? serializations.advanced : serializations.json;
     const child = spawn(id, env, serialization.advanced);
     const channel = new Channel(core, id, child, serialization);
+    addChannelAlias(child);
     const worker = /** @type {any} */ (Reflect.construct(Worker, [{ id, process: child }]));
     owners.set(worker, { core, cluster });
     follow(worker, child);

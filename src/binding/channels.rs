@@ -24,6 +24,13 @@ fn failure(errno: Errno) -> f64 {
     -f64::from(errno as i32)
 }
 
+fn errno_of(unfit: Unfit) -> Errno {
+    match unfit {
+        Unfit::TooLarge => Errno::EMSGSIZE,
+        Unfit::QueueFull => Errno::ENOBUFS,
+    }
+}
+
 /// A channel as its two threads share it.
 pub struct Peer {
     pub channel: Arc<Channel>,
@@ -112,12 +119,19 @@ impl Channels {
         self.send(id, bytes, handle, completion)
     }
 
+    /// Whether a message of so many bytes may be sent: 0, or the errno as sending it would return it.
+    pub fn takes(&self, id: u32, bytes: usize) -> f64 {
+        match self.get(id).map(|peer| peer.channel.takes(bytes)) {
+            Some(Ok(())) => 0.0,
+            Some(Err(unfit)) => failure(errno_of(unfit)),
+            None => failure(Errno::EPIPE),
+        }
+    }
+
     fn send(&self, id: u32, bytes: &[u8], handle: i32, completion: u32) -> Sent {
         let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
-        match peer.channel.takes(bytes.len()) {
-            Ok(()) => {}
-            Err(Unfit::TooLarge) => return Sent::failed(Errno::EMSGSIZE),
-            Err(Unfit::QueueFull) => return Sent::failed(Errno::ENOBUFS),
+        if let Err(unfit) = peer.channel.takes(bytes.len()) {
+            return Sent::failed(errno_of(unfit));
         }
         let completion = Completion(completion);
         let status = if handle < 0 {

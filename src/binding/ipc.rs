@@ -150,6 +150,12 @@ impl NativeIpc {
         sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
     }
 
+    /// Whether a message of so many bytes may be sent: 0, or the errno as `sendText` would return it.
+    #[napi]
+    pub fn takes(&self, id: u32, bytes: f64) -> f64 {
+        self.channels.takes(id, bytes as usize)
+    }
+
     /// Reads no more of a channel until `resume`; its end is not seen either.
     #[napi]
     pub fn pause(&self, id: u32) -> Result<(), String> {

@@ -1,0 +1,47 @@
+'use strict';
+
+// Events of the core that are a channel's own, whoever the channel is to.
+
+const errors = require('./errors');
+
+/** @typedef {import('./channel').Channel} Channel */
+
+/**
+ * Passes an event on, each in a tick of its own, as Node passes on messages.
+ *
+ * @param {import('./native').Binding} binding
+ * @param {Channel} channel
+ * @param {number} kind
+ * @param {any} first
+ * @param {any} second
+ * @returns {boolean} whether it was one
+ */
+function passOn({ EventKind }, channel, kind, first, second) {
+  switch (kind) {
+    case EventKind.Messages:
+      channel.onMessages(first);
+      return true;
+    case EventKind.Message:
+      channel.onMessage(first);
+      return true;
+    case EventKind.HandleMessage:
+      channel.onHandleMessage(first, second);
+      return true;
+    case EventKind.HandleArrived:
+      process.nextTick(() => channel.onHandleArrived());
+      return true;
+    case EventKind.HandleLost:
+      process.nextTick(() => channel.onHandleLost());
+      return true;
+    case EventKind.Written:
+      process.nextTick(() => channel.onWritten(first, null));
+      return true;
+    case EventKind.Unwritten:
+      process.nextTick(() => channel.onWritten(first, errors.channelClosed()));
+      return true;
+    default:
+      return false;
+  }
+}
+
+module.exports = { passOn };

@@ -1,0 +1,213 @@
+'use strict';
+
+// A channel over a named socket: what `child_process.fork` gives a ChildProcess and its process, between two programs
+// that have nothing in common but a path.
+
+const EventEmitter = require('node:events');
+
+const { Channel: Messaging } = require('../channel');
+const { Requests } = require('../requests');
+const { delayOf, isTransient } = require('./reconnect');
+
+/** @typedef {import('./core').Terms} Terms */
+/** @typedef {import('./core').Credentials} Credentials */
+/** @typedef {ReturnType<typeof import('./core').ipcCore>} IpcCore */
+
+/** How many messages a `for await` loop may be behind before the peer has to wait, and before it may go on. */
+const ITERATION = { highWaterMark: 64, lowWaterMark: 16 };
+
+/**
+ * @typedef {object} Setting
+ * @property {IpcCore} core
+ * @property {Terms} terms
+ * @property {string} path
+ * @property {import('./reconnect').Policy} [policy] a client's, for when its connection is lost
+ * @property {import('./server').ChannelServer} [server] whose channel it is
+ */
+
+class Channel extends EventEmitter {
+  #core;
+  #terms;
+  #policy;
+  #server;
+  #id = 0;
+  #attempt = 0;
+  /** @type {NodeJS.Timeout | undefined} */
+  #timer;
+  #isPaused = false;
+  #isEnding = false;
+  #requests;
+  /** The part that sends and receives; for the core. @ignore */
+  messaging;
+  /** Whether the connection is being made. */
+  connecting = true;
+  /** Who is at the other end, once connected. @type {Credentials | undefined} */
+  peer = undefined;
+
+  /** @param {Setting} setting */
+  constructor({ core, terms, path, policy, server }) {
+    super();
+    this.#core = core;
+    this.#terms = terms;
+    this.#policy = policy;
+    this.#server = server;
+    this.path = path;
+    const { maxQueuedBytes } = terms;
+    const bounds = { maxQueuedBytes, keepsUnwritten: policy !== undefined };
+    this.messaging = new Messaging(this.#owner(), this.#id, this, terms.serialization, bounds);
+    Object.defineProperty(this, 'messaging', { enumerable: false });
+    this.#requests = new Requests(this);
+  }
+
+  /** @returns {import('../channel').Owner} */
+  #owner() {
+    const core = this.#core;
+    return {
+      keepAlive: core.keepAlive,
+      channelFd: (id) => core.channelFd(id),
+      write: (id, frame, fd, completion) => core.write(id, frame, fd, completion),
+      takes: (id, bytes) => core.takes(id, bytes),
+      closeChannel: (id) => this.#close(id),
+      condemn: (id, reason) => core.condemn(id, reason),
+      closeHandle: (fd) => core.closeHandle(fd),
+      wantMessages: (id, isWanted) => {
+        if (!this.#isPaused) core.wantMessages(id, isWanted);
+      },
+      wantInternalMessages: () => {},
+      report: (_channel, error) => this.#report(error),
+      closed: () => process.nextTick(() => this.emit('close')),
+    };
+  }
+
+  /** Makes the connection; a client's. @ignore */
+  connect() {
+    this.connecting = true;
+    this.#id = this.#core.connect(this, this.path, this.#terms);
+  }
+
+  /**
+   * @ignore
+   * @param {number} id
+   * @param {Credentials} peer
+   */
+  onConnected(id, peer) {
+    this.#id = id;
+    this.peer = peer;
+    this.connecting = false;
+    this.#attempt = 0;
+    if (this.#isPaused) this.#core.wantMessages(id, false);
+    this.messaging.opened(id);
+    // Behind what was told before it, in front of its messages.
+    process.nextTick(() => this.emit('connect'));
+  }
+
+  /**
+   * The connection has ended, or could not be made.
+   *
+   * @ignore
+   * @param {Error | undefined} cause
+   */
+  onEnd(cause) {
+    this.#id = 0;
+    if (this.#policy === undefined || this.#isEnding || !isTransient(cause)) {
+      this.#isEnding = true;
+      this.messaging.onClosed(cause);
+      this.connecting = false;
+      return;
+    }
+    this.connecting = true;
+    this.messaging.lost();
+    const delay = delayOf(this.#policy, ++this.#attempt);
+    process.nextTick(() => this.emit('reconnecting', { attempt: this.#attempt, delay, cause }));
+    this.#timer = setTimeout(() => this.connect(), delay);
+  }
+
+  /** @param {number} id */
+  #close(id) {
+    this.#isEnding = true;
+    clearTimeout(this.#timer);
+    if (this.#id !== 0) this.#core.closeChannel(id || this.#id);
+    else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
+  }
+
+  /** @param {Error} error */
+  #report(error) {
+    if (this.#server === undefined || this.listenerCount('error') > 0) this.emit('error', error);
+    // What a client does wrong is not what its server dies of.
+    else this.#server.onRefused(error, /** @type {Credentials} */ (this.peer));
+  }
+
+  /**
+   * Whether a server of another user is trusted.
+   *
+   * @ignore
+   * @param {Credentials} peer
+   */
+  allows(peer) {
+    return this.#terms.allow?.(peer);
+  }
+
+  /** Closes at once: what waits is not sent. */
+  destroy() {
+    if (this.#isEnding && this.#id === 0) return this;
+    this.#isEnding = true;
+    clearTimeout(this.#timer);
+    if (this.#id !== 0) this.#core.destroy(this.#id);
+    else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
+    return this;
+  }
+
+  /** Lets the channel keep the process alive, as it does from the start. */
+  ref() {
+    /** @type {any} */ (this).channel?.ref();
+    return this;
+  }
+
+  unref() {
+    /** @type {any} */ (this).channel?.unref();
+    return this;
+  }
+
+  /** Receives no more messages for now, and does not see the end either; the peer has to wait. */
+  pause() {
+    this.#isPaused = true;
+    if (this.#id !== 0) this.#core.wantMessages(this.#id, false);
+    return this;
+  }
+
+  resume() {
+    this.#isPaused = false;
+    if (this.#id !== 0) this.#core.wantMessages(this.#id, true);
+    return this;
+  }
+
+  isPaused() {
+    return this.#isPaused;
+  }
+
+  /**
+   * @param {any} message
+   * @param {import('../requests').RequestOptions} [options]
+   * @returns {Promise<any>} the peer's reply
+   */
+  request(message, options) {
+    return this.#requests.request(message, options);
+  }
+
+  /** @param {((message: any, handle: any) => any) | undefined} responder answers the peer's requests */
+  respond(responder) {
+    this.#requests.respond(responder);
+    return this;
+  }
+
+  async *[Symbol.asyncIterator]() {
+    const messages = EventEmitter.on(
+      this,
+      'message',
+      /** @type {any} */ ({ close: ['disconnect', 'close'], ...ITERATION }),
+    );
+    for await (const [message] of messages) yield message;
+  }
+}
+
+module.exports = { Channel };

@@ -1,0 +1,271 @@
+'use strict';
+
+// The Rust core of channels over named sockets as JavaScript sees it: what is asked of it, and its events passed on to
+// servers and channels.
+
+const os = require('node:os');
+
+const { passOn } = require('../channel-events');
+const errors = require('../errors');
+const { KeepAlive } = require('../keep-alive');
+const internals = require('../node-internals');
+
+/** @typedef {import('../native').Binding} Binding */
+/** @typedef {import('./channel').Channel} PublicChannel */
+/** @typedef {import('./server').ChannelServer} ChannelServer */
+/** @typedef {{ pid: number, uid: number, gid: number }} Credentials */
+
+/**
+ * What a side wants of its channels, checked.
+ * @typedef {object} Terms
+ * @property {import('../serialization').Serialization} serialization
+ * @property {number} maxMessageSize
+ * @property {number} maxQueuedBytes
+ * @property {number} handshakeTimeout
+ * @property {((peer: Credentials) => boolean | Promise<boolean>) | undefined} allow
+ */
+
+class IpcCore {
+  #binding;
+  #native;
+  /** Those that are connected, or are being connected. @type {Map<number, PublicChannel>} */
+  #channels = new Map();
+  /** @type {Map<number, ChannelServer>} */
+  #servers = new Map();
+  keepAlive = new KeepAlive();
+
+  /** @param {Binding} binding */
+  constructor(binding) {
+    this.#binding = binding;
+    this.#native = new binding.NativeIpc(() => this.#dispatch());
+  }
+
+  /**
+   * @param {Terms} terms
+   * @returns {import('../../binding').NativeTerms}
+   */
+  #nativeTerms({ serialization, maxMessageSize, maxQueuedBytes, handshakeTimeout, allow }) {
+    return {
+      advanced: serialization.advanced,
+      maxMessageSize,
+      maxQueuedBytes,
+      handshakeTimeout,
+      asks: allow !== undefined,
+      paddedAbstractNames: internals.padsAbstractNames(),
+    };
+  }
+
+  /**
+   * @param {ChannelServer} server
+   * @param {string} path
+   * @param {{ readableAll: boolean, writableAll: boolean, backlog: number }} options
+   * @param {Terms} terms
+   * @param {number} maxConnections
+   * @returns {number} the listener's number, or a negative errno
+   */
+  listen(server, path, { readableAll, writableAll, backlog }, terms, maxConnections) {
+    const native = this.#nativeTerms(terms);
+    const id = this.#native.listen(path, readableAll, writableAll, backlog, native, maxConnections);
+    if (id > 0) this.#servers.set(id, server);
+    return id;
+  }
+
+  /**
+   * @param {number} listener
+   * @param {number} max
+   */
+  setMaxConnections(listener, max) {
+    this.#native.setMaxConnections(listener, max);
+  }
+
+  /** @param {number} listener */
+  closeListener(listener) {
+    this.#servers.delete(listener);
+    this.#native.closeListener(listener);
+  }
+
+  /**
+   * @param {PublicChannel} channel
+   * @param {string} path
+   * @param {Terms} terms
+   * @returns {number}
+   */
+  connect(channel, path, terms) {
+    const id = this.#native.connect(path, this.#nativeTerms(terms));
+    this.#channels.set(id, channel);
+    return id;
+  }
+
+  /**
+   * @param {number} id
+   * @param {string | Buffer} frame
+   * @param {number} fd
+   * @param {number} completion
+   */
+  write(id, frame, fd, completion) {
+    return typeof frame === 'string'
+      ? this.#native.sendText(id, frame, fd, completion)
+      : this.#native.sendBytes(id, frame, fd, completion);
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} bytes
+   * @returns {number} 0 if a message of so many bytes may be sent, a negative errno if not
+   */
+  takes(id, bytes) {
+    return this.#native.takes(id, bytes);
+  }
+
+  /** @param {number} id */
+  channelFd(id) {
+    return this.#native.channelDescriptor(id);
+  }
+
+  /** @param {number} id */
+  closeChannel(id) {
+    this.#native.closeChannel(id);
+  }
+
+  /** @param {number} id */
+  destroy(id) {
+    this.#native.destroy(id);
+  }
+
+  /**
+   * @param {number} id
+   * @param {boolean} isWanted
+   */
+  wantMessages(id, isWanted) {
+    if (isWanted) this.#native.resume(id);
+    else this.#native.pause(id);
+  }
+
+  /**
+   * @param {number} id
+   * @param {string} reason
+   */
+  condemn(id, reason) {
+    this.#native.condemn(id, reason);
+  }
+
+  /** @param {number} fd */
+  closeHandle(fd) {
+    if (fd >= 0) this.#native.closeHandle(fd);
+  }
+
+  #dispatch() {
+    /** @type {any[]} */
+    const events = this.#native.takeEvents();
+    for (let index = 0; index < events.length; index += 4) {
+      this.#dispatchOne(events[index], events[index + 1], events[index + 2], events[index + 3]);
+    }
+  }
+
+  /**
+   * @param {number} kind
+   * @param {number} id
+   * @param {any} first
+   * @param {any} second
+   */
+  #dispatchOne(kind, id, first, second) {
+    const { EventKind } = this.#binding;
+    switch (kind) {
+      case EventKind.Connected:
+        this.#connected(id, JSON.parse(first));
+        return;
+      case EventKind.Asked:
+        process.nextTick(() => this.#ask(id, JSON.parse(first)));
+        return;
+      case EventKind.Refused: {
+        const { peer, code, message } = JSON.parse(first);
+        const server = this.#servers.get(id);
+        process.nextTick(() => server?.onRefused(errors.create(Error, code, message), peer));
+        return;
+      }
+      case EventKind.AcceptPaused:
+        process.emitWarning(`Accepting connections is paused, there are no resources left: ${second}`, {
+          code: 'CORRAL_ACCEPT_PAUSED',
+          detail: first,
+        });
+        return;
+      case EventKind.Fault:
+        process.emitWarning(errors.create(Error, first, second));
+        return;
+    }
+    const channel = this.#channels.get(id);
+    if (channel === undefined) {
+      if (kind === EventKind.HandleMessage) this.closeHandle(second);
+      return;
+    }
+    if (passOn(this.#binding, channel.messaging, kind, first, second)) return;
+    // What is left is its end, behind the messages that were told before: they still find it connected.
+    this.#channels.delete(id);
+    process.nextTick(() => channel.onEnd(first === undefined ? undefined : failure(first, second, channel)));
+  }
+
+  /**
+   * @param {number} id
+   * @param {{ listener: number | null, peer: Credentials }} about
+   */
+  #connected(id, { listener, peer }) {
+    if (listener === null) {
+      this.#channels.get(id)?.onConnected(id, peer);
+      return;
+    }
+    const channel = this.#servers.get(listener)?.onConnection(id, peer);
+    // Closed meanwhile.
+    if (channel === undefined) this.#native.destroy(id);
+    else this.#channels.set(id, channel);
+  }
+
+  /**
+   * @param {number} id
+   * @param {{ listener: number | null, peer: Credentials }} about
+   */
+  async #ask(id, { listener, peer }) {
+    const asked = listener === null ? this.#channels.get(id) : this.#servers.get(listener);
+    let allowed = false;
+    try {
+      allowed = (await asked?.allows(peer)) === true;
+    } catch (error) {
+      asked?.emit('error', error);
+    } finally {
+      this.#native.decide(id, allowed);
+    }
+  }
+}
+
+/**
+ * Why a channel has ended, or never came about. What the system refuses looks as it does from `net`.
+ *
+ * @param {string} code
+ * @param {string} message
+ * @param {PublicChannel} channel
+ * @returns {Error}
+ */
+function failure(code, message, channel) {
+  const errno = os.constants.errno[/** @type {keyof typeof os.constants.errno} */ (code)];
+  if (errno === undefined || !channel.connecting) return errors.create(Error, code, message);
+  return Object.assign(errors.errnoException(-errno, 'connect', channel.path), { address: channel.path });
+}
+
+/** @type {IpcCore | undefined} */
+let core;
+
+/**
+ * The core of this process; made when it is first needed.
+ *
+ * @param {string} feature what it is needed for
+ * @returns {IpcCore}
+ */
+function ipcCore(feature) {
+  if (core === undefined) {
+    const { native, reason } = require('../native');
+    if (native === undefined) throw errors.featureUnavailable(feature, reason);
+    core = new IpcCore(native);
+  }
+  return core;
+}
+
+module.exports = { ipcCore };

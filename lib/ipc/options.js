@@ -1,0 +1,99 @@
+'use strict';
+
+// The options of servers and channels, checked.
+
+const errors = require('../errors');
+const serializations = require('../serialization');
+
+const DEFAULT_MAX_MESSAGE_SIZE = 64 * 1024 * 1024;
+const DEFAULT_MAX_QUEUED_BYTES = 64 * 1024 * 1024;
+const DEFAULT_HANDSHAKE_TIMEOUT = 10_000;
+/** The longest string that V8 can hold is a little more. */
+const LARGEST_MESSAGE = 512 * 1024 * 1024;
+/** As the backlog of `net`. */
+const DEFAULT_BACKLOG = 511;
+
+/**
+ * @param {any} options
+ * @param {string} name
+ * @param {number} fallback
+ * @param {number} min
+ * @param {number} max
+ * @returns {number}
+ */
+function integer(options, name, fallback, min, max) {
+  const value = options[name];
+  if (value === undefined) return fallback;
+  if (typeof value !== 'number') throw errors.invalidArgType(`options.${name}`, 'of type number', value);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw errors.outOfRange(`options.${name}`, `an integer >= ${min} && <= ${max}`, value);
+  }
+  return value;
+}
+
+/**
+ * @param {any} options
+ * @returns {import('./core').Terms}
+ */
+function termsOf(options) {
+  const { serialization = 'json', allow } = options;
+  if (serialization !== 'json' && serialization !== 'advanced') {
+    throw errors.invalidArgValue('options.serialization', serialization);
+  }
+  if (allow !== undefined && typeof allow !== 'function') {
+    throw errors.invalidArgType('options.allow', 'of type function', allow);
+  }
+  return {
+    serialization: serializations[/** @type {'json' | 'advanced'} */ (serialization)],
+    maxMessageSize: integer(options, 'maxMessageSize', DEFAULT_MAX_MESSAGE_SIZE, 1, LARGEST_MESSAGE),
+    maxQueuedBytes: integer(options, 'maxQueuedBytes', DEFAULT_MAX_QUEUED_BYTES, 1, Number.MAX_SAFE_INTEGER),
+    handshakeTimeout: integer(options, 'handshakeTimeout', DEFAULT_HANDSHAKE_TIMEOUT, 1, 2 ** 31 - 1),
+    allow,
+  };
+}
+
+/**
+ * Of a server or a client: channels are only to be had at paths and abstract names.
+ *
+ * @param {any} options
+ * @returns {string}
+ */
+function pathOf({ path, port, host, fd }) {
+  if (path === undefined) {
+    const [name, value] = Object.entries({ port, host, fd }).find(([, other]) => other !== undefined) ?? [];
+    if (name !== undefined) {
+      const why = `a channel needs a path, not '${name}': only Unix sockets know who is at the other end`;
+      throw errors.create(TypeError, 'ERR_INVALID_ARG_VALUE', `${why}. Received ${value}`);
+    }
+    throw errors.missingArgs('path');
+  }
+  if (typeof path !== 'string') throw errors.invalidArgType('options.path', 'of type string', path);
+  if (path === '' || path.lastIndexOf('\0') > 0) throw errors.invalidArgValue('options.path', path);
+  return path;
+}
+
+/**
+ * What `server.listen` was called with.
+ *
+ * @param {any[]} args
+ */
+function listenOptions(args) {
+  const callback = typeof args.at(-1) === 'function' ? args.at(-1) : undefined;
+  const [first, second] = args;
+  const options = first !== null && typeof first === 'object' ? first : { path: first, backlog: second };
+  if (typeof first === 'number') options.port = first;
+  if (typeof options.path === 'number') options.path = undefined;
+  const { readableAll = false, writableAll = false, signal, backlog } = options;
+  return {
+    path: pathOf(options),
+    access: {
+      readableAll: Boolean(readableAll),
+      writableAll: Boolean(writableAll),
+      backlog: typeof backlog === 'number' && backlog > 0 ? backlog : DEFAULT_BACKLOG,
+    },
+    signal,
+    callback,
+  };
+}
+
+module.exports = { integer, listenOptions, pathOf, termsOf };

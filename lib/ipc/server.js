@@ -1,0 +1,263 @@
+'use strict';
+
+// A server whose connections are channels. Its surface is net.Server's.
+
+const EventEmitter = require('node:events');
+const os = require('node:os');
+const util = require('node:util');
+
+const errors = require('../errors');
+const { Channel } = require('./channel');
+const { listenOptions, termsOf, integer } = require('./options');
+
+/** @typedef {import('./core').Credentials} Credentials */
+/** @typedef {ReturnType<typeof import('./core').ipcCore>} IpcCore */
+
+/** The directory is locked by somebody who listens in it just now: so often, and so long between. */
+const LOCKED_TRIES = 100;
+const LOCKED_PAUSE = 10;
+const LOCKED = -os.constants.errno.EAGAIN;
+const IN_USE = -os.constants.errno.EADDRINUSE;
+
+/** What says that there is no bound. */
+const UNBOUNDED = Number.MAX_SAFE_INTEGER;
+
+class ChannelServer extends EventEmitter {
+  #core;
+  #terms;
+  #listener = 0;
+  #starting = false;
+  #path = '';
+  #maxConnections = UNBOUNDED;
+  /** @type {Set<Channel>} */
+  #connections = new Set();
+  #isRef = true;
+  #holds = false;
+
+  /**
+   * @param {IpcCore} core
+   * @param {any} options
+   * @param {((channel: Channel) => void) | undefined} connectionListener
+   */
+  constructor(core, options, connectionListener) {
+    super();
+    this.#core = core;
+    this.#terms = termsOf(options);
+    this.#maxConnections = integer(options, 'maxConnections', UNBOUNDED, 0, UNBOUNDED);
+    if (connectionListener) this.on('connection', connectionListener);
+  }
+
+  get listening() {
+    return this.#listener !== 0;
+  }
+
+  /** The channels that are open. @returns {ReadonlySet<Channel>} */
+  get connections() {
+    return this.#connections;
+  }
+
+  get maxConnections() {
+    return this.#maxConnections === UNBOUNDED ? undefined : this.#maxConnections;
+  }
+
+  set maxConnections(max) {
+    this.#maxConnections = integer({ maxConnections: max }, 'maxConnections', UNBOUNDED, 0, UNBOUNDED);
+    if (this.#listener !== 0) this.#core.setMaxConnections(this.#listener, this.#maxConnections);
+  }
+
+  /** @param {any[]} args a path and perhaps a backlog, or options; and perhaps a callback */
+  listen(...args) {
+    const { path, access, signal, callback } = listenOptions(args);
+    if (this.#listener !== 0 || this.#starting) throw errors.serverAlreadyListening();
+    if (callback) this.once('listening', callback);
+    if (signal !== undefined) this.#closeOn(signal);
+    this.#starting = true;
+    this.#path = path;
+    this.#listen(access, LOCKED_TRIES);
+    return this;
+  }
+
+  /** @param {AbortSignal} signal */
+  #closeOn(signal) {
+    if (!(signal instanceof AbortSignal)) {
+      throw errors.invalidArgType('options.signal', 'an instance of AbortSignal', signal);
+    }
+    const onAbort = () => this.close(() => {});
+    if (signal.aborted) process.nextTick(onAbort);
+    else {
+      signal.addEventListener('abort', onAbort);
+      this.once('close', () => signal.removeEventListener('abort', onAbort));
+    }
+  }
+
+  /**
+   * @param {{ readableAll: boolean, writableAll: boolean, backlog: number }} access
+   * @param {number} tries
+   */
+  #listen(access, tries) {
+    if (!this.#starting) return;
+    const path = this.#path;
+    let status;
+    try {
+      status = this.#core.listen(this, path, access, this.#terms, this.#maxConnections);
+    } catch (error) {
+      this.#failed(/** @type {Error} */ (error));
+      return;
+    }
+    if (status === LOCKED && tries > 0) {
+      setTimeout(() => this.#listen(access, tries - 1), LOCKED_PAUSE);
+    } else if (status < 0) {
+      this.#failed(listenError(status === LOCKED ? IN_USE : status, path));
+    } else {
+      this.#starting = false;
+      this.#listener = status;
+      this.#hold();
+      process.nextTick(() => {
+        if (this.#listener === status) this.emit('listening');
+      });
+    }
+  }
+
+  /** @param {Error} error */
+  #failed(error) {
+    this.#starting = false;
+    process.nextTick(() => this.emit('error', error));
+  }
+
+  /** While it listens, it keeps the process alive, unless it was told not to. */
+  #hold() {
+    const holds = this.#isRef && this.#listener !== 0;
+    if (holds === this.#holds) return;
+    this.#holds = holds;
+    if (holds) this.#core.keepAlive.hold();
+    else this.#core.keepAlive.release();
+  }
+
+  ref() {
+    this.#isRef = true;
+    this.#hold();
+    return this;
+  }
+
+  unref() {
+    this.#isRef = false;
+    this.#hold();
+    return this;
+  }
+
+  /** @returns {string | null} */
+  address() {
+    return this.#listener === 0 ? null : this.#path;
+  }
+
+  /** @param {(error: Error | null, count: number) => void} callback */
+  getConnections(callback) {
+    process.nextTick(callback, null, this.#connections.size);
+    return this;
+  }
+
+  /**
+   * Listens no more; 'close' comes when the last channel has gone.
+   *
+   * @param {(error?: Error) => void} [callback]
+   */
+  close(callback) {
+    const isRunning = this.#listener !== 0 || this.#starting;
+    if (typeof callback === 'function') {
+      if (isRunning) this.once('close', callback);
+      else this.once('close', () => callback(errors.serverNotRunning()));
+    }
+    this.#starting = false;
+    if (this.#listener !== 0) this.#core.closeListener(this.#listener);
+    this.#listener = 0;
+    this.#hold();
+    this.#closeIfEmpty();
+    return this;
+  }
+
+  /** @returns {Promise<void>} */
+  async [/** @type {any} */ (Symbol).asyncDispose ?? Symbol.for('nodejs.asyncDispose')]() {
+    if (this.#listener !== 0) await util.promisify(this.close).call(this);
+  }
+
+  #closeIfEmpty() {
+    if (this.#connections.size > 0) return;
+    process.nextTick(() => {
+      if (this.#listener === 0 && !this.#starting && this.#connections.size === 0) this.emit('close');
+    });
+  }
+
+  /**
+   * Sends a message to all, serialized once.
+   *
+   * @param {any} message
+   * @returns {boolean} false when some of them are behind
+   */
+  broadcast(message) {
+    if (message === undefined) throw errors.missingArgs('message');
+    const frame = this.#terms.serialization.write(message);
+    let isBelow = true;
+    for (const channel of this.#connections) {
+      if (channel.messaging.sendFrame(message, frame) === false) isBelow = false;
+    }
+    return isBelow;
+  }
+
+  /**
+   * @ignore
+   * @param {Credentials} peer
+   */
+  allows(peer) {
+    return this.#terms.allow?.(peer);
+  }
+
+  /**
+   * @ignore
+   * @param {number} id
+   * @param {Credentials} peer
+   * @returns {Channel}
+   */
+  onConnection(id, peer) {
+    const channel = new Channel({ core: this.#core, terms: this.#terms, path: this.#path, server: this });
+    this.#connections.add(channel);
+    channel.once('close', () => {
+      this.#connections.delete(channel);
+      if (this.#listener === 0) this.#closeIfEmpty();
+    });
+    channel.onConnected(id, peer);
+    process.nextTick(() => this.emit('connection', channel));
+    return channel;
+  }
+
+  /**
+   * Somebody has connected and there is no channel, or it was ended for what came on it.
+   *
+   * @ignore
+   * @param {Error} error
+   * @param {Credentials} peer
+   */
+  onRefused(error, peer) {
+    const { code } = /** @type {NodeJS.ErrnoException} */ (error);
+    if (code === 'ERR_CORRAL_TOO_MANY_CONNECTIONS') this.emit('drop', { peer, path: this.#path });
+    else if (this.listenerCount('clientError') > 0) this.emit('clientError', error, peer);
+    else process.emitWarning(error);
+  }
+}
+
+/**
+ * @param {number} errno
+ * @param {string} path
+ */
+function listenError(errno, path) {
+  const code = util.getSystemErrorName(errno);
+  const text = util.getSystemErrorMap().get(errno)?.[1];
+  return Object.assign(new Error(`listen ${code}: ${text} ${path}`), {
+    code,
+    errno,
+    syscall: 'listen',
+    address: path,
+    port: -1,
+  });
+}
+
+module.exports = { ChannelServer };

@@ -1,0 +1,165 @@
+'use strict';
+
+// Requests and their replies on a channel: who asks gets a promise, who is asked answers by the number of the request.
+// Both are internal messages, so that they keep their place among the program's own.
+
+const errors = require('./errors');
+
+const REQUEST = 'NODE_CORRAL_REQUEST';
+const REPLY = 'NODE_CORRAL_REPLY';
+
+/** Of an error, what travels: nothing that tells of the machine it happened on. */
+const CARRIED = ['name', 'message', 'code', 'errno', 'syscall'];
+
+/**
+ * @typedef {object} RequestOptions
+ * @property {number} [timeout] in milliseconds; none by default
+ * @property {AbortSignal} [signal]
+ */
+
+/**
+ * @typedef {object} Pending
+ * @property {(reply: any) => void} resolve
+ * @property {(error: Error) => void} reject
+ */
+
+/** @param {unknown} reason whatever was thrown */
+function carry(reason) {
+  if (!(reason instanceof Error)) return { message: String(reason) };
+  return Object.fromEntries(
+    CARRIED.map((key) => [key, /** @type {any} */ (reason)[key]]).filter(([, value]) => value !== undefined),
+  );
+}
+
+/** @param {any} carried */
+function revive({ message, name, ...rest }) {
+  const error = new Error(String(message));
+  if (typeof name === 'string' && name !== 'Error') {
+    Object.defineProperty(error, 'name', { value: name, configurable: true, writable: true });
+  }
+  for (const key of CARRIED) {
+    if (Object.hasOwn(rest, key)) /** @type {any} */ (error)[key] = rest[key];
+  }
+  return error;
+}
+
+/** The requests of one channel, in both directions. */
+class Requests {
+  #channel;
+  #next = 1;
+  /** @type {Map<number, Pending>} */
+  #pending = new Map();
+  /** @type {((message: any, handle: any) => any) | undefined} */
+  #responder;
+
+  /** @param {import('./channel').Target} channel */
+  constructor(channel) {
+    this.#channel = channel;
+    channel.on('internalMessage', (/** @type {any} */ message, /** @type {any} */ handle) => {
+      if (message.cmd === REQUEST) this.#answer(message.id, message.msg, handle);
+      else if (message.cmd === REPLY) this.#onReply(message);
+    });
+    channel.on('disconnect', () => this.#rejectAll());
+  }
+
+  /**
+   * @param {any} message
+   * @param {RequestOptions} [options]
+   * @returns {Promise<any>}
+   */
+  request(message, { timeout, signal } = {}) {
+    if (message === undefined) throw errors.missingArgs('message');
+    if (timeout !== undefined && !(typeof timeout === 'number' && timeout >= 0)) {
+      throw errors.invalidArgType('options.timeout', 'a number of milliseconds', timeout);
+    }
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw errors.invalidArgType('options.signal', 'an instance of AbortSignal', signal);
+    }
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(errors.aborted(signal.reason));
+      const id = this.#next++;
+      /** @type {NodeJS.Timeout | undefined} */
+      let timer;
+      const onAbort = () => settle(reject, errors.aborted(signal?.reason));
+      /**
+       * @param {(value: any) => void} how
+       * @param {any} value
+       */
+      const settle = (how, value) => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', onAbort);
+        this.#pending.delete(id);
+        how(value);
+      };
+      this.#pending.set(id, {
+        resolve: (reply) => settle(resolve, reply),
+        reject: (error) => settle(reject, error),
+      });
+      if (timeout !== undefined) {
+        timer = setTimeout(() => settle(reject, errors.requestTimeout(timeout)), timeout);
+      }
+      signal?.addEventListener('abort', onAbort);
+      try {
+        this.#channel.send({ cmd: REQUEST, id, msg: message }, (/** @type {Error | null} */ error) => {
+          if (error) this.#pending.get(id)?.reject(error);
+        });
+      } catch (error) {
+        settle(reject, error);
+      }
+    });
+  }
+
+  /** @param {((message: any, handle: any) => any) | undefined} responder */
+  respond(responder) {
+    this.#responder = responder;
+  }
+
+  /**
+   * @param {number} id
+   * @param {any} message
+   * @param {any} handle
+   */
+  async #answer(id, message, handle) {
+    let reply;
+    try {
+      const responder = this.#responder;
+      if (responder === undefined) throw errors.noHandler();
+      const result = await Reflect.apply(responder, this.#channel, [message, handle]);
+      // What JSON does not know, it leaves out.
+      reply = { cmd: REPLY, id, msg: result };
+    } catch (reason) {
+      reply = { cmd: REPLY, id, error: carry(reason) };
+    }
+    if (this.#channel.connected) this.#reply(reply);
+  }
+
+  /** @param {any} reply */
+  #reply(reply) {
+    const onWritten = (/** @type {Error | null} */ error) => {
+      // Too large, or not to be queued: who asked must hear that. A channel that has gone has told already.
+      if (error && reply.error === undefined && this.#channel.connected) {
+        this.#reply({ cmd: REPLY, id: reply.id, error: carry(error) });
+      }
+    };
+    try {
+      this.#channel.send(reply, onWritten);
+    } catch (error) {
+      onWritten(/** @type {Error} */ (error));
+    }
+  }
+
+  /** @param {any} reply */
+  #onReply({ id, msg, error }) {
+    const pending = this.#pending.get(id);
+    // Given up by now, or never asked.
+    if (pending === undefined) return;
+    if (error !== null && typeof error === 'object') pending.reject(revive(error));
+    else pending.resolve(msg);
+  }
+
+  #rejectAll() {
+    for (const pending of [...this.#pending.values()]) pending.reject(errors.noReply());
+  }
+}
+
+module.exports = { Requests };
