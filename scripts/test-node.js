@@ -121,10 +121,10 @@ function readExceptions(suite) {
 /**
  * What the tests see of our environment: nothing that makes Node behave differently.
  *
- * @param {{ scratch: string, slot: number, alone: boolean, major: number }} place
+ * @param {{ scratch: string, slot: number, alone: boolean, major: number, preload?: string }} place
  * @returns {NodeJS.ProcessEnv}
  */
-function environment({ scratch, slot, alone, major }) {
+function environment({ scratch, slot, alone, major, preload }) {
   const env = { ...process.env };
   for (const name of Object.keys(env)) {
     // But for CORRAL_LANE, by which a run says that it wants to go without lanes.
@@ -132,6 +132,8 @@ function environment({ scratch, slot, alone, major }) {
   }
   // test/common knows the globals of Node 20 and complains about others; later versions have more.
   if (major !== 20) env.NODE_TEST_KNOWN_GLOBALS = '0';
+  // Here and not in the command line, so that it reaches the programs that a test starts.
+  if (preload !== undefined) env.NODE_OPTIONS = `--require ${JSON.stringify(preload)}`;
   env.NODE_TEST_DIR = scratch;
   env.TEST_THREAD_ID = String(slot);
   env.TEST_PARALLEL = alone ? '0' : '1';
@@ -162,10 +164,9 @@ function nobodyCanRead(test, node) {
  * @returns {Promise<Report>}
  */
 async function runTest(test, settings, { scratch, slot, preload, uid }) {
-  const replace = preload === undefined ? [] : ['--require', preload];
-  const outcome = await runGroup(settings.node, [...replace, ...test.flags, test.file], {
+  const outcome = await runGroup(settings.node, [...test.flags, test.file], {
     cwd: path.dirname(path.dirname(test.file)),
-    env: environment({ scratch, slot, alone: test.alone, major: settings.major }),
+    env: environment({ scratch, slot, preload, alone: test.alone, major: settings.major }),
     timeout: settings.timeout,
     uid,
   });
