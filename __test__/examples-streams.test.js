@@ -70,18 +70,6 @@ test('echo: a whole file comes back', async (t) => {
   assert.ok(`${client.text}\n` === text, 'what came back is the file');
 });
 
-test('echo: a client that reads only after it has sent everything gets everything', async (t) => {
-  const { PORT } = await startEchoServer(t);
-  const sent = Buffer.alloc(4 << 20, 'more than any buffer on the way holds; ');
-  const socket = net.connect(Number(PORT), 'localhost');
-  socket.end(sent);
-  await once(socket, 'connect');
-  /** @type {Buffer[]} */
-  const chunks = [];
-  for await (const chunk of socket) chunks.push(chunk);
-  assert.ok(Buffer.concat(chunks).equals(sent));
-});
-
 test('echo: a client that vanishes does not end the server', async (t) => {
   const { server, PORT } = await startEchoServer(t);
   const socket = net.connect(Number(PORT), 'localhost');

@@ -28,5 +28,3 @@ socket.on('end', () => {
 });
 // By its code: the message is empty when localhost has two addresses and both failed.
 socket.on('error', (/** @type {NodeJS.ErrnoException} */ { code }) => fail(`port ${port}: ${code}`));
-// Nobody wants the rest of the input then.
-socket.on('close', () => process.stdin.destroy());
