@@ -16,13 +16,13 @@ const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const WANTED_VERSION = /^20\.19\./;
 
 /** What the tests read; the rest of the source (300 MB) is not unpacked. */
-const NEEDED = ['test/common', 'test/fixtures', 'test/parallel', 'test/sequential'];
+const NEEDED = ['test/async-hooks', 'test/common', 'test/fixtures', 'test/parallel', 'test/sequential'];
 
 /** Says why the tests cannot be had; the message is for the person who ran the script. */
 class Unavailable extends Error {}
 
 /**
- * The directory that has parallel/ and sequential/ in it.
+ * The directory that has parallel/, sequential/ and what else is needed in it.
  *
  * @param {string} cache where to keep them between runs
  * @returns {string}
@@ -41,11 +41,15 @@ function nodeTestsDirectory(cache) {
  */
 function checkGiven(given) {
   for (const directory of [given, path.join(given, 'test')]) {
-    if (NEEDED.every((name) => fs.existsSync(path.join(directory, path.basename(name))))) return directory;
+    if (isComplete(directory)) return directory;
   }
-  throw new Unavailable(
-    `CORRAL_NODE_TESTS=${given}: neither this nor its test/ has common/, fixtures/, parallel/ and sequential/`,
-  );
+  const names = NEEDED.map((name) => `${path.basename(name)}/`).join(', ');
+  throw new Unavailable(`CORRAL_NODE_TESTS=${given}: neither this nor its test/ has all of ${names}`);
+}
+
+/** @param {string} directory a test directory */
+function isComplete(directory) {
+  return NEEDED.every((name) => fs.existsSync(path.join(directory, path.basename(name))));
 }
 
 /**
@@ -56,7 +60,8 @@ function findCached(cache) {
   if (!fs.existsSync(cache)) return undefined;
   const versions = fs
     .readdirSync(cache)
-    .filter((name) => WANTED_VERSION.test(name))
+    // One that an earlier corral fetched may have less than is needed now.
+    .filter((name) => WANTED_VERSION.test(name) && isComplete(path.join(cache, name, 'test')))
     .sort();
   const newest = versions.pop();
   return newest && path.join(cache, newest, 'test');
@@ -167,6 +172,7 @@ function unpack(work, cache) {
       if (!fs.existsSync(path.join(partial, name))) throw new Unavailable(`${archive} has no ${name}`);
     }
     fs.chmodSync(partial, 0o755);
+    if (!isComplete(path.join(final, 'test'))) fs.rmSync(final, { recursive: true, force: true });
     try {
       fs.renameSync(partial, final);
     } catch (error) {

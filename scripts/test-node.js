@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 'use strict';
 
-// Runs Node's own tests of `cluster` with corral in its place.
+// Runs Node's own tests of `cluster`, and of `net` over paths, with corral in their place.
 //
 //   node scripts/test-node.js [options] [name ...]
 //
-// The tests are those of Node 20.19 (see lib-node-tests.js for where they come from). Each runs in a process of its
-// own, with its own `// Flags:`, in the way Node's tools/test.py does it.
+// The tests are those of Node 20.19 (see lib-node-tests.js for where they come from, lib-node-suites.js for which they
+// are). Each runs in a process of its own, with its own `// Flags:`, in the way Node's tools/test.py does it.
 
 const fs = require('node:fs');
 const os = require('node:os');
@@ -15,16 +15,17 @@ const { spawnSync } = require('node:child_process');
 const { parseArgs } = require('node:util');
 const { runGroup, killAllOnSignals } = require('./lib-process-group.js');
 const { nodeTestsDirectory, Unavailable } = require('./lib-node-tests.js');
+const { SUITES, findTests } = require('./lib-node-suites.js');
 
 const ROOT = path.resolve(__dirname, '..');
-const REGISTER = path.join(ROOT, 'register.js');
 const EXCEPTIONS = path.join(__dirname, 'test-node-exceptions.json');
 
 const USAGE = `usage: node scripts/test-node.js [options] [name ...]
 
   name            only tests whose path contains one of these
-  --builtin       with Node's own cluster instead of corral: the baseline
-  --compare       run what fails a second time with Node's own cluster; what fails there too counts as skipped
+  --suite NAME    cluster or net (default: both)
+  --builtin       with Node's own module instead of corral's: the baseline
+  --compare       run what fails a second time with Node's own module; what fails there too counts as skipped
   --repeat N      every test N times (default 1)
   --jobs N        tests of test/parallel at a time (default: the cores, at most 3)
   --timeout S     seconds for one test (default 60)
@@ -34,23 +35,14 @@ const USAGE = `usage: node scripts/test-node.js [options] [name ...]
 
 The tests are cached in .cache/node-tests; CORRAL_NODE_TESTS=dir uses those of a Node source tree instead.`;
 
-/** A test belongs to us when it loads `cluster` itself. */
-const LOADS_CLUSTER = /\brequire\(['"](?:node:)?cluster['"]\)|\bfrom ['"](?:node:)?cluster['"]/;
-
-/** As in Node's test/testpy: the rest of the first such line. */
-const FLAGS = /\/\/\s+Flags:(.*)/;
-
 const OUTPUT_LINES = 40;
 
 /** Who runs the tests that refuse to be run by root, when root runs this: nobody. */
 const NOBODY = 65534;
 
 /**
- * @typedef {object} NodeTest
- * @property {string} name such as parallel/test-cluster-basic
- * @property {string} file
- * @property {string[]} flags
- * @property {boolean} alone tests of test/sequential expect that no other test runs
+ * @typedef {import('./lib-node-suites.js').Suite} Suite
+ * @typedef {import('./lib-node-suites.js').NodeTest} NodeTest
  */
 
 /** @typedef {'passed' | 'failed' | 'skipped' | 'excepted'} Verdict */
@@ -75,6 +67,7 @@ function options() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
+      suite: { type: 'string' },
       builtin: { type: 'boolean', default: false },
       compare: { type: 'boolean', default: false },
       repeat: { type: 'string', default: '1' },
@@ -91,6 +84,7 @@ function options() {
     ...values,
     node,
     major: majorVersion(node),
+    suites: chosenSuites(values.suite),
     repeat: positive('--repeat', values.repeat),
     jobs: positive('--jobs', values.jobs),
     timeout: positive('--timeout', values.timeout) * 1000,
@@ -109,45 +103,37 @@ function positive(name, text) {
   return value;
 }
 
-/**
- * @param {string} directory
- * @returns {NodeTest[]} in a stable order, test/parallel first
- */
-function findTests(directory) {
-  /** @type {NodeTest[]} */
-  const tests = [];
-  for (const section of ['parallel', 'sequential']) {
-    for (const entry of fs.readdirSync(path.join(directory, section)).sort()) {
-      if (!/^test-.*\.m?js$/.test(entry)) continue;
-      const file = path.join(directory, section, entry);
-      const source = fs.readFileSync(file, 'utf8');
-      if (!LOADS_CLUSTER.test(source)) continue;
-      const flags = FLAGS.exec(source)?.[1].trim().split(/\s+/) ?? [];
-      const name = `${section}/${entry.replace(/\.m?js$/, '')}`;
-      tests.push({ name, file, flags, alone: section === 'sequential' });
-    }
-  }
-  return tests;
+/** @param {string | undefined} name */
+function chosenSuites(name) {
+  const suites = SUITES.filter((suite) => name === undefined || suite.name === name);
+  if (suites.length > 0) return suites;
+  throw new TypeError(`--suite wants ${SUITES.map((suite) => suite.name).join(' or ')}, not '${name}'`);
 }
 
-/** @returns {Record<string, string>} reason by test name */
-function readExceptions() {
-  return JSON.parse(fs.readFileSync(EXCEPTIONS, 'utf8'));
+/**
+ * @param {Suite} suite
+ * @returns {Record<string, string>} reason by test name
+ */
+function readExceptions(suite) {
+  return JSON.parse(fs.readFileSync(EXCEPTIONS, 'utf8'))[suite.name] ?? {};
 }
 
 /**
  * What the tests see of our environment: nothing that makes Node behave differently.
  *
- * @param {{ scratch: string, slot: number, alone: boolean, major: number }} place
+ * @param {{ scratch: string, slot: number, alone: boolean, major: number, preload?: string }} place
  * @returns {NodeJS.ProcessEnv}
  */
-function environment({ scratch, slot, alone, major }) {
+function environment({ scratch, slot, alone, major, preload }) {
   const env = { ...process.env };
   for (const name of Object.keys(env)) {
-    if (/^(NODE_|CORRAL_|TEST_|npm_|FORCE_COLOR$|NO_COLOR$)/.test(name)) delete env[name];
+    // But for CORRAL_LANE, by which a run says that it wants to go without lanes.
+    if (/^(NODE_|CORRAL_(?!LANE$)|TEST_|npm_|FORCE_COLOR$|NO_COLOR$)/.test(name)) delete env[name];
   }
   // test/common knows the globals of Node 20 and complains about others; later versions have more.
   if (major !== 20) env.NODE_TEST_KNOWN_GLOBALS = '0';
+  // Here and not in the command line, so that it reaches the programs that a test starts.
+  if (preload !== undefined) env.NODE_OPTIONS = `--require ${JSON.stringify(preload)}`;
   env.NODE_TEST_DIR = scratch;
   env.TEST_THREAD_ID = String(slot);
   env.TEST_PARALLEL = alone ? '0' : '1';
@@ -174,21 +160,20 @@ function nobodyCanRead(test, node) {
 /**
  * @param {NodeTest} test
  * @param {ReturnType<typeof options>} settings
- * @param {{ scratch: string, slot: number, builtin: boolean, uid?: number }} place
+ * @param {{ scratch: string, slot: number, preload?: string, uid?: number }} place
  * @returns {Promise<Report>}
  */
-async function runTest(test, settings, { scratch, slot, builtin, uid }) {
-  const register = builtin ? [] : ['--require', REGISTER];
-  const outcome = await runGroup(settings.node, [...register, ...test.flags, test.file], {
+async function runTest(test, settings, { scratch, slot, preload, uid }) {
+  const outcome = await runGroup(settings.node, [...test.flags, test.file], {
     cwd: path.dirname(path.dirname(test.file)),
-    env: environment({ scratch, slot, alone: test.alone, major: settings.major }),
+    env: environment({ scratch, slot, preload, alone: test.alone, major: settings.major }),
     timeout: settings.timeout,
     uid,
   });
   const { output, milliseconds } = outcome;
   const skip = /^1\.\.0 # Skipped:?\s*(.*)$/im.exec(outcome.stdout);
   if (skip && uid === undefined && /root/.test(skip[1]) && nobodyCanRead(test, settings.node)) {
-    return runTest(test, settings, { scratch, slot, builtin, uid: NOBODY });
+    return runTest(test, settings, { scratch, slot, preload, uid: NOBODY });
   }
   /** @type {[Verdict, string]} */
   let result = ['passed', ''];
@@ -247,29 +232,31 @@ function print({ test, verdict, reason, output, milliseconds }, verbose) {
 }
 
 /**
- * @param {NodeTest[]} tests
+ * @param {Suite} suite
+ * @param {NodeTest[]} tests of it
  * @param {ReturnType<typeof options>} settings
  * @param {string} scratch
  */
-async function runAll(tests, settings, scratch) {
-  const exceptions = settings.builtin ? {} : readExceptions();
+async function runAll(suite, tests, settings, scratch) {
+  const exceptions = settings.builtin ? {} : readExceptions(suite);
+  const preload = settings.builtin ? undefined : suite.preload;
   /** @type {Record<Verdict, Report[]>} */
   const reports = { passed: [], failed: [], skipped: [], excepted: [] };
 
   /** @param {NodeTest} test @param {number} slot */
   const work = async (test, slot) => {
-    const report = await runTest(test, settings, { scratch, slot, builtin: settings.builtin });
+    const report = await runTest(test, settings, { scratch, slot, preload });
     if (report.verdict !== 'failed') return report;
     if (Object.hasOwn(exceptions, test.name)) {
       return { ...report, verdict: /** @type {Verdict} */ ('excepted'), reason: exceptions[test.name] };
     }
     if (!settings.compare || settings.builtin) return report;
-    const baseline = await runTest(test, settings, { scratch, slot, builtin: true });
+    const baseline = await runTest(test, settings, { scratch, slot });
     if (baseline.verdict !== 'failed') return report;
     return {
       ...report,
       verdict: /** @type {Verdict} */ ('skipped'),
-      reason: 'fails with the built-in cluster too',
+      reason: `fails with the built-in ${suite.name} too`,
     };
   };
   /** @param {Report} report */
@@ -300,8 +287,8 @@ async function runAll(tests, settings, scratch) {
   return reports;
 }
 
-/** @param {Record<Verdict, Report[]>} reports */
-function summarise({ passed, failed, skipped, excepted }) {
+/** @param {Record<Verdict, Report[]>} reports of one suite */
+function printReasons({ failed, excepted }) {
   if (failed.length > 0) {
     console.log('\nfailed:');
     for (const { test, reason } of failed) console.log(`  ${test.name}: ${reason}`);
@@ -310,7 +297,25 @@ function summarise({ passed, failed, skipped, excepted }) {
     console.log(`\n${excepted.length} excepted, each with its reason (test-node-exceptions.json):`);
     for (const { test, reason } of excepted) console.log(`  ${test.name}: ${reason}`);
   }
-  console.log(`\n${passed.length} passed, ${failed.length} failed, ${skipped.length} skipped`);
+}
+
+/** @param {Record<Verdict, Report[]>[]} reports of several suites */
+function counts(reports) {
+  /** @param {Verdict} verdict */
+  const count = (verdict) => reports.reduce((sum, report) => sum + report[verdict].length, 0);
+  return `${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped`;
+}
+
+/**
+ * @param {Suite} suite
+ * @param {NodeTest[]} tests
+ * @param {ReturnType<typeof options>} settings
+ */
+function title(suite, tests, { builtin, major }) {
+  const loading = tests.filter((test) => test.loads).length;
+  const some = loading < tests.length ? ` (${loading} load it themselves)` : '';
+  const subject = builtin ? `the built-in ${suite.name}` : 'corral';
+  return `${tests.length} tests of Node ${suite.subject}${some}, on ${subject}, Node ${major}`;
 }
 
 async function main() {
@@ -319,28 +324,38 @@ async function main() {
     console.log(USAGE);
     return;
   }
+  const { filters } = settings;
   const directory = nodeTestsDirectory(path.join(ROOT, '.cache', 'node-tests'));
-  const all = findTests(directory);
-  const tests = all.filter(({ name }) => {
-    return settings.filters.length === 0 || settings.filters.some((filter) => name.includes(filter));
-  });
+  const chosen = settings.suites
+    .map((suite) => {
+      const tests = findTests(suite, directory);
+      const wanted = (/** @type {NodeTest} */ { name }) => filters.some((filter) => name.includes(filter));
+      return { suite, tests: filters.length === 0 ? tests : tests.filter(wanted) };
+    })
+    .filter(({ tests }) => tests.length > 0);
+  if (chosen.length === 0) throw new Unavailable(`no test matches ${filters.join(', ')}`);
   if (settings.list) {
-    for (const { name } of tests) console.log(name);
+    const names = new Set(chosen.flatMap(({ tests }) => tests.map(({ name }) => name)));
+    for (const name of names) console.log(name);
     return;
   }
-  if (tests.length === 0) throw new Unavailable(`no test matches ${settings.filters.join(', ')}`);
-  if (!settings.builtin && !fs.existsSync(REGISTER)) throw new Unavailable(`${REGISTER} does not exist`);
-  const subject = settings.builtin ? 'the built-in cluster' : 'corral';
-  console.log(
-    `${tests.length} of ${all.length} tests of Node that load cluster, on ${subject}, Node ${settings.major}`,
-  );
   // Short, because Unix socket paths are made below it.
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-node-'));
   fs.chmodSync(scratch, 0o777);
   process.once('exit', () => fs.rmSync(scratch, { recursive: true, force: true }));
-  const reports = await runAll(tests, settings, scratch);
-  summarise(reports);
-  if (reports.failed.length > 0) process.exitCode = 1;
+  /** @type {Record<Verdict, Report[]>[]} */
+  const all = [];
+  /** @type {string[]} */
+  const lines = [];
+  for (const { suite, tests } of chosen) {
+    console.log(`${all.length > 0 ? '\n' : ''}${title(suite, tests, settings)}`);
+    const reports = await runAll(suite, tests, settings, scratch);
+    printReasons(reports);
+    all.push(reports);
+    lines.push(`${suite.name}: ${counts([reports])}`);
+  }
+  console.log(`\n${[...(lines.length > 1 ? lines : []), counts(all)].join('\n')}`);
+  if (all.some(({ failed }) => failed.length > 0)) process.exitCode = 1;
 }
 
 // First, so that on the way out nothing runs any more when the files are removed.

@@ -23,7 +23,7 @@ const NOT_HERE = /(^|[/.-])(pack|packag)/;
 const USAGE = `usage: node scripts/test-versions.js [options] [version ...]
 
   version         22, 24.9.0 and the like (default: ${DEFAULT_VERSIONS.join(' ')})
-  --node-suite    also Node's own cluster tests (scripts/test-node.js --compare)
+  --node-suite    also Node's own tests of cluster and net (scripts/test-node.js --compare)
   --filter TEXT   only test files whose path contains TEXT
   --timeout S     seconds for all test files of one version (default 900)
   --verbose       print the output of what passes as well`;
