@@ -1,1 +1,193 @@
+// `corral/net`: everything of `node:net`, and with `{ ipc: true }` channels for messages and handles.
+
+import type { SendHandle } from 'node:child_process';
+import { EventEmitter } from 'node:events';
+import type { FileHandle } from 'node:fs/promises';
+import type * as net from 'node:net';
+
 export * from 'node:net';
+
+/** A process at the other end, as the kernel knows it. */
+export interface Peer {
+  /** When it connected, or began to listen; 0 if it is of another PID namespace. */
+  pid: number;
+  uid: number;
+  gid: number;
+}
+
+/** What can be sent along with a message: as in `subprocess.send`, and files. */
+export type Handle = SendHandle | number | FileHandle;
+
+/** What arrives with a message; a file arrives as a descriptor, which is the receiver's to close. */
+export type ReceivedHandle = SendHandle | number | undefined;
+
+/** As in `subprocess.send`. */
+export interface SendOptions {
+  /** Keeps a net.Socket open in this process. Default: `false`. */
+  keepOpen?: boolean | undefined;
+  swallowErrors?: boolean | undefined;
+}
+
+export type SendCallback = (error: Error | null) => void;
+
+export interface RequestOptions {
+  /** How long to wait for the reply, in milliseconds; by default without end. */
+  timeout?: number | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** What a server and a client have in common. */
+export interface ChannelOptions {
+  ipc: true;
+  /** How messages are written, at both ends. Default: `'json'`. */
+  serialization?: 'json' | 'advanced' | undefined;
+  /** The largest message that is taken, in bytes as they travel. Default: 64 MiB. */
+  maxMessageSize?: number | undefined;
+  /** How many bytes may wait to be sent, on each channel, before `send` fails. Default: 64 MiB. */
+  maxQueuedBytes?: number | undefined;
+  /** How long the other side may take until there is a channel, in milliseconds. Default: 10,000. */
+  handshakeTimeout?: number | undefined;
+  /** Asked about processes that run as another user, root's excepted, which are refused otherwise. */
+  allow?: ((peer: Peer) => boolean | Promise<boolean>) | undefined;
+}
+
+export interface ChannelServerOptions extends ChannelOptions {
+  /** How many channels there may be; who comes then is refused and told so. */
+  maxConnections?: number | undefined;
+}
+
+export interface Reconnect {
+  /** Before the first attempt, in milliseconds; doubled for each further one. Default: 100. */
+  minDelay?: number | undefined;
+  /** Default: 10,000. */
+  maxDelay?: number | undefined;
+  /** Which part of each delay is left to chance, from 0 to 1. Default: 0.5. */
+  jitter?: number | undefined;
+}
+
+export interface ChannelConnectOptions extends ChannelOptions {
+  /** A path or, on Linux, an abstract name, which begins with a NUL character. */
+  path: string;
+  /** Whether to connect again when the connection is lost or cannot be made. Default: `false`. */
+  reconnect?: boolean | Reconnect | undefined;
+}
+
+export interface ChannelListenOptions {
+  /** A path or, on Linux, an abstract name, which begins with a NUL character. */
+  path: string;
+  backlog?: number | undefined;
+  /** Widens the mode of the socket's file, which is 0600. Default: `false`. */
+  readableAll?: boolean | undefined;
+  /** Widens the mode of the socket's file, which is 0600: other users can connect if `allow` lets them. Default: `false`. */
+  writableAll?: boolean | undefined;
+  /** Closes the server. */
+  signal?: AbortSignal | undefined;
+}
+
+interface ChannelEvents {
+  connect: [];
+  message: [message: any, handle: ReceivedHandle];
+  /** `send` has returned false and nothing waits any more. */
+  drain: [];
+  disconnect: [];
+  reconnecting: [about: { attempt: number; delay: number; cause: Error | undefined }];
+  error: [error: NodeJS.ErrnoException];
+  /** The last event. */
+  close: [];
+}
+
+/** A connection that carries messages and handles, with the semantics of `subprocess.send`. */
+export class Channel extends EventEmitter<ChannelEvents> {
+  private constructor();
+  readonly connecting: boolean;
+  readonly connected: boolean;
+  readonly path: string;
+  /** Who is at the other end, once connected. */
+  readonly peer: Peer | undefined;
+  /** As `subprocess.channel`; null once disconnected. */
+  readonly channel: { ref(): void; unref(): void; readonly fd: number } | null;
+  /**
+   * Sends a message. Before the channel is connected it waits.
+   *
+   * Returns false when the peer is behind; 'drain' tells when it is not any more. The callback, or without one an
+   * 'error' event, gets `ERR_IPC_CHANNEL_CLOSED`, `ERR_CORRAL_QUEUE_FULL`, `ERR_CORRAL_MESSAGE_TOO_LARGE`.
+   */
+  send(message: any, callback?: SendCallback): boolean;
+  send(message: any, handle: Handle | undefined, callback?: SendCallback): boolean;
+  send(
+    message: any,
+    handle: Handle | undefined,
+    options: SendOptions | undefined,
+    callback?: SendCallback,
+  ): boolean;
+  /**
+   * Asks the peer, whose `respond` answers. Rejects with the peer's error, `ERR_CORRAL_NO_HANDLER`,
+   * `ERR_CORRAL_REQUEST_TIMEOUT`, `ABORT_ERR`, or `ERR_CORRAL_NO_REPLY` when the channel was closed before.
+   */
+  request<Reply = any>(message: any, options?: RequestOptions): Promise<Reply>;
+  /** Answers the peer's requests: with what is returned, or thrown. */
+  respond(responder: ((this: this, message: any, handle: ReceivedHandle) => any) | undefined): this;
+  /** Closes the channel when what waits has been sent. */
+  disconnect(): void;
+  /** Closes the channel at once. */
+  destroy(): this;
+  /** Receives no more for now, nor the end; the peer has to wait. */
+  pause(): this;
+  resume(): this;
+  isPaused(): boolean;
+  ref(): this;
+  unref(): this;
+  /** The messages, until the channel disconnects. A loop that is slow makes the peer wait. */
+  [Symbol.asyncIterator](): AsyncGenerator<any, void, undefined>;
+}
+
+interface ChannelServerEvents {
+  listening: [];
+  connection: [channel: Channel];
+  /** A client was refused, or broke the protocol. A process warning if nobody listens. */
+  clientError: [error: NodeJS.ErrnoException, peer: Peer];
+  /** A client was refused for `maxConnections`. */
+  drop: [about: { peer: Peer; path: string }];
+  error: [error: NodeJS.ErrnoException];
+  close: [];
+}
+
+/** A server whose connections are channels. */
+export class ChannelServer extends EventEmitter<ChannelServerEvents> {
+  private constructor();
+  readonly listening: boolean;
+  readonly connections: ReadonlySet<Channel>;
+  maxConnections: number | undefined;
+  /**
+   * Listens at a path. Errors, as events: `EADDRINUSE` when somebody listens there or the file is no socket,
+   * `ERR_CORRAL_UNSAFE_DIRECTORY` when others could replace the socket, and those of `net`.
+   */
+  listen(path: string, callback?: () => void): this;
+  listen(path: string, backlog: number, callback?: () => void): this;
+  listen(options: ChannelListenOptions, callback?: () => void): this;
+  address(): string | null;
+  getConnections(callback: (error: Error | null, count: number) => void): this;
+  /** Sends a message to all. Returns false when some of them are behind. */
+  broadcast(message: any): boolean;
+  /** Listens no more; 'close' comes when the last channel has gone. */
+  close(callback?: (error?: Error) => void): this;
+  ref(): this;
+  unref(): this;
+}
+
+export function createServer(
+  options: ChannelServerOptions,
+  connectionListener?: (channel: Channel) => void,
+): ChannelServer;
+export function createServer(connectionListener?: (socket: net.Socket) => void): net.Server;
+export function createServer(
+  options?: net.ServerOpts,
+  connectionListener?: (socket: net.Socket) => void,
+): net.Server;
+
+export function connect(options: ChannelConnectOptions, connectListener?: () => void): Channel;
+export function connect(options: net.NetConnectOpts, connectionListener?: () => void): net.Socket;
+export function connect(port: number, host?: string, connectionListener?: () => void): net.Socket;
+export function connect(path: string, connectionListener?: () => void): net.Socket;
+
+export const createConnection: typeof connect;
