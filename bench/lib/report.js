@@ -27,6 +27,7 @@ const { compare } = require('./pairs');
  * @property {Row[]} rows
  * @property {(comparisons: Record<string, Comparison>) => Target[]} targets
  * @property {string[]} [notes]
+ * @property {string} [baseline] what the other side is, if not the built-in
  */
 
 /**
@@ -34,7 +35,7 @@ const { compare } = require('./pairs');
  * @param {Report} report
  * @param {{ json: boolean, check: boolean, control: boolean }} options
  */
-function printReport({ title, pairs, rows, targets, notes = [] }, options) {
+function printReport({ title, pairs, rows, targets, notes = [], baseline = 'built-in' }, options) {
   /** @type {Record<string, Comparison>} */
   const comparisons = {};
   for (const { name } of rows) comparisons[name] = compare(pairs, name);
@@ -46,7 +47,7 @@ function printReport({ title, pairs, rows, targets, notes = [] }, options) {
     );
   } else {
     console.log(`${title}\n${machine}; medians of ${pairs.length} pairs\n`);
-    printTable(rows, comparisons, options.control);
+    printTable(rows, comparisons, baseline, options.control ? baseline : 'corral');
     for (const note of notes) console.log(note);
     if (options.control)
       console.log('Control: the built-in on both sides. This spread is the machine, not the code.');
@@ -58,15 +59,16 @@ function printReport({ title, pairs, rows, targets, notes = [] }, options) {
 /**
  * @param {Row[]} rows
  * @param {Record<string, Comparison>} comparisons
- * @param {boolean} control
+ * @param {string} left
+ * @param {string} right
  */
-function printTable(rows, comparisons, control) {
+function printTable(rows, comparisons, left, right) {
   const width = Math.max(...rows.map(({ label }) => label.length));
   const line = (/** @type {string[]} */ cells) =>
     console.log(
       `  ${cells[0].padEnd(width)}  ${cells[1].padStart(10)}  ${cells[2].padStart(10)}  ${cells[3]}`,
     );
-  line(['', 'built-in', control ? 'built-in' : 'corral', 'ratio (min - max)']);
+  line(['', left, right, 'ratio (min - max)']);
   for (const { name, label, digits = 0 } of rows) {
     const { builtin, corral, ratio, min, max } = comparisons[name];
     const spread = `${formatNumber(ratio, 2)} (${formatNumber(min, 2)} - ${formatNumber(max, 2)})`;
