@@ -36,6 +36,16 @@ export declare class NativeIpc {
   sendText(id: number, text: string, handle: number, completion: number): number
   /** As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them. */
   sendBytes(id: number, message: Buffer, handle: number, completion: number): number
+  /**
+   * As `sendText`, for several messages with newlines between them, none of which is too large. They share one
+   * completion.
+   */
+  sendTexts(id: number, text: string, count: number, completion: number): number
+  /**
+   * As `sendBytes`, for several messages, each with its length in front, none of which is too large. They share one
+   * completion.
+   */
+  sendFrames(id: number, frames: Buffer, count: number, completion: number): number
   /** Whether a message of so many bytes may be sent: 0, or the errno as `sendText` would return it. */
   takes(id: number, bytes: number): number
   /** Reads no more of a channel until `resume`; its end is not seen either. */
@@ -165,7 +175,7 @@ export declare const enum EventKind {
   Fault = 15,
   /** channel, JSON of listener and peer */
   Asked = 16,
-  /** channel, JSON of listener and peer */
+  /** channel, JSON of listener, peer and maxMessageSize, which is what the peer takes */
   Connected = 17,
   /** listener, JSON of peer, code and message */
   Refused = 18,

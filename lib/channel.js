@@ -6,10 +6,10 @@
 // bounds, and a time before they are connected.
 
 const EventEmitter = require('node:events');
-const os = require('node:os');
 
 const errors = require('./errors');
 const { putTogether, takeApart, typeOf } = require('./handles');
+const { QUEUE_FULL, Sending } = require('./sending');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
 /** @typedef {import('./serialization').Serialization} Serialization */
@@ -29,39 +29,29 @@ const { putTogether, takeApart, typeOf } = require('./handles');
  * @property {(id: number) => number} channelFd
  * @property {(id: number, frame: string | Buffer, fd: number, completion: number) => number} write
  *   0 when everything was written, the number of bytes that wait when not, a negative errno on failure
- * @property {(id: number, bytes: number) => number} takes whether a message may be sent: 0, or a negative errno
  * @property {(id: number) => void} closeChannel
  * @property {(id: number, reason: string) => void} condemn
  * @property {(fd: number) => void} closeHandle
  * @property {() => void} wantInternalMessages
  * @property {(target: Target, error: Error) => void} report tells of a fault of the peer's
  * @property {(target: Target) => void} closed the last that is heard of a channel
- * @property {(id: number, isWanted: boolean) => void} [wantMessages] whether to go on reading
  */
 
-/**
- * What waits: for a handle to arrive, or for the channel to be connected.
- * @typedef {object} Waiting
- * @property {any} message
- * @property {any} handle
- * @property {SendOptions} options
- * @property {SendCallback | undefined} callback
- * @property {string | Buffer} [frame] the message as it was when it was sent, where there are bounds
- */
+/** What waits: for a handle to arrive, or for the channel to be connected. @typedef {import('./sending').Outgoing} Waiting */
 
 /**
+ * What a channel over a named socket has in addition, by which nothing grows without end.
  * @typedef {object} Bounds
  * @property {number} maxQueuedBytes how much may wait
  * @property {boolean} keepsUnwritten what could not be written before the end waits for the next connection
+ * @property {(id: number, bytes: number) => number} takes whether a message may be sent: 0, or a negative errno
+ * @property {(id: number, frames: string | Buffer, count: number, completion: number) => number} writeMany
+ *   as `write`, for several messages together
+ * @property {(id: number, isWanted: boolean) => void} wantMessages whether to go on reading
  */
 
-/** `send` answers false from here on: two reads of the peer (Node: 65536 * 2). */
-const HIGH_WATER = 65536 * 2;
 /** So many messages may wait for a listener before the peer has to wait, where there are bounds. */
 const MAX_UNHEARD = 1024;
-/** What the core says to a message that is larger than the peer takes, and to one for which there is no room. */
-const TOO_LARGE = -os.constants.errno.EMSGSIZE;
-const QUEUE_FULL = -os.constants.errno.ENOBUFS;
 const PREFIX = 'NODE_';
 
 /** @param {any} message */
@@ -165,21 +155,13 @@ class Channel {
   #unheard = [];
   /** Whether reading rests because of them. */
   #isPaused = false;
-  /** What could not be written at once. @type {Map<number, Waiting>} */
-  #unwritten = new Map();
-  /** What was not written before the end, where it is kept. @type {Waiting[]} */
-  #left = [];
-  #nextCompletion = 1;
   #closed = false;
   #bounds;
   /** Bytes of what waits in front of the core. */
   #waitingBytes = 0;
   /** It is connected, or not known to be otherwise. */
   #isOpen;
-  /** `send` has answered false, and the program is to be told when it may go on. */
-  #needsDrain = false;
-  /** What waited for the last handle is being sent. */
-  #afterHandle = false;
+  #sending;
 
   /**
    * @param {Owner} owner
@@ -197,6 +179,7 @@ class Channel {
     this.#isOpen = bounds === undefined;
     this.#control = new Control(owner.keepAlive, owner.channelFd(id));
     this.#install(bounds === undefined);
+    this.#sending = new Sending(owner, id, { child, serialization, bounds, control: this.#control });
   }
 
   /** @param {boolean} connected */
@@ -233,7 +216,7 @@ class Channel {
       }
       if (this.connected || this.connecting)
         return this._send(message, handle, { swallowErrors: false, ...options }, callback);
-      channel.#fail(errors.channelClosed(), callback);
+      channel.#sending.fail(errors.channelClosed(), callback);
       return false;
     };
 
@@ -287,16 +270,40 @@ class Channel {
     // One handle at a time, and everything behind it waits for its acknowledgement, so that messages keep their
     // order even when a handle has to be sent again.
     if (child._handleQueue) return this.#wait({ message, handle: handle ?? null, options, callback });
-    if (!handle) return this.#write(message, undefined, options, callback);
+    const sending = this.#sending;
+    if (!handle) return sending.send(message, options, callback);
+    sending.flush();
     if (this.#bounds) {
       // Before the handle is taken from whoever has it.
-      const refusal = this.#owner.takes(this.#id, sizeOf(this.#serialization.write(wrapped)));
-      if (refusal < 0) return this.#refuse(refusal, options, callback);
+      const refusal = this.#bounds.takes(this.#id, sizeOf(this.#serialization.write(wrapped)));
+      if (refusal < 0) return sending.refuse(refusal, options, callback);
     }
     const raw = takeApart(child, wrapped, handle, options);
-    if (!raw) return this.#write(message, undefined, options, callback);
-    const closeWhenArrived = wrapped.type === 'net.Socket' && !options.keepOpen;
-    return this.#write(wrapped, { raw, closeWhenArrived }, options, callback);
+    if (!raw) return sending.send(message, options, callback);
+    return this.#sendHandle(wrapped, raw, options, callback);
+  }
+
+  /**
+   * @param {any} message the NODE_HANDLE message
+   * @param {RawHandle} raw
+   * @param {SendOptions} options
+   * @param {SendCallback | undefined} callback
+   * @returns {boolean}
+   */
+  #sendHandle(message, raw, options, callback) {
+    const child = this.#child;
+    const closeWhenArrived = message.type === 'net.Socket' && !options.keepOpen;
+    let isSent = false;
+    const answer = this.#sending.write(message, raw, options, callback, undefined, () => {
+      isSent = true;
+    });
+    if (isSent) {
+      child._handleQueue = [];
+      if (closeWhenArrived) child._pendingMessage = { callback, message, handle: raw, options };
+    } else if (closeWhenArrived) {
+      raw.close();
+    }
+    return answer;
   }
 
   /**
@@ -310,7 +317,7 @@ class Channel {
   sendFrame(message, frame) {
     const waiting = { message, handle: null, options: {}, callback: undefined, frame };
     if (this.#child._handleQueue) return this.#wait(waiting);
-    return this.#write(message, undefined, {}, undefined, frame);
+    return this.#sending.send(message, waiting.options, undefined, frame);
   }
 
   /**
@@ -328,74 +335,11 @@ class Channel {
     waiting.frame ??= this.#serialization.write(waiting.message);
     const bytes = sizeOf(waiting.frame);
     if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > this.#bounds.maxQueuedBytes) {
-      return this.#refuse(QUEUE_FULL, waiting.options, waiting.callback);
+      return this.#sending.refuse(QUEUE_FULL, waiting.options, waiting.callback);
     }
     this.#waitingBytes += bytes;
     queue.push(waiting);
-    return this.#isBelow(this.#waitingBytes);
-  }
-
-  /**
-   * @param {number} bytes that wait
-   * @returns {boolean} what `send` answers
-   */
-  #isBelow(bytes) {
-    const isBelow = bytes < HIGH_WATER;
-    if (!isBelow) this.#needsDrain = true;
-    return isBelow;
-  }
-
-  /**
-   * @param {number} errno
-   * @param {SendOptions} options
-   * @param {SendCallback | undefined} callback
-   * @returns {boolean} what `send` answers
-   */
-  #refuse(errno, options, callback) {
-    if (!options.swallowErrors) this.#fail(this.#writeError(errno), callback);
-    if (errno !== QUEUE_FULL) return true;
-    this.#needsDrain = true;
-    return false;
-  }
-
-  /**
-   * @param {any} message
-   * @param {{ raw: RawHandle, closeWhenArrived: boolean } | undefined} handle
-   * @param {SendOptions} options
-   * @param {SendCallback | undefined} callback
-   * @param {string | Buffer} [frame] the message, if it is serialized already
-   */
-  #write(message, handle, options, callback, frame = this.#serialization.write(message)) {
-    const child = this.#child;
-    const completion = this.#nextCompletion;
-    const fd = handle ? handle.raw.fd : -1;
-    const status = this.#owner.write(this.#id, frame, fd, completion);
-    if (status < 0) {
-      if (handle?.closeWhenArrived) handle.raw.close();
-      return this.#refuse(status, options, callback);
-    }
-    if (handle) {
-      child._handleQueue = [];
-      if (handle.closeWhenArrived) child._pendingMessage = { callback, message, handle: handle.raw, options };
-    }
-    if (status === 0) {
-      if (typeof callback === 'function') process.nextTick(callback, null);
-    } else {
-      this.#nextCompletion = (completion + 1) >>> 0;
-      const kept = this.#bounds?.keepsUnwritten && !handle ? frame : undefined;
-      this.#unwritten.set(completion, { message: undefined, handle: null, options, callback, frame: kept });
-      this.#control.refCounted();
-    }
-    return this.#isBelow(status);
-  }
-
-  /**
-   * @param {Error} error
-   * @param {SendCallback | undefined} callback
-   */
-  #fail(error, callback) {
-    if (typeof callback === 'function') process.nextTick(callback, error);
-    else process.nextTick(() => this.#child.emit('error', error));
+    return this.#sending.isBelow(this.#waitingBytes);
   }
 
   /**
@@ -405,23 +349,12 @@ class Channel {
    * @param {Error | null} error
    */
   onWritten(completion, error) {
-    const waiting = this.#unwritten.get(completion);
-    if (waiting === undefined) return;
-    this.#unwritten.delete(completion);
-    this.#control.unrefCounted();
-    if (error !== null && waiting.frame !== undefined) {
-      this.#left.push(waiting);
-      return;
-    }
-    if (typeof waiting.callback === 'function') waiting.callback(error);
-    this.#drained();
+    this.#sending.onWritten(completion, error);
   }
 
-  /** Tells a program that `send` has answered false when nothing waits any more. */
-  #drained() {
-    if (!this.#needsDrain || !this.#bounds || this.#unwritten.size > 0 || this.#child._handleQueue) return;
-    this.#needsDrain = false;
-    this.#child.emit('drain');
+  /** Sends at once what would go out at the end of this turn. */
+  flush() {
+    this.#sending.flush();
   }
 
   /** The handle sent last has arrived, or was given up: the next one's turn. */
@@ -441,18 +374,20 @@ class Channel {
       const { message, handle, options, callback, frame } = waiting;
       if (frame === undefined || handle) child._send(message, handle, options, callback);
       else if (child._handleQueue) this.#wait(waiting);
-      else this.#write(message, undefined, options, callback, frame);
+      else this.#sending.send(message, options, callback, frame);
     }
-    this.#drained();
+    this.#sending.drained();
   }
 
   /**
    * The channel is connected: what was sent meanwhile goes out.
    *
    * @param {number} id the name that the core has for it by now
+   * @param {number} maxMessageSize what the peer takes
    */
-  opened(id) {
+  opened(id, maxMessageSize) {
     this.#id = id;
+    this.#sending.opened(id, maxMessageSize);
     this.#control.fd = this.#owner.channelFd(id);
     this.#isOpen = true;
     this.#child.connected = true;
@@ -465,19 +400,6 @@ class Channel {
       'SentHandleNotReceivedWarning',
     );
     this.onHandleArrived();
-  }
-
-  /**
-   * What waited for a handle to arrive, and then found nobody there, is told what it would have been told had the end
-   * of the channel come first.
-   *
-   * @param {number} errno
-   */
-  #writeError(errno) {
-    if (errno === TOO_LARGE) return errors.messageTooLarge();
-    if (errno === QUEUE_FULL) return errors.queueFull();
-    const isGone = errno === -os.constants.errno.EPIPE;
-    return isGone && this.#afterHandle ? errors.channelClosed() : errors.errnoException(errno, 'write');
   }
 
   #closePendingHandle() {
@@ -561,7 +483,7 @@ class Channel {
     this.#unheard.push([message, handle]);
     if (this.#bounds && this.#unheard.length === MAX_UNHEARD) {
       this.#isPaused = true;
-      this.#owner.wantMessages?.(this.#id, false);
+      this.#bounds.wantMessages(this.#id, false);
     }
   }
 
@@ -571,14 +493,15 @@ class Channel {
     const unheard = this.#unheard;
     this.#unheard = [];
     for (const [message, handle] of unheard) child.emit('message', message, handle);
-    if (this.#isPaused) {
+    if (this.#bounds && this.#isPaused) {
       this.#isPaused = false;
-      this.#owner.wantMessages?.(this.#id, true);
+      this.#bounds.wantMessages(this.#id, true);
     }
   }
 
   #disconnect() {
     const child = this.#child;
+    this.flush();
     child.channel = null;
     this.#closePendingHandle();
     this.#control.release();
@@ -589,8 +512,7 @@ class Channel {
   /** The connection is lost, and another one will be made: what has not been written waits for it. */
   lost() {
     const child = this.#child;
-    const waiting = [...this.#left, ...(child._handleQueue ?? [])];
-    this.#left = [];
+    const waiting = [...this.#sending.takeLeft(), ...(child._handleQueue ?? [])];
     this.#waitingBytes = waiting.reduce((bytes, { frame }) => bytes + (frame ? sizeOf(frame) : 0), 0);
     child._handleQueue = waiting;
     this.#closePendingHandle();
@@ -612,8 +534,7 @@ class Channel {
   onClosed(cause) {
     const child = this.#child;
     this.#closed = true;
-    const queue = [...this.#left, ...(child._handleQueue ?? [])];
-    this.#left = [];
+    const queue = [...this.#sending.takeLeft(), ...(child._handleQueue ?? [])];
     child._handleQueue = null;
     if (cause) process.nextTick(() => this.#owner.report(child, cause));
     if (child.channel) {
@@ -622,7 +543,7 @@ class Channel {
     }
     // Node leaves these callbacks uncalled.
     for (const { callback } of queue) {
-      if (typeof callback === 'function') this.#fail(errors.channelClosed(), callback);
+      if (typeof callback === 'function') this.#sending.fail(errors.channelClosed(), callback);
     }
     this.#owner.closed(child);
   }

@@ -182,11 +182,6 @@ class Core {
     child.emit('error', error);
   }
 
-  /** A worker is sent whatever it is sent. */
-  takes() {
-    return 0;
-  }
-
   /** @param {any} child its channel has closed */
   closed(child) {
     this.#closes.get(child)?.();

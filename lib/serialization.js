@@ -42,6 +42,7 @@ const LENGTH = Buffer.alloc(4);
  * @property {(message: unknown) => string | Buffer} write throws what cannot be serialized
  * @property {(frame: any) => any} read throws on what no peer of ours writes
  * @property {(frames: any) => any[]} split several frames as they came off the wire
+ * @property {(frames: any[]) => any} join several written messages, for the core to send together
  */
 
 /** @type {Serialization} */
@@ -60,6 +61,7 @@ const json = {
     lines.pop();
     return lines;
   },
+  join: (texts) => texts.join('\n'),
 };
 
 /** @type {Serialization} */
@@ -85,6 +87,10 @@ const advanced = {
       frames.push(bytes.subarray(body, start));
     }
     return frames;
+  },
+  join(frames) {
+    for (const frame of frames) frame.writeUInt32BE(frame.length - LENGTH.length, 0);
+    return Buffer.concat(frames);
   },
 };
 

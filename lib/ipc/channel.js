@@ -52,9 +52,7 @@ class Channel extends EventEmitter {
     this.#policy = policy;
     this.#server = server;
     this.path = path;
-    const { maxQueuedBytes } = terms;
-    const bounds = { maxQueuedBytes, keepsUnwritten: policy !== undefined };
-    this.messaging = new Messaging(this.#owner(), this.#id, this, terms.serialization, bounds);
+    this.messaging = new Messaging(this.#owner(), this.#id, this, terms.serialization, this.#bounds());
     Object.defineProperty(this, 'messaging', { enumerable: false });
     this.#requests = new Requests(this);
   }
@@ -66,16 +64,26 @@ class Channel extends EventEmitter {
       keepAlive: core.keepAlive,
       channelFd: (id) => core.channelFd(id),
       write: (id, frame, fd, completion) => core.write(id, frame, fd, completion),
-      takes: (id, bytes) => core.takes(id, bytes),
       closeChannel: (id) => this.#close(id),
       condemn: (id, reason) => core.condemn(id, reason),
       closeHandle: (fd) => core.closeHandle(fd),
-      wantMessages: (id, isWanted) => {
-        if (!this.#isPaused) core.wantMessages(id, isWanted);
-      },
       wantInternalMessages: () => {},
       report: (_channel, error) => this.#report(error),
       closed: () => process.nextTick(() => this.emit('close')),
+    };
+  }
+
+  /** @returns {import('../channel').Bounds} */
+  #bounds() {
+    const core = this.#core;
+    return {
+      maxQueuedBytes: this.#terms.maxQueuedBytes,
+      keepsUnwritten: this.#policy !== undefined,
+      takes: (id, bytes) => core.takes(id, bytes),
+      writeMany: (id, frames, count, completion) => core.writeMany(id, frames, count, completion),
+      wantMessages: (id, isWanted) => {
+        if (!this.#isPaused) core.wantMessages(id, isWanted);
+      },
     };
   }
 
@@ -88,15 +96,15 @@ class Channel extends EventEmitter {
   /**
    * @ignore
    * @param {number} id
-   * @param {Credentials} peer
+   * @param {import('./core').About} about
    */
-  onConnected(id, peer) {
+  onConnected(id, { peer, maxMessageSize }) {
     this.#id = id;
     this.peer = peer;
     this.connecting = false;
     this.#attempt = 0;
     if (this.#isPaused) this.#core.wantMessages(id, false);
-    this.messaging.opened(id);
+    this.messaging.opened(id, maxMessageSize);
     // Behind what was told before it, in front of its messages.
     process.nextTick(() => this.emit('connect'));
   }

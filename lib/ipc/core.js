@@ -15,6 +15,8 @@ const internals = require('../node-internals');
 /** @typedef {import('./server').ChannelServer} ChannelServer */
 /** @typedef {{ pid: number, uid: number, gid: number }} Credentials */
 
+/** @typedef {{ listener: number | null, peer: Credentials, maxMessageSize: number }} About the other end */
+
 /**
  * What a side wants of its channels, checked.
  * @typedef {object} Terms
@@ -38,6 +40,10 @@ class IpcCore {
   constructor(binding) {
     this.#binding = binding;
     this.#native = new binding.NativeIpc(() => this.#dispatch());
+    // What was sent in the last turn must not be lost.
+    process.on('exit', () => {
+      for (const channel of this.#channels.values()) channel.messaging.flush();
+    });
   }
 
   /**
@@ -106,6 +112,18 @@ class IpcCore {
     return typeof frame === 'string'
       ? this.#native.sendText(id, frame, fd, completion)
       : this.#native.sendBytes(id, frame, fd, completion);
+  }
+
+  /**
+   * @param {number} id
+   * @param {string | Buffer} frames
+   * @param {number} count
+   * @param {number} completion
+   */
+  writeMany(id, frames, count, completion) {
+    return typeof frames === 'string'
+      ? this.#native.sendTexts(id, frames, count, completion)
+      : this.#native.sendFrames(id, frames, count, completion);
   }
 
   /**
@@ -206,14 +224,14 @@ class IpcCore {
 
   /**
    * @param {number} id
-   * @param {{ listener: number | null, peer: Credentials }} about
+   * @param {About} about
    */
-  #connected(id, { listener, peer }) {
-    if (listener === null) {
-      this.#channels.get(id)?.onConnected(id, peer);
+  #connected(id, about) {
+    if (about.listener === null) {
+      this.#channels.get(id)?.onConnected(id, about);
       return;
     }
-    const channel = this.#servers.get(listener)?.onConnection(id, peer);
+    const channel = this.#servers.get(about.listener)?.onConnection(id, about);
     // Closed meanwhile.
     if (channel === undefined) this.#native.destroy(id);
     else this.#channels.set(id, channel);

@@ -214,17 +214,17 @@ class ChannelServer extends EventEmitter {
   /**
    * @ignore
    * @param {number} id
-   * @param {Credentials} peer
+   * @param {import('./core').About} about
    * @returns {Channel}
    */
-  onConnection(id, peer) {
+  onConnection(id, about) {
     const channel = new Channel({ core: this.#core, terms: this.#terms, path: this.#path, server: this });
     this.#connections.add(channel);
     channel.once('close', () => {
       this.#connections.delete(channel);
       if (this.#listener === 0) this.#closeIfEmpty();
     });
-    channel.onConnected(id, peer);
+    channel.onConnected(id, about);
     process.nextTick(() => this.emit('connection', channel));
     return channel;
   }

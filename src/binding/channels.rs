@@ -97,15 +97,15 @@ impl Channels {
     /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
     /// duplicated. `completion` names the callback for when the frame has to wait.
     pub fn send_text(&mut self, id: u32, text: &JsString, handle: i32, completion: u32) -> Result<Sent> {
-        let mut bytes = std::mem::take(&mut self.scratch);
-        text::append_utf8(text, &mut bytes)?;
-        bytes.push(b'\n');
-        let sent = self.send(id, &bytes, handle, completion);
-        if bytes.capacity() <= KEEP_SCRATCH {
-            bytes.clear();
-            self.scratch = bytes;
-        }
-        Ok(sent)
+        self.with_utf8(text, |this, bytes| match this.admit(id, bytes.len()) {
+            Ok(peer) => dispatch(peer, bytes, handle, completion),
+            Err(sent) => sent,
+        })
+    }
+
+    /// As `send_text`, for several messages with newlines between them, none of which is too large.
+    pub fn send_texts(&mut self, id: u32, text: &JsString, count: u32, completion: u32) -> Result<Sent> {
+        self.with_utf8(text, |this, bytes| this.send_many(id, bytes, count, completion))
     }
 
     /// As `send_text`, for a message that begins with four bytes for its length and is V8-serialized behind them.
@@ -116,45 +116,43 @@ impl Channels {
         };
         let Ok(size) = u32::try_from(body.len()) else { return Sent::failed(Errno::EMSGSIZE) };
         *length = size.to_be_bytes();
-        self.send(id, bytes, handle, completion)
+        match self.admit(id, bytes.len()) {
+            Ok(peer) => dispatch(peer, bytes, handle, completion),
+            Err(sent) => sent,
+        }
+    }
+
+    /// Sends several messages as they travel, none of which is too large.
+    pub fn send_many(&self, id: u32, bytes: &[u8], count: u32, completion: u32) -> Sent {
+        let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
+        match peer.channel.has_room(bytes.len()) {
+            Ok(()) => outcome(peer, peer.channel.send_lent(bytes, Completion(completion)), count, bytes.len()),
+            Err(unfit) => Sent::failed(errno_of(unfit)),
+        }
+    }
+
+    /// Calls `send` with the text and a newline behind it.
+    fn with_utf8(&mut self, text: &JsString, send: impl FnOnce(&Self, &[u8]) -> Sent) -> Result<Sent> {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        text::append_utf8(text, &mut bytes)?;
+        bytes.push(b'\n');
+        let sent = send(self, &bytes);
+        if bytes.capacity() <= KEEP_SCRATCH {
+            bytes.clear();
+            self.scratch = bytes;
+        }
+        Ok(sent)
     }
 
     /// Whether a message of so many bytes may be sent: 0, or the errno as sending it would return it.
     pub fn takes(&self, id: u32, bytes: usize) -> f64 {
-        match self.get(id).map(|peer| peer.channel.takes(bytes)) {
-            Some(Ok(())) => 0.0,
-            Some(Err(unfit)) => failure(errno_of(unfit)),
-            None => failure(Errno::EPIPE),
-        }
+        self.admit(id, bytes).map_or_else(|sent| sent.status, |_| 0.0)
     }
 
-    fn send(&self, id: u32, bytes: &[u8], handle: i32, completion: u32) -> Sent {
-        let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
-        if let Err(unfit) = peer.channel.takes(bytes.len()) {
-            return Sent::failed(errno_of(unfit));
-        }
-        let completion = Completion(completion);
-        let status = if handle < 0 {
-            peer.channel.send_lent(bytes, completion)
-        } else {
-            match os::duplicate_raw(handle) {
-                Ok(fd) => peer.channel.send(Frame {
-                    bytes: bytes.to_vec(),
-                    handle: Some((Arc::new(fd), HandleOrigin::User)),
-                    completion: Some(completion),
-                }),
-                Err(errno) => return Sent::failed(errno),
-            }
-        };
-        if matches!(status, SendStatus::Written | SendStatus::Queued { .. }) {
-            peer.channel.traffic().sent(bytes.len());
-        }
-        match status {
-            SendStatus::Written => Sent { status: 0.0, needs_flush: false },
-            SendStatus::Queued { bytes, needs_flush } => Sent { status: bytes as f64, needs_flush },
-            SendStatus::Failed(errno) => Sent::failed(errno),
-            SendStatus::Closed => Sent::failed(Errno::EPIPE),
-        }
+    fn admit(&self, id: u32, bytes: usize) -> std::result::Result<&Peer, Sent> {
+        let peer = self.get(id).ok_or(Sent::failed(Errno::EPIPE))?;
+        peer.channel.takes(bytes).map_err(|unfit| Sent::failed(errno_of(unfit)))?;
+        Ok(peer)
     }
 
     /// JavaScript has these bytes now. A channel that rests because of too many is to be read again.
@@ -175,5 +173,35 @@ impl Channels {
         if let SendStatus::Queued { needs_flush: true, .. } = peer.channel.send(Frame::plain(bytes)) {
             follow_up.push(FollowUp::Flush(id));
         }
+    }
+}
+
+fn dispatch(peer: &Peer, bytes: &[u8], handle: i32, completion: u32) -> Sent {
+    let completion = Completion(completion);
+    let status = if handle < 0 {
+        peer.channel.send_lent(bytes, completion)
+    } else {
+        match os::duplicate_raw(handle) {
+            Ok(fd) => peer.channel.send(Frame {
+                bytes: bytes.to_vec(),
+                handle: Some((Arc::new(fd), HandleOrigin::User)),
+                completion: Some(completion),
+            }),
+            Err(errno) => return Sent::failed(errno),
+        }
+    };
+    outcome(peer, status, 1, bytes.len())
+}
+
+/// Counts what was sent, and says what came of it.
+fn outcome(peer: &Peer, status: SendStatus, count: u32, bytes: usize) -> Sent {
+    if matches!(status, SendStatus::Written | SendStatus::Queued { .. }) {
+        peer.channel.traffic().sent(count, bytes);
+    }
+    match status {
+        SendStatus::Written => Sent { status: 0.0, needs_flush: false },
+        SendStatus::Queued { bytes, needs_flush } => Sent { status: bytes as f64, needs_flush },
+        SendStatus::Failed(errno) => Sent::failed(errno),
+        SendStatus::Closed => Sent::failed(Errno::EPIPE),
     }
 }

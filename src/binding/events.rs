@@ -56,7 +56,7 @@ pub enum EventKind {
     Fault,
     /// channel, JSON of listener and peer
     Asked,
-    /// channel, JSON of listener and peer
+    /// channel, JSON of listener, peer and maxMessageSize, which is what the peer takes
     Connected,
     /// listener, JSON of peer, code and message
     Refused,

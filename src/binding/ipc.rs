@@ -150,6 +150,22 @@ impl NativeIpc {
         sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
     }
 
+    /// As `sendText`, for several messages with newlines between them, none of which is too large. They share one
+    /// completion.
+    #[napi]
+    pub fn send_texts(&mut self, id: u32, text: JsString, count: u32, completion: u32) -> Result<f64> {
+        let sent = self.channels.send_texts(id, &text, count, completion)?;
+        Ok(sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id)))))
+    }
+
+    /// As `sendBytes`, for several messages, each with its length in front, none of which is too large. They share one
+    /// completion.
+    #[napi]
+    pub fn send_frames(&self, id: u32, frames: BufferSlice, count: u32, completion: u32) -> f64 {
+        let sent = self.channels.send_many(id, &frames, count, completion);
+        sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
+    }
+
     /// Whether a message of so many bytes may be sent: 0, or the errno as `sendText` would return it.
     #[napi]
     pub fn takes(&self, id: u32, bytes: f64) -> f64 {
@@ -224,8 +240,10 @@ fn write_event(writer: &mut Writer<'_>, event: Event) -> Result<()> {
             writer.text(EventKind::Asked, channel.0, about(listener, peer).to_string())
         }
         Event::Connected { id, listener, peer, channel, untold } => {
+            let mut info = about(listener, peer);
+            info["maxMessageSize"] = channel.max_message().into();
             writer.channels().add(id.0, Peer { channel, untold });
-            writer.text(EventKind::Connected, id.0, about(listener, peer).to_string())
+            writer.text(EventKind::Connected, id.0, info.to_string())
         }
         Event::Refused { listener, peer, error } => {
             let mut info = about(None, peer);

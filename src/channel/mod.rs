@@ -88,9 +88,9 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// A message of the program's has been sent.
-    pub fn sent(&self, bytes: usize) {
-        self.messages_sent.fetch_add(1, Ordering::Relaxed);
+    /// So many messages of the program's have been sent, of so many bytes.
+    pub fn sent(&self, messages: u32, bytes: usize) {
+        self.messages_sent.fetch_add(messages.into(), Ordering::Relaxed);
         self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -121,14 +121,19 @@ impl Channel {
 
     /// Whether a message of the program's may be sent now. Only the thread that sends them may rely on the answer.
     pub fn takes(&self, message: usize) -> Result<(), Unfit> {
+        if message > self.bounds.max_message { Err(Unfit::TooLarge) } else { self.has_room(message) }
+    }
+
+    /// As [`Channel::takes`], for several messages at once, none of which is too large.
+    pub fn has_room(&self, bytes: usize) -> Result<(), Unfit> {
         let queued = self.traffic.bytes_queued.load(Ordering::Relaxed) as usize;
-        if message > self.bounds.max_message {
-            Err(Unfit::TooLarge)
-        } else if queued > 0 && queued.saturating_add(message) > self.bounds.max_queued {
-            Err(Unfit::QueueFull)
-        } else {
-            Ok(())
-        }
+        let is_full = queued > 0 && queued.saturating_add(bytes) > self.bounds.max_queued;
+        if is_full { Err(Unfit::QueueFull) } else { Ok(()) }
+    }
+
+    /// The largest message that it takes, in bytes as they travel.
+    pub fn max_message(&self) -> usize {
+        self.bounds.max_message
     }
 
     /// What has gone over it.

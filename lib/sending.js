@@ -1,0 +1,285 @@
+'use strict';
+
+// How a channel's messages get to the core: one by one, or several of one turn together; what waits there, and who is
+// called back.
+
+const os = require('node:os');
+
+const errors = require('./errors');
+
+/** @typedef {import('./channel').Owner} Owner */
+/** @typedef {import('./channel').Bounds} Bounds */
+/** @typedef {import('./channel').SendOptions} SendOptions */
+/** @typedef {import('./channel').SendCallback} SendCallback */
+/** @typedef {import('./channel').Target} Target */
+/** @typedef {import('./serialization').Serialization} Serialization */
+/** @typedef {import('./node-internals').RawHandle} RawHandle */
+
+/**
+ * A message on its way.
+ * @typedef {object} Outgoing
+ * @property {any} message
+ * @property {any} handle
+ * @property {SendOptions} options
+ * @property {SendCallback | undefined} callback
+ * @property {string | Buffer} [frame] the message as it was when it was sent, where there are bounds
+ * @property {number} [order] among all that have been sent
+ */
+
+/** `send` answers false from here on: two reads of the peer (Node: 65536 * 2). */
+const HIGH_WATER = 65536 * 2;
+/** Messages of more than this, in characters or bytes, go by themselves. */
+const BATCHED_MESSAGE = 16 * 1024;
+/** When a batch is full: about what the peer reads at once. */
+const BATCH = 64 * 1024;
+/** How many bytes a character of a string becomes at most. */
+const BYTES_PER_UNIT = 3;
+/** What the core says to a message for which there is no room, to one that is too large, and when nobody is there. */
+const QUEUE_FULL = -os.constants.errno.ENOBUFS;
+const TOO_LARGE = -os.constants.errno.EMSGSIZE;
+const PEER_GONE = -os.constants.errno.EPIPE;
+
+class Sending {
+  #owner;
+  #child;
+  #serialization;
+  #bounds;
+  #control;
+  #id;
+  /** What could not be written at once, by completion. @type {Map<number, Outgoing[]>} */
+  #unwritten = new Map();
+  /** What was not written before the connection was lost, where it is kept. @type {Outgoing[]} */
+  #left = [];
+  #nextCompletion = 1;
+  #nextOrder = 0;
+  /** What goes out together. @type {Outgoing[]} */
+  #batch = [];
+  #batchUnits = 0;
+  /** Something has been sent in this turn: what is sent now joins the batch. */
+  #isTurn = false;
+  /** The largest message that may join a batch. */
+  #maxBatched = 0;
+  /** `send` has answered false, and the program is to be told when it may go on. */
+  #needsDrain = false;
+
+  /**
+   * @param {Owner} owner
+   * @param {number} id
+   * @param {object} channel
+   * @param {Target} channel.child
+   * @param {Serialization} channel.serialization
+   * @param {Bounds | undefined} channel.bounds
+   * @param {{ refCounted: () => void, unrefCounted: () => void }} channel.control
+   */
+  constructor(owner, id, { child, serialization, bounds, control }) {
+    this.#owner = owner;
+    this.#id = id;
+    this.#child = child;
+    this.#serialization = serialization;
+    this.#bounds = bounds;
+    this.#control = control;
+  }
+
+  /**
+   * @param {number} id the name that the core has for the channel from now on
+   * @param {number} maxMessageSize what the peer takes
+   */
+  opened(id, maxMessageSize) {
+    this.#id = id;
+    this.#maxBatched = Math.min(BATCHED_MESSAGE, Math.floor(maxMessageSize / BYTES_PER_UNIT) - 1);
+  }
+
+  /**
+   * Sends a message, with others of this turn where that is done.
+   *
+   * @param {any} message
+   * @param {SendOptions} options
+   * @param {SendCallback | undefined} callback
+   * @param {string | Buffer} [frame] the message, if it is serialized already
+   * @returns {boolean} what `send` answers
+   */
+  send(message, options, callback, frame = this.#serialization.write(message)) {
+    if (this.#bounds === undefined) return this.write(message, undefined, options, callback, frame);
+    if (frame.length > this.#maxBatched) {
+      this.flush();
+      return this.write(message, undefined, options, callback, frame);
+    }
+    if (!this.#isTurn) {
+      // The first goes at once: as a rule there is no second.
+      this.#isTurn = true;
+      process.nextTick(endTurn, this);
+      return this.write(message, undefined, options, callback, frame);
+    }
+    this.#batch.push({
+      message: undefined,
+      handle: null,
+      options,
+      callback,
+      frame,
+      order: this.#nextOrder++,
+    });
+    this.#batchUnits += frame.length;
+    return this.#batchUnits < BATCH || this.flush();
+  }
+
+  /** The turn in which something was sent is over. */
+  endTurn() {
+    this.#isTurn = false;
+    this.flush();
+  }
+
+  /** Sends the batch. @returns {boolean} what `send` answers */
+  flush() {
+    const batch = this.#takeBatch();
+    if (batch.length === 0 || this.#bounds === undefined) return true;
+    const frames = batch.map(({ frame }) => /** @type {string | Buffer} */ (frame));
+    const together = this.#serialization.join(frames);
+    const status = this.#bounds.writeMany(this.#id, together, batch.length, this.#nextCompletion);
+    return this.#account(status, batch);
+  }
+
+  #takeBatch() {
+    const batch = this.#batch;
+    if (batch.length > 0) this.#batch = [];
+    this.#batchUnits = 0;
+    return batch;
+  }
+
+  /**
+   * Sends a message by itself, behind those of the batch.
+   *
+   * @param {any} message
+   * @param {RawHandle | undefined} handle
+   * @param {SendOptions} options
+   * @param {SendCallback | undefined} callback
+   * @param {string | Buffer} [frame] the message, if it is serialized already
+   * @param {() => void} [onSent] told before anybody is called back
+   * @returns {boolean} what `send` answers
+   */
+  write(message, handle, options, callback, frame = this.#serialization.write(message), onSent = undefined) {
+    const fd = handle ? handle.fd : -1;
+    const status = this.#owner.write(this.#id, frame, fd, this.#nextCompletion);
+    if (status >= 0) onSent?.();
+    const kept = this.#bounds?.keepsUnwritten && !handle ? frame : undefined;
+    const order = this.#nextOrder++;
+    return this.#account(status, [
+      { message: undefined, handle: null, options, callback, frame: kept, order },
+    ]);
+  }
+
+  /**
+   * @param {number} status of the core
+   * @param {Outgoing[]} messages
+   * @returns {boolean} what `send` answers
+   */
+  #account(status, messages) {
+    if (status < 0) {
+      for (const outgoing of messages) this.#unsent(status, outgoing);
+      return status !== QUEUE_FULL;
+    }
+    if (status === 0) {
+      for (const { callback } of messages) {
+        if (typeof callback === 'function') process.nextTick(callback, null);
+      }
+      return true;
+    }
+    this.#unwritten.set(this.#nextCompletion, messages);
+    this.#nextCompletion = (this.#nextCompletion + 1) >>> 0;
+    this.#control.refCounted();
+    return this.isBelow(status);
+  }
+
+  /**
+   * @param {number} errno
+   * @param {Outgoing} outgoing
+   */
+  #unsent(errno, outgoing) {
+    if (errno === PEER_GONE && this.#isKept(outgoing)) this.#left.push(outgoing);
+    else this.refuse(errno, outgoing.options, outgoing.callback);
+  }
+
+  /**
+   * @param {Outgoing} outgoing
+   * @returns {boolean} whether it waits for the next connection if it cannot be written to this one
+   */
+  #isKept({ frame }) {
+    return this.#bounds?.keepsUnwritten === true && frame !== undefined;
+  }
+
+  /**
+   * @param {number} bytes that wait
+   * @returns {boolean} what `send` answers
+   */
+  isBelow(bytes) {
+    const isBelow = bytes < HIGH_WATER;
+    if (!isBelow) this.#needsDrain = true;
+    return isBelow;
+  }
+
+  /**
+   * @param {number} errno
+   * @param {SendOptions} options
+   * @param {SendCallback | undefined} callback
+   * @returns {boolean} what `send` answers
+   */
+  refuse(errno, options, callback) {
+    if (!options.swallowErrors) this.fail(this.#writeError(errno), callback);
+    if (errno !== QUEUE_FULL) return true;
+    this.#needsDrain = true;
+    return false;
+  }
+
+  /** @param {number} errno */
+  #writeError(errno) {
+    if (errno === TOO_LARGE) return errors.messageTooLarge();
+    return errno === QUEUE_FULL ? errors.queueFull() : errors.errnoException(errno, 'write');
+  }
+
+  /**
+   * @param {Error} error
+   * @param {SendCallback | undefined} callback
+   */
+  fail(error, callback) {
+    if (typeof callback === 'function') process.nextTick(callback, error);
+    else process.nextTick(() => this.#child.emit('error', error));
+  }
+
+  /**
+   * The core has written what had to wait, or never will.
+   *
+   * @param {number} completion
+   * @param {Error | null} error
+   */
+  onWritten(completion, error) {
+    const messages = this.#unwritten.get(completion);
+    if (messages === undefined) return;
+    this.#unwritten.delete(completion);
+    this.#control.unrefCounted();
+    for (const outgoing of messages) {
+      if (error !== null && this.#isKept(outgoing)) this.#left.push(outgoing);
+      else if (typeof outgoing.callback === 'function') outgoing.callback(error);
+    }
+    this.drained();
+  }
+
+  /** Tells a program that `send` has answered false when nothing waits any more. */
+  drained() {
+    if (!this.#needsDrain || !this.#bounds || this.#unwritten.size > 0 || this.#child._handleQueue) return;
+    this.#needsDrain = false;
+    this.#child.emit('drain');
+  }
+
+  /** @returns {Outgoing[]} what the connection that has ended did not take, in its order */
+  takeLeft() {
+    const left = [...this.#left, ...this.#takeBatch()];
+    this.#left = [];
+    return left.sort((one, other) => Number(one.order) - Number(other.order));
+  }
+}
+
+/** @param {Sending} sending */
+function endTurn(sending) {
+  sending.endTurn();
+}
+
+module.exports = { QUEUE_FULL, Sending };
