@@ -126,7 +126,9 @@ impl Channels {
     pub fn send_many(&self, id: u32, bytes: &[u8], count: u32, completion: u32) -> Sent {
         let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
         match peer.channel.has_room(bytes.len()) {
-            Ok(()) => outcome(peer, peer.channel.send_lent(bytes, Completion(completion)), count, bytes.len()),
+            Ok(()) => {
+                outcome(peer, peer.channel.send_lent(bytes, Completion(completion)), count, bytes.len())
+            }
             Err(unfit) => Sent::failed(errno_of(unfit)),
         }
     }
