@@ -293,11 +293,14 @@ class Channel {
   #sendHandle(message, raw, options, callback) {
     const child = this.#child;
     const closeWhenArrived = message.type === 'net.Socket' && !options.keepOpen;
+    // The core keeps a descriptor of its own until the handle has arrived, and the order as well: between channels of
+    // ours several may be on their way.
+    const isPipelined = this.#bounds !== undefined;
     let isSent = false;
     const answer = this.#sending.write(message, raw, options, callback, undefined, () => {
       isSent = true;
     });
-    if (isSent) {
+    if (isSent && !isPipelined) {
       child._handleQueue = [];
       if (closeWhenArrived) child._pendingMessage = { callback, message, handle: raw, options };
     } else if (closeWhenArrived) {

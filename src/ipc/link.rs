@@ -144,7 +144,7 @@ impl<S: EventSink<Event>> Ipc<S> {
                 link.phase = Phase::Unreachable;
                 Interest::Read
             }
-            FlushStatus::Idle if link.phase == Phase::Closing => {
+            FlushStatus::Idle if link.phase == Phase::Closing && link.channel.is_idle() => {
                 return self.close_link(context, id, None);
             }
             FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => Interest::Read,
@@ -158,11 +158,11 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
-    /// Closes a channel once everything that waits has been written.
+    /// Closes a channel once everything that waits has been written and handles have arrived. The JavaScript thread
+    /// sends nothing more on it.
     pub(super) fn close_channel(&mut self, context: &mut Context, id: ChannelId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.phase = Phase::Closing;
-        link.channel.close_after_flush();
         self.flush(context, id);
         // What comes meanwhile is read and dropped, so that the end of the other side is seen.
         self.read(context, id, true);

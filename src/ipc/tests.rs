@@ -16,7 +16,7 @@ use crate::channel::{Channel, ChannelEvent, Frame, Frames, HandleOrigin, SendSta
 use crate::error::Error;
 use crate::ids::{ChannelId, Completion, ListenerId};
 use crate::os::{self, AbstractNames};
-use crate::proto::Serialization;
+use crate::proto::{self, Serialization};
 use crate::reactor::{self, EventSink, Handle};
 
 /// A watchdog for what never comes, not a timing.
@@ -180,7 +180,11 @@ fn two_programs_have_a_channel() {
             Event::Channel(id, ChannelEvent::HandleMessage { .. }) if id == ends[1].0 => Some(()),
             _ => None,
         });
+        // Closed when the handle has arrived, not before.
         rig.reactor.call(Command::CloseChannel(ends[0].0)).unwrap();
+        assert!(rig.events.try_iter().next().is_none());
+        let acknowledgement = proto::encode(serialization, &json!({"cmd": proto::HANDLE_ACK})).unwrap();
+        ends[1].1.send(Frame::plain(acknowledgement));
         assert!(rig.closed(ends[0].0).is_none());
         assert!(rig.closed(ends[1].0).is_none());
     }
