@@ -31,6 +31,14 @@ function carry(reason) {
   );
 }
 
+/**
+ * @param {NodeJS.ErrnoException} error
+ * @returns {boolean} whether the peer has gone, although its 'disconnect' is still to come
+ */
+function isGone({ code }) {
+  return code === 'EPIPE';
+}
+
 /** @param {any} carried */
 function revive({ message, name, ...rest }) {
   const error = new Error(String(message));
@@ -101,7 +109,7 @@ class Requests {
       signal?.addEventListener('abort', onAbort);
       try {
         this.#channel.send({ cmd: REQUEST, id, msg: message }, (/** @type {Error | null} */ error) => {
-          if (error) this.#pending.get(id)?.reject(error);
+          if (error) this.#pending.get(id)?.reject(isGone(error) ? errors.noReply() : error);
         });
       } catch (error) {
         settle(reject, error);
