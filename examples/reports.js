@@ -6,8 +6,8 @@
 //   node examples/reports.js          (BELOW=3000000 for more work)
 //
 // Three children, started by child_process.spawn, count the prime numbers below BELOW, a third each. The primary prints
-// a line for each that has come and each report, then the sum. Any process of the same user that knows the path could connect. Ctrl-C
-// stops them all; nothing stays behind in the directory for temporary files.
+// a line for each that has come and each report, then the sum. Any process of the same user that knows the path could
+// connect. Ctrl-C stops them all; nothing stays behind in the directory for temporary files.
 
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');
