@@ -84,6 +84,7 @@ function runCentre() {
     clients.close(() => {
       for (const channel of registry.connections) channel.disconnect();
     });
+    console.log('no more clients');
   });
 }
 
