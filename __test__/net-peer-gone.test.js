@@ -28,11 +28,18 @@ async function connectTo(server) {
   return { client, channel };
 }
 
-test('a request on a channel that has just ended said EPIPE in place of ERR_CORRAL_NO_REPLY', async (t) => {
+test('a request on a channel that has just ended failed with EPIPE, and before its end was told', async (t) => {
   const server = await listen(t);
-  const { channel } = await connectTo(server);
-  channel.destroy();
-  await assert.rejects(channel.request('anybody there?'), { code: 'ERR_CORRAL_NO_REPLY' });
+  for (let i = 0; i < CLIENTS; i++) {
+    const { channel } = await connectTo(server);
+    channel.destroy();
+    // The second of a turn is written at the end of it.
+    const requests = ['first', 'second'].map((message) =>
+      channel.request(message).catch(({ code }) => ({ code, connected: channel.connected })),
+    );
+    const rejection = { code: 'ERR_CORRAL_NO_REPLY', connected: false };
+    assert.deepEqual(await Promise.all(requests), [rejection, rejection]);
+  }
 });
 
 test('a server that broadcast to a client that had just gone died of EPIPE', async (t) => {
