@@ -171,6 +171,8 @@ export class ChannelServer extends EventEmitter<ChannelServerEvents> {
   broadcast(message: any): boolean;
   /** Listens no more; 'close' comes when the last channel has gone. */
   close(callback?: (error?: Error) => void): this;
+  /** As `close`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
   ref(): this;
   unref(): this;
 }

@@ -1,27 +1,16 @@
 'use strict';
 
-// Runs each example of streams, over TCP, a Unix socket or stdin and stdout, and checks what its header comment promises.
+// Runs each example of streams, over TCP or stdin and stdout, and checks what its header comment promises.
 
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
-const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
-const { Example } = require('./helpers/example.js');
+const { Example, scratchDirectory } = require('./helpers/example.js');
 
 /** @typedef {import('node:test').TestContext} TestContext */
-
-/**
- * A directory that is gone after the test.
- * @param {TestContext} t
- */
-function scratchDirectory(t) {
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-'));
-  t.after(() => fs.rmSync(directory, { recursive: true }));
-  return directory;
-}
 
 /** @param {TestContext} t */
 async function startEchoServer(t) {
@@ -103,36 +92,6 @@ test('echo: when the server goes away the client says so and ends with code 1', 
   process.kill(server.pid, 'SIGKILL');
   assert.deepEqual(await client.exit, { code: 1, signal: null });
   assert.match(client.text, /^hello\n(the server has gone|port \d+: ECONNRESET)$/);
-});
-
-test('reports: children connect, get their work and report', async (t) => {
-  const TMPDIR = scratchDirectory(t);
-  const example = new Example(t, 'reports.js', { TMPDIR, BELOW: '100000' });
-  await assertEndsWell(example);
-  const come = await example.lines(/^child (\d) \(pid \d+\) has come$/, 3);
-  assert.deepEqual(come.map(([, id]) => id).sort(), ['1', '2', '3']);
-  const found = await example.lines(/^child \d has found (\d+)$/, 3);
-  assert.equal(
-    found.reduce((sum, [, primes]) => sum + Number(primes), 0),
-    9592,
-  );
-  await example.line(/^9592 prime numbers below 100000$/);
-  assert.deepEqual(fs.readdirSync(TMPDIR), []);
-});
-
-test('reports: children that die are named, and Ctrl-C leaves nothing behind', async (t) => {
-  const TMPDIR = scratchDirectory(t);
-  // More than can be done before they are killed.
-  const example = new Example(t, 'reports.js', { TMPDIR, BELOW: String(10 ** 12) });
-  const come = await example.lines(/^(child \d) \(pid (\d+)\) has come$/, 3);
-  const [, victim, pid] = come[0];
-  process.kill(Number(pid), 'SIGKILL');
-  example.pressCtrlC();
-  assert.deepEqual(await example.exit, { code: 1, signal: null });
-  await example.lines(new RegExp(`^${victim} died \\(SIGKILL\\)$`), 1);
-  await example.lines(/^child \d died \(SIGINT\)$/, 2);
-  assert.deepEqual(fs.readdirSync(TMPDIR), []);
-  assert.deepEqual(example.processes(), []);
 });
 
 test('stdio-json: prints the answer to each word', async (t) => {

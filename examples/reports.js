@@ -1,12 +1,13 @@
 'use strict';
 
-// A primary that listens on a Unix socket, and children that connect to it, get their work and report. Run it with
+// A primary that listens on a Unix socket, and children that connect to it, get their work and report. What they say
+// travels on channels, as messages. Run it with
 //
 //   node examples/reports.js          (BELOW=3000000 for more work)
 //
 // Three children, started by child_process.spawn, count the prime numbers below BELOW, a third each. The primary prints
-// a line for each that has come and each report, then the sum. Any process that knows the path could connect. Ctrl-C
-// stops them all; nothing stays behind in the directory for temporary files.
+// a line for each that has come and each report, then the sum. Any process of the same user that knows the path could
+// connect. Ctrl-C stops them all; nothing stays behind in the directory for temporary files.
 
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');
@@ -14,7 +15,6 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const net = require('corral/net');
-const { JsonLines } = require('./json-lines.js');
 
 const CHILDREN = 3;
 const DEFAULT_BELOW = 300_000;
@@ -34,8 +34,7 @@ async function runPrimary(below) {
   let started = 0;
   let sum = 0;
 
-  const server = net.createServer((socket) => {
-    const channel = new JsonLines(socket, socket);
+  const server = net.createServer({ ipc: true }, (channel) => {
     channel.on('message', (/** @type {Hello | Report} */ message) => {
       if (message.type === 'hello') {
         console.log(`${message.name} (pid ${message.pid}) has come`);
@@ -44,7 +43,7 @@ async function runPrimary(below) {
       } else {
         console.log(`${message.name} has found ${message.primes}`);
         sum += message.primes;
-        channel.end();
+        channel.disconnect();
       }
     });
     // Of a child that was killed; its 'exit' says it, too.
@@ -78,13 +77,12 @@ async function runPrimary(below) {
  * @param {string} address
  */
 function runChild(name, address) {
-  const socket = net.connect(address);
-  const channel = new JsonLines(socket, socket);
+  const channel = net.connect({ ipc: true, path: address });
   channel.send({ type: 'hello', name, pid: process.pid });
   channel.on('message', (/** @type {Work} */ { from, below }) => {
     channel.send({ type: 'report', name, primes: countPrimes(from, below) });
   });
-  // Nothing but the connection keeps the child alive: it ends when the primary ends that, or is gone.
+  // Nothing but the channel keeps the child alive: it ends when the primary disconnects, or is gone.
 }
 
 /**

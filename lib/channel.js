@@ -13,7 +13,12 @@ const { QUEUE_FULL, Sending } = require('./sending');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
 /** @typedef {import('./serialization').Serialization} Serialization */
-/** @typedef {{ swallowErrors?: boolean, keepOpen?: boolean }} SendOptions */
+/**
+ * @typedef {object} SendOptions
+ * @property {boolean} [swallowErrors]
+ * @property {boolean} [keepOpen]
+ * @property {boolean} [isForAll] it goes to several peers, of which some may have gone
+ */
 /** @typedef {(error: Error | null) => void} SendCallback */
 
 /**
@@ -311,14 +316,14 @@ class Channel {
 
   /**
    * Sends a message that is serialized already, as one of several channels' messages. What cannot be written is told by
-   * an 'error' event.
+   * an 'error' event, unless the peer has gone: its 'disconnect' tells that.
    *
    * @param {any} message
    * @param {string | Buffer} frame
    * @returns {boolean}
    */
   sendFrame(message, frame) {
-    const waiting = { message, handle: null, options: {}, callback: undefined, frame };
+    const waiting = { message, handle: null, options: { isForAll: true }, callback: undefined, frame };
     if (this.#child._handleQueue) return this.#wait(waiting);
     return this.#sending.send(message, waiting.options, undefined, frame);
   }

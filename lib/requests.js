@@ -31,6 +31,15 @@ function carry(reason) {
   );
 }
 
+/**
+ * @param {NodeJS.ErrnoException} error
+ * @returns {boolean} whether the peer has gone: the 'disconnect' that is still to come rejects the request. Not before:
+ *   who asks again at once would do so without end
+ */
+function isGone({ code }) {
+  return code === 'EPIPE';
+}
+
 /** @param {any} carried */
 function revive({ message, name, ...rest }) {
   const error = new Error(String(message));
@@ -101,7 +110,7 @@ class Requests {
       signal?.addEventListener('abort', onAbort);
       try {
         this.#channel.send({ cmd: REQUEST, id, msg: message }, (/** @type {Error | null} */ error) => {
-          if (error) this.#pending.get(id)?.reject(error);
+          if (error && !isGone(error)) this.#pending.get(id)?.reject(error);
         });
       } catch (error) {
         settle(reject, error);

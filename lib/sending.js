@@ -223,7 +223,8 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   refuse(errno, options, callback) {
-    if (!options.swallowErrors) this.fail(this.#writeError(errno), callback);
+    const isTold = !options.swallowErrors && !(options.isForAll && errno === PEER_GONE);
+    if (isTold) this.fail(this.#writeError(errno), callback);
     if (errno !== QUEUE_FULL) return true;
     this.#needsDrain = true;
     return false;

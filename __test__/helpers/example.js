@@ -6,6 +6,7 @@ const assert = require('node:assert');
 const { execFileSync, spawn } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
 const readline = require('node:readline');
 const timers = require('node:timers/promises');
@@ -169,4 +170,14 @@ function inGroup(pid, group) {
   }
 }
 
-module.exports = { Example, POLL_INTERVAL };
+/**
+ * A directory that is gone after the test.
+ * @param {import('node:test').TestContext} t
+ */
+function scratchDirectory(t) {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-'));
+  t.after(() => fs.rmSync(directory, { recursive: true }));
+  return directory;
+}
+
+module.exports = { Example, POLL_INTERVAL, scratchDirectory };
