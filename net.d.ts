@@ -122,7 +122,8 @@ export class Channel extends EventEmitter<ChannelEvents> {
   ): boolean;
   /**
    * Asks the peer, whose `respond` answers. Rejects with the peer's error, `ERR_CORRAL_NO_HANDLER`,
-   * `ERR_CORRAL_REQUEST_TIMEOUT`, `ABORT_ERR`, or `ERR_CORRAL_NO_REPLY` when the channel was closed before.
+   * `ERR_CORRAL_REQUEST_TIMEOUT`, `ABORT_ERR`, `ERR_CORRAL_NO_REPLY` when the connection ended before, or
+   * `ERR_IPC_CHANNEL_CLOSED` on a channel that is closed.
    */
   request<Reply = any>(message: any, options?: RequestOptions): Promise<Reply>;
   /** Answers the peer's requests: with what is returned, or thrown. */
@@ -137,7 +138,10 @@ export class Channel extends EventEmitter<ChannelEvents> {
   isPaused(): boolean;
   ref(): this;
   unref(): this;
-  /** The messages, until the channel disconnects. A loop that is slow makes the peer wait. */
+  /**
+   * The messages, until the channel disconnects. A loop that is slow makes the peer wait; one that is left leaves what it
+   * has not had to the next listener. Handles are only to be had by 'message'.
+   */
   [Symbol.asyncIterator](): AsyncGenerator<any, void, undefined>;
 }
 
@@ -183,7 +187,7 @@ export function createServer(
 ): ChannelServer;
 export function createServer(connectionListener?: (socket: net.Socket) => void): net.Server;
 export function createServer(
-  options?: net.ServerOpts,
+  options?: net.ServerOpts & { ipc?: false | undefined },
   connectionListener?: (socket: net.Socket) => void,
 ): net.Server;
 

@@ -18,6 +18,7 @@ const { QUEUE_FULL, Sending } = require('./sending');
  * @property {boolean} [swallowErrors]
  * @property {boolean} [keepOpen]
  * @property {boolean} [isForAll] it goes to several peers, of which some may have gone
+ * @property {boolean} [isForThisPeer] it is of no use to the peer of a later connection
  */
 /** @typedef {(error: Error | null) => void} SendCallback */
 
@@ -52,7 +53,7 @@ const { QUEUE_FULL, Sending } = require('./sending');
  * @property {(id: number, bytes: number) => number} takes whether a message may be sent: 0, or a negative errno
  * @property {(id: number, frames: string | Buffer, count: number, completion: number) => number} writeMany
  *   as `write`, for several messages together
- * @property {(id: number, isWanted: boolean) => void} wantMessages whether to go on reading
+ * @property {(isWanted: boolean) => void} wantMessages whether to go on reading
  */
 
 /** So many messages may wait for a listener before the peer has to wait, where there are bounds. */
@@ -378,12 +379,14 @@ class Channel {
     const queue = child._handleQueue ?? [];
     child._handleQueue = null;
     this.#waitingBytes = 0;
-    for (const waiting of queue) {
-      const { message, handle, options, callback, frame } = waiting;
-      if (frame === undefined || handle) child._send(message, handle, options, callback);
-      else if (child._handleQueue) this.#wait(waiting);
-      else this.#sending.send(message, options, callback, frame);
-    }
+    this.#sending.catchUp(() => {
+      for (const waiting of queue) {
+        const { message, handle, options, callback, frame } = waiting;
+        if (frame === undefined || handle) child._send(message, handle, options, callback);
+        else if (child._handleQueue) this.#wait(waiting);
+        else this.#sending.send(message, options, callback, frame);
+      }
+    });
     this.#sending.drained();
   }
 
@@ -491,8 +494,18 @@ class Channel {
     this.#unheard.push([message, handle]);
     if (this.#bounds && this.#unheard.length === MAX_UNHEARD) {
       this.#isPaused = true;
-      this.#bounds.wantMessages(this.#id, false);
+      this.#bounds.wantMessages(false);
     }
+  }
+
+  /**
+   * Messages that somebody has not heard after all, in front of those that have come since.
+   *
+   * @param {[any, any][]} messages
+   */
+  giveBack(messages) {
+    this.#unheard.unshift(...messages);
+    process.nextTick(() => this.#deliverUnheard());
   }
 
   #deliverUnheard() {
@@ -503,7 +516,7 @@ class Channel {
     for (const [message, handle] of unheard) child.emit('message', message, handle);
     if (this.#bounds && this.#isPaused) {
       this.#isPaused = false;
-      this.#bounds.wantMessages(this.#id, true);
+      this.#bounds.wantMessages(true);
     }
   }
 
@@ -520,7 +533,8 @@ class Channel {
   /** The connection is lost, and another one will be made: what has not been written waits for it. */
   lost() {
     const child = this.#child;
-    const waiting = [...this.#sending.takeLeft(), ...(child._handleQueue ?? [])];
+    const left = this.#sending.takeLeft().filter(({ options }) => !options.isForThisPeer);
+    const waiting = [...left, ...(child._handleQueue ?? [])];
     this.#waitingBytes = waiting.reduce((bytes, { frame }) => bytes + (frame ? sizeOf(frame) : 0), 0);
     child._handleQueue = waiting;
     this.#closePendingHandle();

@@ -109,9 +109,14 @@ class Requests {
       }
       signal?.addEventListener('abort', onAbort);
       try {
-        this.#channel.send({ cmd: REQUEST, id, msg: message }, (/** @type {Error | null} */ error) => {
-          if (error && !isGone(error)) this.#pending.get(id)?.reject(error);
-        });
+        this.#channel.send(
+          { cmd: REQUEST, id, msg: message },
+          undefined,
+          { isForThisPeer: true },
+          (/** @type {Error | null} */ error) => {
+            if (error && !isGone(error)) this.#pending.get(id)?.reject(error);
+          },
+        );
       } catch (error) {
         settle(reject, error);
       }
@@ -151,7 +156,7 @@ class Requests {
       }
     };
     try {
-      this.#channel.send(reply, onWritten);
+      this.#channel.send(reply, undefined, { isForThisPeer: true }, onWritten);
     } catch (error) {
       onWritten(/** @type {Error} */ (error));
     }

@@ -59,6 +59,7 @@ class Sending {
   #isTurn = false;
   /** The largest message that may join a batch. */
   #maxBatched = 0;
+  #isCatchingUp = false;
   /** `send` has answered false, and the program is to be told when it may go on. */
   #needsDrain = false;
 
@@ -230,10 +231,27 @@ class Sending {
     return false;
   }
 
+  /**
+   * Sends what had to wait. One that finds nobody there is told what it would have been told had the end come first.
+   *
+   * @param {() => void} send
+   */
+  catchUp(send) {
+    this.#isCatchingUp = true;
+    try {
+      send();
+    } finally {
+      this.#isCatchingUp = false;
+    }
+  }
+
   /** @param {number} errno */
   #writeError(errno) {
     if (errno === TOO_LARGE) return errors.messageTooLarge();
-    return errno === QUEUE_FULL ? errors.queueFull() : errors.errnoException(errno, 'write');
+    if (errno === QUEUE_FULL) return errors.queueFull();
+    return errno === PEER_GONE && this.#isCatchingUp
+      ? errors.channelClosed()
+      : errors.errnoException(errno, 'write');
   }
 
   /**
@@ -242,6 +260,7 @@ class Sending {
    */
   fail(error, callback) {
     if (typeof callback === 'function') process.nextTick(callback, error);
+    else if (this.#bounds) process.nextTick(() => this.#owner.report(this.#child, error));
     else process.nextTick(() => this.#child.emit('error', error));
   }
 

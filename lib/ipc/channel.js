@@ -7,14 +7,14 @@ const EventEmitter = require('node:events');
 
 const { Channel: Messaging } = require('../channel');
 const { Requests } = require('../requests');
+const { messagesOf } = require('./iteration');
 const { delayOf, isTransient } = require('./reconnect');
 
 /** @typedef {import('./core').Terms} Terms */
 /** @typedef {import('./core').Credentials} Credentials */
 /** @typedef {ReturnType<typeof import('./core').ipcCore>} IpcCore */
 
-/** How many messages a `for await` loop may be behind before the peer has to wait, and before it may go on. */
-const ITERATION = { highWaterMark: 64, lowWaterMark: 16 };
+/** @typedef {'program' | 'unheard' | 'loop'} Brake who does not want to hear more for now */
 
 /**
  * @typedef {object} Setting
@@ -34,7 +34,8 @@ class Channel extends EventEmitter {
   #attempt = 0;
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
-  #isPaused = false;
+  /** @type {Set<Brake>} */
+  #brakes = new Set();
   #isEnding = false;
   #requests;
   /** The part that sends and receives; for the core. @ignore */
@@ -81,9 +82,7 @@ class Channel extends EventEmitter {
       keepsUnwritten: this.#policy !== undefined,
       takes: (id, bytes) => core.takes(id, bytes),
       writeMany: (id, frames, count, completion) => core.writeMany(id, frames, count, completion),
-      wantMessages: (id, isWanted) => {
-        if (!this.#isPaused) core.wantMessages(id, isWanted);
-      },
+      wantMessages: (isWanted) => this.#brake('unheard', isWanted),
     };
   }
 
@@ -103,7 +102,7 @@ class Channel extends EventEmitter {
     this.peer = peer;
     this.connecting = false;
     this.#attempt = 0;
-    if (this.#isPaused) this.#core.wantMessages(id, false);
+    if (this.#brakes.size > 0) this.#core.wantMessages(id, false);
     this.messaging.opened(id, maxMessageSize);
     // Behind what was told before it, in front of its messages.
     process.nextTick(() => this.emit('connect'));
@@ -178,19 +177,31 @@ class Channel extends EventEmitter {
 
   /** Receives no more messages for now, and does not see the end either; the peer has to wait. */
   pause() {
-    this.#isPaused = true;
-    if (this.#id !== 0) this.#core.wantMessages(this.#id, false);
+    this.#brake('program', false);
     return this;
   }
 
   resume() {
-    this.#isPaused = false;
-    if (this.#id !== 0) this.#core.wantMessages(this.#id, true);
+    this.#brake('program', true);
     return this;
   }
 
   isPaused() {
-    return this.#isPaused;
+    return this.#brakes.has('program');
+  }
+
+  /**
+   * The channel is read while nobody brakes.
+   *
+   * @param {Brake} brake
+   * @param {boolean} isWanted
+   */
+  #brake(brake, isWanted) {
+    const wasRead = this.#brakes.size === 0;
+    if (isWanted) this.#brakes.delete(brake);
+    else this.#brakes.add(brake);
+    const isRead = this.#brakes.size === 0;
+    if (isRead !== wasRead && this.#id !== 0) this.#core.wantMessages(this.#id, isRead);
   }
 
   /**
@@ -208,13 +219,11 @@ class Channel extends EventEmitter {
     return this;
   }
 
-  async *[Symbol.asyncIterator]() {
-    const messages = EventEmitter.on(
-      this,
-      'message',
-      /** @type {any} */ ({ close: ['disconnect', 'close'], ...ITERATION }),
-    );
-    for await (const [message] of messages) yield message;
+  [Symbol.asyncIterator]() {
+    return messagesOf(this, {
+      wantMessages: (isWanted) => this.#brake('loop', isWanted),
+      giveBack: (unheard) => this.messaging.giveBack(unheard),
+    });
   }
 }
 
