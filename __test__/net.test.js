@@ -43,7 +43,9 @@ test('what is a getter in net is one here: nothing is loaded for it', () => {
 
 for (const where of ['a path', 'a port']) {
   test(`a plain server and its client at ${where}`, { timeout: WATCHDOG_MS }, async (t) => {
-    const server = net.createServer({ allowHalfOpen: true }, (/** @type {any} */ socket) => socket.pipe(socket));
+    const server = net.createServer({ allowHalfOpen: true }, (/** @type {any} */ socket) =>
+      socket.pipe(socket),
+    );
     assert.ok(server instanceof builtin.Server);
     server.listen(where === 'a path' ? pathFor(t) : 0, where === 'a path' ? undefined : '127.0.0.1');
     await next(server, 'listening');
@@ -87,7 +89,16 @@ test('named imports are those of require', { timeout: WATCHDOG_MS }, async () =>
   const { stdout } = await node(['--input-type=module', '-e', program]);
   const { missing, other, isDefault } = JSON.parse(stdout);
   // Names that newer Nodes have are to be had from the default.
-  const known = ['createServer', 'connect', 'Server', 'Socket', 'isIP', 'BlockList', 'Channel', 'ChannelServer'];
+  const known = [
+    'createServer',
+    'connect',
+    'Server',
+    'Socket',
+    'isIP',
+    'BlockList',
+    'Channel',
+    'ChannelServer',
+  ];
   assert.deepEqual(
     known.filter((name) => missing.includes(name)),
     [],
@@ -95,7 +106,9 @@ test('named imports are those of require', { timeout: WATCHDOG_MS }, async () =>
   assert.deepEqual({ other, isDefault }, { other: [], isDefault: true });
 });
 
-test('without the native binary plain net works, and channels say what is missing', { timeout: WATCHDOG_MS }, async () => {
+test('without the native binary plain net works, and channels say what is missing', {
+  timeout: WATCHDOG_MS,
+}, async () => {
   const program = `
     const net = require('${NET}');
     const codes = [];

@@ -35,6 +35,10 @@ class Channel extends EventEmitter {
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
   #isPaused = false;
+  /** Whether enough messages wait for a listener. */
+  #isStuffed = false;
+  /** The end, which came while messages in front of it were held back. @type {(() => void) | undefined} */
+  #endHeld;
   #isEnding = false;
   #requests;
   /** The part that sends and receives; for the core. @ignore */
@@ -70,8 +74,9 @@ class Channel extends EventEmitter {
       closeChannel: (id) => this.#close(id),
       condemn: (id, reason) => core.condemn(id, reason),
       closeHandle: (fd) => core.closeHandle(fd),
-      wantMessages: (id, isWanted) => {
-        if (!this.#isPaused) core.wantMessages(id, isWanted);
+      wantMessages: (_id, isWanted) => {
+        this.#isStuffed = !isWanted;
+        this.#tellWhetherToRead();
       },
       wantInternalMessages: () => {},
       report: (_channel, error) => this.#report(error),
@@ -95,7 +100,7 @@ class Channel extends EventEmitter {
     this.peer = peer;
     this.connecting = false;
     this.#attempt = 0;
-    if (this.#isPaused) this.#core.wantMessages(id, false);
+    if (this.#isPaused || this.#isStuffed) this.#tellWhetherToRead();
     this.messaging.opened(id);
     // Behind what was told before it, in front of its messages.
     process.nextTick(() => this.emit('connect'));
@@ -108,7 +113,17 @@ class Channel extends EventEmitter {
    * @param {Error | undefined} cause
    */
   onEnd(cause) {
+    if (this.messaging.isHolding && !this.#isEnding) {
+      this.#endHeld = () => this.#end(cause);
+      return;
+    }
+    this.#end(cause);
+  }
+
+  /** @param {Error | undefined} cause */
+  #end(cause) {
     this.#id = 0;
+    this.#endHeld = undefined;
     if (this.#policy === undefined || this.#isEnding || !isTransient(cause)) {
       this.#isEnding = true;
       this.messaging.onClosed(cause);
@@ -126,7 +141,8 @@ class Channel extends EventEmitter {
   #close(id) {
     this.#isEnding = true;
     clearTimeout(this.#timer);
-    if (this.#id !== 0) this.#core.closeChannel(id || this.#id);
+    if (this.#endHeld) process.nextTick(() => this.#endHeld?.());
+    else if (this.#id !== 0) this.#core.closeChannel(id || this.#id);
     else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
   }
 
@@ -152,7 +168,8 @@ class Channel extends EventEmitter {
     if (this.#isEnding && this.#id === 0) return this;
     this.#isEnding = true;
     clearTimeout(this.#timer);
-    if (this.#id !== 0) this.#core.destroy(this.#id);
+    if (this.#endHeld) process.nextTick(() => this.#endHeld?.());
+    else if (this.#id !== 0) this.#core.destroy(this.#id);
     else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
     return this;
   }
@@ -171,14 +188,26 @@ class Channel extends EventEmitter {
   /** Receives no more messages for now, and does not see the end either; the peer has to wait. */
   pause() {
     this.#isPaused = true;
-    if (this.#id !== 0) this.#core.wantMessages(this.#id, false);
+    this.messaging.hold();
+    this.#tellWhetherToRead();
     return this;
   }
 
   resume() {
     this.#isPaused = false;
-    if (this.#id !== 0) this.#core.wantMessages(this.#id, true);
+    this.messaging.release();
+    this.#tellWhetherToRead();
+    if (this.#endHeld) process.nextTick(() => this.#endIfTold());
     return this;
+  }
+
+  /** The end comes when nothing is held back in front of it any more. */
+  #endIfTold() {
+    if (!this.messaging.isHolding) this.#endHeld?.();
+  }
+
+  #tellWhetherToRead() {
+    if (this.#id !== 0) this.#core.wantMessages(this.#id, !this.#isPaused && !this.#isStuffed);
   }
 
   isPaused() {
