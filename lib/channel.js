@@ -157,10 +157,14 @@ class Channel {
   #child;
   #serialization;
   #control;
-  /** Messages for which there was no 'message' listener yet: [message, handle]. @type {[any, any][]} */
+  /** Messages that wait for a 'message' listener, or for `release`: [message, handle]. @type {[any, any][]} */
   #unheard = [];
   /** Whether reading rests because of them. */
   #isPaused = false;
+  /** Whether nothing is to be told for now. */
+  #isHeld = false;
+  /** Whether what waits was held back, at least in part. */
+  #hasHeld = false;
   #closed = false;
   #bounds;
   /** Bytes of what waits in front of the core. */
@@ -480,10 +484,15 @@ class Channel {
    * @param {any} handle
    */
   emit(message, handle) {
-    const child = this.#child;
-    if (isInternal(message)) child.emit('internalMessage', message, handle);
-    else if (child.listenerCount('message')) child.emit('message', message, handle);
-    else this.#keepUnheard(message, handle);
+    if (this.#isHeld) this.#unheard.push([message, handle]);
+    else if (isInternal(message)) this.#child.emit('internalMessage', message, handle);
+    else if (this.#unheard.length === 0 && this.#child.listenerCount('message') > 0) {
+      this.#child.emit('message', message, handle);
+    } else {
+      this.#keepUnheard(message, handle);
+      // The listener may have come just now: nothing overtakes what waited for it.
+      this.#deliverUnheard();
+    }
   }
 
   /**
@@ -492,7 +501,7 @@ class Channel {
    */
   #keepUnheard(message, handle) {
     this.#unheard.push([message, handle]);
-    if (this.#bounds && this.#unheard.length === MAX_UNHEARD) {
+    if (this.#bounds && !this.#isPaused && this.#unheard.length >= MAX_UNHEARD) {
       this.#isPaused = true;
       this.#bounds.wantMessages(false);
     }
@@ -508,16 +517,49 @@ class Channel {
     process.nextTick(() => this.#deliverUnheard());
   }
 
+  /** Tells what waits, as long as somebody listens: a listener may be there for one message only. */
   #deliverUnheard() {
     const child = this.#child;
-    if (this.#unheard.length === 0 || !child.channel || !child.listenerCount('message')) return;
     const unheard = this.#unheard;
-    this.#unheard = [];
-    for (const [message, handle] of unheard) child.emit('message', message, handle);
-    if (this.#bounds && this.#isPaused) {
+    if (this.#isHeld || unheard.length === 0 || !child.channel) return;
+    let told = 0;
+    /** @type {[any, any][]} */
+    const kept = [];
+    try {
+      while (told < unheard.length && !this.#isHeld) {
+        const [message, handle] = unheard[told++];
+        if (isInternal(message)) child.emit('internalMessage', message, handle);
+        else if (child.listenerCount('message') > 0) child.emit('message', message, handle);
+        else {
+          kept.push([message, handle]);
+          // What is held back may have requests in it, which wait for no listener.
+          if (!this.#hasHeld) break;
+        }
+      }
+    } finally {
+      unheard.splice(0, told, ...kept);
+    }
+    if (!this.#isHeld) this.#hasHeld = false;
+    if (this.#bounds && this.#isPaused && unheard.length < MAX_UNHEARD) {
       this.#isPaused = false;
       this.#bounds.wantMessages(true);
     }
+  }
+
+  /** Tells nothing until `release`, also of what has been read already. */
+  hold() {
+    this.#isHeld = true;
+    this.#hasHeld = true;
+  }
+
+  release() {
+    this.#isHeld = false;
+    process.nextTick(() => this.#deliverUnheard());
+  }
+
+  /** Whether messages wait for `release`. */
+  get isHolding() {
+    return this.#isHeld && this.#unheard.length > 0;
   }
 
   #disconnect() {

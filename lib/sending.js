@@ -55,6 +55,8 @@ class Sending {
   /** What goes out together. @type {Outgoing[]} */
   #batch = [];
   #batchUnits = 0;
+  /** How many bytes the core had to queue when it was last given something. */
+  #queuedBytes = 0;
   /** Something has been sent in this turn: what is sent now joins the batch. */
   #isTurn = false;
   /** The largest message that may join a batch. */
@@ -120,7 +122,7 @@ class Sending {
       order: this.#nextOrder++,
     });
     this.#batchUnits += frame.length;
-    return this.#batchUnits < BATCH || this.flush();
+    return this.#batchUnits < BATCH ? this.isBelow(this.#queuedBytes) : this.flush();
   }
 
   /** The turn in which something was sent is over. */
@@ -174,6 +176,7 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   #account(status, messages) {
+    this.#queuedBytes = Math.max(status, 0);
     if (status < 0) {
       for (const outgoing of messages) this.#unsent(status, outgoing);
       return status !== QUEUE_FULL;
@@ -274,6 +277,7 @@ class Sending {
     const messages = this.#unwritten.get(completion);
     if (messages === undefined) return;
     this.#unwritten.delete(completion);
+    if (this.#unwritten.size === 0) this.#queuedBytes = 0;
     this.#control.unrefCounted();
     for (const outgoing of messages) {
       if (error !== null && this.#isKept(outgoing)) this.#left.push(outgoing);

@@ -36,6 +36,8 @@ class Channel extends EventEmitter {
   #timer;
   /** @type {Set<Brake>} */
   #brakes = new Set();
+  /** The end, which came while messages in front of it were held back. @type {(() => void) | undefined} */
+  #endHeld;
   #isEnding = false;
   #requests;
   /** The part that sends and receives; for the core. @ignore */
@@ -115,7 +117,17 @@ class Channel extends EventEmitter {
    * @param {Error | undefined} cause
    */
   onEnd(cause) {
+    if (this.messaging.isHolding && !this.#isEnding) {
+      this.#endHeld = () => this.#end(cause);
+      return;
+    }
+    this.#end(cause);
+  }
+
+  /** @param {Error | undefined} cause */
+  #end(cause) {
     this.#id = 0;
+    this.#endHeld = undefined;
     if (this.#policy === undefined || this.#isEnding || !isTransient(cause)) {
       this.#isEnding = true;
       this.messaging.onClosed(cause);
@@ -133,7 +145,8 @@ class Channel extends EventEmitter {
   #close(id) {
     this.#isEnding = true;
     clearTimeout(this.#timer);
-    if (this.#id !== 0) this.#core.closeChannel(id || this.#id);
+    if (this.#endHeld) process.nextTick(() => this.#endHeld?.());
+    else if (this.#id !== 0) this.#core.closeChannel(id || this.#id);
     else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
   }
 
@@ -159,7 +172,8 @@ class Channel extends EventEmitter {
     if (this.#isEnding && this.#id === 0) return this;
     this.#isEnding = true;
     clearTimeout(this.#timer);
-    if (this.#id !== 0) this.#core.destroy(this.#id);
+    if (this.#endHeld) process.nextTick(() => this.#endHeld?.());
+    else if (this.#id !== 0) this.#core.destroy(this.#id);
     else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
     return this;
   }
@@ -177,13 +191,21 @@ class Channel extends EventEmitter {
 
   /** Receives no more messages for now, and does not see the end either; the peer has to wait. */
   pause() {
+    this.messaging.hold();
     this.#brake('program', false);
     return this;
   }
 
   resume() {
+    this.messaging.release();
     this.#brake('program', true);
+    if (this.#endHeld) process.nextTick(() => this.#endIfTold());
     return this;
+  }
+
+  /** The end comes when nothing is held back in front of it any more. */
+  #endIfTold() {
+    if (!this.messaging.isHolding) this.#endHeld?.();
   }
 
   isPaused() {
