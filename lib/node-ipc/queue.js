@@ -1,0 +1,50 @@
+'use strict';
+
+// config.sync: a request is sent when the one before it has been answered.
+
+class Queue {
+  /** @type {(() => void)[]} */
+  #requests = [];
+  /** Whether an answer is awaited. */
+  #isWaiting = false;
+  #isOpen = false;
+
+  /** The requests that have not been sent. */
+  get contents() {
+    return this.#requests;
+  }
+
+  /** @param {() => void} send */
+  add(send) {
+    this.#requests.push(send);
+    if (!this.#isWaiting) this.next();
+  }
+
+  /** The answer is here, or none is awaited any more. */
+  next() {
+    this.#isWaiting = false;
+    if (!this.#isOpen) return;
+    const send = this.#requests.shift();
+    if (send === undefined) return;
+    this.#isWaiting = true;
+    send();
+  }
+
+  clear() {
+    this.#requests = [];
+  }
+
+  /** There is a connection. */
+  open() {
+    this.#isOpen = true;
+    this.next();
+  }
+
+  /** There is none. The answer that was awaited will not come; what has not been sent waits for the next connection. */
+  close() {
+    this.#isOpen = false;
+    this.#isWaiting = false;
+  }
+}
+
+module.exports = { Queue };
