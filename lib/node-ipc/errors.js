@@ -2,6 +2,8 @@
 
 // What can be wrong with what comes from the other side, or with sending to it.
 
+const util = require('node:util');
+
 const { create } = require('../errors');
 
 /** @param {number} limit */
@@ -20,9 +22,9 @@ function badMessage(why, response, err) {
   return Object.assign(error, { response, err: err ?? error });
 }
 
-/** @param {unknown} whom */
+/** @param {unknown} whom the other side has said who it is: that may be anything */
 function notConnected(whom) {
-  return create(Error, 'ERR_STREAM_DESTROYED', `A message was lost: no connection to ${String(whom)}`);
+  return create(Error, 'ERR_STREAM_DESTROYED', `A message was lost: no connection to ${util.inspect(whom)}`);
 }
 
 module.exports = { badMessage, notConnected, tooLarge };
