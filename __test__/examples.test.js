@@ -8,6 +8,7 @@ const { once } = require('node:events');
 const fs = require('node:fs');
 const http = require('node:http');
 const net = require('node:net');
+const os = require('node:os');
 const path = require('node:path');
 const readline = require('node:readline');
 const { test } = require('node:test');
@@ -343,3 +344,25 @@ test('send-server: three processes serve the connections of one server', async (
   assert.deepStrictEqual(await example.exit, { code: 0, signal: null });
   assert.deepStrictEqual(example.processes(), []);
 });
+
+for (const transport of ['a Unix socket', 'TCP']) {
+  test(`node-ipc: hello gets its world over ${transport}`, async (t) => {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-'));
+    t.after(() => fs.rmSync(directory, { recursive: true, force: true }));
+    const overTcp = transport === 'TCP';
+    /** @type {Record<string, string>} */
+    const env = { SOCKET_ROOT: `${directory}/`, PORT: overTcp ? '0' : '' };
+    const world = new Example(t, 'node-ipc/world.js', env);
+    const [, port = ''] = await world.line(
+      overTcp ? /^world listens on port (\d+) / : /^world listens on .*\/app\.world /,
+    );
+    const hello = new Example(t, 'node-ipc/hello.js', { ...env, PORT: port });
+    await hello.line(/^world says: hello world!$/);
+    assert.deepStrictEqual(await hello.exit, { code: 0, signal: null });
+    await world.line(/^a client says: hello$/);
+    await world.line(/^a client has left$/);
+    world.pressCtrlC();
+    assert.deepStrictEqual(await world.exit, { code: null, signal: 'SIGINT' });
+    assert.deepStrictEqual([...hello.processes(), ...world.processes()], []);
+  });
+}

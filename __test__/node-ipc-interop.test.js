@@ -3,14 +3,16 @@
 // corral/node-ipc and node-ipc 9.2.1 talk to each other.
 
 const assert = require('node:assert/strict');
+const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
 const path = require('node:path');
+const readline = require('node:readline');
 const { after, describe, test } = require('node:test');
 
 const { IPC } = require('../node-ipc');
-const { TRANSPORTS, instance, next, pair, started } = require('./helpers/node-ipc');
+const { TRANSPORTS, instance, next, pair, scratch, started } = require('./helpers/node-ipc');
 const { install } = require('./helpers/real-node-ipc');
 
 const real = install();
@@ -117,4 +119,61 @@ describe('with node-ipc 9.2.1', { skip }, () => {
       assert.equal((await answer)[0], 'hello world!');
     });
   }
+});
+
+/**
+ * The program under a heading of node-ipc's README, with nothing changed but the require, and where the server is.
+ *
+ * @param {RegExp} heading
+ * @param {string} config
+ */
+function readmeProgram(heading, config) {
+  const { directory } = /** @type {{ directory: string }} */ (real);
+  const readme = fs
+    .readFileSync(path.join(directory, 'node_modules/node-ipc/README.md'), 'utf8')
+    .replaceAll('\r', '');
+  const section = readme.split(/^#### /m).find((text) => heading.test(text)) ?? '';
+  const program = /^```javascript\n(.*?)^```$/ms.exec(section)?.[1] ?? '';
+  const require = `require(${JSON.stringify(path.join(__dirname, '../node-ipc'))})`;
+  assert.match(program, /require\('node-ipc'\);/);
+  return program.replace("require('node-ipc');", `${require};${config}`);
+}
+
+/**
+ * Runs a program until it has said something.
+ *
+ * @param {import('node:test').TestContext} t
+ * @param {string} program
+ * @param {RegExp} wanted
+ */
+async function says(t, program, wanted) {
+  const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(async () => {
+    const exit = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exit;
+  });
+  for await (const line of readline.createInterface({ input: child.stdout })) {
+    if (wanted.test(line)) return;
+  }
+  assert.fail(`it has ended without saying ${wanted}`);
+}
+
+describe("the first pair of node-ipc's README", { skip }, () => {
+  const SERVER = /^Server for Unix Sockets, Windows Sockets & TCP Sockets/;
+  const CLIENT = /^Client for Unix Sockets & TCP Sockets/;
+
+  test('over a Unix socket', async (t) => {
+    const config = `ipc.config.socketRoot = ${JSON.stringify(scratch(t))};`;
+    await says(t, readmeProgram(SERVER, config), /started the server/);
+    await says(t, readmeProgram(CLIENT, config), /hello world!$/);
+  });
+
+  test('over TCP', async (t) => {
+    const config = `ipc.config.networkPort = ${await portFor(Real)};`;
+    const server = readmeProgram(SERVER, config).replace('ipc.serve(', 'ipc.serveNet(');
+    await says(t, server, /started the server/);
+    const client = readmeProgram(CLIENT, config).replace('ipc.connectTo(', 'ipc.connectToNet(');
+    await says(t, client, /hello world!$/);
+  });
 });
