@@ -62,10 +62,10 @@ const DIRECTIONS = {
 
 const TEXT = 'hello wörld 🌍\f\n';
 
-describe('with node-ipc 9.2.1', { skip }, () => {
+describe('with node-ipc 9.2.1', () => {
   for (const [direction, who] of Object.entries(DIRECTIONS)) {
     for (const [name, transport] of Object.entries(TRANSPORTS)) {
-      test(`messages over ${name}: ${direction}`, async (t) => {
+      test(`messages over ${name}: ${direction}`, { skip }, async (t) => {
         const port = await portFor(who().Server);
         const { server, client } = await pair(t, transport, { ...who(), port });
         server.on('message', (/** @type {any} */ data, /** @type {any} */ socket) =>
@@ -90,7 +90,7 @@ describe('with node-ipc 9.2.1', { skip }, () => {
         assert.equal((await left)[1], 'me');
       });
 
-      test(`raw buffers over ${name}: ${direction}`, async (t) => {
+      test(`raw buffers over ${name}: ${direction}`, { skip }, async (t) => {
         const port = await portFor(who().Server);
         // node-ipc makes text of bytes in between: only with hex are they the same afterwards.
         const config = { rawBuffer: true, encoding: 'hex' };
@@ -108,7 +108,7 @@ describe('with node-ipc 9.2.1', { skip }, () => {
       });
     }
 
-    test(`UDP: ${direction}`, async (t) => {
+    test(`UDP: ${direction}`, { skip }, async (t) => {
       const { Server, Client } = who();
       const [server, client] = [await bound(t, Server), await bound(t, Client)];
       server.on('message', (/** @type {any} */ data, /** @type {any} */ from) =>
@@ -159,17 +159,17 @@ async function says(t, program, wanted) {
   assert.fail(`it has ended without saying ${wanted}`);
 }
 
-describe("the first pair of node-ipc's README", { skip }, () => {
+describe("the first pair of node-ipc's README", () => {
   const SERVER = /^Server for Unix Sockets, Windows Sockets & TCP Sockets/;
   const CLIENT = /^Client for Unix Sockets & TCP Sockets/;
 
-  test('over a Unix socket', async (t) => {
+  test('over a Unix socket', { skip }, async (t) => {
     const config = `ipc.config.socketRoot = ${JSON.stringify(scratch(t))};`;
     await says(t, readmeProgram(SERVER, config), /started the server/);
     await says(t, readmeProgram(CLIENT, config), /hello world!$/);
   });
 
-  test('over TCP', async (t) => {
+  test('over TCP', { skip }, async (t) => {
     const config = `ipc.config.networkPort = ${await portFor(Real)};`;
     const server = readmeProgram(SERVER, config).replace('ipc.serve(', 'ipc.serveNet(');
     await says(t, server, /started the server/);

@@ -9,7 +9,16 @@ const net = require('node:net');
 const { describe, test } = require('node:test');
 
 const ipc = require('../node-ipc');
-const { CLIENT_TLS, TRANSPORTS, instance, next, pair, scratch, started } = require('./helpers/node-ipc');
+const {
+  CLIENT_TLS,
+  SERVER_TLS,
+  TRANSPORTS,
+  instance,
+  next,
+  pair,
+  scratch,
+  started,
+} = require('./helpers/node-ipc');
 
 const { IPC } = ipc;
 const OURS = { Server: IPC, Client: IPC };
@@ -169,6 +178,30 @@ describe('on the wire', LIMIT, () => {
           await read;
         }
         assert.deepEqual(received.splice(0), texts, `in pieces of ${size}`);
+      }
+    });
+  }
+
+  for (const delimiter of ['|', '-=-']) {
+    test(`three messages in three pieces are three, wherever they are cut, delimiter ${delimiter}`, () => {
+      const { Frames } = require('../lib/node-ipc/frames');
+      const texts = ['first wörld', '🌍', '--third='];
+      const bytes = Buffer.from(texts.map((text) => text + delimiter).join(''));
+      for (let first = 0; first <= bytes.length; first++) {
+        for (let second = first; second <= bytes.length; second++) {
+          const frames = new Frames(delimiter, 100);
+          const found = [];
+          for (const piece of [
+            bytes.subarray(0, first),
+            bytes.subarray(first, second),
+            bytes.subarray(second),
+          ]) {
+            frames.add(piece);
+            for (let text = frames.next(); text !== undefined; text = frames.next()) found.push(text);
+          }
+          assert.deepEqual(found, texts, `cut at ${first} and ${second}`);
+          assert.equal(frames.pending, 0);
+        }
       }
     });
   }
@@ -368,7 +401,7 @@ describe('a client', LIMIT, () => {
     ]);
   });
 
-  for (const config of [{ maxRetries: false }, { maxRetries: 0 }, { stopRetrying: true }]) {
+  for (const config of [{ maxRetries: false }, { maxRetries: 0 }, { stopRetrying: true, retry: 1e6 }]) {
     test(`tries once with ${JSON.stringify(config)}`, async (t) => {
       const connecting = instance(t, IPC, { ...config, socketRoot: scratch(t) });
       connecting.connectTo('nobody');
@@ -495,6 +528,21 @@ describe('a client', LIMIT, () => {
   });
 });
 
+test('a server lets nobody in whose certificate it does not trust', LIMIT, async (t) => {
+  const trusting = { ...SERVER_TLS, ...CLIENT_TLS };
+  const serving = instance(t, IPC, { tls: { ...trusting, requestCert: true, rejectUnauthorized: true } });
+  serving.serveNet(0);
+  const server = await started(serving);
+  const [refused, trusted] = [instance(t, IPC, { tls: CLIENT_TLS }), instance(t, IPC, { tls: trusting })];
+  refused.connectToNet('world', server.port);
+  await next(refused.of.world, 'disconnect');
+  refused.disconnect('world');
+  const arrived = next(server, 'connect');
+  trusted.connectToNet('world', server.port);
+  assert.equal((await arrived)[0].authorized, true);
+  assert.equal(server.sockets.length, 1);
+});
+
 describe('config.sync', LIMIT, () => {
   test('a request waits for the answer to the one before it', async (t) => {
     const { socket, client } = await plainServer(t, { sync: true });
@@ -531,6 +579,18 @@ describe('config.sync', LIMIT, () => {
     const [connection] = await again;
     connection.setEncoding('utf8');
     assert.equal((await once(connection, 'data'))[0], '{"type":"message","data":2}\f');
+  });
+
+  test('requests from between two connections are sent on the second', async (t) => {
+    const { server, socket, client } = await plainServer(t, { sync: true });
+    const again = once(server, 'connection');
+    const lost = next(client, 'disconnect');
+    socket.destroy();
+    await lost;
+    client.emit('message', 1);
+    const [connection] = await again;
+    connection.setEncoding('utf8');
+    assert.equal((await once(connection, 'data'))[0], '{"type":"message","data":1}\f');
   });
 
   test('requests from before the first connection are sent when it is there', async (t) => {

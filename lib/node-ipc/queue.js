@@ -34,16 +34,15 @@ class Queue {
     this.#requests = [];
   }
 
-  /** There is a connection. */
+  /** There is a connection. An answer that another one owes will not come. */
   open() {
     this.#isOpen = true;
     this.next();
   }
 
-  /** There is none. The answer that was awaited will not come; what has not been sent waits for the next connection. */
+  /** There is none. What has not been sent waits for the next. */
   close() {
     this.#isOpen = false;
-    this.#isWaiting = false;
   }
 }
 
