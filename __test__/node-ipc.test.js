@@ -827,6 +827,15 @@ describe('a server', LIMIT, () => {
     }
   });
 
+  test('has an error of a connection that was reset, with its socket', async (t) => {
+    const { server, client, socket } = await pair(t, TCP, OURS);
+    const failed = next(server, 'error');
+    client.socket.resetAndDestroy();
+    const [error, from] = await failed;
+    assert.equal(error.code, 'ECONNRESET');
+    assert.equal(from, socket);
+  });
+
   test('takes no more than config.maxConnections', async (t) => {
     const { server } = await pair(t, UNIX, { ...OURS, config: { maxConnections: 1 } });
     const second = net.connect(server.path);
@@ -857,6 +866,14 @@ describe('a server', LIMIT, () => {
     serving.server.start();
     serving.server.stop();
     await once(serving.server.server, 'close');
+  });
+
+  test('that is stopped at once has left its path, and can be started at once', async (t) => {
+    const serving = instance(t, IPC, { unlink: false });
+    serving.serve(`${scratch(t)}socket`);
+    serving.server.start();
+    serving.server.stop();
+    await started(serving);
   });
 
   test('that is started twice is started once', async (t) => {

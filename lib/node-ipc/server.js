@@ -66,7 +66,6 @@ class Server extends Events {
 
   /** Takes no new connections. Those that there are stay, as in node-ipc. */
   stop() {
-    if (this.#state === State.Stopped) return;
     const isBound = this.#state === State.Started || this.server.listening;
     this.#state = State.Stopped;
     // What is still looking up its host, or looking for who has its path, cannot be closed before it listens.
