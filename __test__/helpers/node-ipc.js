@@ -2,14 +2,21 @@
 
 // Servers and clients of corral/node-ipc, or of node-ipc itself: they look the same.
 
+const { once } = require('node:events');
 const fs = require('node:fs');
+const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
+
+const { IPC } = require('../../node-ipc');
 
 const TLS = path.join(__dirname, '../fixtures/tls');
 
 const SERVER_TLS = { private: path.join(TLS, 'key.pem'), public: path.join(TLS, 'cert.pem') };
 const CLIENT_TLS = { trustedConnections: [path.join(TLS, 'cert.pem')], servername: 'localhost' };
+
+/** Nothing takes nearly so long: what does waits for something that does not come. */
+const LIMIT = { timeout: 60_000 };
 
 /** Soon, but not at once: a test that is told of a retry has time to look at what was before it. */
 const RETRY_MS = 10;
@@ -131,4 +138,56 @@ async function pair(t, transport, { Server, Client, config = {}, port = 0 }) {
   return { serving, connecting, server, client, socket, where };
 }
 
-module.exports = { CLIENT_TLS, SERVER_TLS, TRANSPORTS, instance, next, pair, scratch, started };
+/**
+ * A server, and a plain socket that is connected to it.
+ *
+ * @param {import('node:test').TestContext} t
+ * @param {object} [config]
+ */
+async function plainClient(t, config = {}) {
+  const serving = instance(t, IPC, config);
+  serving.serve(`${scratch(t)}socket`);
+  const server = await started(serving);
+  const arrived = next(server, 'connect');
+  const client = net.connect(server.path);
+  t.after(() => client.destroy());
+  const [socket] = await arrived;
+  return { server, client, socket };
+}
+
+/**
+ * A plain server, and a client that is connected to it.
+ *
+ * @param {import('node:test').TestContext} t
+ * @param {object} [config]
+ */
+async function plainServer(t, config = {}) {
+  const path = `${scratch(t)}socket`;
+  // The clients of the tests leave without a word.
+  const server = net.createServer((socket) => socket.on('error', () => {})).listen(path);
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const connecting = instance(t, IPC, config);
+  const arrived = once(server, 'connection');
+  connecting.connectTo('world', path);
+  await next(connecting.of.world, 'connect');
+  const [socket] = await arrived;
+  return { server, socket, connecting, client: connecting.of.world };
+}
+
+const OURS = { Server: IPC, Client: IPC };
+
+module.exports = {
+  CLIENT_TLS,
+  LIMIT,
+  OURS,
+  SERVER_TLS,
+  TRANSPORTS,
+  instance,
+  next,
+  pair,
+  plainClient,
+  plainServer,
+  scratch,
+  started,
+};
