@@ -12,11 +12,11 @@ const readline = require('node:readline');
 const { after, describe, test } = require('node:test');
 
 const { IPC } = require('../node-ipc');
-const { TRANSPORTS, instance, next, pair, scratch, started } = require('./helpers/node-ipc');
+const { LIMIT, TRANSPORTS, instance, next, pair, scratch, started } = require('./helpers/node-ipc');
 const { install } = require('./helpers/real-node-ipc');
 
 const real = install();
-const skip = 'unreachable' in real && real.unreachable;
+const OPTIONS = { ...LIMIT, skip: 'unreachable' in real && real.unreachable };
 
 /** @type {any} */
 let Real;
@@ -65,7 +65,7 @@ const TEXT = 'hello wörld 🌍\f\n';
 describe('with node-ipc 9.2.1', () => {
   for (const [direction, who] of Object.entries(DIRECTIONS)) {
     for (const [name, transport] of Object.entries(TRANSPORTS)) {
-      test(`messages over ${name}: ${direction}`, { skip }, async (t) => {
+      test(`messages over ${name}: ${direction}`, OPTIONS, async (t) => {
         const port = await portFor(who().Server);
         const { server, client } = await pair(t, transport, { ...who(), port });
         server.on('message', (/** @type {any} */ data, /** @type {any} */ socket) =>
@@ -90,7 +90,7 @@ describe('with node-ipc 9.2.1', () => {
         assert.equal((await left)[1], 'me');
       });
 
-      test(`raw buffers over ${name}: ${direction}`, { skip }, async (t) => {
+      test(`raw buffers over ${name}: ${direction}`, OPTIONS, async (t) => {
         const port = await portFor(who().Server);
         // node-ipc makes text of bytes in between: only with hex are they the same afterwards.
         const config = { rawBuffer: true, encoding: 'hex' };
@@ -108,7 +108,7 @@ describe('with node-ipc 9.2.1', () => {
       });
     }
 
-    test(`UDP: ${direction}`, { skip }, async (t) => {
+    test(`UDP: ${direction}`, OPTIONS, async (t) => {
       const { Server, Client } = who();
       const [server, client] = [await bound(t, Server), await bound(t, Client)];
       server.on('message', (/** @type {any} */ data, /** @type {any} */ from) =>
@@ -163,13 +163,13 @@ describe("the first pair of node-ipc's README", () => {
   const SERVER = /^Server for Unix Sockets, Windows Sockets & TCP Sockets/;
   const CLIENT = /^Client for Unix Sockets & TCP Sockets/;
 
-  test('over a Unix socket', { skip }, async (t) => {
+  test('over a Unix socket', OPTIONS, async (t) => {
     const config = `ipc.config.socketRoot = ${JSON.stringify(scratch(t))};`;
     await says(t, readmeProgram(SERVER, config), /started the server/);
     await says(t, readmeProgram(CLIENT, config), /hello world!$/);
   });
 
-  test('over TCP', { skip }, async (t) => {
+  test('over TCP', OPTIONS, async (t) => {
     const config = `ipc.config.networkPort = ${await portFor(Real)};`;
     const server = readmeProgram(SERVER, config).replace('ipc.serve(', 'ipc.serveNet(');
     await says(t, server, /started the server/);
