@@ -1,0 +1,30 @@
+'use strict';
+
+// What can be wrong with what comes from the other side, or with sending to it.
+
+const util = require('node:util');
+
+const { create } = require('../errors');
+
+/** @param {number} limit */
+function tooLarge(limit) {
+  const text = `A message is larger than config.maxMessageSize (${limit} bytes)`;
+  return create(Error, 'ERR_CORRAL_MESSAGE_TOO_LARGE', text);
+}
+
+/**
+ * @param {string} why
+ * @param {string} response what came; the names of these two are node-ipc's
+ * @param {unknown} [err]
+ */
+function badMessage(why, response, err) {
+  const error = create(Error, 'ERR_CORRAL_BAD_MESSAGE', `A message ${why}`);
+  return Object.assign(error, { response, err: err ?? error });
+}
+
+/** @param {unknown} whom the other side has said who it is: that may be anything */
+function notConnected(whom) {
+  return create(Error, 'ERR_STREAM_DESTROYED', `A message was lost: no connection to ${util.inspect(whom)}`);
+}
+
+module.exports = { badMessage, notConnected, tooLarge };

@@ -1,0 +1,299 @@
+/// <reference types="node" />
+
+import type { Socket as DatagramSocket, RemoteInfo } from 'node:dgram';
+import type { LookupFunction, Server as NetServer, Socket as NetSocket } from 'node:net';
+import type { ConnectionOptions, TlsOptions } from 'node:tls';
+
+/**
+ * The API of the npm package `node-ipc`, version 9, and its wire format. docs/node-ipc.md says what differs.
+ */
+declare const ipc: ipc.Module;
+
+declare namespace ipc {
+  interface Module extends IPC {
+    /** For more than one instance in a process: `new ipc.IPC()`. */
+    readonly IPC: new () => IPC;
+  }
+
+  /** An instance: a config, at most one server, and connections to any number of others. */
+  interface IPC {
+    config: Config;
+    /** The connections, by the ids that they were made with. */
+    of: Record<string, Client>;
+    /** What `serve` or `serveNet` made last; `false` before that. */
+    server: Server;
+
+    /** Gives its arguments to `config.logger` as one text, unless `config.silent`. */
+    log(...parts: unknown[]): void;
+
+    /**
+     * Makes a server on a Unix socket; `server.start()` starts it.
+     * @param path default: `config.socketRoot + config.appspace + config.id`
+     * @param callback called when the server listens
+     */
+    serve(path?: string, callback?: StartCallback): void;
+    serve(callback: StartCallback): void;
+
+    /**
+     * Makes a server on TCP, on TLS (`config.tls`) or on UDP; `server.start()` starts it. Each argument may be left out.
+     * @param host default: `config.networkHost`
+     * @param port default: `config.networkPort`; 0 for any, which `server.port` has when the server listens
+     * @param callback called when the server listens
+     */
+    serveNet(host?: string, port?: number | string, UDPType?: UDPType, callback?: StartCallback): void;
+    serveNet(host: string, port: number | string, callback?: StartCallback): void;
+    serveNet(host: string, callback: StartCallback): void;
+    serveNet(port: number, UDPType: UDPType, callback?: StartCallback): void;
+    serveNet(port: number, callback?: StartCallback): void;
+    serveNet(UDPType: UDPType, callback?: StartCallback): void;
+    serveNet(callback: StartCallback): void;
+
+    /**
+     * Connects to a Unix socket, and again whenever the connection is lost. With an id that is connected, only calls
+     * the callback.
+     * @param path default: `config.socketRoot + config.appspace + id`
+     * @param callback called at once, when `of[id]` is there and before it is connected
+     */
+    connectTo(id: string, path?: string, callback?: ConnectCallback): void;
+    connectTo(id: string, callback: ConnectCallback): void;
+
+    /**
+     * The same on TCP, or on TLS (`config.tls`).
+     * @param host default: `config.networkHost`
+     * @param port default: `config.networkPort`
+     */
+    connectToNet(id: string, host?: string, port?: number | string, callback?: ConnectCallback): void;
+    connectToNet(id: string, host: string, callback: ConnectCallback): void;
+    connectToNet(id: string, port: number, callback?: ConnectCallback): void;
+    connectToNet(id: string, callback: ConnectCallback): void;
+
+    /** Ends a connection for good and removes it from `of`. */
+    disconnect(id: string): void;
+  }
+
+  type UDPType = 'udp4' | 'udp6' | 'UDP4' | 'UDP6';
+  /** @param address of a UDP socket; nothing otherwise */
+  type StartCallback = (address?: Peer) => void;
+  /** @param ipc nothing if the connection was there already */
+  type ConnectCallback = (ipc?: IPC) => void;
+
+  interface Config {
+    /** @default 'app.' */
+    appspace: string;
+    /** @default '/tmp/' */
+    socketRoot: string;
+    /** The last part of a server's path. Default: the name of the host. */
+    id: string;
+
+    /**
+     * How strings become bytes with `rawBuffer`. Messages are always UTF-8.
+     * @default 'utf8'
+     */
+    encoding: BufferEncoding;
+    /**
+     * Sends and receives bytes in place of messages.
+     * @default false
+     */
+    rawBuffer: boolean;
+    /**
+     * Clients send a message when the one before it has been answered.
+     * @default false
+     */
+    sync: boolean;
+    /**
+     * Whether a server replaces the socket that another one has left behind. One that a server listens on, and a file
+     * of another kind, are never removed.
+     * @default true
+     */
+    unlink: boolean;
+    /**
+     * What ends a message.
+     * @default '\f'
+     */
+    delimiter: string;
+    /**
+     * corral's own: the largest message that is received, in bytes. A larger one ends its connection with an 'error'
+     * event, its code `ERR_CORRAL_MESSAGE_TOO_LARGE`.
+     * @default 67108864 (64 MiB)
+     */
+    maxMessageSize?: number;
+
+    /** @default false */
+    silent: boolean;
+    /** @default 5 */
+    logDepth: number;
+    /** @default true */
+    logInColor: boolean;
+    /** Default: console.log */
+    logger: (text: string) => void;
+
+    /**
+     * How many connections a server has at a time.
+     * @default 100
+     */
+    maxConnections: number;
+    /**
+     * How long a client waits before it connects again, in milliseconds.
+     * @default 500
+     */
+    retry: number;
+    /**
+     * How often a client connects again before it gives up; `false` for never.
+     * @default Infinity
+     */
+    maxRetries: number | boolean;
+    /**
+     * Whether clients that lose their connection give up.
+     * @default false
+     */
+    stopRetrying: boolean | number;
+
+    /** @default false */
+    tls: TLSConfig | boolean;
+    /** @default '127.0.0.1' */
+    networkHost: string;
+    /** @default 8000 */
+    networkPort: number | string;
+
+    /**
+     * Lets all users read from the socket.
+     * @default false
+     */
+    readableAll: boolean;
+    /**
+     * Lets all users write to the socket, which is what connecting takes.
+     * @default false
+     */
+    writableAll: boolean;
+
+    /** Where `connectToNet` connects from. */
+    interface: Interfaces;
+    /** The name that node-ipc's README has for it. */
+    interfaces?: Interfaces;
+  }
+
+  /** As in `net.connect`. */
+  interface Interfaces {
+    localAddress?: string | false;
+    localPort?: number | false;
+    family?: number | false;
+    hints?: number | false;
+    lookup?: LookupFunction | false;
+  }
+
+  /** Options of `tls.createServer` and `tls.connect`, and the names of files. */
+  interface TLSConfig extends Omit<TlsOptions & ConnectionOptions, 'dhparam'> {
+    /** The file with the private key. A server needs one. */
+    private?: string;
+    /** The file with the certificate. */
+    public?: string;
+    /** The file with the parameters of Diffie-Hellman. */
+    dhparam?: string;
+    /** The files with the certificates that are trusted. */
+    trustedConnections?: string | string[];
+  }
+
+  /** What may be sent with `rawBuffer`. */
+  type Bytes = string | Uint8Array | readonly number[];
+
+  /** Not an EventEmitter: `emit` sends, and `publish` calls the handlers. */
+  interface Events {
+    publish(type: string, ...args: any[]): this;
+    trigger(type: string, ...args: any[]): this;
+    /** @param handler '*' for all of this type */
+    off(type: string, handler: ((...args: any[]) => void) | '*'): this;
+    unSubscribe(type: string, handler: ((...args: any[]) => void) | '*'): this;
+  }
+
+  interface Client extends Events {
+    readonly id: string;
+    /** The path of the server, or its host. */
+    path: string;
+    port?: number | undefined;
+    config: Config;
+    socket: NetSocket | false;
+    retriesRemaining: number;
+    explicitlyDisconnected: boolean;
+    /** What waits for an answer to the message before it (`config.sync`). */
+    queue: { readonly contents: (() => void)[]; clear(): void; next(): void };
+
+    connect(): void;
+    log(...parts: unknown[]): void;
+    /** Sends a message. */
+    emit(type: string, data?: any): void;
+    /** Sends bytes (`config.rawBuffer`). */
+    emit(bytes: Bytes): void;
+
+    on: ClientOn<this>;
+    once: ClientOn<this>;
+    subscribe: ClientOn<this>;
+  }
+
+  interface ClientOn<This> {
+    (type: 'connect' | 'disconnect' | 'destroy', handler: () => void): This;
+    (type: 'error', handler: (error: any) => void): This;
+    (type: 'data', handler: (bytes: Buffer) => void): This;
+    (type: '*', handler: (type: string, ...args: any[]) => void): This;
+    (type: string, handler: (data: any) => void): This;
+  }
+
+  /** A connection as its server has it. */
+  interface ServerSocket extends NetSocket {
+    /** The `id` of the data of its last message that had one. */
+    id?: any;
+  }
+
+  /** Whom a datagram is from, or for. */
+  interface Peer {
+    address: string;
+    port: number;
+    id?: any;
+  }
+
+  interface Server extends Events {
+    /** Where it listens: the path or the host. */
+    path: string;
+    /** The port, once it listens also if 0 was asked for; undefined for a Unix socket. */
+    port?: number | undefined;
+    config: Config;
+    /** Node's own server; `false` before `start`. */
+    server: NetServer | DatagramSocket | false;
+    /** The connections. Of UDP: the socket itself, and behind it whom the program wants to broadcast to. */
+    sockets: any[];
+    readonly udp4: boolean;
+    readonly udp6: boolean;
+
+    start(): void;
+    /** Takes no new connections; those that there are stay. */
+    stop(): void;
+    log(...parts: unknown[]): void;
+    /** Sends a message to one. */
+    emit(to: ServerSocket | Peer, type: string, data?: any): void;
+    /** Sends bytes to one (`config.rawBuffer`). */
+    emit(to: ServerSocket | Peer, bytes: Bytes): void;
+    /** Sends a message to all. */
+    broadcast(type: string, data?: any): void;
+    /** Sends bytes to all (`config.rawBuffer`). */
+    broadcast(bytes: Bytes): void;
+
+    on: ServerOn<this>;
+    once: ServerOn<this>;
+    subscribe: ServerOn<this>;
+  }
+
+  interface ServerOn<This> {
+    (type: 'start', handler: StartCallback): This;
+    (type: 'connect', handler: (socket: ServerSocket) => void): This;
+    (type: 'error', handler: (error: any, socket?: any) => void): This;
+    (type: 'socket.disconnected', handler: (socket: ServerSocket, id: any) => void): This;
+    /** @param handler its second argument is a `ServerSocket`, or with UDP a `RemoteInfo` */
+    (type: 'data', handler: (bytes: Buffer, socket: any) => void): This;
+    (type: '*', handler: (type: string, ...args: any[]) => void): This;
+    (type: string, handler: (data: any, socket: any) => void): This;
+  }
+
+  /** What the handlers of a UDP socket get as `socket`. */
+  type Sender = RemoteInfo & { id?: any };
+}
+
+export = ipc;
