@@ -44,4 +44,4 @@ async function lent(worker) {
   await until(() => pollersOf(fd).join() === own);
 }
 
-module.exports = { chatter, lent };
+module.exports = { chatter, eventLoop, lent };
