@@ -7,6 +7,7 @@ const { readOptions } = require('./lib/options');
 const { runPairs } = require('./lib/pairs');
 const { withProgram } = require('./lib/program');
 const { formatNumber, printReport } = require('./lib/report');
+const { apart } = require('./lib/stats');
 
 /** @typedef {import('./lib/program').Program} Program */
 
@@ -26,11 +27,10 @@ async function spreadOf(program, run) {
   const { failed, unanswered } = await run();
   const [countsAfter, lanesAfter] = [await program.counts(), await program.lanes()];
   const counts = countsAfter.map((count, i) => count - countsBefore[i]);
-  const even = counts.reduce((sum, count) => sum + count) / counts.length;
   const grown = (/** @type {'stalls' | 'recalled'} */ name) =>
     lanesBefore[name] === null || lanesAfter[name] === null ? NaN : lanesAfter[name] - lanesBefore[name];
   return {
-    apart: ((Math.max(...counts) - Math.min(...counts)) / even) * 100,
+    apart: apart(counts),
     stalls: grown('stalls'),
     recalled: grown('recalled'),
     failed: failed + unanswered,
@@ -58,7 +58,7 @@ async function main() {
     }),
   );
   await load.stop();
-  const apart = (/** @type {import('./lib/pairs').Comparison} */ { builtin, corral }) => ({
+  const verdict = (/** @type {import('./lib/pairs').Comparison} */ { builtin, corral }) => ({
     met: corral <= TARGET_APART,
     got: `${formatNumber(corral, 2)} % (built-in: ${formatNumber(builtin, 2)} %)`,
   });
@@ -78,11 +78,11 @@ async function main() {
       targets: (comparisons) => [
         {
           text: `${CLIENTS} clients: at most ${TARGET_APART} % of an even share apart`,
-          ...apart(comparisons.apart),
+          ...verdict(comparisons.apart),
         },
         {
           text: `${rate}/s: at most ${TARGET_APART} % of an even share apart`,
-          ...apart(comparisons.steadyApart),
+          ...verdict(comparisons.steadyApart),
         },
       ],
     },
