@@ -11,10 +11,11 @@ const { progress } = require('./lib/pairs');
 const { cpuTime } = require('./lib/proc');
 const { withProgram } = require('./lib/program');
 const { formatNumber } = require('./lib/report');
-const { median } = require('./lib/stats');
-const { runWrk } = require('./lib/wrk');
+const { apart, median } = require('./lib/stats');
+const { hasWrk, runWrk } = require('./lib/wrk');
 
 const CLIENTS = 64;
+const useWrk = hasWrk();
 
 const options = readOptions({ files: '', workers: 2, rate: 1000, plain: false, pairs: 5, seconds: 2 });
 
@@ -22,14 +23,26 @@ const options = readOptions({ files: '', workers: 2, rate: 1000, plain: false, p
 async function measure(binding) {
   const { workers, plain, rate, seconds } = options;
   const load = new LoadGenerator();
-  return withProgram('corral', { workers, lane: !plain, binding }, async ({ port, pid }) => {
-    await runWrk({ port, clients: CLIENTS, seconds: 1 });
-    const before = cpuTime(pid);
-    const full = await runWrk({ port, clients: CLIENTS, seconds });
+  return withProgram('corral', { workers, lane: !plain, binding }, async (program) => {
+    const { port, pid } = program;
+    const saturate = (/** @type {number} */ seconds) =>
+      useWrk
+        ? runWrk({ port, clients: CLIENTS, seconds })
+        : load.run({ protocol: 'http', port, clients: CLIENTS, seconds });
+    await saturate(1);
+    const [before, countsBefore] = [cpuTime(pid), await program.counts()];
+    const full = await saturate(seconds);
     const cpu = (cpuTime(pid) - before) / full.completed;
+    const counts = (await program.counts()).map((count, i) => count - countsBefore[i]);
     const block = { every: 500, milliseconds: 300 };
     const blocked = await load.run({ protocol: 'http', port, rate, seconds, block });
-    return { rate: full.completed / full.seconds, cpu, p99: blocked.latency.p99, p999: blocked.latency.p999 };
+    return {
+      rate: full.completed / full.seconds,
+      cpu,
+      apart: apart(counts),
+      p99: blocked.latency.p99,
+      p999: blocked.latency.p999,
+    };
   }).finally(() => load.stop());
 }
 
@@ -45,13 +58,13 @@ async function main() {
     }
   }
   progress('');
-  const columns = /** @type {const} */ (['rate', 'cpu', 'p99', 'p999']);
+  const columns = /** @type {const} */ (['rate', 'cpu', 'apart', 'p99', 'p999']);
   console.log(
     `variants: ${options.plain ? 'channels' : 'lanes'}, ${options.workers} workers; medians of ${options.pairs}; ` +
-      `conn/s and the primary's us/connection at saturation; p99 and p99.9, ms, at ${options.rate}/s when one ` +
+      `conn/s, the primary's us/connection, and most and least of the workers apart, %, at saturation; p99 and p99.9, ms, at ${options.rate}/s when one ` +
       `request in 500 blocks its worker for 300 ms\n`,
   );
-  console.log(['', 'conn/s', 'us', 'p99', 'p99.9'].map((head) => head.padStart(12)).join(''));
+  console.log(['', 'conn/s', 'us', 'apart', 'p99', 'p99.9'].map((head) => head.padStart(12)).join(''));
   for (const file of files) {
     const cells = columns.map((column) => formatNumber(median(results[file].map((one) => one[column])), 1));
     console.log([path.basename(file, '.node'), ...cells].map((cell) => cell.padStart(12)).join(''));

@@ -36,10 +36,10 @@ function message(emitter, wanted = () => true) {
 /**
  * Waits for something that has no event: what the kernel shows of a process, most of all.
  *
- * @param {() => unknown} condition
+ * @param {() => unknown} condition or a promise of it
  */
 async function until(condition) {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
 }
 
 /**

@@ -2,7 +2,9 @@
 
 // Channels that the event loop of the primary reads itself, because nothing but messages comes on them.
 
-const { until } = require('./events');
+const net = require('node:net');
+
+const { next, until } = require('./events');
 const { pollersOf } = require('./proc');
 
 /** In a worker: sends messages, so that its channel is read directly sooner or later. */
@@ -14,29 +16,32 @@ function chatter() {
   process.once('disconnect', () => clearInterval(interval));
 }
 
-/** Who waited for a worker's channel first: the reactor. @type {WeakMap<object, string>} */
-const reactors = new WeakMap();
+/**
+ * By what this thread's event loop waits: the one that waits for a socket of its own.
+ *
+ * @returns {Promise<string>}
+ */
+async function eventLoop() {
+  const server = net.createServer().listen({ port: 0, host: '127.0.0.1', exclusive: true });
+  await next(server, 'listening');
+  const { fd } = /** @type {any} */ (server)._handle;
+  await until(() => pollersOf(fd).length > 0);
+  const [poller] = pollersOf(fd);
+  server.close();
+  return poller;
+}
 
 /**
- * Waits until the reactor watches the channel of a worker that has just been forked: later it may be lent already.
+ * Waits until the channel of a worker that chatters is lent: only the event loop waits for it. The reactor does as well
+ * for a moment after it has lent a channel, and then again whenever a message is late; but so it does when it has taken
+ * a channel back, until the event loop has come to know of that.
  *
  * @param {any} worker
  */
-async function watchedByReactor(worker) {
-  const { fd } = worker.process.channel;
-  await until(() => pollersOf(fd).length === 1);
-  reactors.set(worker, pollersOf(fd)[0]);
-}
-
-/**
- * Waits until the event loop watches the channel of a worker that chatters.
- *
- * @param {any} worker new, the first time
- */
 async function lent(worker) {
   const { fd } = worker.process.channel;
-  if (!reactors.has(worker)) await watchedByReactor(worker);
-  await until(() => pollersOf(fd).some((poller) => poller !== reactors.get(worker)));
+  const own = await eventLoop();
+  await until(() => pollersOf(fd).join() === own);
 }
 
-module.exports = { chatter, lent, watchedByReactor };
+module.exports = { chatter, eventLoop, lent };

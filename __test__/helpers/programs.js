@@ -11,6 +11,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const { killAllOnSignals, runGroup } = require('../../scripts/lib-process-group.js');
+const { nodeWithout } = require('./node-without');
 
 /** @typedef {import('../../scripts/lib-process-group.js').Outcome} Outcome */
 
@@ -20,6 +21,7 @@ const { killAllOnSignals, runGroup } = require('../../scripts/lib-process-group.
  * @property {boolean} [linux] it looks into /proc or relies on what only Linux does
  * @property {number} [files] how many descriptors each of its processes may have (ulimit -n)
  * @property {NodeJS.ProcessEnv} [env]
+ * @property {string} [without] a symbol that its Node does not export to addons
  * @property {string} [todo] why it cannot pass yet
  * @property {number} [timeout] in milliseconds
  * @property {(context: import('./run-program').Context) => unknown} primary
@@ -84,9 +86,18 @@ function programs(file, env = {}) {
     for (const mode of modes) {
       const title = mode ? `${name} (${mode})` : name;
       const options = { todo, skip: linux && process.platform !== 'linux' && 'for Linux' };
-      test(title, options, async () => {
+      test(title, options, async (context) => {
         const options = { ...program, env: { ...program.env, ...env } };
-        verify(await run([process.execPath, RUNNER, file, name, mode], options));
+        const rest = [RUNNER, file, name, mode];
+        if (program.without === undefined) return verify(await run([process.execPath, ...rest], options));
+        const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-node-'));
+        try {
+          const node = path.join(directory, 'node');
+          if (!nodeWithout(program.without, node)) return context.skip('Node and libuv are two files here');
+          verify(await run([node, ...rest], options));
+        } finally {
+          fs.rmSync(directory, { recursive: true, force: true });
+        }
       });
     }
   }

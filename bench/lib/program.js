@@ -67,6 +67,14 @@ class Program {
     return this.#remote.ask('pids');
   }
 
+  /**
+   * @returns {Promise<{ stalls: number | null, recalled: number | null }>} how often a worker was found blocked, and how
+   *   many connections were taken back; null for the built-in
+   */
+  lanes() {
+    return this.#remote.ask('lanes');
+  }
+
   /** @param {boolean} busy whether the primary's JavaScript blocks 200 ms out of every 400 */
   setBusy(busy) {
     return this.#remote.ask('busy', busy);

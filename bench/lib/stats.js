@@ -36,4 +36,13 @@ function latencySummary(values) {
   return { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) };
 }
 
-module.exports = { latencySummary, median, quantile };
+/**
+ * How far the most and the least are apart, in percent of an even share.
+ * @param {number[]} counts
+ */
+function apart(counts) {
+  const even = counts.reduce((sum, count) => sum + count) / counts.length;
+  return ((Math.max(...counts) - Math.min(...counts)) / even) * 100;
+}
+
+module.exports = { apart, latencySummary, median, quantile };

@@ -87,6 +87,15 @@ serve(
     counts: async () => (await Promise.all(allWorkers().map(countsOf))).map(({ connections }) => connections),
     open: async () => (await Promise.all(allWorkers().map(countsOf))).map(({ open }) => open),
     pids: () => allWorkers().map(pidOf),
+    lanes() {
+      // Only corral has them.
+      const { stats } = /** @type {any} */ (cluster);
+      /** @type {{ stalls: number, recalled: number }[] | undefined} */
+      const workers = stats?.().workers;
+      const total = (/** @type {'stalls' | 'recalled'} */ name) =>
+        workers?.reduce((sum, worker) => sum + worker[name], 0) ?? null;
+      return { stalls: total('stalls'), recalled: total('recalled') };
+    },
     /** @param {boolean} busy */
     busy(busy) {
       clearInterval(busyTimer);

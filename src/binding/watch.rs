@@ -98,10 +98,11 @@ struct Handle {
 }
 
 impl Handle {
-    /// Makes a handle of a type by its `init` function, which returns a negative errno when it fails.
+    /// Makes a handle of a type by its `init` function of this name, which returns a negative errno when it fails.
     fn new(
         env: &Env,
         kind: c_int,
+        name: &str,
         init: impl FnOnce(&Libuv, *mut c_void, *mut RawHandle) -> c_int,
         callback: impl Fn() + 'static,
     ) -> Result<Handle, String> {
@@ -114,7 +115,7 @@ impl Handle {
         let raw: NonNull<RawHandle> = NonNull::new(memory.cast()).ok_or("no memory for a handle")?;
         let status = init(libuv, event_loop.cast(), raw.as_ptr());
         if status != 0 {
-            return Err(Errno::from_raw(-status).to_string());
+            return Err(format!("{name}: {}", Errno::from_raw(-status)));
         }
         // SAFETY: the handle has been initialized just now; `shared` is taken back by `released`.
         unsafe {
@@ -162,9 +163,7 @@ impl Watch {
             // place.
             unsafe { (libuv.poll_init)(event_loop, handle, fd) }
         };
-        Ok(Watch(
-            Handle::new(env, UV_POLL, init, on_readable).map_err(|error| format!("uv_poll_init: {error}"))?,
-        ))
+        Handle::new(env, UV_POLL, "uv_poll_init", init, on_readable).map(Watch)
     }
 
     /// Begins to watch, or goes on. Takes effect with the loop's next turn.
@@ -194,9 +193,7 @@ impl AfterPoll {
             // SAFETY: as for a watch.
             unsafe { (libuv.check_init)(event_loop, handle) }
         };
-        let handle =
-            Handle::new(env, UV_CHECK, init, work).map_err(|error| format!("uv_check_init: {error}"))?;
-        Ok(AfterPoll(handle))
+        Handle::new(env, UV_CHECK, "uv_check_init", init, work).map(AfterPoll)
     }
 
     /// Asks for the work in this turn, if the loop is polling, or in the next.

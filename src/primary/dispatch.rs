@@ -19,7 +19,9 @@ impl<S: EventSink<Event>> Primary<S> {
             let wanted = |worker: &WorkerId| !connection.refused_by.contains(worker);
             let workers = &self.workers;
             let has_credit = |worker: &WorkerId| workers.get(worker).is_some_and(Worker::has_credit);
-            if let Some(worker) = server.line.next(|worker| wanted(&worker) && has_credit(&worker)) {
+            let keeps_up = |worker| workers.get(&worker).is_some_and(Worker::keeps_up);
+            if let Some(worker) = server.line.next(|worker| wanted(&worker) && has_credit(&worker), keeps_up)
+            {
                 let Some(connection) = server.pending.remove(place) else { return };
                 server.in_flight += 1;
                 if self.workers.get(&worker).is_some_and(|worker| worker.used_lane().is_some()) {

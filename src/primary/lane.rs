@@ -276,7 +276,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
         lane.set_state(LaneState::Unused(reason));
         let (recalled, status) = lane.recall();
-        self.return_recalled(recalled);
+        self.return_recalled(id, recalled);
         match status {
             // Reports of what was received before may still come.
             Ok(()) => self.watch_lane(context, id),
@@ -432,7 +432,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let probe = lane.next_seq();
         let asked = lane.send(&ToLane::Probe(probe), None);
         lane.set_state(LaneState::Stalled(probe));
-        self.return_recalled(recalled);
+        self.return_recalled(id, recalled);
         if let Err(error) = status {
             return self.close_worker(context, id, Some(error));
         }
@@ -441,10 +441,11 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    fn return_recalled(&mut self, recalled: Vec<OnLane>) {
+    fn return_recalled(&mut self, id: WorkerId, recalled: Vec<OnLane>) {
         for OnLane { connection, server, .. } in recalled.into_iter().rev() {
-            if let Some(server) = self.servers.get(&server) {
+            if let Some(server) = self.servers.get_mut(&server) {
                 server.stats.recalled.count();
+                server.line.undo(id);
             }
             self.give_back(server, connection);
         }
@@ -472,7 +473,7 @@ impl<S: EventSink<Event>> Primary<S> {
         for OnLane { connection, server, .. } in lane.in_flight.drain(..) {
             self.on_taken_or_refused(id, connection, server, true);
         }
-        self.return_recalled(recalled);
+        self.return_recalled(id, recalled);
         status
     }
 }

@@ -146,6 +146,32 @@ fn what_a_blocked_worker_leaves_in_its_lane_goes_to_another_once() {
 }
 
 #[test]
+fn what_was_taken_back_from_a_worker_is_made_up_for() {
+    let (_rig, mut blocked, mut other, port) = lanes(Config::default());
+    let mut clients: Vec<TcpStream> = (0..10).map(|_| connect(port)).collect();
+    for _ in 0..clients.len() {
+        other.serve_on_lane();
+    }
+    // It goes on, and gets two in a row when it has reported all and the primary has seen it.
+    let (mut ahead, deadline) = (clients.len(), std::time::Instant::now() + super::PATIENCE);
+    while ahead > 0 {
+        assert!(std::time::Instant::now() < deadline, "{ahead} ahead");
+        clients.push(connect(port));
+        let mut waiting = true;
+        while waiting {
+            for worker in [&mut blocked, &mut other] {
+                let connection = worker.look_on_lane();
+                worker.lane().report().unwrap();
+                let Some(connection) = connection else { continue };
+                worker.answer(connection);
+                waiting = false;
+                ahead = if worker.id.0 == 1 { ahead - 1 } else { ahead + 1 };
+            }
+        }
+    }
+}
+
+#[test]
 fn when_all_are_blocked_connections_wait_for_the_first_who_is_not() {
     let (_rig, mut one, mut two, port) = lanes(Config::default());
     let mut clients: Vec<TcpStream> = (0..2 * LANE_WINDOW + 10).map(|_| connect(port)).collect();
