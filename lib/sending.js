@@ -48,6 +48,8 @@ class Sending {
   #id;
   /** What could not be written at once, by completion. @type {Map<number, Outgoing[]>} */
   #unwritten = new Map();
+  /** The last of them. @type {Outgoing[]} */
+  #newest = [];
   /** What was not written before the connection was lost, where it is kept. @type {Outgoing[]} */
   #left = [];
   #nextCompletion = 1;
@@ -181,6 +183,11 @@ class Sending {
       for (const outgoing of messages) this.#unsent(status, outgoing);
       return status !== QUEUE_FULL;
     }
+    if (status === 0 && this.#unwritten.size > 0) {
+      // The core has written what waited, and is about to tell so: these are called back behind it.
+      this.#newest.push(...messages);
+      return true;
+    }
     if (status === 0) {
       for (const { callback } of messages) {
         if (typeof callback === 'function') process.nextTick(callback, null);
@@ -188,6 +195,7 @@ class Sending {
       return true;
     }
     this.#unwritten.set(this.#nextCompletion, messages);
+    this.#newest = messages;
     this.#nextCompletion = (this.#nextCompletion + 1) >>> 0;
     this.#control.refCounted();
     return this.isBelow(status);
