@@ -16,9 +16,10 @@ export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-was
 export declare class NativeIpc {
   /**
    * Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
-   * not keep the process alive.
+   * not keep the process alive. `deliver` is called with messages when they are all there is to take: their
+   * `EventKind`, the channel, and the messages.
    */
-  constructor(wake: () => void)
+  constructor(wake: () => void, deliver: (kind: EventKind, channel: number, messages: string | Buffer) => void)
   /**
    * Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's number, or a
    * negative errno: `EAGAIN` is to be tried again.

@@ -39,7 +39,10 @@ class IpcCore {
   /** @param {Binding} binding */
   constructor(binding) {
     this.#binding = binding;
-    this.#native = new binding.NativeIpc(() => this.#dispatch());
+    this.#native = new binding.NativeIpc(
+      () => this.#dispatch(),
+      (kind, id, messages) => this.#deliver(kind, id, messages),
+    );
     // What was sent in the last turn must not be lost.
     process.on('exit', () => {
       for (const channel of this.#channels.values()) channel.messaging.flush();
@@ -170,6 +173,19 @@ class IpcCore {
   /** @param {number} fd */
   closeHandle(fd) {
     if (fd >= 0) this.#native.closeHandle(fd);
+  }
+
+  /**
+   * Messages that were read on this thread, with nothing else before them.
+   *
+   * @param {number} kind
+   * @param {number} id
+   * @param {string | Buffer} messages
+   */
+  #deliver(kind, id, messages) {
+    const messaging = this.#channels.get(id)?.messaging;
+    if (kind === this.#binding.EventKind.Messages) messaging?.onMessages(messages);
+    else messaging?.onMessage(messages);
   }
 
   #dispatch() {

@@ -11,60 +11,79 @@ use napi::{Env, JsValue, Result, sys};
 
 use super::callback::Callback;
 use super::channels::Peer;
-use super::events::{self, EventQueue};
+use super::events::{self, EventQueue, OfChannels, Writer};
 use super::watch::Watch;
 use crate::channel::{Channel, ChannelEvent, DirectRead, Frames};
-use crate::ids::{Offer, WorkerId};
-use crate::primary::{Command, Event};
+use crate::ids::Offer;
 use crate::proto::Serialization;
-use crate::reactor::Handle;
 
 /// The channels that the event loop watches, and what is done when one is readable. Belongs to the JavaScript thread.
-pub struct DirectReading {
+pub struct DirectReading<E> {
     /// Takes the events.
     dispatch: Callback,
-    /// Takes messages, when there is nothing else: their kind, the worker, and what `takeEvents` gives for them.
+    /// Takes messages, when there is nothing else: their kind, the channel, and what `takeEvents` gives for them.
     deliver: Callback,
-    events: Arc<EventQueue<Event>>,
-    reactor: Handle<Command>,
-    watches: RefCell<HashMap<WorkerId, Watch>>,
+    events: Arc<EventQueue<E>>,
+    /// Has the reactor take a channel back.
+    give_back: Box<dyn Fn(u32)>,
+    watches: RefCell<HashMap<u32, Watch>>,
 }
 
-impl DirectReading {
+impl<E: OfChannels> DirectReading<E> {
     pub fn new(
         dispatch: Callback,
         deliver: Callback,
-        events: Arc<EventQueue<Event>>,
-        reactor: Handle<Command>,
+        events: Arc<EventQueue<E>>,
+        give_back: impl Fn(u32) + 'static,
     ) -> Rc<Self> {
-        Rc::new(DirectReading { dispatch, deliver, events, reactor, watches: RefCell::default() })
+        let give_back = Box::new(give_back);
+        Rc::new(DirectReading { dispatch, deliver, events, give_back, watches: RefCell::default() })
+    }
+
+    /// Converts an event of a channel's for JavaScript, or deals with it here.
+    pub fn write_event(self: &Rc<Self>, writer: &mut Writer<'_>, id: u32, event: ChannelEvent) -> Result<()> {
+        match event {
+            ChannelEvent::Offered(offer) => {
+                let env = writer.env();
+                if let Some(peer) = writer.channels().get(id) {
+                    self.accept(env, id, peer, offer);
+                }
+                Ok(())
+            }
+            event => {
+                if matches!(event, ChannelEvent::Closed(_)) {
+                    self.forget(id);
+                }
+                writer.channel_event(id, event)
+            }
+        }
     }
 
     /// The reactor offers a channel: watches it, unless the reactor has taken it back meanwhile.
-    pub fn accept(self: &Rc<Self>, env: &Env, worker: WorkerId, peer: &Peer, offer: Offer) {
+    fn accept(self: &Rc<Self>, env: &Env, id: u32, peer: &Peer, offer: Offer) {
         if !peer.channel.accept(offer) {
             return;
         }
         let mut watches = self.watches.borrow_mut();
-        if let Some(watch) = watches.get(&worker) {
+        if let Some(watch) = watches.get(&id) {
             return watch.start();
         }
-        match self.watch(env, worker, peer) {
+        match self.watch(env, id, peer) {
             Ok(watch) => {
                 watch.start();
-                watches.insert(worker, watch);
+                watches.insert(id, watch);
             }
             // The reactor reads, as without any of this.
             Err(_) => {
                 peer.channel.refuse_offers();
-                self.return_to_reactor(worker);
+                (self.give_back)(id);
             }
         }
     }
 
-    /// Before the descriptor of the worker's channel is closed.
-    pub fn forget(&self, worker: WorkerId) {
-        self.watches.borrow_mut().remove(&worker);
+    /// Before the descriptor of a channel is closed.
+    fn forget(&self, id: u32) {
+        self.watches.borrow_mut().remove(&id);
     }
 
     /// Before the event loop goes.
@@ -72,66 +91,56 @@ impl DirectReading {
         self.watches.borrow_mut().clear();
     }
 
-    fn watch(
-        self: &Rc<Self>,
-        env: &Env,
-        worker: WorkerId,
-        peer: &Peer,
-    ) -> std::result::Result<Watch, String> {
+    fn watch(self: &Rc<Self>, env: &Env, id: u32, peer: &Peer) -> std::result::Result<Watch, String> {
         // Weak: libuv keeps these for a turn of its loop after the watch has ended, and the descriptor is closed by then.
         let (this, channel) = (Rc::downgrade(self), Arc::downgrade(&peer.channel));
         let untold = peer.untold.clone();
         Watch::new(env, peer.channel.as_fd().as_raw_fd(), move || {
             if let (Some(this), Some(channel)) = (Weak::upgrade(&this), channel.upgrade()) {
-                this.read(worker, &channel, &untold);
+                this.read(id, &channel, &untold);
             }
         })
     }
 
-    fn read(&self, worker: WorkerId, channel: &Channel, untold: &AtomicUsize) {
+    fn read(&self, id: u32, channel: &Channel, untold: &AtomicUsize) {
         let mut has_told = false;
         let outcome = channel.read_directly(|frames| {
             untold.fetch_add(frames.len(), Ordering::Relaxed);
-            self.events.push(Event::Channel(worker, ChannelEvent::Messages(frames)));
+            self.events.push(E::of_channel(id, ChannelEvent::Messages(frames)));
             has_told = true;
         });
         if outcome != DirectRead::Told
-            && let Some(watch) = self.watches.borrow().get(&worker)
+            && let Some(watch) = self.watches.borrow().get(&id)
         {
             watch.stop();
         }
         if outcome == DirectRead::Returned {
-            self.return_to_reactor(worker);
+            (self.give_back)(id);
         }
         if !has_told {
             return;
         }
         // What the program throws has been told by then, and an environment that is going wants no messages.
-        let Some((worker, frames)) = self.events.take_only_messages() else {
+        let Some((id, frames)) = self.events.take_only_messages() else {
             self.dispatch.call::<(), 0>(|_| Ok([]));
             return;
         };
         untold.fetch_sub(frames.len(), Ordering::Relaxed);
         let serialization = channel.serialization();
-        self.deliver.call::<(), 3>(|env| arguments(env, serialization, worker, frames));
-    }
-
-    fn return_to_reactor(&self, worker: WorkerId) {
-        // Without a reactor nobody reads any more.
-        let _ = self.reactor.send(Command::TakeBack(worker));
+        self.deliver.call::<(), 3>(|env| arguments(env, serialization, id, frames));
     }
 }
 
 fn arguments(
     env: &Env,
     serialization: Serialization,
-    worker: WorkerId,
+    id: u32,
     frames: Frames,
 ) -> Result<[sys::napi_value; 3]> {
     let (kind, bytes) = events::kind_of(frames);
     Ok([
         env.create_uint32(kind as u32)?.value().value,
-        env.create_uint32(worker.0)?.value().value,
+        env.create_uint32(id)?.value().value,
         events::frame_value(env, serialization, bytes)?.value().value,
     ])
 }

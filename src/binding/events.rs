@@ -13,11 +13,10 @@ use super::channels::{Channels, FollowUp};
 use super::text;
 use crate::channel::{ChannelEvent, Frames, HANDLE_WEIGHT};
 use crate::error::Error;
-use crate::ids::WorkerId;
-use crate::os;
-use crate::primary::Event;
+use crate::ids::{ChannelId, WorkerId};
 use crate::proto::Serialization;
 use crate::reactor::EventSink;
+use crate::{ipc, os, primary};
 
 /// What an event is; the three values behind it are, by kind, those in the comment.
 #[napi]
@@ -94,16 +93,54 @@ impl<E> EventQueue<E> {
     }
 }
 
-impl EventQueue<Event> {
+/// The events of an owner of channels.
+pub trait OfChannels: Sized + Send + 'static {
+    /// What has happened on one of its channels.
+    fn of_channel(id: u32, event: ChannelEvent) -> Self;
+
+    /// The messages of an event; what it was if it has none.
+    fn into_messages(self) -> std::result::Result<(u32, Frames), Self>;
+}
+
+impl OfChannels for primary::Event {
+    fn of_channel(id: u32, event: ChannelEvent) -> Self {
+        primary::Event::Channel(WorkerId(id), event)
+    }
+
+    fn into_messages(self) -> std::result::Result<(u32, Frames), Self> {
+        match self {
+            primary::Event::Channel(id, ChannelEvent::Messages(frames)) => Ok((id.0, frames)),
+            other => Err(other),
+        }
+    }
+}
+
+impl OfChannels for ipc::Event {
+    fn of_channel(id: u32, event: ChannelEvent) -> Self {
+        ipc::Event::Channel(ChannelId(id), event)
+    }
+
+    fn into_messages(self) -> std::result::Result<(u32, Frames), Self> {
+        match self {
+            ipc::Event::Channel(id, ChannelEvent::Messages(frames)) => Ok((id.0, frames)),
+            other => Err(other),
+        }
+    }
+}
+
+impl<E: OfChannels> EventQueue<E> {
     /// The messages of the one event that there is; None if there are others, or is another.
-    pub fn take_only_messages(&self) -> Option<(WorkerId, Frames)> {
+    pub fn take_only_messages(&self) -> Option<(u32, Frames)> {
         let mut events = self.events.lock();
-        if !matches!(&events[..], [Event::Channel(_, ChannelEvent::Messages(_))]) {
+        if events.len() != 1 {
             return None;
         }
-        match events.pop() {
-            Some(Event::Channel(worker, ChannelEvent::Messages(frames))) => Some((worker, frames)),
-            _ => None,
+        match events.pop()?.into_messages() {
+            Ok(messages) => Some(messages),
+            Err(other) => {
+                events.push(other);
+                None
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Channels over named sockets as JavaScript sees them.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use napi_derive::napi;
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
+use super::callback::Callback;
 use super::channels::{Channels, FollowUp, Peer};
+use super::direct::DirectReading;
 use super::events::{EventKind, EventQueue, Sink, Writer};
 use super::{coded, refused, stop_with_environment};
 use crate::error::Error;
@@ -61,6 +64,8 @@ pub struct NativeIpc {
     reactor: Handle<Command>,
     events: Arc<EventQueue<Event>>,
     channels: Channels,
+    /// Channels that this thread reads itself.
+    direct: Rc<DirectReading<Event>>,
     ids: ChannelIds,
     listeners: u32,
 }
@@ -68,16 +73,31 @@ pub struct NativeIpc {
 #[napi]
 impl NativeIpc {
     /// Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
-    /// not keep the process alive.
+    /// not keep the process alive. `deliver` is called with messages when they are all there is to take: their
+    /// `EventKind`, the channel, and the messages.
     #[napi(constructor)]
-    pub fn new(env: Env, wake: Function<(), ()>) -> Result<Self, String> {
+    pub fn new(
+        env: Env,
+        wake: Function<(), ()>,
+        #[napi(ts_arg_type = "(kind: EventKind, channel: number, messages: string | Buffer) => void")]
+        deliver: Function<(), ()>,
+    ) -> Result<Self, String> {
+        let dispatch = Callback::new(env, &wake).map_err(refused)?;
+        let deliver = Callback::new(env, &deliver).map_err(refused)?;
         let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
         let events = Arc::new(EventQueue::new(wake.map_err(refused)?));
         let ipc = Ipc::new(Sink::new(events.clone()));
         let ids = ipc.ids();
         let (reactor, thread) = reactor::spawn("corral-ipc", ipc).map_err(coded)?;
-        stop_with_environment(env, reactor.clone(), thread, || ())?;
-        Ok(NativeIpc { reactor, events, channels: Channels::default(), ids, listeners: 0 })
+        let taker = reactor.clone();
+        let direct = DirectReading::new(dispatch, deliver, events.clone(), move |id| {
+            // Without a reactor nobody reads any more.
+            let _ = taker.send(Command::TakeBack(ChannelId(id)));
+        });
+        // Node closes its loop and wants it empty.
+        let watches = direct.clone();
+        stop_with_environment(env, reactor.clone(), thread, move || watches.forget_all())?;
+        Ok(NativeIpc { reactor, events, channels: Channels::default(), direct, ids, listeners: 0 })
     }
 
     /// Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's number, or a
@@ -219,7 +239,7 @@ impl NativeIpc {
     pub fn take_events<'env>(&'env mut self, env: &'env Env) -> Result<Array<'env>> {
         let mut writer = Writer::new(env, &mut self.channels)?;
         for event in self.events.take() {
-            write_event(&mut writer, event)?;
+            write_event(&mut writer, event, &self.direct)?;
         }
         let (array, follow_up) = writer.finish();
         for what in follow_up {
@@ -233,9 +253,10 @@ impl NativeIpc {
     }
 }
 
-fn write_event(writer: &mut Writer<'_>, event: Event) -> Result<()> {
+/// Converts an event for JavaScript, or deals with it here.
+fn write_event(writer: &mut Writer<'_>, event: Event, direct: &Rc<DirectReading<Event>>) -> Result<()> {
     match event {
-        Event::Channel(id, event) => writer.channel_event(id.0, event),
+        Event::Channel(id, event) => direct.write_event(writer, id.0, event),
         Event::Asked { channel, listener, peer } => {
             writer.text(EventKind::Asked, channel.0, about(listener, peer).to_string())
         }

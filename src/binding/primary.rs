@@ -18,7 +18,7 @@ use super::events::{EventKind, EventQueue, Sink, Writer};
 use super::stats::{NativeStats, NativeWorkerStats};
 use super::{coded, refused, stop_with_environment};
 use crate::address;
-use crate::channel::{self, ChannelEvent};
+use crate::channel;
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os::{self, AbstractNames, SocketPair};
@@ -61,7 +61,7 @@ pub struct NativePrimary {
     /// Workers that have not been spawned yet.
     starting: HashMap<u32, Starting>,
     /// Channels that this thread reads itself.
-    direct: Rc<DirectReading>,
+    direct: Rc<DirectReading<Event>>,
 }
 
 #[napi]
@@ -84,7 +84,11 @@ impl NativePrimary {
         let primary = Primary::new(Sink::new(events.clone()));
         let stats = primary.stats();
         let (reactor, thread) = reactor::spawn("corral", primary).map_err(coded)?;
-        let direct = DirectReading::new(dispatch, deliver, events.clone(), reactor.clone());
+        let taker = reactor.clone();
+        let direct = DirectReading::new(dispatch, deliver, events.clone(), move |id| {
+            // Without a reactor nobody reads any more.
+            let _ = taker.send(Command::TakeBack(WorkerId(id)));
+        });
         // Node closes its loop and wants it empty.
         let watches = direct.clone();
         stop_with_environment(env, reactor.clone(), thread, move || watches.forget_all())?;
@@ -242,21 +246,9 @@ impl NativePrimary {
 }
 
 /// Converts an event for JavaScript, or deals with it here.
-fn write_event(writer: &mut Writer<'_>, event: Event, direct: &Rc<DirectReading>) -> Result<()> {
+fn write_event(writer: &mut Writer<'_>, event: Event, direct: &Rc<DirectReading<Event>>) -> Result<()> {
     match event {
-        Event::Channel(id, ChannelEvent::Offered(offer)) => {
-            let env = writer.env();
-            if let Some(peer) = writer.channels().get(id.0) {
-                direct.accept(env, id, peer, offer);
-            }
-            Ok(())
-        }
-        Event::Channel(id, event) => {
-            if matches!(event, ChannelEvent::Closed(_)) {
-                direct.forget(id);
-            }
-            writer.channel_event(id.0, event)
-        }
+        Event::Channel(id, event) => direct.write_event(writer, id.0, event),
         Event::Internal { worker, bytes } => {
             writer.head(EventKind::Internal, worker.0)?;
             writer.frame(worker.0, bytes)?;

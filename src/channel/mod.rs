@@ -7,6 +7,7 @@
 mod batch;
 mod event;
 mod inbox;
+mod lending;
 mod outbox;
 mod receiving;
 mod window;
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 pub use batch::{Batch, Frames};
 pub use event::ChannelEvent;
 pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
+pub use lending::{BUSY_AFTER, Lending, Look, QUIET};
 pub use outbox::{FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus};
 pub use receiving::DirectRead;
 

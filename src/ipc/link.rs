@@ -10,8 +10,8 @@ use serde_json::json;
 use super::greeting::Side;
 use super::{Deferred, Event, Ipc, Terms};
 use crate::channel::{
-    Batch, Channel, ChannelEvent, FlushStatus, Frame, Frames, HANDLE_WEIGHT, Inbound, Inbox, MAX_UNTOLD,
-    ReadStatus, Retransmission,
+    BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Frame, Frames, HANDLE_WEIGHT, Inbound, Inbox,
+    Lending, Look, MAX_UNTOLD, QUIET, ReadStatus, Retransmission,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -41,7 +41,9 @@ pub struct Link {
     pub untold: Arc<AtomicUsize>,
     /// Set when a send did not get through and a timer runs.
     pub flush_deferred: bool,
-    inbox: Inbox,
+    /// The receiving half; not here while it is lent.
+    inbox: Option<Inbox>,
+    lending: Lending,
     batch: Batch,
     side: Side,
     token: Token,
@@ -60,7 +62,8 @@ impl Link {
             channel: Arc::new(channel),
             untold: Arc::default(),
             flush_deferred: false,
-            inbox: Inbox::new(terms.serialization, terms.max_message),
+            inbox: Some(Inbox::new(terms.serialization, terms.max_message)),
+            lending: Lending::default(),
             batch: Batch::default(),
             side,
             token,
@@ -80,13 +83,16 @@ impl Link {
 impl<S: EventSink<Event>> Ipc<S> {
     /// Reads what has arrived. `ended` says that the end may be among it.
     pub(super) fn read(&mut self, context: &mut Context, id: ChannelId, ended: bool) {
+        if !self.reclaim(context, id) {
+            return;
+        }
         let Some(link) = self.links.get_mut(&id) else { return };
         if !link.may_read() {
             link.is_behind = true;
             return;
         }
-        let Link { channel, inbox, batch, untold, phase, .. } = link;
-        let mut teller = Teller { id, channel, batch, untold, phase: *phase, sink: &mut self.sink };
+        let Link { channel, inbox: Some(inbox), lending, batch, untold, phase, .. } = link else { return };
+        let mut teller = Teller { id, channel, lending, batch, untold, phase: *phase, sink: &mut self.sink };
         let status = inbox.read(channel.as_fd(), ended, |frame| teller.frame(frame));
         teller.tell_batch();
         match status {
@@ -97,6 +103,79 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
         // Acknowledgements make room, and what could not be taken is answered.
         self.flush(context, id);
+        self.offer_later(context, id);
+    }
+
+    /// A channel has something to read, or the end.
+    pub(super) fn on_readable(&mut self, context: &mut Context, id: ChannelId, ended: bool) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if !link.lending.is_lent() || ended {
+            return self.read(context, id, ended);
+        }
+        if link.lending.mute(context, &link.channel) {
+            self.defer(context, BUSY_AFTER, Deferred::CheckLent(id));
+        }
+    }
+
+    /// Looks whether JavaScript reads what arrives.
+    pub(super) fn check_lent(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        match link.lending.look(&link.channel) {
+            Look::Nothing => {}
+            Look::Again => {
+                self.defer(context, BUSY_AFTER, Deferred::CheckLent(id));
+            }
+            Look::TakeBack => self.read(context, id, true),
+            Look::Unmute => {
+                let unmuted = link.lending.unmute(context, &link.channel, link.token, link.interest);
+                if let Err(error) = unmuted {
+                    self.close_link(context, id, Some(error));
+                }
+            }
+        }
+    }
+
+    /// Sees to it that the inbox is here. Returns false if the channel is not.
+    fn reclaim(&mut self, context: &mut Context, id: ChannelId) -> bool {
+        let Some(link) = self.links.get_mut(&id) else { return false };
+        let (channel, token, interest) = (&link.channel, link.token, link.interest);
+        match link.lending.reclaim(context, channel, &mut link.inbox, token, interest) {
+            Ok(()) => true,
+            Err(error) => {
+                self.close_link(context, id, Some(error));
+                false
+            }
+        }
+    }
+
+    /// The reactor is to read the channel from now on. What is there is read at the end of this turn.
+    pub(super) fn take_back(&mut self, context: &mut Context, id: ChannelId) {
+        if self.links.get(&id).is_some_and(|link| link.lending.is_lent()) && self.reclaim(context, id) {
+            self.unread.push(id);
+        }
+    }
+
+    /// If messages come, the channel may be offered after a while.
+    fn offer_later(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.phase == Phase::Open && link.lending.waits_for_quiet() {
+            self.defer(context, QUIET, Deferred::Offer(id));
+        }
+    }
+
+    /// Offers the channel to JavaScript if nothing but messages has come since the timer was set.
+    pub(super) fn offer_if_quiet(&mut self, id: ChannelId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let is_quiet = link.lending.was_quiet()
+            && link.phase == Phase::Open
+            && link.interest == Interest::Read
+            && link.may_read()
+            && !link.is_behind
+            && !self.unread.contains(&id)
+            && link.channel.is_idle();
+        if is_quiet && let Some(offer) = link.lending.lend(&link.channel, &mut link.inbox) {
+            self.tell(id, ChannelEvent::Offered(offer));
+        }
     }
 
     /// JavaScript has taken messages: go on where reading had stopped.
@@ -108,7 +187,8 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
-    pub(super) fn pause(&mut self, id: ChannelId) {
+    pub(super) fn pause(&mut self, context: &mut Context, id: ChannelId) {
+        self.take_back(context, id);
         if let Some(link) = self.links.get_mut(&id) {
             link.is_paused = true;
         }
@@ -123,6 +203,10 @@ impl<S: EventSink<Event>> Ipc<S> {
 
     /// Writes what waits, and arranges to go on if that is not all.
     pub(super) fn flush(&mut self, context: &mut Context, id: ChannelId) {
+        if self.links.get(&id).is_some_and(|link| link.lending.is_lent() && !link.channel.is_idle()) {
+            // What is written here is told before what the peer answers to it.
+            self.take_back(context, id);
+        }
         let Some(link) = self.links.get_mut(&id) else { return };
         let mut completed = Vec::new();
         let status = link.channel.flush(&mut completed);
@@ -149,8 +233,10 @@ impl<S: EventSink<Event>> Ipc<S> {
             }
             FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => Interest::Read,
         };
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if link.interest != interest {
+        if self.links.get(&id).is_some_and(|link| link.interest != interest) {
+            // Filled up by another thread a moment ago. It may not be registered now, so that it is taken back.
+            self.take_back(context, id);
+            let Some(link) = self.links.get_mut(&id) else { return };
             link.interest = interest;
             if let Err(error) = context.reregister(link.channel.as_fd(), link.token, interest) {
                 self.close_link(context, id, Some(error));
@@ -161,6 +247,7 @@ impl<S: EventSink<Event>> Ipc<S> {
     /// Closes a channel once everything that waits has been written and handles have arrived. The JavaScript thread
     /// sends nothing more on it.
     pub(super) fn close_channel(&mut self, context: &mut Context, id: ChannelId) {
+        self.take_back(context, id);
         let Some(link) = self.links.get_mut(&id) else { return };
         link.phase = Phase::Closing;
         self.flush(context, id);
@@ -171,6 +258,8 @@ impl<S: EventSink<Event>> Ipc<S> {
     /// Forgets a channel.
     pub(super) fn close_link(&mut self, context: &mut Context, id: ChannelId, cause: Option<Error>) {
         let Some(link) = self.links.remove(&id) else { return };
+        // Nothing is told behind its end.
+        link.channel.take_back();
         context.deregister(link.channel.as_fd());
         self.sources.remove(&link.token);
         self.leave(link.side);
@@ -185,6 +274,7 @@ impl<S: EventSink<Event>> Ipc<S> {
 struct Teller<'a, S> {
     id: ChannelId,
     channel: &'a Channel,
+    lending: &'a mut Lending,
     batch: &'a mut Batch,
     untold: &'a AtomicUsize,
     phase: Phase,
@@ -198,12 +288,16 @@ impl<S: EventSink<Event>> Teller<'_, S> {
             // Here the cluster's protocol is a message like any other.
             Kind::User | Kind::Cluster => {
                 self.channel.traffic().received(bytes.len());
+                self.lending.note_message(bytes.len());
                 let mut batch = std::mem::take(self.batch);
                 batch.add(self.channel.serialization(), bytes, |frames| self.tell(frames));
                 *self.batch = batch;
                 return;
             }
-            Kind::Handle | Kind::HandleAck | Kind::HandleNack => self.tell_batch(),
+            Kind::Handle | Kind::HandleAck | Kind::HandleNack => {
+                self.lending.disturb();
+                self.tell_batch();
+            }
         }
         match (kind, handle) {
             (Kind::Handle, Some(handle)) => {

@@ -80,6 +80,8 @@ pub enum Command {
     Flush(ChannelId),
     /// Messages were taken: a channel that rests because of too many may be read again.
     Resume(ChannelId),
+    /// The JavaScript thread has met something on a channel that is not for it, or cannot read it: take it back.
+    TakeBack(ChannelId),
     /// Read no more of a channel until told so; its end is not seen either.
     Pause(ChannelId),
     /// Read on.
@@ -116,6 +118,8 @@ enum Deferred {
     Connect(ChannelId),
     GiveUp(ChannelId),
     Flush(ChannelId),
+    Offer(ChannelId),
+    CheckLent(ChannelId),
 }
 
 /// Names for channels, whichever side begins.
@@ -204,7 +208,8 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Command::Decide(id, verdict) => self.decide(context, id, verdict),
             Command::Flush(id) => self.flush(context, id),
             Command::Resume(id) => self.resume(context, id),
-            Command::Pause(id) => self.pause(id),
+            Command::TakeBack(id) => self.take_back(context, id),
+            Command::Pause(id) => self.pause(context, id),
             Command::Unpause(id) => self.unpause(context, id),
             Command::CloseChannel(id) | Command::Destroy(id) if self.guests.contains_key(&id) => {
                 self.abandon(context, id, None)
@@ -226,7 +231,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Some(Source::Guest(id)) => self.greet(context, id, readiness.ended),
             Some(Source::Link(id)) => {
                 if readiness.readable {
-                    self.read(context, id, readiness.ended);
+                    self.on_readable(context, id, readiness.ended);
                 }
                 if readiness.writable {
                     self.flush(context, id);
@@ -248,6 +253,8 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
                 }
                 self.flush(context, id);
             }
+            Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
+            Some(Deferred::CheckLent(id)) => self.check_lent(context, id),
             None => {}
         }
     }
@@ -271,6 +278,10 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
         // Nobody will hear of these any more.
         let ids: Vec<ChannelId> = self.links.keys().chain(self.guests.keys()).copied().collect();
         for id in ids {
+            if let Some(link) = self.links.get(&id) {
+                // JavaScript tells nothing behind its end.
+                link.channel.take_back();
+            }
             self.tell(id, ChannelEvent::Closed(None));
         }
         self.links.clear();

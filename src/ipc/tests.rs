@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{ChannelIds, Command, Event, Ipc, Terms};
-use crate::channel::{Channel, ChannelEvent, Frame, Frames, HandleOrigin, SendStatus, Unfit};
+use crate::channel::{Channel, ChannelEvent, DirectRead, Frame, Frames, HandleOrigin, SendStatus, Unfit};
 use crate::error::Error;
 use crate::ids::{ChannelId, Completion, ListenerId};
 use crate::os::{self, AbstractNames};
@@ -433,6 +433,67 @@ fn a_closed_listener_sends_guests_away_and_keeps_its_channels() {
     assert_eq!(guest.read(&mut [0]).unwrap(), 0);
     stream.get_mut().write_all(b"\"still\"\n").unwrap();
     assert_eq!(rig.messages(id, 1), ["\"still\""]);
+}
+
+/// Makes the reactor offer a channel, and accepts.
+fn lend(rig: &Rig, stream: &mut BufReader<UnixStream>, id: ChannelId, channel: &Channel) {
+    stream.get_mut().write_all(b"\"lend\"\n").unwrap();
+    let offer = rig.wait_for(|event| match event {
+        Event::Channel(other, ChannelEvent::Offered(offer)) if other == id => Some(offer),
+        _ => None,
+    });
+    assert!(channel.accept(offer));
+}
+
+fn read_directly(channel: &Channel) -> (Vec<String>, DirectRead) {
+    let mut read = Vec::new();
+    let outcome = channel.read_directly(|frames| read.extend(lines(&frames)));
+    (read, outcome)
+}
+
+#[test]
+fn a_channel_of_messages_is_read_directly_until_something_else_happens() {
+    let rig = Rig::serving(terms(), 5);
+    let (mut stream, id, channel) = peer(&rig);
+    lend(&rig, &mut stream, id, &channel);
+    stream.get_mut().write_all(b"1\n").unwrap();
+    assert_eq!(read_directly(&channel), (vec!["1".into()], DirectRead::Told));
+    // What is paused is read by nobody, and by the reactor afterwards.
+    rig.reactor.call(Command::Pause(id)).unwrap();
+    stream.get_mut().write_all(b"2\n").unwrap();
+    assert_eq!(read_directly(&channel), (vec![], DirectRead::NotHere));
+    rig.reactor.call(Command::Unpause(id)).unwrap();
+    assert_eq!(rig.messages(id, 1), ["2"]);
+    // What must be written first is told before its answer.
+    lend(&rig, &mut stream, id, &channel);
+    let frame = Frame { bytes: vec![b'x'; 4 << 20], handle: None, completion: Some(Completion(1)) };
+    channel.send(frame);
+    rig.reactor.call(Command::Flush(id)).unwrap();
+    assert_eq!(read_directly(&channel), (vec![], DirectRead::NotHere));
+}
+
+#[test]
+fn the_end_of_a_lent_channel_is_told_behind_its_messages() {
+    let rig = Rig::serving(terms(), 5);
+    let (mut stream, id, channel) = peer(&rig);
+    lend(&rig, &mut stream, id, &channel);
+    stream.get_mut().write_all(b"\"last\"\n").unwrap();
+    drop(stream);
+    assert_eq!(rig.messages(id, 1), ["\"last\""]);
+    assert!(rig.closed(id).is_none());
+    assert_eq!(read_directly(&channel), (vec![], DirectRead::NotHere));
+}
+
+#[test]
+fn a_lent_channel_is_taken_back_when_javascript_is_busy() {
+    let rig = Rig::serving(terms(), 5);
+    let (mut stream, id, channel) = peer(&rig);
+    lend(&rig, &mut stream, id, &channel);
+    stream.get_mut().write_all(b"\"unread\"\n").unwrap();
+    assert_eq!(rig.messages(id, 1), ["\"unread\""]);
+    lend(&rig, &mut stream, id, &channel);
+    rig.reactor.call(Command::Destroy(id)).unwrap();
+    assert_eq!(read_directly(&channel), (vec![], DirectRead::NotHere));
 }
 
 /// What a hostile peer may do with its connection.

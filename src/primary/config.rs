@@ -87,13 +87,5 @@ pub const REFUSAL_PAUSE: Duration = Duration::from_millis(20);
 /// How long a channel rests when the machine has too many descriptors under way.
 pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
 
-/// For how long a channel must have carried nothing but messages before JavaScript reads it directly.
-pub const QUIET: Duration = Duration::from_millis(50);
-
-/// For how long JavaScript may leave unread what has arrived on a channel that it reads directly; then it counts as
-/// busy, and the reactor reads. That is longer than a program takes for the small messages of one read, and short for
-/// a worker that waits for an answer of the primary's.
-pub const BUSY_AFTER: Duration = Duration::from_millis(10);
-
 /// How many connections are accepted from one server before others get their turn.
 pub const ACCEPT_BUDGET: usize = 128;

@@ -150,7 +150,7 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Writes what waits for a worker, and arranges to go on if that is not all.
     fn flush(&mut self, context: &mut Context, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if worker.is_lent && !worker.channel.is_idle() {
+        if worker.lending.is_lent() && !worker.channel.is_idle() {
             // What is written here is told before what the worker answers to it.
             self.take_back(context, id);
         }
@@ -176,7 +176,7 @@ impl<S: EventSink<Event>> Primary<S> {
             FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => Interest::Read,
         };
         if worker.interest != interest {
-            if worker.is_lent {
+            if worker.lending.is_lent() {
                 // Filled up by another thread a moment ago. It may not be registered now, so that it is taken back.
                 self.take_back(context, id);
             }

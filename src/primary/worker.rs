@@ -6,10 +6,9 @@ use std::sync::atomic::AtomicUsize;
 
 use super::config::IN_FLIGHT_PER_WORKER;
 use super::lane::Lane;
-use super::reading::Lending;
 use super::server::Pending;
 use super::stats::WorkerStats;
-use crate::channel::{Channel, Inbox};
+use crate::channel::{Channel, Inbox, Lending};
 use crate::ids::{Seq, ServerId};
 use crate::reactor::{Interest, Token};
 
@@ -42,8 +41,6 @@ pub struct Worker {
     pub channel: Arc<Channel>,
     /// The receiving half; taken out while it is being read, and while it is lent.
     pub inbox: Option<Inbox>,
-    /// The receiving half is with the JavaScript thread.
-    pub is_lent: bool,
     /// What there is to know for lending it.
     pub lending: Lending,
     /// What the channel is registered under.
@@ -83,7 +80,6 @@ impl Worker {
         Worker {
             channel,
             inbox: Some(inbox),
-            is_lent: false,
             lending: Lending::default(),
             token,
             interest: Interest::Read,
