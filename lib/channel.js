@@ -9,7 +9,7 @@ const EventEmitter = require('node:events');
 const os = require('node:os');
 
 const errors = require('./errors');
-const { putTogether, takeApart, typeOf } = require('./handles');
+const { discard, putTogether, takeApart, typeOf } = require('./handles');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
 /** @typedef {import('./serialization').Serialization} Serialization */
@@ -213,7 +213,7 @@ class Channel {
     child._pendingMessage = null;
     child.on('newListener', (/** @type {string | symbol} */ name) => {
       if (name === 'internalMessage') this.#owner.wantInternalMessages();
-      process.nextTick(() => this.#deliverUnheard());
+      process.nextTick(() => this.deliverUnheard());
     });
 
     child.send = function send(
@@ -304,17 +304,17 @@ class Channel {
   }
 
   /**
-   * Sends a message that is serialized already, as one of several channels' messages. What cannot be written is told by
-   * an 'error' event.
+   * Sends a message that is serialized already, as one of several channels' messages.
    *
    * @param {any} message
    * @param {string | Buffer} frame
+   * @param {SendCallback} callback
    * @returns {boolean}
    */
-  sendFrame(message, frame) {
-    const waiting = { message, handle: null, options: {}, callback: undefined, frame };
+  sendFrame(message, frame, callback) {
+    const waiting = { message, handle: null, options: {}, callback, frame };
     if (this.#child._handleQueue) return this.#wait(waiting);
-    return this.#write(message, undefined, {}, undefined, frame);
+    return this.#write(message, undefined, {}, callback, frame);
   }
 
   /**
@@ -558,7 +558,7 @@ class Channel {
     } else {
       this.#keepUnheard(message, handle);
       // The listener may have come just now: nothing overtakes what waited for it.
-      this.#deliverUnheard();
+      this.deliverUnheard();
     }
   }
 
@@ -575,10 +575,10 @@ class Channel {
   }
 
   /** Tells what waits, as long as somebody listens: a listener may be there for one message only. */
-  #deliverUnheard() {
+  deliverUnheard() {
     const child = this.#child;
     const unheard = this.#unheard;
-    if (this.#isHeld || unheard.length === 0 || !child.channel) return;
+    if (this.#isHeld || unheard.length === 0 || !(child.channel || this.#bounds)) return;
     let told = 0;
     /** @type {[any, any][]} */
     const kept = [];
@@ -597,10 +597,20 @@ class Channel {
       unheard.splice(0, told, ...kept);
     }
     if (!this.#isHeld) this.#hasHeld = false;
-    if (this.#isPaused && unheard.length < MAX_UNHEARD) {
+    if (this.#isPaused && child.channel && unheard.length < MAX_UNHEARD) {
       this.#isPaused = false;
       this.#owner.wantMessages?.(this.#id, true);
     }
+  }
+
+  /**
+   * Takes back messages that a listener has got and not used: they are the first to be told again.
+   *
+   * @param {any[]} messages
+   */
+  putBack(messages) {
+    if (this.#child.listenerCount('message') > 0) return;
+    this.#unheard.unshift(...messages.map((message) => /** @type {[any, any]} */ ([message, undefined])));
   }
 
   /** Tells nothing until `release`, also of what has been read already. */
@@ -611,7 +621,7 @@ class Channel {
 
   release() {
     this.#isHeld = false;
-    process.nextTick(() => this.#deliverUnheard());
+    process.nextTick(() => this.deliverUnheard());
   }
 
   /** Whether messages wait for `release`. */
@@ -666,6 +676,9 @@ class Channel {
     for (const { callback } of queue) {
       if (typeof callback === 'function') this.#fail(errors.channelClosed(), callback);
     }
+    // Messages may still find a listener; handles would stay open until then.
+    for (const [, handle] of this.#unheard) if (handle !== undefined && this.#bounds) discard(handle);
+    this.#unheard = this.#unheard.filter(([, handle]) => handle === undefined);
     this.#owner.closed(child);
   }
 }

@@ -7,14 +7,12 @@ const EventEmitter = require('node:events');
 
 const { Channel: Messaging } = require('../channel');
 const { Requests } = require('../requests');
+const { iterate } = require('./iteration');
 const { delayOf, isTransient } = require('./reconnect');
 
 /** @typedef {import('./core').Terms} Terms */
 /** @typedef {import('./core').Credentials} Credentials */
 /** @typedef {ReturnType<typeof import('./core').ipcCore>} IpcCore */
-
-/** How many messages a `for await` loop may be behind before the peer has to wait, and before it may go on. */
-const ITERATION = { highWaterMark: 64, lowWaterMark: 16 };
 
 /**
  * @typedef {object} Setting
@@ -71,7 +69,7 @@ class Channel extends EventEmitter {
       channelFd: (id) => core.channelFd(id),
       write: (id, frame, fd, completion) => core.write(id, frame, fd, completion),
       takes: (id, bytes) => core.takes(id, bytes),
-      closeChannel: (id) => this.#close(id),
+      closeChannel: () => this.#close(),
       condemn: (id, reason) => core.condemn(id, reason),
       closeHandle: (fd) => core.closeHandle(fd),
       wantMessages: (_id, isWanted) => {
@@ -79,7 +77,7 @@ class Channel extends EventEmitter {
         this.#tellWhetherToRead();
       },
       wantInternalMessages: () => {},
-      report: (_channel, error) => this.#report(error),
+      report: (_channel, error) => this.report(error),
       closed: () => process.nextTick(() => this.emit('close')),
     };
   }
@@ -96,6 +94,8 @@ class Channel extends EventEmitter {
    * @param {Credentials} peer
    */
   onConnected(id, peer) {
+    // Given up while it was on its way; its end follows.
+    if (this.#isEnding) return;
     this.#id = id;
     this.peer = peer;
     this.connecting = false;
@@ -137,17 +137,19 @@ class Channel extends EventEmitter {
     this.#timer = setTimeout(() => this.connect(), delay);
   }
 
-  /** @param {number} id */
-  #close(id) {
+  #close() {
     this.#isEnding = true;
     clearTimeout(this.#timer);
     if (this.#endHeld) process.nextTick(() => this.#endHeld?.());
-    else if (this.#id !== 0) this.#core.closeChannel(id || this.#id);
+    else if (this.#id !== 0) this.#core.closeChannel(this.#id);
     else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
   }
 
-  /** @param {Error} error */
-  #report(error) {
+  /**
+   * @ignore
+   * @param {Error} error
+   */
+  report(error) {
     if (this.#server === undefined || this.listenerCount('error') > 0) this.emit('error', error);
     // What a client does wrong is not what its server dies of.
     else this.#server.onRefused(error, /** @type {Credentials} */ (this.peer));
@@ -229,13 +231,9 @@ class Channel extends EventEmitter {
     return this;
   }
 
-  async *[Symbol.asyncIterator]() {
-    const messages = EventEmitter.on(
-      this,
-      'message',
-      /** @type {any} */ ({ close: ['disconnect', 'close'], ...ITERATION }),
-    );
-    for await (const [message] of messages) yield message;
+  /** @returns {AsyncGenerator<any, void, undefined>} */
+  [Symbol.asyncIterator]() {
+    return iterate(this);
   }
 }
 

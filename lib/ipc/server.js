@@ -69,8 +69,8 @@ class ChannelServer extends EventEmitter {
   listen(...args) {
     const { path, access, signal, callback } = listenOptions(args);
     if (this.#listener !== 0 || this.#starting) throw errors.serverAlreadyListening();
-    if (callback) this.once('listening', callback);
     if (signal !== undefined) this.#closeOn(signal);
+    if (callback) this.once('listening', callback);
     this.#starting = true;
     this.#path = path;
     this.#listen(access, LOCKED_TRIES);
@@ -197,8 +197,12 @@ class ChannelServer extends EventEmitter {
     if (message === undefined) throw errors.missingArgs('message');
     const frame = this.#terms.serialization.write(message);
     let isBelow = true;
-    for (const channel of this.#connections) {
-      if (channel.messaging.sendFrame(message, frame) === false) isBelow = false;
+    for (const channel of /** @type {Set<any>} */ (this.#connections)) {
+      const onSent = (/** @type {Error | null} */ error) => {
+        // Who has gone, or goes just now, is not to be told of it: nobody sent to him alone.
+        if (error && channel.connected) channel.report(error);
+      };
+      if (channel.connected && channel.messaging.sendFrame(message, frame, onSent) === false) isBelow = false;
     }
     return isBelow;
   }
