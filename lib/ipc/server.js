@@ -200,7 +200,7 @@ class ChannelServer extends EventEmitter {
     for (const channel of /** @type {Set<any>} */ (this.#connections)) {
       const onSent = (/** @type {Error | null} */ error) => {
         // Who has gone, or goes just now, is not to be told of it: nobody sent to him alone.
-        if (error && channel.connected) channel.report(error);
+        if (error && channel.connected && !isGone(error)) channel.report(error);
       };
       if (channel.connected && channel.messaging.sendFrame(message, frame, onSent) === false) isBelow = false;
     }
@@ -246,6 +246,11 @@ class ChannelServer extends EventEmitter {
     else if (this.listenerCount('clientError') > 0) this.emit('clientError', error, peer);
     else process.emitWarning(error);
   }
+}
+
+/** @param {any} error */
+function isGone({ code }) {
+  return code === 'EPIPE' || code === 'ECONNRESET' || code === 'ERR_IPC_CHANNEL_CLOSED';
 }
 
 /**
