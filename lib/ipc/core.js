@@ -38,6 +38,10 @@ class IpcCore {
   constructor(binding) {
     this.#binding = binding;
     this.#native = new binding.NativeIpc(() => this.#dispatch());
+    // Node tears nothing down after process.exit() or an uncaught exception: the sockets' files would stay.
+    process.once('exit', () => {
+      for (const listener of this.#servers.keys()) this.#native.closeListener(listener);
+    });
   }
 
   /**
