@@ -8,7 +8,7 @@
 const EventEmitter = require('node:events');
 
 const errors = require('./errors');
-const { putTogether, takeApart, typeOf } = require('./handles');
+const { discard, putTogether, takeApart, typeOf } = require('./handles');
 const { QUEUE_FULL, Sending } = require('./sending');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
@@ -202,7 +202,7 @@ class Channel {
     child._pendingMessage = null;
     child.on('newListener', (/** @type {string | symbol} */ name) => {
       if (name === 'internalMessage') this.#owner.wantInternalMessages();
-      process.nextTick(() => this.#deliverUnheard());
+      process.nextTick(() => this.deliverUnheard());
     });
 
     child.send = function send(
@@ -491,7 +491,7 @@ class Channel {
     } else {
       this.#keepUnheard(message, handle);
       // The listener may have come just now: nothing overtakes what waited for it.
-      this.#deliverUnheard();
+      this.deliverUnheard();
     }
   }
 
@@ -507,21 +507,11 @@ class Channel {
     }
   }
 
-  /**
-   * Messages that somebody has not heard after all, in front of those that have come since.
-   *
-   * @param {[any, any][]} messages
-   */
-  giveBack(messages) {
-    this.#unheard.unshift(...messages);
-    process.nextTick(() => this.#deliverUnheard());
-  }
-
   /** Tells what waits, as long as somebody listens: a listener may be there for one message only. */
-  #deliverUnheard() {
+  deliverUnheard() {
     const child = this.#child;
     const unheard = this.#unheard;
-    if (this.#isHeld || unheard.length === 0 || !child.channel) return;
+    if (this.#isHeld || unheard.length === 0 || !(child.channel || this.#bounds)) return;
     let told = 0;
     /** @type {[any, any][]} */
     const kept = [];
@@ -540,10 +530,20 @@ class Channel {
       unheard.splice(0, told, ...kept);
     }
     if (!this.#isHeld) this.#hasHeld = false;
-    if (this.#bounds && this.#isPaused && unheard.length < MAX_UNHEARD) {
+    if (this.#bounds && this.#isPaused && child.channel && unheard.length < MAX_UNHEARD) {
       this.#isPaused = false;
       this.#bounds.wantMessages(true);
     }
+  }
+
+  /**
+   * Takes back messages that a listener has got and not used: they are the first to be told again.
+   *
+   * @param {any[]} messages
+   */
+  putBack(messages) {
+    if (this.#child.listenerCount('message') > 0) return;
+    this.#unheard.unshift(...messages.map((message) => /** @type {[any, any]} */ ([message, undefined])));
   }
 
   /** Tells nothing until `release`, also of what has been read already. */
@@ -554,7 +554,7 @@ class Channel {
 
   release() {
     this.#isHeld = false;
-    process.nextTick(() => this.#deliverUnheard());
+    process.nextTick(() => this.deliverUnheard());
   }
 
   /** Whether messages wait for `release`. */
@@ -609,6 +609,9 @@ class Channel {
     for (const { callback } of queue) {
       if (typeof callback === 'function') this.#sending.fail(errors.channelClosed(), callback);
     }
+    // Messages may still find a listener; handles would stay open until then.
+    for (const [, handle] of this.#unheard) if (handle !== undefined && this.#bounds) discard(handle);
+    this.#unheard = this.#unheard.filter(([, handle]) => handle === undefined);
     this.#owner.closed(child);
   }
 }

@@ -4,6 +4,7 @@
 // in internal/child_process).
 
 const dgram = require('node:dgram');
+const fs = require('node:fs');
 const net = require('node:net');
 
 const errors = require('./errors');
@@ -146,4 +147,15 @@ function putTogether(target, message, fd) {
   }
 }
 
-module.exports = { putTogether, takeApart, typeOf };
+/**
+ * Closes what arrived and nobody wants.
+ *
+ * @param {any} handle
+ */
+function discard(handle) {
+  if (typeof handle === 'number') fs.closeSync(handle);
+  else if (handle instanceof net.Socket) handle.destroy();
+  else handle.close();
+}
+
+module.exports = { discard, putTogether, takeApart, typeOf };

@@ -4,6 +4,10 @@
 // Both are internal messages, so that they keep their place among the program's own.
 
 const errors = require('./errors');
+const { discard } = require('./handles');
+
+/** What a timer of Node's can wait for, in milliseconds. */
+const LONGEST = 2 ** 31 - 1;
 
 const REQUEST = 'NODE_CORRAL_REQUEST';
 const REPLY = 'NODE_CORRAL_REPLY';
@@ -21,6 +25,7 @@ const CARRIED = ['name', 'message', 'code', 'errno', 'syscall'];
  * @typedef {object} Pending
  * @property {(reply: any) => void} resolve
  * @property {(error: Error) => void} reject
+ * @property {boolean} isWritten whether the peer may have got it
  */
 
 /** @param {unknown} reason whatever was thrown */
@@ -67,6 +72,7 @@ class Requests {
     channel.on('internalMessage', (/** @type {any} */ message, /** @type {any} */ handle) => {
       if (message.cmd === REQUEST) this.#answer(message.id, message.msg, handle);
       else if (message.cmd === REPLY) this.#onReply(message);
+      if (message.cmd !== REQUEST && handle !== undefined) discard(handle);
     });
     channel.on('disconnect', () => this.#rejectAll());
   }
@@ -78,8 +84,11 @@ class Requests {
    */
   request(message, { timeout, signal } = {}) {
     if (message === undefined) throw errors.missingArgs('message');
-    if (timeout !== undefined && !(typeof timeout === 'number' && timeout >= 0)) {
-      throw errors.invalidArgType('options.timeout', 'a number of milliseconds', timeout);
+    if (timeout !== undefined && typeof timeout !== 'number') {
+      throw errors.invalidArgType('options.timeout', 'of type number', timeout);
+    }
+    if (timeout !== undefined && !(timeout >= 0 && timeout <= LONGEST)) {
+      throw errors.outOfRange('options.timeout', `>= 0 && <= ${LONGEST}`, timeout);
     }
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw errors.invalidArgType('options.signal', 'an instance of AbortSignal', signal);
@@ -103,20 +112,18 @@ class Requests {
       this.#pending.set(id, {
         resolve: (reply) => settle(resolve, reply),
         reject: (error) => settle(reject, error),
+        isWritten: false,
       });
       if (timeout !== undefined) {
         timer = setTimeout(() => settle(reject, errors.requestTimeout(timeout)), timeout);
       }
       signal?.addEventListener('abort', onAbort);
       try {
-        this.#channel.send(
-          { cmd: REQUEST, id, msg: message },
-          undefined,
-          { isForThisPeer: true },
-          (/** @type {Error | null} */ error) => {
-            if (error && !isGone(error)) this.#pending.get(id)?.reject(error);
-          },
-        );
+        this.#channel.send({ cmd: REQUEST, id, msg: message }, (/** @type {Error | null} */ error) => {
+          const pending = this.#pending.get(id);
+          if (error === null && pending) pending.isWritten = true;
+          else if (error !== null && !isGone(error)) pending?.reject(error);
+        });
       } catch (error) {
         settle(reject, error);
       }
@@ -137,7 +144,10 @@ class Requests {
     let reply;
     try {
       const responder = this.#responder;
-      if (responder === undefined) throw errors.noHandler();
+      if (responder === undefined) {
+        if (handle !== undefined) discard(handle);
+        throw errors.noHandler();
+      }
       const result = await Reflect.apply(responder, this.#channel, [message, handle]);
       // What JSON does not know, it leaves out.
       reply = { cmd: REPLY, id, msg: result };
@@ -172,7 +182,10 @@ class Requests {
   }
 
   #rejectAll() {
-    for (const pending of [...this.#pending.values()]) pending.reject(errors.noReply());
+    for (const pending of [...this.#pending.values()]) {
+      // What waits for the next connection is still to be answered there.
+      if (pending.isWritten || !this.#channel.connecting) pending.reject(errors.noReply());
+    }
   }
 }
 

@@ -7,14 +7,14 @@ const EventEmitter = require('node:events');
 
 const { Channel: Messaging } = require('../channel');
 const { Requests } = require('../requests');
-const { messagesOf } = require('./iteration');
+const { iterate } = require('./iteration');
 const { delayOf, isTransient } = require('./reconnect');
 
 /** @typedef {import('./core').Terms} Terms */
 /** @typedef {import('./core').Credentials} Credentials */
 /** @typedef {ReturnType<typeof import('./core').ipcCore>} IpcCore */
 
-/** @typedef {'program' | 'unheard' | 'loop'} Brake who does not want to hear more for now */
+/** @typedef {'program' | 'unheard'} Brake who does not want to hear more for now */
 
 /**
  * @typedef {object} Setting
@@ -67,11 +67,11 @@ class Channel extends EventEmitter {
       keepAlive: core.keepAlive,
       channelFd: (id) => core.channelFd(id),
       write: (id, frame, fd, completion) => core.write(id, frame, fd, completion),
-      closeChannel: (id) => this.#close(id),
+      closeChannel: () => this.#close(),
       condemn: (id, reason) => core.condemn(id, reason),
       closeHandle: (fd) => core.closeHandle(fd),
       wantInternalMessages: () => {},
-      report: (_channel, error) => this.#report(error),
+      report: (_channel, error) => this.report(error),
       closed: () => process.nextTick(() => this.emit('close')),
     };
   }
@@ -100,6 +100,8 @@ class Channel extends EventEmitter {
    * @param {import('./core').About} about
    */
   onConnected(id, { peer, maxMessageSize }) {
+    // Given up while it was on its way; its end follows.
+    if (this.#isEnding) return;
     this.#id = id;
     this.peer = peer;
     this.connecting = false;
@@ -141,17 +143,19 @@ class Channel extends EventEmitter {
     this.#timer = setTimeout(() => this.connect(), delay);
   }
 
-  /** @param {number} id */
-  #close(id) {
+  #close() {
     this.#isEnding = true;
     clearTimeout(this.#timer);
     if (this.#endHeld) process.nextTick(() => this.#endHeld?.());
-    else if (this.#id !== 0) this.#core.closeChannel(id || this.#id);
+    else if (this.#id !== 0) this.#core.closeChannel(this.#id);
     else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
   }
 
-  /** @param {Error} error */
-  #report(error) {
+  /**
+   * @ignore
+   * @param {Error} error
+   */
+  report(error) {
     if (this.#server === undefined || this.listenerCount('error') > 0) this.emit('error', error);
     // What a client does wrong is not what its server dies of.
     else this.#server.onRefused(error, /** @type {Credentials} */ (this.peer));
@@ -241,11 +245,9 @@ class Channel extends EventEmitter {
     return this;
   }
 
+  /** @returns {AsyncGenerator<any, void, undefined>} */
   [Symbol.asyncIterator]() {
-    return messagesOf(this, {
-      wantMessages: (isWanted) => this.#brake('loop', isWanted),
-      giveBack: (unheard) => this.messaging.giveBack(unheard),
-    });
+    return iterate(this);
   }
 }
 

@@ -43,9 +43,11 @@ class IpcCore {
       () => this.#dispatch(),
       (kind, id, messages) => this.#deliver(kind, id, messages),
     );
-    // What was sent in the last turn must not be lost.
-    process.on('exit', () => {
+    process.once('exit', () => {
+      // What was sent in the last turn must not be lost.
       for (const channel of this.#channels.values()) channel.messaging.flush();
+      // Node tears nothing down after process.exit() or an uncaught exception: the sockets' files would stay.
+      for (const listener of this.#servers.keys()) this.#native.closeListener(listener);
     });
   }
 

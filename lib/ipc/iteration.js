@@ -1,78 +1,74 @@
 'use strict';
 
-// `for await (const message of channel)`.
+// `for await (const message of channel)`. Unlike events.on it puts back what a loop that is left has not taken, and lets
+// the channel read on.
+
+const { discard } = require('../handles');
 
 /** How many messages a loop may be behind before the peer has to wait, and before it may go on. */
 const HIGH_WATER = 64;
 const LOW_WATER = 16;
 
 /**
- * The messages of a channel until it disconnects. What a loop that is left early has not had yet waits for the next
- * listener.
- *
- * @param {import('node:events').EventEmitter} channel
- * @param {object} flow
- * @param {(isWanted: boolean) => void} flow.wantMessages
- * @param {(unheard: [any, any][]) => void} flow.giveBack
+ * @param {any} channel an ipc Channel
+ * @returns {AsyncGenerator<any, void, undefined>}
  */
-async function* messagesOf(channel, { wantMessages, giveBack }) {
-  /** @type {[any, any][]} */
-  const arrived = [];
-  let isBehind = false;
-  let isOver = false;
-  /** @type {Error | undefined} */
-  let failure;
+async function* iterate(channel) {
+  /** @type {any[]} */
+  const queue = [];
   let wake = () => {};
-
-  const onMessage = (/** @type {any} */ message, /** @type {any} */ handle) => {
-    arrived.push([message, handle]);
-    if (!isBehind && arrived.length >= HIGH_WATER) {
-      isBehind = true;
-      wantMessages(false);
-    }
-    wake();
+  let isPaused = false;
+  let hasEnded = false;
+  /** @type {{ error: Error } | undefined} */
+  let failure;
+  const listeners = {
+    message: (/** @type {any} */ message, /** @type {any} */ handle) => {
+      // The loop gets messages only: nobody else would close it.
+      if (handle !== undefined && channel.listenerCount('message') === 1) discard(handle);
+      queue.push(message);
+      if (queue.length >= HIGH_WATER && !channel.isPaused()) {
+        isPaused = true;
+        channel.pause();
+      }
+      wake();
+    },
+    error: (/** @type {Error} */ error) => {
+      failure = { error };
+      wake();
+    },
+    disconnect: () => {
+      hasEnded = true;
+      wake();
+    },
+    close: () => {
+      hasEnded = true;
+      wake();
+    },
   };
-  const catchUp = () => {
-    if (isBehind) wantMessages(true);
-    isBehind = false;
-  };
-  const onEnd = () => {
-    isOver = true;
-    wake();
-  };
-  const onError = (/** @type {Error} */ error) => {
-    failure = error;
-    wake();
-  };
-  const listeners = /** @type {const} */ ([
-    ['message', onMessage],
-    ['disconnect', onEnd],
-    ['close', onEnd],
-    ['error', onError],
-  ]);
-  for (const [name, listener] of listeners) channel.on(name, listener);
-
+  for (const [name, listener] of Object.entries(listeners)) channel.on(name, listener);
+  channel.messaging.deliverUnheard();
+  if (!channel.connected && !channel.connecting) hasEnded = true;
   try {
     for (;;) {
-      const next = arrived.shift();
-      if (arrived.length <= LOW_WATER) catchUp();
-      if (next !== undefined) {
-        yield next[0];
-      } else if (failure !== undefined) {
-        throw failure;
-      } else if (isOver) {
-        return;
-      } else {
-        await new Promise((resolve) => {
-          wake = () => resolve(undefined);
-        });
+      while (queue.length > 0) {
+        const message = queue.shift();
+        if (isPaused && queue.length <= LOW_WATER) {
+          isPaused = false;
+          channel.resume();
+        }
+        yield message;
       }
+      if (failure) throw failure.error;
+      if (hasEnded) return;
+      await new Promise((resolve) => {
+        wake = () => resolve(undefined);
+      });
     }
   } finally {
-    for (const [name, listener] of listeners) channel.removeListener(name, listener);
-    giveBack(arrived);
-    catchUp();
+    for (const [name, listener] of Object.entries(listeners)) channel.removeListener(name, listener);
+    channel.messaging.putBack(queue);
+    if (isPaused) channel.resume();
   }
 }
 
-module.exports = { messagesOf };
+module.exports = { iterate };

@@ -80,9 +80,9 @@ function pathOf({ path, port, host, fd }) {
 function listenOptions(args) {
   const callback = typeof args.at(-1) === 'function' ? args.at(-1) : undefined;
   const [first, second] = args;
-  const options = first !== null && typeof first === 'object' ? first : { path: first, backlog: second };
-  if (typeof first === 'number') options.port = first;
-  if (typeof options.path === 'number') options.path = undefined;
+  let options = first;
+  if (typeof first === 'number') options = { port: first };
+  else if (first === null || typeof first !== 'object') options = { path: first, backlog: second };
   const { readableAll = false, writableAll = false, signal, backlog } = options;
   return {
     path: pathOf(options),

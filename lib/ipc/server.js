@@ -69,8 +69,8 @@ class ChannelServer extends EventEmitter {
   listen(...args) {
     const { path, access, signal, callback } = listenOptions(args);
     if (this.#listener !== 0 || this.#starting) throw errors.serverAlreadyListening();
-    if (callback) this.once('listening', callback);
     if (signal !== undefined) this.#closeOn(signal);
+    if (callback) this.once('listening', callback);
     this.#starting = true;
     this.#path = path;
     this.#listen(access, LOCKED_TRIES);
@@ -198,7 +198,8 @@ class ChannelServer extends EventEmitter {
     const frame = this.#terms.serialization.write(message);
     let isBelow = true;
     for (const channel of this.#connections) {
-      if (channel.messaging.sendFrame(message, frame) === false) isBelow = false;
+      if (/** @type {any} */ (channel).connected && !channel.messaging.sendFrame(message, frame))
+        isBelow = false;
     }
     return isBelow;
   }

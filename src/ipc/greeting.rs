@@ -3,6 +3,8 @@
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
+
 use super::accept::Attempt;
 use super::link::Link;
 use super::{Event, Ipc, Source, Terms, Verdict};
@@ -182,13 +184,18 @@ impl<S: EventSink<Event>> Ipc<S> {
     /// The client speaks first. What the other end has said already is read.
     fn begin(&mut self, context: &mut Context, id: ChannelId) {
         let Some(guest) = self.guests.get(&id) else { return };
+        let mut has_ended = false;
         if guest.side == Side::Client
             && let Some(visitor) = guest.visitor()
-            && let Err(error) = say(visitor, Hello::Greeting(greeting(&guest.terms)))
         {
-            return self.abandon(context, id, Some(error));
+            match say(visitor, Hello::Greeting(greeting(&guest.terms))) {
+                Ok(()) => {}
+                // A server that does not want to hear anything has said why.
+                Err(Error::Sys { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => has_ended = true,
+                Err(error) => return self.abandon(context, id, Some(error)),
+            }
         }
-        self.greet(context, id, false);
+        self.greet(context, id, has_ended);
     }
 
     /// The other end has said something, or gone.
@@ -196,7 +203,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         let Some(guest) = self.guests.get(&id) else { return };
         let visitor = match &guest.stage {
             Stage::Connecting(_) => return,
-            Stage::Asking(_) if ended => return self.abandon(context, id, None),
+            Stage::Asking(_) if ended => return self.lose_early(context, id),
             Stage::Asking(_) => return,
             Stage::Greeting(visitor) => visitor,
         };
@@ -264,6 +271,27 @@ impl<S: EventSink<Event>> Ipc<S> {
         self.turn_away(context, id, Refusal::TimedOut);
     }
 
+    /// The other end has gone while JavaScript was asked about it. A client wants to know why, which may be there to be
+    /// read; of a server that may not be trusted nothing else counts.
+    fn lose_early(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(guest) = self.guests.get(&id) else { return };
+        let Some(visitor) = guest.visitor() else { return };
+        if guest.side != Side::Client {
+            return self.abandon(context, id, None);
+        }
+        let hello = match os::receive_line(visitor.socket.as_fd(), MAX_HELLO) {
+            Ok(Line::Complete(line)) => Hello::parse(&line).ok(),
+            _ => None,
+        };
+        match hello {
+            Some(Hello::Refused(refusal)) => {
+                let error = refused(refusal, By::ThePeer, visitor.peer);
+                self.abandon(context, id, Some(error));
+            }
+            _ => self.lose(context, id),
+        }
+    }
+
     /// The other end has gone without a word.
     fn lose(&mut self, context: &mut Context, id: ChannelId) {
         let cause = Error::Refused {
@@ -326,7 +354,7 @@ fn say(visitor: &Visitor, hello: Hello) -> Result<(), Error> {
     let line = hello.encode();
     match os::send(visitor.socket.as_fd(), &[IoSlice::new(&line)], None) {
         Ok(count) if count == line.len() => Ok(()),
-        Ok(_) => Err(Error::Sys { doing: "greeting", errno: nix::errno::Errno::EAGAIN }),
+        Ok(_) => Err(Error::Sys { doing: "greeting", errno: Errno::EAGAIN }),
         Err(errno) => Err(Error::Sys { doing: "greeting", errno }),
     }
 }

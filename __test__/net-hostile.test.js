@@ -1,0 +1,326 @@
+'use strict';
+
+// Clients that are none: whatever they send, the server lives, serves others and says what was wrong.
+
+const assert = require('node:assert/strict');
+const { test } = require('node:test');
+const v8 = require('node:v8');
+
+const { next, until } = require('./helpers/events');
+const { openFiles } = require('./helpers/proc');
+const { GREETING, WATCHDOG_MS, messages, net, open, pathFor, raw, serve, start } = require('./helpers/ipc');
+
+const options = { timeout: WATCHDOG_MS };
+
+/** What is no greeting, and the error's code. @type {Record<string, [string | Buffer, string]>} */
+const NO_GREETINGS = {
+  HTTP: ['GET / HTTP/1.1\r\nHost: x\r\n\r\n', 'ERR_CORRAL_BAD_HANDSHAKE'],
+  TLS: [Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc]), 'ERR_CORRAL_BAD_HANDSHAKE'],
+  'an empty line': ['\n', 'ERR_CORRAL_BAD_HANDSHAKE'],
+  'other JSON': ['{"hello":"world"}\n', 'ERR_CORRAL_BAD_HANDSHAKE'],
+  'an overlong line': [`{"corral":1,"x":"${'x'.repeat(5000)}"}\n`, 'ERR_CORRAL_BAD_HANDSHAKE'],
+  'an overlong line without an end': [`{${'x'.repeat(5000)}`, 'ERR_CORRAL_BAD_HANDSHAKE'],
+  'another version': ['{"corral":2,"serialization":"json","maxMessage":5}\n', 'ERR_CORRAL_VERSION'],
+  'another serialization': [GREETING.replace('json', 'advanced'), 'ERR_CORRAL_SERIALIZATION'],
+  'a refusal': ['{"corral":1,"refused":"peer"}\n', 'ERR_CORRAL_BAD_HANDSHAKE'],
+  'a negative limit': ['{"corral":1,"serialization":"json","maxMessage":-1}\n', 'ERR_CORRAL_BAD_HANDSHAKE'],
+  'a limit that is no integer': [
+    '{"corral":1,"serialization":"json","maxMessage":1e99}\n',
+    'ERR_CORRAL_BAD_HANDSHAKE',
+  ],
+};
+
+/** What comes behind a good greeting. @type {Record<string, Record<string, string | Buffer>>} */
+const BAD_FRAMES = {
+  json: {
+    garbage: 'garbage\n',
+    'an empty line': '\n',
+    'half a value': '{"a":\n',
+    'two values': '{}{}\n',
+  },
+  advanced: {
+    garbage: prefixed(Buffer.from('garbage')),
+    'an empty frame': prefixed(Buffer.alloc(0)),
+    'half a value': prefixed(Buffer.from([0xff, 0x0f, 0x6f, 0x22])),
+    'an unknown host object': prefixed(Buffer.from([0xff, 0x0f, 0x5c, 0x07])),
+    'a length beyond all limits': Buffer.from([0xff, 0xff, 0xff, 0xff, 1, 2, 3]),
+  },
+};
+
+/** @param {Buffer} body */
+function prefixed(body) {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(body.length);
+  return Buffer.concat([length, body]);
+}
+
+/** @param {any} socket all that it says until it ends */
+async function read(socket) {
+  const parts = [];
+  socket.on('data', (/** @type {Buffer} */ part) => parts.push(part));
+  if (!socket.closed) await next(socket, 'close');
+  return Buffer.concat(parts).toString('latin1');
+}
+
+/** That a server still serves. @param {any} t @param {any} server @param {any} [more] */
+async function assertServes(t, server, more) {
+  const accepted = next(server, 'connection');
+  const client = open(t, server, more);
+  (await accepted).respond((/** @type {any} */ message) => message);
+  assert.equal(await client.request('alive?'), 'alive?');
+  client.disconnect();
+}
+
+for (const [name, [bytes, code]] of Object.entries(NO_GREETINGS)) {
+  test(`a client that begins with ${name} is told, and so is the server`, options, async (t) => {
+    const server = await serve(t);
+    const told = new Promise((resolve) => {
+      server.once('clientError', (/** @type {any} */ error, /** @type {any} */ peer) =>
+        resolve([error, peer]),
+      );
+    });
+    const socket = await raw(t, server);
+    socket.write(bytes);
+    const [answer, [error, peer]] = await Promise.all([read(socket), told]);
+    assert.equal(error.code, code, error.message);
+    assert.deepEqual([peer.pid, peer.uid], [process.pid, process.getuid?.()]);
+    assert.match(answer, /^\{"corral":1,"refused":"\w+"(,"serialization":"json")?\}\n$/);
+    await assertServes(t, server);
+  });
+}
+
+test('who says nothing, or half a line, is sent away after handshakeTimeout', options, async (t) => {
+  const server = await serve(t, { handshakeTimeout: 50 });
+  for (const beginning of ['', GREETING.slice(0, 20)]) {
+    const told = next(server, 'clientError');
+    const socket = await raw(t, server);
+    socket.write(beginning);
+    const [answer, { code }] = await Promise.all([read(socket), told]);
+    assert.equal(code, 'ERR_CORRAL_HANDSHAKE_TIMEOUT');
+    assert.match(answer, /"refused":"timeout"/);
+  }
+  await assertServes(t, server);
+});
+
+test('half a line and the end: the server is told at once', options, async (t) => {
+  const server = await serve(t);
+  const told = next(server, 'clientError');
+  const socket = await raw(t, server);
+  socket.end(GREETING.slice(0, 20));
+  assert.equal((await told).code, 'ERR_CORRAL_BAD_HANDSHAKE');
+});
+
+test('a greeting byte by byte, with messages right behind it, is one', options, async (t) => {
+  const server = await serve(t);
+  const accepted = next(server, 'connection');
+  const socket = await raw(t, server);
+  socket.setNoDelay?.(true);
+  for (const byte of GREETING.slice(0, -1)) await new Promise((resolve) => socket.write(byte, resolve));
+  socket.write('\n"one"\n"two"\n"thr');
+  const peer = await accepted;
+  assert.deepEqual(await messages(peer, 2), ['one', 'two']);
+  socket.write('ee"\n');
+  assert.deepEqual(await messages(peer, 1), ['three']);
+});
+
+test("without a 'clientError' listener there is a process warning", options, async (t) => {
+  const server = await serve(t);
+  const warned = next(process, 'warning');
+  const socket = await raw(t, server);
+  socket.write('GET /');
+  assert.equal((await warned).code, 'ERR_CORRAL_BAD_HANDSHAKE');
+});
+
+for (const [serialization, table] of Object.entries(BAD_FRAMES)) {
+  for (const [name, bytes] of Object.entries(table)) {
+    test(
+      `${name} on a channel ends it, with an error, and no other (${serialization})`,
+      options,
+      async (t) => {
+        const server = await serve(t, { serialization });
+        const good = open(t, server, { serialization });
+        const others = next(server, 'connection');
+        await next(good, 'connect');
+        const other = await others;
+        const told = next(server, 'clientError');
+        const accepted = next(server, 'connection');
+        const socket = await raw(t, server);
+        const gone = read(socket);
+        socket.write(GREETING.replace('json', serialization));
+        const peer = await accepted;
+        const closed = next(peer, 'close');
+        socket.write(bytes);
+        const [error] = await Promise.all([told, closed, gone]);
+        assert.equal(typeof error.code, 'string', error.message);
+        assert.match(error.code, /^ERR_CORRAL_/);
+        const arrived = messages(other, 1);
+        good.send('unharmed');
+        assert.deepEqual(await arrived, ['unharmed']);
+      },
+    );
+  }
+}
+
+test('half a frame and the end: the channel ends without a message', options, async (t) => {
+  const server = await serve(t);
+  const accepted = next(server, 'connection');
+  const socket = await raw(t, server);
+  socket.write(`${GREETING}"whole"\n{"half":`);
+  const peer = await accepted;
+  /** @type {any[]} */
+  const got = [];
+  peer.on('message', (/** @type {any} */ message) => got.push(message));
+  peer.on('error', () => {});
+  await until(() => got.length === 1);
+  socket.destroy();
+  await next(peer, 'close');
+  assert.deepEqual(got, ['whole']);
+});
+
+test('a handle message without a descriptor is asked for again, and not delivered', options, async (t) => {
+  const server = await serve(t);
+  const accepted = next(server, 'connection');
+  const socket = await raw(t, server);
+  let answer = '';
+  socket.setEncoding('utf8').on('data', (/** @type {string} */ text) => (answer += text));
+  socket.write(GREETING);
+  const peer = await accepted;
+  const got = messages(peer, 1);
+  socket.write('{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"without"}\n"behind"\n');
+  assert.deepEqual(await got, ['behind']);
+  await until(() => answer.includes('NODE_HANDLE_NACK'));
+});
+
+test('acknowledgements that nobody waits for do no harm', options, async (t) => {
+  const server = await serve(t);
+  const accepted = next(server, 'connection');
+  const socket = await raw(t, server);
+  socket.write(
+    `${GREETING}${'{"cmd":"NODE_HANDLE_ACK"}\n{"cmd":"NODE_HANDLE_NACK"}\n'.repeat(100)}"still"\n`,
+  );
+  assert.deepEqual(await messages(await accepted, 1), ['still']);
+});
+
+/** @param {number} seed a small generator: the same inputs every time */
+function generator(seed) {
+  let state = seed;
+  return (/** @type {number} */ below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+/** @param {(below: number) => number} random @param {string} serialization */
+function nastyBytes(random, serialization) {
+  const cmds = [
+    'NODE_HANDLE',
+    'NODE_HANDLE_ACK',
+    'NODE_CLUSTER',
+    'NODE_CORRAL_REQUEST',
+    'NODE_CORRAL_REPLY',
+    'x',
+  ];
+  const value = {
+    cmd: cmds[random(cmds.length)],
+    type: ['net.Socket', 'corral.File', 'dgram.Socket', '__proto__'][random(4)],
+    id: random(5),
+    msg: ['text', null, { deep: [1] }][random(3)],
+    error: random(2) ? null : { code: 1 },
+  };
+  const isJson = serialization === 'json';
+  const frame = isJson ? Buffer.from(`${JSON.stringify(value)}\n`) : prefixed(v8.serialize(value));
+  const greeting = Buffer.from(GREETING.replace('json', serialization));
+  const bytes = Buffer.concat(random(3) === 0 ? [frame] : [greeting, frame, frame]);
+  switch (random(4)) {
+    case 0: // Some bytes are others.
+      for (let n = 0; n < 1 + random(8); n++) bytes[random(bytes.length)] = random(256);
+      return bytes;
+    case 1: // It breaks off.
+      return bytes.subarray(0, random(bytes.length));
+    case 2: // Noise behind the greeting.
+      return Buffer.concat([greeting, Buffer.from(Array.from({ length: random(200) }, () => random(256)))]);
+    default:
+      return bytes;
+  }
+}
+
+for (const serialization of ['json', 'advanced']) {
+  test(`two thousand random inputs, and the server serves (${serialization})`, options, async (t) => {
+    const server = await serve(t, { serialization, handshakeTimeout: 1000 });
+    server.on('clientError', () => {});
+    server.on('connection', (/** @type {any} */ channel) => {
+      channel.on('error', () => {});
+      channel.on('message', () => {});
+    });
+    await assertServes(t, server, { serialization });
+    const files = openFiles();
+    const random = generator(serialization === 'json' ? 4242 : 2424);
+    for (let round = 0; round < 100; round++) {
+      const sockets = Array.from({ length: 20 }, () => net.connect(server.address()));
+      await Promise.all(
+        sockets.map((socket) => {
+          socket.on('error', () => {});
+          socket.resume();
+          socket.end(nastyBytes(random, serialization));
+          return socket.closed || next(socket, 'close');
+        }),
+      );
+    }
+    await assertServes(t, server, { serialization });
+    await until(() => server.connections.size === 0);
+    await until(() => openFiles() <= files);
+  });
+}
+
+/** What a server may say. @type {Record<string, [string, string]>} */
+const NO_SERVERS = {
+  HTTP: ['HTTP/1.1 400 Bad Request\r\n\r\n', 'ERR_CORRAL_BAD_HANDSHAKE'],
+  'nothing and ends': ['', 'ERR_CORRAL_BAD_HANDSHAKE'],
+  'another version': ['{"corral":7,"serialization":"json","maxMessage":5}\n', 'ERR_CORRAL_VERSION'],
+  'another serialization': [GREETING.replace('json', 'advanced'), 'ERR_CORRAL_SERIALIZATION'],
+  'a refusal': ['{"corral":1,"refused":"peer"}\n', 'ERR_CORRAL_PEER_NOT_ALLOWED'],
+  'a refusal of a kind to come': ['{"corral":1,"refused":"mood"}\n', 'ERR_CORRAL_BAD_HANDSHAKE'],
+};
+
+for (const [name, [bytes, code]] of Object.entries(NO_SERVERS)) {
+  test(`a client that meets a server that says ${name} gets a clear error`, options, async (t) => {
+    const where = pathFor(t);
+    const server = net.createServer((/** @type {any} */ socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => socket.end(bytes));
+    });
+    await new Promise((resolve) => server.listen(where, () => resolve(0)));
+    t.after(() => server.close());
+    const client = open(t, where);
+    const closed = next(client, 'close');
+    assert.equal((await next(client, 'error')).code, code);
+    await closed;
+  });
+}
+
+test('a client that meets a server that says nothing gives up', options, async (t) => {
+  const where = pathFor(t);
+  const server = net.createServer((/** @type {any} */ socket) => socket.on('error', () => {}).resume());
+  await new Promise((resolve) => server.listen(where, () => resolve(0)));
+  t.after(() => server.close());
+  const client = open(t, where, { handshakeTimeout: 50 });
+  assert.equal((await next(client, 'error')).code, 'ERR_CORRAL_HANDSHAKE_TIMEOUT');
+});
+
+test('a client whose server refused before it was greeted hears why', {
+  ...options,
+  skip: !isRoot() && 'needs root',
+}, async (t) => {
+  const where = pathFor(t);
+  const directory = require('node:path').dirname(where);
+  require('node:fs').chmodSync(directory, 0o777);
+  const refuser = start(t, 'refuser.js', [where], { uid: 65534, gid: 65534 });
+  await refuser.line();
+  // While this process thinks about the other user's server, that one refuses and is gone.
+  const client = open(t, where, { allow: () => refuser.line().then(() => true) });
+  assert.equal((await next(client, 'error')).code, 'ERR_CORRAL_TOO_MANY_CONNECTIONS');
+});
+
+function isRoot() {
+  return process.getuid?.() === 0;
+}
