@@ -140,7 +140,8 @@ class Channel extends EventEmitter {
     this.messaging.lost();
     const delay = delayOf(this.#policy, ++this.#attempt);
     process.nextTick(() => this.emit('reconnecting', { attempt: this.#attempt, delay, cause }));
-    this.#timer = setTimeout(() => this.connect(), delay);
+    // Whether the channel keeps the process alive is said elsewhere.
+    this.#timer = setTimeout(() => this.connect(), delay).unref();
   }
 
   #close() {

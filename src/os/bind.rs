@@ -47,8 +47,10 @@ impl SocketFile {
     ///
     /// Errors: `ENOENT` when it has been removed already.
     pub(super) fn new(path: &Path) -> Result<Self, Errno> {
-        let identity = Self::identity_of(path).map_err(|error| errno_of(&error))?;
-        Ok(SocketFile { path: path.to_owned(), identity })
+        // The process may change its directory.
+        let path = std::path::absolute(path).map_err(|error| errno_of(&error))?;
+        let identity = Self::identity_of(&path).map_err(|error| errno_of(&error))?;
+        Ok(SocketFile { path, identity })
     }
 
     fn identity_of(path: &Path) -> std::io::Result<(u64, u64)> {
