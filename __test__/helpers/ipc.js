@@ -7,7 +7,6 @@ const { spawn } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const readline = require('node:readline');
 
 const net = require('../../net.js');
 const { environment } = require('./programs');
@@ -177,11 +176,17 @@ function start(t, file, args = [], { files, env, ...options } = {}) {
   const lines = [];
   /** @type {((line: any) => void)[]} */
   const readers = [];
-  readline.createInterface({ input: child.stdout }).on('line', (line) => {
-    const value = JSON.parse(line);
-    const reader = readers.shift();
-    if (reader) reader(value);
-    else lines.push(value);
+  let broken = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    const complete = (broken + text).split('\n');
+    // What breaks off because its writer was killed is nothing.
+    broken = /** @type {string} */ (complete.pop());
+    for (const line of complete) {
+      const value = JSON.parse(line);
+      const reader = readers.shift();
+      if (reader) reader(value);
+      else lines.push(value);
+    }
   });
   const exited = new Promise((resolve) => {
     child.once('close', (code, signal) => resolve({ code, signal, stderr }));
