@@ -8,7 +8,18 @@ const v8 = require('node:v8');
 
 const { next, until } = require('./helpers/events');
 const { openFiles } = require('./helpers/proc');
-const { GREETING, WATCHDOG_MS, messages, net, open, pathFor, raw, serve, start } = require('./helpers/ipc');
+const {
+  GREETING,
+  WATCHDOG_MS,
+  messages,
+  net,
+  open,
+  pathFor,
+  raw,
+  record,
+  serve,
+  start,
+} = require('./helpers/ipc');
 
 const options = { timeout: WATCHDOG_MS };
 
@@ -318,7 +329,12 @@ test('a client whose server refused before it was greeted hears why', {
   await refuser.line();
   // While this process thinks about the other user's server, that one refuses and is gone.
   const client = open(t, where, { allow: () => refuser.line().then(() => true) });
+  const seen = record(client, ['error', 'close']);
   assert.equal((await next(client, 'error')).code, 'ERR_CORRAL_TOO_MANY_CONNECTIONS');
+  // The question is answered by now, if only with an error, and that is nobody's any more.
+  await refuser.kill();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(seen, ['error', 'close']);
 });
 
 function isRoot() {

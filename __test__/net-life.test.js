@@ -215,6 +215,7 @@ test('an error on the channel is thrown by its for await loop', options, async (
 
 test('broadcast reaches all channels and minds none that is closing', options, async (t) => {
   const server = await serve(t);
+  server.on('clientError', (/** @type {any} */ error) => assert.fail(error));
   const clients = [];
   for (let n = 0; n < 5; n++) {
     const accepted = next(server, 'connection');
@@ -237,6 +238,7 @@ test('broadcast reaches all channels and minds none that is closing', options, a
 
 test('broadcast to a client that was killed just now does not end the server', options, async (t) => {
   const server = await serve(t);
+  server.on('clientError', (/** @type {any} */ error) => assert.fail(error));
   const accepted = next(server, 'connection');
   const process_ = start(t, 'client.js', [server.address()]);
   const peer = await accepted;

@@ -260,12 +260,14 @@ class IpcCore {
    * @param {{ listener: number | null, peer: Credentials }} about
    */
   async #ask(id, { listener, peer }) {
-    const asked = listener === null ? this.#channels.get(id) : this.#servers.get(listener);
+    const who = () => (listener === null ? this.#channels.get(id) : this.#servers.get(listener));
+    const asked = who();
     let allowed = false;
     try {
       allowed = (await asked?.allows(peer)) === true;
     } catch (error) {
-      asked?.emit('error', error);
+      // One that has ended meanwhile has had its last event.
+      who()?.emit('error', error);
     } finally {
       this.#native.decide(id, allowed);
     }
