@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::channels::{Channels, FollowUp};
 use super::text;
-use crate::channel::{ChannelEvent, Frames, HANDLE_WEIGHT};
+use crate::channel::{ChannelEvent, Frames, HANDLE_WEIGHT, Unwritten};
 use crate::error::Error;
 use crate::ids::{ChannelId, WorkerId};
 use crate::proto::Serialization;
@@ -41,7 +41,7 @@ pub enum EventKind {
     HandleLost,
     /// worker or channel, completion
     Written,
-    /// worker or channel, completion
+    /// worker or channel, completion, how many bytes of it were written
     Unwritten,
     /// worker or channel, code or undefined, message
     Closed,
@@ -242,7 +242,11 @@ impl<'a> Writer<'a> {
             ChannelEvent::HandleArrived => self.plain(EventKind::HandleArrived, id),
             ChannelEvent::HandleLost => self.plain(EventKind::HandleLost, id),
             ChannelEvent::Written(completion) => self.number(EventKind::Written, id, completion.0),
-            ChannelEvent::Unwritten(completion) => self.number(EventKind::Unwritten, id, completion.0),
+            ChannelEvent::Unwritten(Unwritten { completion, written }) => {
+                self.head(EventKind::Unwritten, id)?;
+                self.put(completion.0)?;
+                self.put(written as f64)
+            }
             // Who reads a channel is no business of the program's.
             ChannelEvent::Offered(_) => Ok(()),
             ChannelEvent::Closed(cause) => {

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::Frames;
+use super::{Frames, Unwritten};
 use crate::error::Error;
 use crate::ids::{Completion, Offer};
 
@@ -25,7 +25,7 @@ pub enum ChannelEvent {
     /// A frame that could not be written at once has been written. The name is the one that `send` got for the callback.
     Written(Completion),
     /// A frame that could not be written at once never will be.
-    Unwritten(Completion),
+    Unwritten(Unwritten),
     /// The channel has carried nothing but messages for a while: whoever takes the events may read it directly. Handled
     /// where events are taken, unknown to the program.
     Offered(Offer),

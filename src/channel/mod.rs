@@ -21,7 +21,7 @@ pub use batch::{Batch, Frames};
 pub use event::ChannelEvent;
 pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use lending::{BUSY_AFTER, Lending, Look, QUIET};
-pub use outbox::{FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus};
+pub use outbox::{FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Unwritten};
 pub use receiving::DirectRead;
 
 use crate::ids::{Completion, Offer};
@@ -228,7 +228,7 @@ impl Channel {
     }
 
     /// Takes no more frames and drops what waits. Returns the callbacks of what was not written.
-    pub fn abort(&self) -> Vec<Completion> {
+    pub fn abort(&self) -> Vec<Unwritten> {
         self.with_outbox(|outbox| outbox.abort(self.socket.as_fd()))
     }
 }

@@ -51,6 +51,15 @@ impl Frame {
     }
 }
 
+/// A frame that will not be written to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwritten {
+    /// The callback to announce.
+    pub completion: Completion,
+    /// How many bytes were written. Those of several messages that were sent together may have whole ones among them.
+    pub written: usize,
+}
+
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendStatus {
@@ -99,19 +108,19 @@ pub enum Retransmission {
 struct Queued {
     frame: Frame,
     written: usize,
-    /// The beginning of the frame was written before it came here, and is not in it.
-    is_rest: bool,
+    /// So many bytes were written before it came here, and are not in it.
+    before: usize,
     retransmissions: u8,
 }
 
 impl Queued {
     fn new(frame: Frame) -> Self {
-        Queued { frame, written: 0, is_rest: false, retransmissions: 0 }
+        Queued { frame, written: 0, before: 0, retransmissions: 0 }
     }
 
     /// The peer has a part of the frame: the rest must follow before anything else.
     fn has_begun(&self) -> bool {
-        self.is_rest || self.written > 0
+        self.before + self.written > 0
     }
 }
 
@@ -177,6 +186,8 @@ impl Outbox {
                     self.window.wrote(count);
                 }
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => break,
+                // Of what is lost then it is told how much was written.
+                Err(_) if sent > 0 => break,
                 Err(errno) => return SendStatus::Failed(errno),
             }
         }
@@ -185,7 +196,7 @@ impl Outbox {
         }
         let needs_flush = self.queue.is_empty();
         let frame = Frame { bytes: bytes[sent..].to_vec(), handle: None, completion: Some(completion) };
-        self.push_back(Queued { is_rest: sent > 0, ..Queued::new(frame) });
+        self.push_back(Queued { before: sent, ..Queued::new(frame) });
         SendStatus::Queued { bytes: self.queued_bytes, needs_flush }
     }
 
@@ -298,11 +309,16 @@ impl Outbox {
         self.queued_bytes
     }
 
-    pub(super) fn abort(&mut self, socket: BorrowedFd<'_>) -> Vec<Completion> {
+    pub(super) fn abort(&mut self, socket: BorrowedFd<'_>) -> Vec<Unwritten> {
         self.finish(socket);
         self.window.clear();
         self.queued_bytes = 0;
-        self.queue.drain(..).filter_map(|queued| queued.frame.completion).collect()
+        self.queue
+            .drain(..)
+            .filter_map(|Queued { frame, written, before, .. }| {
+                Some(Unwritten { completion: frame.completion?, written: before + written })
+            })
+            .collect()
     }
 
     fn push_back(&mut self, queued: Queued) {
@@ -384,6 +400,22 @@ mod tests {
         assert_eq!(bytes.len(), block.len() + 6);
         assert!(bytes.starts_with(&block) && bytes.ends_with(b"behind"));
         assert_eq!(completed, [Completion(7), Completion(8)]);
+    }
+
+    #[test]
+    fn of_what_is_given_up_it_is_told_how_much_was_written() {
+        let mut rig = Rig::new();
+        let bytes = vec![b'x'; 4 << 20];
+        let status = rig.outbox.send_lent(rig.pair.ours.as_fd(), &bytes, Completion(1));
+        assert!(matches!(status, SendStatus::Queued { .. }));
+        rig.send(Frame { bytes: b"behind".to_vec(), handle: None, completion: Some(Completion(2)) });
+        let mut received = rig.read_all().0.len();
+        // Written in part at once, and in part later.
+        assert_eq!(rig.flush().0, FlushStatus::Blocked);
+        received += rig.read_all().0.len();
+        let given_up = rig.outbox.abort(rig.pair.ours.as_fd());
+        let expected = [(Completion(1), received), (Completion(2), 0)];
+        assert_eq!(given_up, expected.map(|(completion, written)| Unwritten { completion, written }));
     }
 
     #[test]

@@ -263,8 +263,8 @@ impl<S: EventSink<Event>> Ipc<S> {
         context.deregister(link.channel.as_fd());
         self.sources.remove(&link.token);
         self.leave(link.side);
-        for completion in link.channel.abort() {
-            self.tell(id, ChannelEvent::Unwritten(completion));
+        for unwritten in link.channel.abort() {
+            self.tell(id, ChannelEvent::Unwritten(unwritten));
         }
         self.tell(id, ChannelEvent::Closed(cause));
     }

@@ -112,8 +112,8 @@ impl<S: EventSink<Event>> Primary<S> {
             self.sink.push(Event::Fault(error));
         }
         self.remove_from_servers(context, id, worker.servers);
-        for completion in worker.channel.abort() {
-            self.sink.push(Event::Channel(id, ChannelEvent::Unwritten(completion)));
+        for unwritten in worker.channel.abort() {
+            self.sink.push(Event::Channel(id, ChannelEvent::Unwritten(unwritten)));
         }
         self.sink.push(Event::Channel(id, ChannelEvent::Closed(cause)));
     }

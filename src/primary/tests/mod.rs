@@ -446,7 +446,7 @@ fn callbacks_of_what_cannot_be_written_any_more_are_told() {
     worker.channel.send(frame);
     drop(worker);
     let completion = rig.wait_for(|event| match event {
-        Event::Channel(_, ChannelEvent::Unwritten(completion)) => Some(completion),
+        Event::Channel(_, ChannelEvent::Unwritten(unwritten)) => Some(unwritten.completion),
         _ => None,
     });
     assert_eq!(completion, Completion(5));
