@@ -162,7 +162,7 @@ export declare const enum EventKind {
   HandleLost = 8,
   /** worker or channel, completion */
   Written = 9,
-  /** worker or channel, completion */
+  /** worker or channel, completion, how many bytes of it were written */
   Unwritten = 10,
   /** worker or channel, code or undefined, message */
   Closed = 11,

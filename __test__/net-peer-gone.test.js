@@ -28,11 +28,22 @@ async function connectTo(server) {
   return { client, channel };
 }
 
+/**
+ * Ends a channel from its other side, so that this one's core knows and its JavaScript does not.
+ *
+ * @param {net.Channel} client
+ */
+function leave(client) {
+  client.destroy();
+  // What the other threads do meanwhile.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+}
+
 test('a request on a channel that has just ended failed with EPIPE, and before its end was told', async (t) => {
   const server = await listen(t);
   for (let i = 0; i < CLIENTS; i++) {
-    const { channel } = await connectTo(server);
-    channel.destroy();
+    const { client, channel } = await connectTo(server);
+    leave(client);
     // The second of a turn is written at the end of it.
     const requests = ['first', 'second'].map((message) =>
       channel.request(message).catch(({ code }) => ({ code, connected: channel.connected })),
@@ -46,14 +57,16 @@ test('a server that broadcast to a client that had just gone died of EPIPE', asy
   const server = await listen(t);
   /** @type {string[]} */
   const errors = [];
+  const pairs = [];
   for (let i = 0; i < CLIENTS; i++) {
-    const { channel } = await connectTo(server);
-    channel.on('error', ({ code }) => errors.push(code));
+    const pair = await connectTo(server);
+    pair.channel.on('error', ({ code }) => errors.push(code));
+    pairs.push(pair);
   }
   // One after the other, with broadcasts until its end is told.
-  for (const channel of [...server.connections]) {
+  for (const { client, channel } of pairs) {
     const isClosed = once(channel, 'close').then(() => true);
-    channel.destroy();
+    leave(client);
     do server.broadcast('to whom it may concern');
     while (!(await Promise.race([isClosed, timers.setImmediate(false)])));
   }

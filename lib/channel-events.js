@@ -37,7 +37,7 @@ function passOn({ EventKind }, channel, kind, first, second) {
       process.nextTick(() => channel.onWritten(first, null));
       return true;
     case EventKind.Unwritten:
-      process.nextTick(() => channel.onWritten(first, errors.channelClosed()));
+      process.nextTick(() => channel.onWritten(first, errors.channelClosed(), second));
       return true;
     default:
       return false;

@@ -9,7 +9,7 @@ const EventEmitter = require('node:events');
 
 const errors = require('./errors');
 const { discard, putTogether, takeApart, typeOf } = require('./handles');
-const { QUEUE_FULL, Sending } = require('./sending');
+const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
 /** @typedef {import('./serialization').Serialization} Serialization */
@@ -54,8 +54,16 @@ const { QUEUE_FULL, Sending } = require('./sending');
  * @property {(id: number, frames: string | Buffer, count: number, completion: number) => number} writeMany
  *   as `write`, for several messages together
  * @property {(isWanted: boolean) => void} wantMessages whether to go on reading
+ * @property {(message: any, handle: any) => void} onInternal takes an internal message
+ * @property {() => boolean} endsWithThisAttempt there is no other attempt to connect after the one under way, if there is one
  */
 
+/** How many bytes of messages may wait for a listener before the peer has to wait, where there are bounds. */
+const MAX_UNHEARD_BYTES = 32 * 1024 * 1024;
+/** What a handle that waits counts for, so that a peer cannot use up the descriptors of this process. */
+const HANDLE_WEIGHT = 512 * 1024;
+/** What it costs to keep a message that waits to be sent, beside its own bytes. */
+const WAITING_WEIGHT = 128;
 /** So many messages may wait for a listener before the peer has to wait, where there are bounds. */
 const MAX_UNHEARD = 1024;
 const PREFIX = 'NODE_';
@@ -70,16 +78,18 @@ function isInternal(message) {
 class Control extends EventEmitter {
   #keepAlive;
   #fd;
-  #refs = 0;
+  #refs;
   #explicit = false;
   #held = false;
 
   /**
    * @param {import('./keep-alive').KeepAlive} keepAlive
    * @param {number} fd
+   * @param {number} refs how many things need it from the start, and are not counted off
    */
-  constructor(keepAlive, fd) {
+  constructor(keepAlive, fd, refs) {
     super();
+    this.#refs = refs;
     this.#keepAlive = keepAlive;
     this.#fd = fd;
     this.#hold(true);
@@ -140,14 +150,10 @@ class Control extends EventEmitter {
  * @param {Channel} channel
  * @param {any} message
  * @param {any} handle
+ * @param {number} bytes
  */
-function emit(channel, message, handle) {
-  channel.emit(message, handle);
-}
-
-/** @param {string | Buffer} frame */
-function sizeOf(frame) {
-  return typeof frame === 'string' ? Buffer.byteLength(frame) : frame.length;
+function emit(channel, message, handle, bytes) {
+  channel.emit(message, handle, bytes);
 }
 
 /** One channel. */
@@ -157,8 +163,9 @@ class Channel {
   #child;
   #serialization;
   #control;
-  /** Messages that wait for a 'message' listener, or for `release`: [message, handle]. @type {[any, any][]} */
+  /** Messages that wait for a 'message' listener, or for `release`: message, handle, bytes. @type {[any, any, number][]} */
   #unheard = [];
+  #unheardBytes = 0;
   /** Whether reading rests because of them. */
   #isPaused = false;
   /** Whether nothing is to be told for now. */
@@ -169,6 +176,10 @@ class Channel {
   #bounds;
   /** Bytes of what waits in front of the core. */
   #waitingBytes = 0;
+  /** It is to be disconnected when it is connected and what waits has been sent. */
+  #endsWhenOpened = false;
+  /** Handles that have been sent and have not arrived, where several may be. */
+  #handlesUnderWay = 0;
   /** It is connected, or not known to be otherwise. */
   #isOpen;
   #sending;
@@ -187,7 +198,8 @@ class Channel {
     this.#serialization = serialization;
     this.#bounds = bounds;
     this.#isOpen = bounds === undefined;
-    this.#control = new Control(owner.keepAlive, owner.channelFd(id));
+    // Node counts nothing at first: there a child process keeps its parent alive, whatever the channel does.
+    this.#control = new Control(owner.keepAlive, owner.channelFd(id), bounds ? 1 : 0);
     this.#install(bounds === undefined);
     this.#sending = new Sending(owner, id, { child, serialization, bounds, control: this.#control });
   }
@@ -224,7 +236,7 @@ class Channel {
       ) {
         throw errors.invalidArgType('options', 'of type object', options);
       }
-      if (this.connected || this.connecting)
+      if (this.connected || (this.connecting && !channel.#endsWhenOpened))
         return this._send(message, handle, { swallowErrors: false, ...options }, callback);
       channel.#sending.fail(errors.channelClosed(), callback);
       return false;
@@ -245,7 +257,7 @@ class Channel {
 
     child.disconnect = /** @this {Target} */ function disconnect() {
       if (!this.connected) {
-        if (this.connecting) this._disconnect();
+        if (this.connecting && !channel.#endsWhenOpened) channel.#giveUp();
         else this.emit('error', errors.disconnected());
         return;
       }
@@ -310,6 +322,7 @@ class Channel {
     const answer = this.#sending.write(message, raw, options, callback, undefined, () => {
       isSent = true;
     });
+    if (isSent && isPipelined) this.#handlesUnderWay++;
     if (isSent && !isPipelined) {
       child._handleQueue = [];
       if (closeWhenArrived) child._pendingMessage = { callback, message, handle: raw, options };
@@ -346,7 +359,7 @@ class Channel {
       return queue.length === 1;
     }
     waiting.frame ??= this.#serialization.write(waiting.message);
-    const bytes = sizeOf(waiting.frame);
+    const bytes = sizeOf(waiting.frame) + WAITING_WEIGHT;
     if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > this.#bounds.maxQueuedBytes) {
       return this.#sending.refuse(QUEUE_FULL, waiting.options, waiting.callback);
     }
@@ -360,9 +373,15 @@ class Channel {
    *
    * @param {number} completion
    * @param {Error | null} error
+   * @param {number} [written]
    */
-  onWritten(completion, error) {
-    this.#sending.onWritten(completion, error);
+  onWritten(completion, error, written = 0) {
+    this.#sending.onWritten(completion, error, written);
+  }
+
+  /** What has not gone to the core yet never will. */
+  dropBatch() {
+    this.#sending.dropBatch();
   }
 
   /** Sends at once what would go out at the end of this turn. */
@@ -372,6 +391,10 @@ class Channel {
 
   /** The handle sent last has arrived, or was given up: the next one's turn. */
   onHandleArrived() {
+    if (this.#bounds) {
+      this.#handlesUnderWay--;
+      return;
+    }
     const child = this.#child;
     this.#closePendingHandle();
     this.#sendWaiting();
@@ -407,6 +430,14 @@ class Channel {
     this.#isOpen = true;
     this.#child.connected = true;
     this.#sendWaiting();
+    if (this.#endsWhenOpened) this.#child.disconnect();
+  }
+
+  /** Disconnects what is not connected yet: when what waits has been sent, if there is a connection under way for it. */
+  #giveUp() {
+    const child = this.#child;
+    this.#endsWhenOpened = child._handleQueue.length > 0 && this.#bounds?.endsWithThisAttempt() === true;
+    if (!this.#endsWhenOpened) child._disconnect();
   }
 
   onHandleLost() {
@@ -443,7 +474,7 @@ class Channel {
       this.#condemn(error);
       return;
     }
-    process.nextTick(emit, this, message, undefined);
+    process.nextTick(emit, this, message, undefined, frame.length);
   }
 
   /**
@@ -466,7 +497,7 @@ class Channel {
       this.#condemn(error);
       return;
     }
-    process.nextTick(emit, this, message.msg, handle);
+    process.nextTick(emit, this, message.msg, handle, frame.length + HANDLE_WEIGHT);
   }
 
   /** @param {unknown} error a message that nobody can read is the end of its channel, and of nothing else */
@@ -476,20 +507,21 @@ class Channel {
 
   /** @param {string | Buffer} frame an internal message that the core has dealt with */
   onInternal(frame) {
-    if (this.#child.channel) this.emit(this.#serialization.read(frame), undefined);
+    if (this.#child.channel) this.emit(this.#serialization.read(frame), undefined, frame.length);
   }
 
   /**
    * @param {any} message
    * @param {any} handle
+   * @param {number} bytes that it came with
    */
-  emit(message, handle) {
-    if (this.#isHeld) this.#unheard.push([message, handle]);
-    else if (isInternal(message)) this.#child.emit('internalMessage', message, handle);
+  emit(message, handle, bytes) {
+    if (this.#isHeld) this.#keepUnheard(message, handle, bytes);
+    else if (isInternal(message)) this.#emitInternal(message, handle);
     else if (this.#unheard.length === 0 && this.#child.listenerCount('message') > 0) {
       this.#child.emit('message', message, handle);
     } else {
-      this.#keepUnheard(message, handle);
+      this.#keepUnheard(message, handle, bytes);
       // The listener may have come just now: nothing overtakes what waited for it.
       this.deliverUnheard();
     }
@@ -499,9 +531,25 @@ class Channel {
    * @param {any} message
    * @param {any} handle
    */
-  #keepUnheard(message, handle) {
-    this.#unheard.push([message, handle]);
-    if (this.#bounds && !this.#isPaused && this.#unheard.length >= MAX_UNHEARD) {
+  #emitInternal(message, handle) {
+    this.#bounds?.onInternal(message, handle);
+    this.#child.emit('internalMessage', message, handle);
+  }
+
+  /** Whether more wait for a listener than may. */
+  get #isStuffed() {
+    return this.#unheard.length >= MAX_UNHEARD || this.#unheardBytes >= MAX_UNHEARD_BYTES;
+  }
+
+  /**
+   * @param {any} message
+   * @param {any} handle
+   * @param {number} bytes
+   */
+  #keepUnheard(message, handle, bytes) {
+    this.#unheard.push([message, handle, bytes]);
+    this.#unheardBytes += bytes;
+    if (this.#bounds && !this.#isPaused && this.#isStuffed) {
       this.#isPaused = true;
       this.#bounds.wantMessages(false);
     }
@@ -513,15 +561,17 @@ class Channel {
     const unheard = this.#unheard;
     if (this.#isHeld || unheard.length === 0 || !(child.channel || this.#bounds)) return;
     let told = 0;
-    /** @type {[any, any][]} */
+    /** @type {[any, any, number][]} */
     const kept = [];
     try {
       while (told < unheard.length && !this.#isHeld) {
-        const [message, handle] = unheard[told++];
-        if (isInternal(message)) child.emit('internalMessage', message, handle);
+        const [message, handle, bytes] = unheard[told++];
+        this.#unheardBytes -= bytes;
+        if (isInternal(message)) this.#emitInternal(message, handle);
         else if (child.listenerCount('message') > 0) child.emit('message', message, handle);
         else {
-          kept.push([message, handle]);
+          kept.push([message, handle, bytes]);
+          this.#unheardBytes += bytes;
           // What is held back may have requests in it, which wait for no listener.
           if (!this.#hasHeld) break;
         }
@@ -530,7 +580,7 @@ class Channel {
       unheard.splice(0, told, ...kept);
     }
     if (!this.#isHeld) this.#hasHeld = false;
-    if (this.#bounds && this.#isPaused && child.channel && unheard.length < MAX_UNHEARD) {
+    if (this.#bounds && this.#isPaused && child.channel && !this.#isStuffed) {
       this.#isPaused = false;
       this.#bounds.wantMessages(true);
     }
@@ -543,7 +593,9 @@ class Channel {
    */
   putBack(messages) {
     if (this.#child.listenerCount('message') > 0) return;
-    this.#unheard.unshift(...messages.map((message) => /** @type {[any, any]} */ ([message, undefined])));
+    this.#unheard.unshift(
+      ...messages.map((message) => /** @type {[any, any, number]} */ ([message, undefined, 0])),
+    );
   }
 
   /** Tells nothing until `release`, also of what has been read already. */
@@ -567,7 +619,8 @@ class Channel {
     this.flush();
     child.channel = null;
     this.#closePendingHandle();
-    this.#control.release();
+    // What is still to be written keeps the process alive until it is.
+    if (!this.#sending.isWaiting && this.#handlesUnderWay <= 0) this.#control.release();
     if (!this.#closed) this.#owner.closeChannel(this.#id);
     this.#tellDisconnected();
   }
@@ -577,7 +630,10 @@ class Channel {
     const child = this.#child;
     const left = this.#sending.takeLeft().filter(({ options }) => !options.isForThisPeer);
     const waiting = [...left, ...(child._handleQueue ?? [])];
-    this.#waitingBytes = waiting.reduce((bytes, { frame }) => bytes + (frame ? sizeOf(frame) : 0), 0);
+    this.#waitingBytes = waiting.reduce(
+      (bytes, { frame }) => bytes + (frame ? sizeOf(frame) + WAITING_WEIGHT : 0),
+      0,
+    );
     child._handleQueue = waiting;
     this.#closePendingHandle();
     child.connected = false;
@@ -600,6 +656,8 @@ class Channel {
     this.#closed = true;
     const queue = [...this.#sending.takeLeft(), ...(child._handleQueue ?? [])];
     child._handleQueue = null;
+    this.#handlesUnderWay = 0;
+    this.#control.release();
     if (cause) process.nextTick(() => this.#owner.report(child, cause));
     if (child.channel) {
       child.connected = false;

@@ -66,15 +66,38 @@ class Requests {
   /** @type {((message: any, handle: any) => any) | undefined} */
   #responder;
 
-  /** @param {import('./channel').Target} channel */
-  constructor(channel) {
+  #onPending;
+  /** Counts the connections of the channel: a reply belongs to the one on which its request came. */
+  #connection = 0;
+
+  /**
+   * @param {import('./channel').Target} channel
+   * @param {() => void} onPending told when there are requests to be answered by the peer, and when there are none any more
+   */
+  constructor(channel, onPending) {
     this.#channel = channel;
-    channel.on('internalMessage', (/** @type {any} */ message, /** @type {any} */ handle) => {
-      if (message.cmd === REQUEST) this.#answer(message.id, message.msg, handle);
-      else if (message.cmd === REPLY) this.#onReply(message);
-      if (message.cmd !== REQUEST && handle !== undefined) discard(handle);
-    });
-    channel.on('disconnect', () => this.#rejectAll());
+    this.#onPending = onPending;
+  }
+
+  /** Whether the peer is to answer something. */
+  get isPending() {
+    return this.#pending.size > 0;
+  }
+
+  /**
+   * @param {any} message an internal one
+   * @param {any} handle
+   */
+  onInternal(message, handle) {
+    if (message.cmd === REQUEST) this.#answer(message.id, message.msg, handle);
+    else if (message.cmd === REPLY) this.#onReply(message);
+    if (message.cmd !== REQUEST && handle !== undefined) discard(handle);
+  }
+
+  /** The connection has ended. */
+  onDisconnect() {
+    this.#connection++;
+    this.#rejectAll();
   }
 
   /**
@@ -107,6 +130,7 @@ class Requests {
         clearTimeout(timer);
         signal?.removeEventListener('abort', onAbort);
         this.#pending.delete(id);
+        if (this.#pending.size === 0) this.#onPending();
         how(value);
       };
       this.#pending.set(id, {
@@ -114,6 +138,7 @@ class Requests {
         reject: (error) => settle(reject, error),
         isWritten: false,
       });
+      if (this.#pending.size === 1) this.#onPending();
       if (timeout !== undefined) {
         timer = setTimeout(() => settle(reject, errors.requestTimeout(timeout)), timeout);
       }
@@ -142,6 +167,7 @@ class Requests {
    */
   async #answer(id, message, handle) {
     let reply;
+    const connection = this.#connection;
     try {
       const responder = this.#responder;
       if (responder === undefined) {
@@ -154,7 +180,7 @@ class Requests {
     } catch (reason) {
       reply = { cmd: REPLY, id, error: carry(reason) };
     }
-    if (this.#channel.connected) this.#reply(reply);
+    if (this.#channel.connected && connection === this.#connection) this.#reply(reply);
   }
 
   /** @param {any} reply */

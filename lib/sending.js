@@ -39,6 +39,22 @@ const QUEUE_FULL = -os.constants.errno.ENOBUFS;
 const TOO_LARGE = -os.constants.errno.EMSGSIZE;
 const PEER_GONE = -os.constants.errno.EPIPE;
 
+/** The process ends: there is no later in which a batch would go out. */
+let isExiting = false;
+
+/** From here on nothing waits for others. */
+function goDirect() {
+  isExiting = true;
+}
+
+/**
+ * @param {string | Buffer} frame
+ * @returns {number} how many bytes it is on the wire
+ */
+function sizeOf(frame) {
+  return typeof frame === 'string' ? Buffer.byteLength(frame) + 1 : frame.length;
+}
+
 class Sending {
   #owner;
   #child;
@@ -105,7 +121,7 @@ class Sending {
    */
   send(message, options, callback, frame = this.#serialization.write(message)) {
     if (this.#bounds === undefined) return this.write(message, undefined, options, callback, frame);
-    if (frame.length > this.#maxBatched) {
+    if (frame.length > this.#maxBatched || isExiting) {
       this.flush();
       return this.write(message, undefined, options, callback, frame);
     }
@@ -280,25 +296,73 @@ class Sending {
    *
    * @param {number} completion
    * @param {Error | null} error
+   * @param {number} written with an error: how many bytes have been written all the same
    */
-  onWritten(completion, error) {
+  onWritten(completion, error, written = 0) {
     const messages = this.#unwritten.get(completion);
     if (messages === undefined) return;
     this.#unwritten.delete(completion);
     if (this.#unwritten.size === 0) this.#queuedBytes = 0;
     this.#control.unrefCounted();
-    for (const outgoing of messages) {
-      if (error !== null && this.#isKept(outgoing)) this.#left.push(outgoing);
-      else if (typeof outgoing.callback === 'function') outgoing.callback(error);
-    }
+    if (error === null) this.#callBack(messages, null);
+    else this.#giveUp(messages, error, written);
     this.drained();
+  }
+
+  /**
+   * @param {Outgoing[]} messages
+   * @param {Error | null} error
+   */
+  #callBack(messages, error) {
+    for (const { callback } of messages) {
+      if (typeof callback !== 'function') continue;
+      // One that throws must not cost the others theirs.
+      if (messages.length > 1) process.nextTick(callback, error);
+      else callback(error);
+    }
+  }
+
+  /**
+   * The end came before all were written. Those that were written whole may have been read, and are not sent again.
+   *
+   * @param {Outgoing[]} messages
+   * @param {Error} error
+   * @param {number} written
+   */
+  #giveUp(messages, error, written) {
+    let end = 0;
+    const isWhole = (/** @type {Outgoing} */ { frame }) => {
+      end += frame === undefined ? Number.POSITIVE_INFINITY : sizeOf(frame);
+      return end <= written;
+    };
+    const first = messages.findIndex((outgoing) => !isWhole(outgoing));
+    const unsent = first < 0 ? [] : messages.slice(first);
+    this.#callBack(messages.slice(0, messages.length - unsent.length), null);
+    this.#left.push(...unsent.filter((outgoing) => this.#isKept(outgoing)));
+    this.#callBack(
+      unsent.filter((outgoing) => !this.#isKept(outgoing)),
+      error,
+    );
+  }
+
+  /** Whether the core has something that is still to be written. */
+  get isWaiting() {
+    return this.#unwritten.size > 0;
+  }
+
+  /** What has not gone to the core yet never will. */
+  dropBatch() {
+    for (const { callback } of this.#takeBatch()) {
+      if (typeof callback === 'function') this.fail(errors.channelClosed(), callback);
+    }
   }
 
   /** Tells a program that `send` has answered false when nothing waits any more. */
   drained() {
     if (!this.#needsDrain || !this.#bounds || this.#unwritten.size > 0 || this.#child._handleQueue) return;
     this.#needsDrain = false;
-    this.#child.emit('drain');
+    // Behind the callbacks of what has been written.
+    process.nextTick(() => this.#child.emit('drain'));
   }
 
   /** @returns {Outgoing[]} what the connection that has ended did not take, in its order */
@@ -314,4 +378,4 @@ function endTurn(sending) {
   sending.endTurn();
 }
 
-module.exports = { QUEUE_FULL, Sending };
+module.exports = { QUEUE_FULL, Sending, goDirect, sizeOf };

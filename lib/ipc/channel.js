@@ -14,7 +14,7 @@ const { delayOf, isTransient } = require('./reconnect');
 /** @typedef {import('./core').Credentials} Credentials */
 /** @typedef {ReturnType<typeof import('./core').ipcCore>} IpcCore */
 
-/** @typedef {'program' | 'unheard'} Brake who does not want to hear more for now */
+/** @typedef {'program' | 'unheard' | 'loop'} Brake who does not want to hear more for now */
 
 /**
  * @typedef {object} Setting
@@ -36,9 +36,14 @@ class Channel extends EventEmitter {
   #timer;
   /** @type {Set<Brake>} */
   #brakes = new Set();
+  /** What the core knows of it. */
+  #isRead = true;
+  #isOver = false;
   /** The end, which came while messages in front of it were held back. @type {(() => void) | undefined} */
   #endHeld;
   #isEnding = false;
+  /** If this connection cannot be made, there will be no other. */
+  #isLastAttempt = false;
   #requests;
   /** The part that sends and receives; for the core. @ignore */
   messaging;
@@ -57,7 +62,7 @@ class Channel extends EventEmitter {
     this.path = path;
     this.messaging = new Messaging(this.#owner(), this.#id, this, terms.serialization, this.#bounds());
     Object.defineProperty(this, 'messaging', { enumerable: false });
-    this.#requests = new Requests(this);
+    this.#requests = new Requests(this, () => this.#tellWhetherToRead());
   }
 
   /** @returns {import('../channel').Owner} */
@@ -72,7 +77,7 @@ class Channel extends EventEmitter {
       closeHandle: (fd) => core.closeHandle(fd),
       wantInternalMessages: () => {},
       report: (_channel, error) => this.report(error),
-      closed: () => process.nextTick(() => this.emit('close')),
+      closed: () => process.nextTick(() => this.#closed()),
     };
   }
 
@@ -85,6 +90,11 @@ class Channel extends EventEmitter {
       takes: (id, bytes) => core.takes(id, bytes),
       writeMany: (id, frames, count, completion) => core.writeMany(id, frames, count, completion),
       wantMessages: (isWanted) => this.#brake('unheard', isWanted),
+      onInternal: (message, handle) => this.#requests.onInternal(message, handle),
+      endsWithThisAttempt: () => {
+        if (this.#id !== 0) this.#isLastAttempt = true;
+        return this.#isLastAttempt;
+      },
     };
   }
 
@@ -106,10 +116,11 @@ class Channel extends EventEmitter {
     this.peer = peer;
     this.connecting = false;
     this.#attempt = 0;
-    if (this.#brakes.size > 0) this.#core.wantMessages(id, false);
-    this.messaging.opened(id, maxMessageSize);
-    // Behind what was told before it, in front of its messages.
+    this.#isRead = true;
+    this.#tellWhetherToRead();
+    // Behind what was told before it, in front of its messages and of what comes of those that waited.
     process.nextTick(() => this.emit('connect'));
+    this.messaging.opened(id, maxMessageSize);
   }
 
   /**
@@ -130,18 +141,27 @@ class Channel extends EventEmitter {
   #end(cause) {
     this.#id = 0;
     this.#endHeld = undefined;
-    if (this.#policy === undefined || this.#isEnding || !isTransient(cause)) {
+    if (this.#isOver) return;
+    if (this.#policy === undefined || this.#isEnding || this.#isLastAttempt || !isTransient(cause)) {
       this.#isEnding = true;
+      this.#isOver = true;
       this.messaging.onClosed(cause);
       this.connecting = false;
+      process.nextTick(() => this.#requests.onDisconnect());
       return;
     }
     this.connecting = true;
     this.messaging.lost();
+    process.nextTick(() => this.#requests.onDisconnect());
     const delay = delayOf(this.#policy, ++this.#attempt);
     process.nextTick(() => this.emit('reconnecting', { attempt: this.#attempt, delay, cause }));
     // Whether the channel keeps the process alive is said elsewhere.
     this.#timer = setTimeout(() => this.connect(), delay).unref();
+  }
+
+  #closed() {
+    this.#server?.onClosed(this);
+    this.emit('close');
   }
 
   #close() {
@@ -172,11 +192,21 @@ class Channel extends EventEmitter {
     return this.#terms.allow?.(peer);
   }
 
+  /**
+   * @ignore
+   * @param {any} error what `allow` has thrown
+   */
+  onAllowFailed(error) {
+    this.emit('error', error);
+  }
+
   /** Closes at once: what waits is not sent. */
   destroy() {
     if (this.#isEnding && this.#id === 0) return this;
     this.#isEnding = true;
     clearTimeout(this.#timer);
+    /** @type {any} */ (this).connected = false;
+    this.messaging.dropBatch();
     if (this.#endHeld) process.nextTick(() => this.#endHeld?.());
     else if (this.#id !== 0) this.#core.destroy(this.#id);
     else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
@@ -218,17 +248,24 @@ class Channel extends EventEmitter {
   }
 
   /**
-   * The channel is read while nobody brakes.
-   *
    * @param {Brake} brake
    * @param {boolean} isWanted
    */
   #brake(brake, isWanted) {
-    const wasRead = this.#brakes.size === 0;
     if (isWanted) this.#brakes.delete(brake);
     else this.#brakes.add(brake);
-    const isRead = this.#brakes.size === 0;
-    if (isRead !== wasRead && this.#id !== 0) this.#core.wantMessages(this.#id, isRead);
+    this.#tellWhetherToRead();
+  }
+
+  /**
+   * The channel is read while nobody brakes, and while this side waits for a reply, which may come behind any number of
+   * messages: then only the program's own pause counts.
+   */
+  #tellWhetherToRead() {
+    const isRead = this.#requests.isPending ? !this.#brakes.has('program') : this.#brakes.size === 0;
+    if (isRead === this.#isRead || this.#id === 0 || this.connecting) return;
+    this.#isRead = isRead;
+    this.#core.wantMessages(this.#id, isRead);
   }
 
   /**
@@ -248,7 +285,7 @@ class Channel extends EventEmitter {
 
   /** @returns {AsyncGenerator<any, void, undefined>} */
   [Symbol.asyncIterator]() {
-    return iterate(this);
+    return iterate(this, (isWanted) => this.#brake('loop', isWanted));
   }
 }
 

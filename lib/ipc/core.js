@@ -9,6 +9,7 @@ const { passOn } = require('../channel-events');
 const errors = require('../errors');
 const { KeepAlive } = require('../keep-alive');
 const internals = require('../node-internals');
+const { goDirect } = require('../sending');
 
 /** @typedef {import('../native').Binding} Binding */
 /** @typedef {import('./channel').Channel} PublicChannel */
@@ -44,6 +45,7 @@ class IpcCore {
       (kind, id, messages) => this.#deliver(kind, id, messages),
     );
     process.once('exit', () => {
+      goDirect();
       // What was sent in the last turn must not be lost.
       for (const channel of this.#channels.values()) channel.messaging.flush();
       // Node tears nothing down after process.exit() or an uncaught exception: the sockets' files would stay.
@@ -267,7 +269,7 @@ class IpcCore {
       allowed = (await asked?.allows(peer)) === true;
     } catch (error) {
       // One that has ended meanwhile has had its last event.
-      who()?.emit('error', error);
+      process.nextTick(() => who()?.onAllowFailed(error, peer));
     } finally {
       this.#native.decide(id, allowed);
     }

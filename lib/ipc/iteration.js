@@ -11,9 +11,10 @@ const LOW_WATER = 16;
 
 /**
  * @param {any} channel an ipc Channel
+ * @param {(isWanted: boolean) => void} wantMessages whether to go on reading
  * @returns {AsyncGenerator<any, void, undefined>}
  */
-async function* iterate(channel) {
+async function* iterate(channel, wantMessages) {
   /** @type {any[]} */
   const queue = [];
   let wake = () => {};
@@ -26,9 +27,9 @@ async function* iterate(channel) {
       // The loop gets messages only: nobody else would close it.
       if (handle !== undefined && channel.listenerCount('message') === 1) discard(handle);
       queue.push(message);
-      if (queue.length >= HIGH_WATER && !channel.isPaused()) {
+      if (queue.length >= HIGH_WATER && !isPaused) {
         isPaused = true;
-        channel.pause();
+        wantMessages(false);
       }
       wake();
     },
@@ -54,7 +55,7 @@ async function* iterate(channel) {
         const message = queue.shift();
         if (isPaused && queue.length <= LOW_WATER) {
           isPaused = false;
-          channel.resume();
+          wantMessages(true);
         }
         yield message;
       }
@@ -67,7 +68,7 @@ async function* iterate(channel) {
   } finally {
     for (const [name, listener] of Object.entries(listeners)) channel.removeListener(name, listener);
     channel.messaging.putBack(queue);
-    if (isPaused) channel.resume();
+    if (isPaused) wantMessages(true);
   }
 }
 

@@ -32,6 +32,10 @@ class ChannelServer extends EventEmitter {
   /** @type {Set<Channel>} */
   #connections = new Set();
   #isRef = true;
+  /** Of what there has been a process warning. @type {Set<string | undefined>} */
+  #warned = new Set();
+  /** @type {NodeJS.Timeout | undefined} */
+  #retry;
   #holds = false;
 
   /**
@@ -105,7 +109,7 @@ class ChannelServer extends EventEmitter {
       return;
     }
     if (status === LOCKED && tries > 0) {
-      setTimeout(() => this.#listen(access, tries - 1), LOCKED_PAUSE);
+      this.#retry = setTimeout(() => this.#listen(access, tries - 1), LOCKED_PAUSE);
     } else if (status < 0) {
       this.#failed(listenError(status === LOCKED ? IN_USE : status, path));
     } else {
@@ -168,6 +172,7 @@ class ChannelServer extends EventEmitter {
       else this.once('close', () => callback(errors.serverNotRunning()));
     }
     this.#starting = false;
+    clearTimeout(this.#retry);
     if (this.#listener !== 0) this.#core.closeListener(this.#listener);
     this.#listener = 0;
     this.#hold();
@@ -221,13 +226,28 @@ class ChannelServer extends EventEmitter {
   onConnection(id, about) {
     const channel = new Channel({ core: this.#core, terms: this.#terms, path: this.#path, server: this });
     this.#connections.add(channel);
-    channel.once('close', () => {
-      this.#connections.delete(channel);
-      if (this.#listener === 0) this.#closeIfEmpty();
-    });
     channel.onConnected(id, about);
     process.nextTick(() => this.emit('connection', channel));
     return channel;
+  }
+
+  /**
+   * @ignore
+   * @param {Channel} channel
+   */
+  onClosed(channel) {
+    this.#connections.delete(channel);
+    if (this.#listener === 0) this.#closeIfEmpty();
+  }
+
+  /**
+   * @ignore
+   * @param {any} error what `allow` has thrown
+   * @param {Credentials} peer
+   */
+  onAllowFailed(error, peer) {
+    if (this.listenerCount('error') > 0) this.emit('error', error);
+    else this.onRefused(error, peer);
   }
 
   /**
@@ -241,7 +261,19 @@ class ChannelServer extends EventEmitter {
     const { code } = /** @type {NodeJS.ErrnoException} */ (error);
     if (code === 'ERR_CORRAL_TOO_MANY_CONNECTIONS') this.emit('drop', { peer, path: this.#path });
     else if (this.listenerCount('clientError') > 0) this.emit('clientError', error, peer);
-    else process.emitWarning(error);
+    else this.#warn(error, code);
+  }
+
+  /**
+   * Once for each code: who is refused can come again as often as he likes.
+   *
+   * @param {Error} error
+   * @param {string | undefined} code
+   */
+  #warn(error, code) {
+    if (this.#warned.has(code)) return;
+    this.#warned.add(code);
+    process.emitWarning(error);
   }
 }
 
