@@ -1,0 +1,229 @@
+'use strict';
+
+// What went wrong once with channels of corral/net. Each test is named after it.
+
+const assert = require('node:assert/strict');
+const { spawn } = require('node:child_process');
+const { once } = require('node:events');
+const nodeNet = require('node:net');
+const path = require('node:path');
+const { test } = require('node:test');
+
+const { next, until } = require('./helpers/events');
+const { GREETING, WATCHDOG_MS, messages, open, pair, pathFor, raw, record, serve } = require('./helpers/ipc');
+
+const options = { timeout: WATCHDOG_MS };
+const FAST = { reconnect: { minDelay: 1, maxDelay: 20 } };
+const NET = path.join(__dirname, '../net.js');
+
+/**
+ * A program with a channel `c` to a path, in a process of its own.
+ *
+ * @param {import('node:test').TestContext} t
+ * @param {string} where
+ * @param {string} source
+ */
+function program(t, where, source) {
+  const head = `const c = require(${JSON.stringify(NET)}).connect({ ipc: true, path: ${JSON.stringify(where)} });`;
+  const child = spawn(process.execPath, ['-e', `${head}\n${source}`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk) => {
+    text += chunk;
+  });
+  return once(child, 'close').then(([code]) => ({ code, text }));
+}
+
+test('messages that the lost peer had read came again with the next connection', options, async (t) => {
+  const where = pathFor(t);
+  const count = 8000;
+  /** @type {string[][]} */
+  const read = [];
+  const done = new Promise((resolve) => {
+    const server = nodeNet.createServer((socket) => {
+      const lines = [];
+      read.push(lines);
+      const isFirst = read.length === 1;
+      let rest = '';
+      let hasGreeted = false;
+      socket.on('error', () => {});
+      socket.setEncoding('utf8').on('data', (chunk) => {
+        if (!hasGreeted) {
+          hasGreeted = true;
+          socket.write(GREETING);
+          return;
+        }
+        const parts = (rest + chunk).split('\n');
+        rest = /** @type {string} */ (parts.pop());
+        lines.push(...parts.map((line) => JSON.parse(line).n));
+        // In the midst of what was sent together.
+        if (isFirst && lines.length > 500) socket.destroy();
+        if (lines.at(-1) === count - 1) resolve(undefined);
+      });
+    });
+    server.listen(where);
+    t.after(() => server.close());
+  });
+  const client = open(t, where, FAST);
+  client.on('error', () => {});
+  await next(client, 'connect');
+  for (let n = 0; n < count; n++) client.send({ n, text: '\u20ac'.repeat(100) });
+  await done;
+  const all = read.flat();
+  assert.ok(read.length > 1);
+  assert.equal(new Set(all).size, all.length, 'some came twice');
+  assert.deepEqual(
+    all,
+    all.toSorted((/** @type {number} */ a, /** @type {number} */ b) => a - b),
+  );
+  client.destroy();
+});
+
+test('a reply to a request of the lost connection answered one of the next', options, async (t) => {
+  const server = await serve(t);
+  const client = open(t, server, FAST);
+  /** @type {Map<string, () => void>} */
+  const gates = new Map();
+  client.respond(async (/** @type {string} */ question) => {
+    await new Promise((resolve) => gates.set(question, () => resolve(undefined)));
+    return `answer to ${question}`;
+  });
+  const first = await next(server, 'connection');
+  const lost = first.request('one').catch((/** @type {any} */ { code }) => code);
+  await until(() => gates.has('one'));
+  first.destroy();
+  const second = await next(server, 'connection');
+  const answer = second.request('two');
+  await until(() => gates.has('two'));
+  gates.get('one')?.();
+  gates.get('two')?.();
+  assert.equal(await answer, 'answer to two');
+  assert.equal(await lost, 'ERR_CORRAL_NO_REPLY');
+});
+
+test('what was sent was lost when the process had nothing to do but to disconnect', options, async (t) => {
+  const server = await serve(t);
+  const arrived = next(server, 'connection').then((channel) => next(channel, 'message'));
+  const source = `c.on('connect', () => { c.send('x'.repeat(8 << 20), (error) => console.log('told', error)); c.disconnect(); });`;
+  const ended = program(t, server.address(), source);
+  assert.equal((await arrived).length, 8 << 20);
+  assert.deepEqual(await ended, { code: 0, text: 'told null\n' });
+});
+
+test('a process did not wait for an answer once something had to wait to be written', options, async (t) => {
+  const server = await serve(t);
+  server.on('connection', (/** @type {any} */ channel) =>
+    channel.on('message', (/** @type {string} */ text) => channel.send(text.length)),
+  );
+  const source = `c.on('connect', () => c.send('x'.repeat(4 << 20))); c.on('message', (m) => { console.log(m); c.disconnect(); });`;
+  assert.deepEqual(await program(t, server.address(), source), { code: 0, text: `${4 << 20}\n` });
+});
+
+test('of what was sent while the process exited only the first arrived', options, async (t) => {
+  const server = await serve(t);
+  const arrived = next(server, 'connection').then((channel) => messages(channel, 3));
+  const source = `process.on('exit', () => { for (const n of [1, 2, 3]) c.send(n); }); c.on('connect', () => process.exit());`;
+  await program(t, server.address(), source);
+  assert.deepEqual(await arrived, [1, 2, 3]);
+});
+
+test('a loop over messages that asked the same peer waited for ever', options, async (t) => {
+  const { client, peer } = await pair(t);
+  peer.respond((/** @type {number} */ n) => n + 1);
+  for (let n = 0; n < 300; n++) peer.send(n);
+  let count = 0;
+  for await (const n of client) {
+    assert.equal(await client.request(n), count + 1);
+    if (++count === 300) break;
+  }
+});
+
+test('a loop that fell behind and caught up ended the pause of the program', options, async (t) => {
+  const { client, peer } = await pair(t);
+  for (let n = 0; n < 200; n++) peer.send(n);
+  for await (const n of client) {
+    if (n === 0) await until(() => client.listenerCount('message') === 1);
+    if (n === 10) client.pause();
+    if (n === 60) break;
+  }
+  assert.equal(client.isPaused(), true);
+});
+
+test('what nobody listened to was bounded in number and not in bytes', options, async (t) => {
+  const { client, peer } = await pair(t, {}, { maxQueuedBytes: 400 << 20 });
+  const count = 25;
+  let written = 0;
+  const text = 'x'.repeat(8 << 20);
+  for (let n = 0; n < count; n++) client.send(text, () => written++);
+  // The peer has its chance: another channel's messages go back and forth.
+  const other = await pair(t);
+  other.peer.respond(() => {});
+  await until(() => written > 3);
+  for (let n = 0; n < 200; n++) await other.client.request('ping');
+  assert.ok(written < count, `${written} were taken`);
+  for (const got of await messages(peer, count)) assert.equal(got.length, text.length);
+});
+
+test('every client that was refused made a warning', options, async (t) => {
+  const server = await serve(t);
+  /** @type {any[]} */
+  const warnings = [];
+  const onWarning = (/** @type {any} */ warning) => warnings.push(warning.code);
+  process.on('warning', onWarning);
+  t.after(() => process.removeListener('warning', onWarning));
+  for (let n = 0; n < 5; n++) {
+    const socket = await raw(t, server);
+    socket.end('nonsense\n').resume();
+    await next(socket, 'close');
+  }
+  await until(() => warnings.length > 0);
+  await open(t, server)
+    .request('anything')
+    .catch(() => {});
+  assert.deepEqual(warnings, ['ERR_CORRAL_BAD_HANDSHAKE']);
+});
+
+test("'close' came twice after a second disconnect() while waiting to connect again", options, async (t) => {
+  const client = open(t, pathFor(t), { reconnect: { minDelay: 100_000, maxDelay: 100_000 } });
+  const seen = record(client, ['close']);
+  client.on('error', () => {});
+  await next(client, 'reconnecting');
+  client.disconnect();
+  client.disconnect();
+  client.destroy();
+  await next(client, 'close');
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  assert.deepEqual(seen, ['close']);
+});
+
+test("'drain' came before 'connect'", options, async (t) => {
+  const server = await serve(t);
+  const client = open(t, server);
+  const seen = record(client, ['connect', 'drain']);
+  server.on('connection', (/** @type {any} */ channel) => channel.on('message', () => {}));
+  while (client.send('x'.repeat(1000)));
+  await next(client, 'drain');
+  assert.deepEqual(seen, ['connect', 'drain']);
+});
+
+test('a server whose channel lost its listeners never closed', options, async (t) => {
+  const { server, client, peer } = await pair(t);
+  peer.removeAllListeners();
+  server.close();
+  client.disconnect();
+  await next(server, 'close');
+  assert.equal(server.connections.size, 0);
+});
+
+test('a destroyed channel went on sending', options, async (t) => {
+  const { client, peer } = await pair(t);
+  const got = record(peer, ['message']);
+  client.destroy();
+  assert.equal(client.connected, false);
+  const error = await new Promise((resolve) => assert.equal(client.send('late', resolve), false));
+  assert.equal(/** @type {any} */ (error).code, 'ERR_IPC_CHANNEL_CLOSED');
+  await next(peer, 'close');
+  assert.deepEqual(got, []);
+});
