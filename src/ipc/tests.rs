@@ -463,6 +463,38 @@ fn a_handle_frame_without_its_descriptor_is_answered_with_nack() {
 }
 
 #[test]
+fn who_announces_handles_and_does_not_read_the_answers_is_sent_away() {
+    let rig = Rig::serving(terms(), 5);
+    let (mut stream, id, channel) = peer(&rig);
+    let frames = b"{\"cmd\":\"NODE_HANDLE\"}\n".repeat(1000);
+    let writer = std::thread::spawn(move || {
+        // It fails once the channel is closed.
+        let _ = (0..100).try_for_each(|_| stream.get_mut().write_all(&frames));
+    });
+    let error = rig.closed(id);
+    let error = error.expect("the peer went by itself");
+    assert_eq!(error.code(), "ERR_CORRAL_BAD_FRAME");
+    assert!(error.to_string().contains("answers not read"), "{error}");
+    drop(channel);
+    writer.join().unwrap();
+}
+
+#[test]
+fn who_reads_the_answers_may_lose_handles_for_ever() {
+    let rig = Rig::serving(terms(), 5);
+    let (mut stream, id, _channel) = peer(&rig);
+    let frames = b"{\"cmd\":\"NODE_HANDLE\"}\n".repeat(100);
+    for _ in 0..100 {
+        stream.get_mut().write_all(&frames).unwrap();
+        for _ in 0..100 {
+            assert_eq!(line(&mut stream), json!({"cmd": "NODE_HANDLE_NACK"}));
+        }
+    }
+    stream.get_mut().write_all(b"1\n").unwrap();
+    assert_eq!(rig.messages(id, 1), ["1"]);
+}
+
+#[test]
 fn a_closed_listener_sends_guests_away_and_keeps_its_channels() {
     let rig = Rig::serving(terms(), 5);
     let mut guest = UnixStream::connect(rig.path()).unwrap();
