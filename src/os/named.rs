@@ -287,6 +287,35 @@ mod tests {
     }
 
     #[test]
+    fn who_begins_while_another_ends_keeps_its_file() {
+        let directory = private_directory();
+        let path = &directory.path().join("s");
+        let listened: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(move || {
+                        let mut listened = 0;
+                        for _ in 0..500 {
+                            let Ok(bound) = listen_at(path) else { continue };
+                            listened += 1;
+                            // The others, who look whether anybody listens, may have filled the backlog.
+                            match connect_named(path, AbstractNames::Exact) {
+                                Ok(_) | Err(Error::Sys { errno: Errno::EAGAIN, .. }) => {}
+                                Err(error) => panic!("its file has gone: {error}"),
+                            }
+                            drop(bound);
+                        }
+                        listened
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert!(listened > 0);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn what_somebody_listens_at_and_what_is_no_socket_stay() {
         let directory = private_directory();
         let live = directory.path().join("live");
