@@ -11,7 +11,7 @@ use super::greeting::Side;
 use super::{Deferred, Event, Ipc, Terms};
 use crate::channel::{
     BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Frame, Frames, HANDLE_WEIGHT, Inbound, Inbox,
-    Lending, Look, MAX_UNTOLD, QUIET, ReadStatus, Retransmission,
+    Lending, Look, MAX_UNTOLD, QUIET, ReadStatus, Retransmission, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -20,6 +20,10 @@ use crate::reactor::{Context, EventSink, Interest, Token};
 
 /// How long a channel rests when the machine has too many descriptors under way.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
+
+/// How many bytes of answers may wait for a peer that does not read them. One that loses a handle now and then and reads
+/// is never near it: an answer has some thirty bytes.
+const MAX_ANSWERS: usize = 64 << 10;
 
 /// Where a channel is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub struct Link {
     inbox: Option<Inbox>,
     lending: Lending,
     batch: Batch,
+    /// At most so many of the bytes that wait to be written are answers to the peer.
+    answers: usize,
     side: Side,
     token: Token,
     interest: Interest,
@@ -65,6 +71,7 @@ impl Link {
             inbox: Some(Inbox::new(terms.serialization, terms.max_message)),
             lending: Lending::default(),
             batch: Batch::default(),
+            answers: 0,
             side,
             token,
             interest: Interest::Read,
@@ -91,10 +98,17 @@ impl<S: EventSink<Event>> Ipc<S> {
             link.is_behind = true;
             return;
         }
-        let Link { channel, inbox: Some(inbox), lending, batch, untold, phase, .. } = link else { return };
-        let mut teller = Teller { id, channel, lending, batch, untold, phase: *phase, sink: &mut self.sink };
+        let Link { channel, inbox: Some(inbox), lending, batch, answers, untold, phase, .. } = link else {
+            return;
+        };
+        let (phase, sink) = (*phase, &mut self.sink);
+        let mut teller = Teller { id, channel, lending, batch, answers, untold, phase, sink };
         let status = inbox.read(channel.as_fd(), ended, |frame| teller.frame(frame));
         teller.tell_batch();
+        if *teller.answers > MAX_ANSWERS {
+            let fault = "handles announced and not sent, and the answers not read".into();
+            return self.close_link(context, id, Some(Error::BadFrame(fault)));
+        }
         match status {
             ReadStatus::Drained => {}
             ReadStatus::BudgetSpent => self.unread.push(id),
@@ -276,6 +290,7 @@ struct Teller<'a, S> {
     channel: &'a Channel,
     lending: &'a mut Lending,
     batch: &'a mut Batch,
+    answers: &'a mut usize,
     untold: &'a AtomicUsize,
     phase: Phase,
     sink: &'a mut S,
@@ -283,6 +298,10 @@ struct Teller<'a, S> {
 
 impl<S: EventSink<Event>> Teller<'_, S> {
     fn frame(&mut self, frame: Inbound<'_>) {
+        if *self.answers > MAX_ANSWERS {
+            // This is the end of the channel.
+            return;
+        }
         let Inbound { kind, bytes, handle } = frame;
         match kind {
             // Here the cluster's protocol is a message like any other.
@@ -323,8 +342,12 @@ impl<S: EventSink<Event>> Teller<'_, S> {
     /// Written at once or by the flush that follows reading.
     fn reply(&mut self, command: &str) {
         if let Ok(bytes) = proto::encode(self.channel.serialization(), &json!({ "cmd": command })) {
-            // To a peer that has gone there is nothing to say.
-            let _ = self.channel.send(Frame::plain(bytes));
+            let length = bytes.len();
+            *self.answers = match self.channel.send(Frame::plain(bytes)) {
+                SendStatus::Queued { bytes: waiting, .. } => waiting.min(*self.answers + length),
+                // To a peer that has gone there is nothing to say.
+                SendStatus::Written | SendStatus::Failed(_) | SendStatus::Closed => 0,
+            };
         }
     }
 

@@ -27,7 +27,7 @@ use crate::os::{AbstractNames, Bound};
 use crate::proto::Serialization;
 use crate::reactor::{Context, EventSink, Handler, Readiness, TimerId, Token};
 use accept::Listener;
-use greeting::Guest;
+use greeting::{Guest, Side};
 use link::Link;
 
 /// What a side wants of its channels.
@@ -276,15 +276,20 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
     fn on_fatal(&mut self, error: Error) {
         self.sink.push(Event::Fault(error));
         // Nobody will hear of these any more.
-        let ids: Vec<ChannelId> = self.links.keys().chain(self.guests.keys()).copied().collect();
-        for id in ids {
-            if let Some(link) = self.links.get(&id) {
-                // JavaScript tells nothing behind its end.
-                link.channel.take_back();
+        for (id, link) in std::mem::take(&mut self.links) {
+            // JavaScript tells nothing behind its end.
+            link.channel.take_back();
+            for completion in link.channel.abort() {
+                self.tell(id, ChannelEvent::Unwritten(completion));
             }
             self.tell(id, ChannelEvent::Closed(None));
         }
-        self.links.clear();
+        for (id, guest) in std::mem::take(&mut self.guests) {
+            // Of those that have come JavaScript does not know.
+            if guest.side == Side::Client {
+                self.tell(id, ChannelEvent::Closed(None));
+            }
+        }
         self.sink.flush();
     }
 }

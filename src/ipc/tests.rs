@@ -37,8 +37,14 @@ fn terms() -> Terms {
 
 struct ToTest(Sender<Event>);
 
+/// What a peer sends to make the reactor's thread panic.
+const PANIC: &str = "\"panic\"";
+
 impl EventSink<Event> for ToTest {
     fn push(&mut self, event: Event) {
+        if let Event::Channel(_, ChannelEvent::Messages(frames)) = &event {
+            assert!(lines(frames) != [PANIC], "a fault of the reactor's, for the test");
+        }
         // The test may have ended and dropped its half.
         let _ = self.0.send(event);
     }
@@ -396,6 +402,39 @@ fn what_waits_is_written_before_a_channel_closes_and_not_before_it_is_destroyed(
 }
 
 #[test]
+fn callbacks_of_what_waits_are_told_when_the_reactor_fails() {
+    let rig = Rig::serving(terms(), 5);
+    let (mut stream, id, channel) = peer(&rig);
+    // One that has come and not greeted, and one whose server says nothing.
+    let _guest = UnixStream::connect(rig.path()).unwrap();
+    let silent = rig.directory.path().join("silent");
+    let _listener = UnixListener::bind(&silent).unwrap();
+    let client = rig.connect(&silent, terms());
+    for completion in [1, 2] {
+        let bytes = vec![b'x'; 4 << 20];
+        channel.send(Frame { bytes, handle: None, completion: Some(Completion(completion)) });
+    }
+    stream.get_mut().write_all(format!("{PANIC}\n").as_bytes()).unwrap();
+    // The last event of a channel is its end, and the thread lets go of the sender when it ends.
+    let (mut seen, mut unwritten) = (Vec::new(), Vec::new());
+    while let Ok(event) = rig.events.recv_timeout(PATIENCE) {
+        match event {
+            Event::Channel(other, ChannelEvent::Unwritten(completion)) => {
+                assert_eq!((other, seen.contains(&id)), (id, false));
+                unwritten.push(completion);
+            }
+            Event::Channel(other, ChannelEvent::Closed(None)) => seen.push(other),
+            _ => {}
+        }
+    }
+    assert_eq!(unwritten, [Completion(1), Completion(2)]);
+    seen.sort();
+    let mut expected = [id, client];
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
+#[test]
 fn a_paused_channel_is_not_read_until_it_is_resumed() {
     let rig = Rig::serving(terms(), 5);
     let (mut stream, id, _channel) = peer(&rig);
@@ -421,6 +460,38 @@ fn a_handle_frame_without_its_descriptor_is_answered_with_nack() {
     rig.wait_for(|event| {
         matches!(event, Event::Channel(_, ChannelEvent::HandleMessage { .. })).then_some(())
     });
+}
+
+#[test]
+fn who_announces_handles_and_does_not_read_the_answers_is_sent_away() {
+    let rig = Rig::serving(terms(), 5);
+    let (mut stream, id, channel) = peer(&rig);
+    let frames = b"{\"cmd\":\"NODE_HANDLE\"}\n".repeat(1000);
+    let writer = std::thread::spawn(move || {
+        // It fails once the channel is closed.
+        let _ = (0..100).try_for_each(|_| stream.get_mut().write_all(&frames));
+    });
+    let error = rig.closed(id);
+    let error = error.expect("the peer went by itself");
+    assert_eq!(error.code(), "ERR_CORRAL_BAD_FRAME");
+    assert!(error.to_string().contains("answers not read"), "{error}");
+    drop(channel);
+    writer.join().unwrap();
+}
+
+#[test]
+fn who_reads_the_answers_may_lose_handles_for_ever() {
+    let rig = Rig::serving(terms(), 5);
+    let (mut stream, id, _channel) = peer(&rig);
+    let frames = b"{\"cmd\":\"NODE_HANDLE\"}\n".repeat(100);
+    for _ in 0..100 {
+        stream.get_mut().write_all(&frames).unwrap();
+        for _ in 0..100 {
+            assert_eq!(line(&mut stream), json!({"cmd": "NODE_HANDLE_NACK"}));
+        }
+    }
+    stream.get_mut().write_all(b"1\n").unwrap();
+    assert_eq!(rig.messages(id, 1), ["1"]);
 }
 
 #[test]

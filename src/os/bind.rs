@@ -28,10 +28,11 @@ const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(li
 /// A bound socket.
 #[derive(Debug)]
 pub struct Bound {
+    /// The file that binding created. None for IP and abstract names. In front of the socket, and so dropped before it:
+    /// as long as somebody listens nobody takes the file for a stale one and puts another in its place.
+    pub file: Option<SocketFile>,
     /// The socket: close-on-exec, non-blocking, bound but not listening.
     pub socket: OwnedFd,
-    /// The file that binding created. None for IP and abstract names.
-    pub file: Option<SocketFile>,
 }
 
 /// The file of a Unix socket, removed when this is dropped, unless another has taken its place.
@@ -61,7 +62,8 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // It may have been removed already, or together with its directory.
+        // It may have been removed already, or together with its directory. Between the two calls nobody replaces it
+        // while its socket listens.
         if Self::identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -289,6 +291,8 @@ pub fn into_raw(fd: OwnedFd) -> i32 {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn port_of(bound: &Bound) -> u16 {
         local_address(bound.socket.as_fd()).unwrap().unwrap().port
@@ -342,6 +346,41 @@ mod tests {
             drop(bound);
             assert!(!path.exists());
         }
+    }
+
+    #[test]
+    fn a_socket_that_is_closed_has_no_file_that_looks_stale() {
+        const ROUNDS: usize = 2000;
+        let directory = tempfile::tempdir().unwrap();
+        let path = |round: usize| directory.path().join(round.to_string());
+        let round = AtomicUsize::new(0);
+        let stale = std::thread::scope(|scope| {
+            let client = scope.spawn(|| {
+                let mut stale = 0;
+                loop {
+                    let path = match round.load(Ordering::Acquire) {
+                        ROUNDS => return stale,
+                        round => path(round),
+                    };
+                    if let Err(error) = UnixStream::connect(&path)
+                        && error.kind() == std::io::ErrorKind::ConnectionRefused
+                    {
+                        stale += usize::from(path.exists());
+                    }
+                }
+            });
+            for number in 1..=ROUNDS {
+                // At its name when it listens, so that it can be refused at its end only.
+                let new = path(ROUNDS + number);
+                let mut bound = bind_unix(&new, AbstractNames::Exact, false, false).unwrap();
+                listen(bound.socket.as_fd(), 5).unwrap();
+                std::fs::rename(new, path(number)).unwrap();
+                bound.file = Some(SocketFile::new(&path(number)).unwrap());
+                round.store(number, Ordering::Release);
+            }
+            client.join().unwrap()
+        });
+        assert_eq!(stale, 0);
     }
 
     #[test]

@@ -10,8 +10,10 @@
 mod accept;
 mod bind;
 mod control;
+mod directory;
 mod fdpass;
 mod lane;
+mod name_lock;
 mod named;
 mod schedule;
 

@@ -1,18 +1,20 @@
 //! Unix sockets that unrelated processes meet at: listening under a name so that nobody's is taken away, connecting,
 //! and who is at the other end.
 
-use std::fs::{File, Metadata, Permissions};
+use std::fs::Permissions;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{MsgFlags, getsockopt, recv, sockopt};
-use nix::unistd::{Gid, Uid};
-use socket2::{Domain, Socket, Type};
+use nix::unistd::Uid;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::bind::{AbstractNames, Bound, SocketFile, is_abstract, listen, unix_address};
+use super::directory::checked_directory;
+use super::name_lock::NameLock;
 use crate::error::{Error, errno_of};
 
 /// Who may open the file of a listening socket. The owner may always.
@@ -40,12 +42,12 @@ impl Credentials {
 /// Listens under a path, or under an abstract name, that only this process's user can connect to; `readable_all` and
 /// `writable_all` widen the file's mode as libuv's `uv_pipe_chmod` does.
 ///
-/// A socket file that nobody listens at is replaced. While that is done the directory is locked, so that of several
+/// A socket file that nobody listens at is replaced. Until the new one listens its name is locked, so that of several
 /// processes that find the same stale file one gets its place and the others see that it is taken.
 ///
-/// Errors: [`Error::UnsafeDirectory`]; `EAGAIN` while another process holds the lock, to be tried again; `EADDRINUSE`
-/// when somebody listens there or the file is no socket; `EACCES`, also for a directory that does not exist; `EINVAL`
-/// for a name that is too long.
+/// Errors: [`Error::UnsafeDirectory`]; `EAGAIN` while another process of this user's holds the lock, to be tried again;
+/// `EADDRINUSE` when somebody listens there or the file is no socket; `EACCES`, also for a directory that does not
+/// exist; `EINVAL` for a name that is too long.
 pub fn listen_named(
     name: &Path,
     abstract_names: AbstractNames,
@@ -61,21 +63,22 @@ pub fn listen_named(
         listen(socket.as_fd(), backlog).map_err(Error::sys("listening"))?;
         return Ok(Bound { socket, file: None });
     }
-    let directory = checked_directory(name)?;
-    let _lock = Flock::lock(directory, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, errno)| Error::Sys { doing: "locking the directory of the socket", errno })?;
+    let path = checked_path(name)?;
+    // What has been checked; as the program says it where that has no room in an address. That leads to the same place.
+    let address = unix_address(&path, abstract_names).unwrap_or(address);
+    let _lock = NameLock::take(&path)?;
     match socket.bind(&address) {
         Err(error) if errno_of(&error) == Errno::EADDRINUSE => {
-            remove_stale(name, abstract_names)?;
+            remove_stale(&path, &address)?;
             socket.bind(&address).map_err(Error::io("listening"))?;
         }
         other => other.map_err(Error::io("listening"))?,
     }
-    let file = SocketFile::new(name).map_err(Error::sys("listening"))?;
+    let file = SocketFile::new(&path).map_err(Error::sys("listening"))?;
     let readable = if readable_all { 0o444 } else { 0 };
     let writable = if writable_all { 0o222 } else { 0 };
     // Before it listens: until then nobody can connect, whatever mode it was made with.
-    std::fs::set_permissions(name, Permissions::from_mode(OWNER | readable | writable))
+    std::fs::set_permissions(&path, Permissions::from_mode(OWNER | readable | writable))
         .map_err(Error::io("setting the mode of the socket"))?;
     let socket = OwnedFd::from(socket);
     // Before the lock is released: a socket that is bound and does not listen looks like a stale one.
@@ -90,50 +93,19 @@ fn unix_socket() -> Result<Socket, Error> {
     Ok(socket)
 }
 
-/// The directory of a socket. Who can rename or remove what is in it, or it, can put a socket of his own in place of
-/// ours; so that nobody but root and this user may be able to, from there up to the root.
-fn checked_directory(name: &Path) -> Result<File, Error> {
-    let parent = match name.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let missing = |error: std::io::Error| match errno_of(&error) {
-        // As libuv has it.
-        Errno::ENOENT => Error::Sys { doing: "opening the directory of the socket", errno: Errno::EACCES },
-        errno => Error::Sys { doing: "opening the directory of the socket", errno },
-    };
-    let real: PathBuf = parent.canonicalize().map_err(missing)?;
-    for directory in real.ancestors() {
-        let metadata = std::fs::metadata(directory).map_err(missing)?;
-        if let Some(reason) = danger_in(&metadata) {
-            return Err(Error::UnsafeDirectory { path: directory.display().to_string(), reason });
-        }
-    }
-    File::open(&real).map_err(missing)
-}
-
-/// Why others could replace what is in a directory; None if they cannot.
-fn danger_in(directory: &Metadata) -> Option<&'static str> {
-    const STICKY: u32 = 0o1000;
-    let mode = directory.mode();
-    if directory.uid() != 0 && directory.uid() != Uid::effective().as_raw() {
-        return Some("belongs to another user");
-    }
-    if mode & STICKY != 0 {
-        return None;
-    }
-    if mode & 0o002 != 0 {
-        return Some("can be written by everybody");
-    }
-    // The user's own group is, where groups may write by default, a group of one.
-    let is_own_group = directory.gid() == Gid::effective().as_raw() || directory.gid() == 0;
-    (mode & 0o020 != 0 && !is_own_group).then_some("can be written by another group")
+/// Where a socket is to be, in a directory where nobody else can replace it.
+fn checked_path(name: &Path) -> Result<PathBuf, Error> {
+    let file = name.file_name().filter(|file| name.as_os_str().as_bytes().ends_with(file.as_bytes()));
+    // One that ends in a slash or dots, for a directory. As libuv has it.
+    let file = file.ok_or(Error::Sys { doing: "listening", errno: Errno::EACCES })?;
+    let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok(checked_directory(parent.unwrap_or(Path::new(".")))?.join(file))
 }
 
 /// Removes a socket file that nobody listens at.
-fn remove_stale(name: &Path, abstract_names: AbstractNames) -> Result<(), Error> {
+fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), Error> {
     let in_use = Error::Sys { doing: "listening", errno: Errno::EADDRINUSE };
-    match std::fs::symlink_metadata(name) {
+    match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => {}
         Ok(_) => return Err(in_use),
         // Removed by now.
@@ -141,9 +113,9 @@ fn remove_stale(name: &Path, abstract_names: AbstractNames) -> Result<(), Error>
         Err(error) => return Err(Error::io("looking at a socket's file")(error)),
     }
     // Anything but a refusal comes from somebody who listens, if only with a full backlog or to another kind of socket.
-    match connect_named(name, abstract_names) {
+    match connect_to(address) {
         Err(Error::Sys { errno: Errno::ECONNREFUSED, .. }) => {
-            std::fs::remove_file(name).map_err(Error::io("removing a stale socket"))
+            std::fs::remove_file(path).map_err(Error::io("removing a stale socket"))
         }
         _ => Err(in_use),
     }
@@ -154,10 +126,13 @@ fn remove_stale(name: &Path, abstract_names: AbstractNames) -> Result<(), Error>
 /// Errors: `ECONNREFUSED` when nobody listens there, `ENOENT` without a file, `EACCES` when its mode forbids it,
 /// `EPROTOTYPE` for another kind of socket; `EAGAIN` when the backlog is full, to be tried again.
 pub fn connect_named(name: &Path, abstract_names: AbstractNames) -> Result<OwnedFd, Error> {
-    let address = unix_address(name, abstract_names).map_err(Error::sys("connecting"))?;
+    connect_to(&unix_address(name, abstract_names).map_err(Error::sys("connecting"))?)
+}
+
+fn connect_to(address: &SockAddr) -> Result<OwnedFd, Error> {
     let socket = unix_socket()?;
     loop {
-        match socket.connect(&address) {
+        match socket.connect(address) {
             Err(error) if errno_of(&error) == Errno::EINTR => continue,
             other => return other.map(|()| OwnedFd::from(socket)).map_err(Error::io("connecting")),
         }
@@ -230,8 +205,13 @@ fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
+    use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    use nix::fcntl::{Flock, FlockArg};
+    use nix::unistd::Gid;
 
     use super::*;
 
@@ -307,6 +287,35 @@ mod tests {
     }
 
     #[test]
+    fn who_begins_while_another_ends_keeps_its_file() {
+        let directory = private_directory();
+        let path = &directory.path().join("s");
+        let listened: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(move || {
+                        let mut listened = 0;
+                        for _ in 0..500 {
+                            let Ok(bound) = listen_at(path) else { continue };
+                            listened += 1;
+                            // The others, who look whether anybody listens, may have filled the backlog.
+                            match connect_named(path, AbstractNames::Exact) {
+                                Ok(_) | Err(Error::Sys { errno: Errno::EAGAIN, .. }) => {}
+                                Err(error) => panic!("its file has gone: {error}"),
+                            }
+                            drop(bound);
+                        }
+                        listened
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert!(listened > 0);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn what_somebody_listens_at_and_what_is_no_socket_stay() {
         let directory = private_directory();
         let live = directory.path().join("live");
@@ -362,14 +371,67 @@ mod tests {
     }
 
     #[test]
-    fn a_locked_directory_is_tried_again_later() {
+    fn who_locks_a_directory_keeps_nobody_from_listening_in_it() {
         let directory = private_directory();
         let path = directory.path().join("s");
-        let lock =
-            Flock::lock(File::open(directory.path()).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+        // Reading it is enough for that.
+        let opened = File::open(directory.path()).unwrap();
+        let _lock = Flock::lock(opened, FlockArg::LockExclusiveNonblock).unwrap();
+        listen_at(&path).unwrap();
+        drop(UnixListener::bind(&path).unwrap());
+        listen_at(&path).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_somebody_just_begins_to_listen_at_is_tried_again_later() {
+        let directory = private_directory();
+        let path = directory.path().join("s");
+        let lock = NameLock::take(&path).unwrap();
         assert_eq!(errno(listen_at(&path)), Errno::EAGAIN);
+        listen_at(&directory.path().join("other")).unwrap();
         drop(lock);
         listen_at(&path).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_in_a_directory_that_others_can_write_is_not_followed() {
+        let directory = private_directory();
+        let safe = directory.path().join("safe");
+        let shared = directory.path().join("shared");
+        std::fs::create_dir(&safe).unwrap();
+        std::fs::create_dir(&shared).unwrap();
+        std::fs::set_permissions(&shared, Permissions::from_mode(0o777)).unwrap();
+        std::os::unix::fs::symlink(&safe, shared.join("link")).unwrap();
+        let error = listen_at(&shared.join("link/s")).unwrap_err();
+        assert_eq!(error.code(), "ERR_CORRAL_UNSAFE_DIRECTORY");
+        assert_eq!(std::fs::read_dir(&safe).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_too_long_for_an_address_is_reached_by_a_link() {
+        let directory = private_directory();
+        let long = directory.path().join("x".repeat(200));
+        std::fs::create_dir(&long).unwrap();
+        assert_eq!(errno(listen_at(&long.join("s"))), Errno::EINVAL);
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&long, &link).unwrap();
+        let path = link.join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let bound = listen_at(&path).unwrap();
+        connect_named(&path, AbstractNames::Exact).unwrap();
+        assert_eq!(errno(listen_at(&path)), Errno::EADDRINUSE);
+        drop(bound);
+        assert_eq!(std::fs::read_dir(&long).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_name_for_a_directory_is_no_name_for_a_socket() {
+        let directory = private_directory();
+        for name in ["s/", "s/.", "..", "s/.."] {
+            assert_eq!(errno(listen_at(&directory.path().join(name))), Errno::EACCES, "{name}");
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

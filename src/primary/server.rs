@@ -54,6 +54,8 @@ pub enum Accepting {
 pub struct Server {
     /// The server's name in messages.
     pub key: Arc<str>,
+    /// Goes with the server, and before the socket: see [`Bound`].
+    _file: Option<SocketFile>,
     /// The socket; listening, or only bound when it is shared.
     pub socket: Arc<OwnedFd>,
     /// Who accepts.
@@ -77,8 +79,6 @@ pub struct Server {
     /// Its counts.
     pub stats: Arc<ServerStats>,
     backlog: i32,
-    /// Goes with the server.
-    _file: Option<SocketFile>,
 }
 
 /// A socket that is open and not yet anybody's server.
