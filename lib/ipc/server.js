@@ -13,11 +13,10 @@ const { listenOptions, termsOf, integer } = require('./options');
 /** @typedef {import('./core').Credentials} Credentials */
 /** @typedef {ReturnType<typeof import('./core').ipcCore>} IpcCore */
 
-/** The directory is locked by somebody who listens in it just now: so often, and so long between. */
+/** Somebody else of ours begins to listen there just now: so often it is tried again, and so long between. */
 const LOCKED_TRIES = 100;
 const LOCKED_PAUSE = 10;
 const LOCKED = -os.constants.errno.EAGAIN;
-const IN_USE = -os.constants.errno.EADDRINUSE;
 
 /** What says that there is no bound. */
 const UNBOUNDED = Number.MAX_SAFE_INTEGER;
@@ -111,7 +110,7 @@ class ChannelServer extends EventEmitter {
     if (status === LOCKED && tries > 0) {
       this.#retry = setTimeout(() => this.#listen(access, tries - 1), LOCKED_PAUSE);
     } else if (status < 0) {
-      this.#failed(listenError(status === LOCKED ? IN_USE : status, path));
+      this.#failed(listenError(status, path));
     } else {
       this.#starting = false;
       this.#listener = status;

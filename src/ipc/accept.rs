@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -107,7 +107,6 @@ impl<S: EventSink<Event>> Ipc<S> {
             }
             match os::accept(listener.bound.socket.as_fd()) {
                 Ok(accepted) => {
-                    self.warned_of_exhaustion = false;
                     let channel = self.ids.next();
                     self.welcome(context, channel, Side::Server(id), accepted.connection);
                 }
@@ -118,8 +117,7 @@ impl<S: EventSink<Event>> Ipc<S> {
                 Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)) => {
                     listener.accepting = Accepting::Paused;
                     self.defer(context, ACCEPT_PAUSE, Deferred::Accept(id));
-                    // Once, until a connection has been accepted again.
-                    if !std::mem::replace(&mut self.warned_of_exhaustion, true) {
+                    if self.exhaustion.raise(Instant::now()) {
                         let error = Error::Sys { doing: "accepting a connection", errno };
                         self.sink.push(Event::AcceptPaused(error));
                     }

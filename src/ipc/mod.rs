@@ -26,6 +26,7 @@ use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
 use crate::proto::Serialization;
 use crate::reactor::{Context, EventSink, Handler, Readiness, TimerId, Token};
+use crate::sched::Alarm;
 use accept::Listener;
 use greeting::{Guest, Side};
 use link::Link;
@@ -147,7 +148,8 @@ pub struct Ipc<S> {
     unread: Vec<ChannelId>,
     /// Listeners with something to accept.
     to_accept: BTreeSet<ListenerId>,
-    warned_of_exhaustion: bool,
+    /// There are no descriptors left.
+    exhaustion: Alarm,
 }
 
 impl<S: EventSink<Event>> Ipc<S> {
@@ -163,7 +165,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             deferred: HashMap::new(),
             unread: Vec::new(),
             to_accept: BTreeSet::new(),
-            warned_of_exhaustion: false,
+            exhaustion: Alarm::default(),
         }
     }
 

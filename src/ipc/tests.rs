@@ -419,9 +419,9 @@ fn callbacks_of_what_waits_are_told_when_the_reactor_fails() {
     let (mut seen, mut unwritten) = (Vec::new(), Vec::new());
     while let Ok(event) = rig.events.recv_timeout(PATIENCE) {
         match event {
-            Event::Channel(other, ChannelEvent::Unwritten(completion)) => {
+            Event::Channel(other, ChannelEvent::Unwritten(unsent)) => {
                 assert_eq!((other, seen.contains(&id)), (id, false));
-                unwritten.push(completion);
+                unwritten.push(unsent.completion);
             }
             Event::Channel(other, ChannelEvent::Closed(None)) => seen.push(other),
             _ => {}

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use nix::errno::Errno;
 
@@ -30,7 +31,6 @@ impl<S: EventSink<Event>> Primary<S> {
                     server.stats.accepted.count();
                     let fd = Arc::new(accepted.connection);
                     server.pending.push_back(Pending { fd, peer: accepted.peer, refused_by: Vec::new() });
-                    self.warned_of_exhaustion = false;
                     self.dispatch(context, id);
                 }
                 Err(Errno::EAGAIN) => {
@@ -60,8 +60,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
         let timer = context.set_timer(ACCEPT_PAUSE);
         self.deferred.insert(timer, Deferred::Accept(id));
-        // Once, until a connection has been accepted again.
-        if !std::mem::replace(&mut self.warned_of_exhaustion, true) {
+        if self.exhaustion.raise(Instant::now()) {
             self.sink.push(Event::AcceptPaused(Error::Sys { doing: "accepting a connection", errno }));
         }
     }

@@ -34,6 +34,7 @@ use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
 use crate::reactor::{Context, EventSink, Handler, Interest, Readiness, TimerId, Token};
+use crate::sched::Alarm;
 pub use lane::LaneState;
 use server::{Accepting, Server};
 pub use stats::{Counter, ServerStats, Stats, WorkerStats};
@@ -116,7 +117,8 @@ pub struct Primary<S> {
     /// Small messages of the worker that is being read, not told yet.
     batch: Batch,
     next_server: u64,
-    warned_of_exhaustion: bool,
+    /// There are no descriptors left.
+    exhaustion: Alarm,
 }
 
 impl<S: EventSink<Event>> Primary<S> {
@@ -138,7 +140,7 @@ impl<S: EventSink<Event>> Primary<S> {
             malformed: None,
             batch: Batch::default(),
             next_server: 0,
-            warned_of_exhaustion: false,
+            exhaustion: Alarm::default(),
         }
     }
 
@@ -276,6 +278,9 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
         for (id, worker) in self.workers.drain() {
             // JavaScript tells nothing behind its end.
             worker.channel.take_back();
+            for unwritten in worker.channel.abort() {
+                self.sink.push(Event::Channel(id, ChannelEvent::Unwritten(unwritten)));
+            }
             self.sink.push(Event::Channel(id, ChannelEvent::Closed(None)));
         }
         self.sink.flush();
