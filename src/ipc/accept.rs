@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -111,13 +111,15 @@ impl<S: EventSink<Event>> Ipc<S> {
                     self.welcome(context, channel, Side::Server(id), accepted.connection);
                 }
                 Err(Errno::EAGAIN) => {
+                    self.warned_of_exhaustion = false;
                     listener.accepting = Accepting::Waiting;
                     return;
                 }
                 Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)) => {
                     listener.accepting = Accepting::Paused;
                     self.defer(context, ACCEPT_PAUSE, Deferred::Accept(id));
-                    if self.exhaustion.raise(Instant::now()) {
+                    // Once, until everybody has been accepted who waited.
+                    if !std::mem::replace(&mut self.warned_of_exhaustion, true) {
                         let error = Error::Sys { doing: "accepting a connection", errno };
                         self.sink.push(Event::AcceptPaused(error));
                     }

@@ -26,7 +26,6 @@ use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
 use crate::proto::Serialization;
 use crate::reactor::{Context, EventSink, Handler, Readiness, TimerId, Token};
-use crate::sched::Alarm;
 use accept::Listener;
 use greeting::{Guest, Side};
 use link::Link;
@@ -148,8 +147,7 @@ pub struct Ipc<S> {
     unread: Vec<ChannelId>,
     /// Listeners with something to accept.
     to_accept: BTreeSet<ListenerId>,
-    /// There are no descriptors left.
-    exhaustion: Alarm,
+    warned_of_exhaustion: bool,
 }
 
 impl<S: EventSink<Event>> Ipc<S> {
@@ -165,7 +163,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             deferred: HashMap::new(),
             unread: Vec::new(),
             to_accept: BTreeSet::new(),
-            exhaustion: Alarm::default(),
+            warned_of_exhaustion: false,
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
 
 use nix::errno::Errno;
 
@@ -34,6 +33,7 @@ impl<S: EventSink<Event>> Primary<S> {
                     self.dispatch(context, id);
                 }
                 Err(Errno::EAGAIN) => {
+                    self.warned_of_exhaustion = false;
                     server.accepting = Accepting::Waiting;
                     return;
                 }
@@ -60,7 +60,8 @@ impl<S: EventSink<Event>> Primary<S> {
         }
         let timer = context.set_timer(ACCEPT_PAUSE);
         self.deferred.insert(timer, Deferred::Accept(id));
-        if self.exhaustion.raise(Instant::now()) {
+        // Once, until everybody has been accepted who waited.
+        if !std::mem::replace(&mut self.warned_of_exhaustion, true) {
             self.sink.push(Event::AcceptPaused(Error::Sys { doing: "accepting a connection", errno }));
         }
     }

@@ -34,7 +34,6 @@ use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
 use crate::reactor::{Context, EventSink, Handler, Interest, Readiness, TimerId, Token};
-use crate::sched::Alarm;
 pub use lane::LaneState;
 use server::{Accepting, Server};
 pub use stats::{Counter, ServerStats, Stats, WorkerStats};
@@ -117,8 +116,7 @@ pub struct Primary<S> {
     /// Small messages of the worker that is being read, not told yet.
     batch: Batch,
     next_server: u64,
-    /// There are no descriptors left.
-    exhaustion: Alarm,
+    warned_of_exhaustion: bool,
 }
 
 impl<S: EventSink<Event>> Primary<S> {
@@ -140,7 +138,7 @@ impl<S: EventSink<Event>> Primary<S> {
             malformed: None,
             batch: Batch::default(),
             next_server: 0,
-            exhaustion: Alarm::default(),
+            warned_of_exhaustion: false,
         }
     }
 

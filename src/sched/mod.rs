@@ -1,7 +1,5 @@
-//! Policies as plain structs: who gets the next connection, and what is worth a word.
+//! Scheduling policies: plain structs that decide who gets the next connection.
 
-mod alarm;
 mod round_robin;
 
-pub use alarm::Alarm;
 pub use round_robin::RoundRobin;
