@@ -3,6 +3,7 @@
 // Clients that are none: whatever they send, the server lives, serves others and says what was wrong.
 
 const assert = require('node:assert/strict');
+const dgram = require('node:dgram');
 const { test } = require('node:test');
 const v8 = require('node:v8');
 
@@ -211,6 +212,74 @@ test('acknowledgements that nobody waits for do no harm', options, async (t) => 
   );
   assert.deepEqual(await messages(await accepted, 1), ['still']);
 });
+
+/**
+ * Sends a handle with a message that says something else of it.
+ *
+ * @param {any} channel
+ * @param {any} handle
+ * @param {any} lies
+ */
+function sendLying(channel, handle, lies) {
+  const { stringify } = JSON;
+  JSON.stringify = (/** @type {any} */ value, /** @type {any[]} */ ...rest) =>
+    stringify(value?.cmd === 'NODE_HANDLE' ? { ...value, ...lies } : value, ...rest);
+  try {
+    channel.send('a lie', handle);
+  } finally {
+    JSON.stringify = stringify;
+  }
+}
+
+/**
+ * That a handle that is not what its message says ends the channel it came on, and leaves nothing behind.
+ *
+ * @param {any} t
+ * @param {any} server
+ * @param {any} handle
+ * @param {any} lies
+ * @returns {Promise<Error>}
+ */
+async function assertCondemned(t, server, handle, lies) {
+  const files = openFiles();
+  const accepted = next(server, 'connection');
+  const client = open(t, server);
+  const peer = await accepted;
+  client.on('error', () => {});
+  peer.on('message', () => assert.fail('delivered'));
+  const [error] = await Promise.all([
+    next(peer, 'error'),
+    next(peer, 'close'),
+    next(client, 'close'),
+    sendLying(client, handle, lies),
+  ]);
+  assert.equal(error.code, 'ERR_CORRAL_BAD_FRAME', error.message);
+  await until(() => openFiles() === files);
+  return error;
+}
+
+for (const [name, dgramType] of /** @type {[string, any][]} */ ([
+  [
+    'options that fail once it is bound',
+    { type: 'udp4', recvBufferSize: 2 ** 32 - 1, sendBufferSize: 2 ** 31 },
+  ],
+  ['an unknown type', 'udp5'],
+  ['no type', undefined],
+])) {
+  test(`a datagram socket with ${name} is closed once, and ends its channel only`, options, async (t) => {
+    const server = await serve(t);
+    const socket = dgram.createSocket('udp4').bind(0, '127.0.0.1');
+    await next(socket, 'listening');
+    t.after(() => socket.close());
+    await assertCondemned(t, server, socket, { dgramType });
+    // Whoever still listened on the descriptor would hear of it now.
+    const asker = dgram.createSocket('udp4');
+    t.after(() => asker.close());
+    asker.send('ping', socket.address().port, '127.0.0.1');
+    await next(socket, 'message');
+    await assertServes(t, server);
+  });
+}
 
 /** @param {number} seed a small generator: the same inputs every time */
 function generator(seed) {

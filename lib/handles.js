@@ -141,9 +141,25 @@ function putTogether(target, message, fd) {
     case FILE:
       return fd;
     case 'dgram.Socket':
-      return dgram.createSocket(message.dgramType).bind({ fd });
+      return datagramSocket(message.dgramType, fd);
     default:
       throw new TypeError(`unknown type of handle: ${message.type}`);
+  }
+}
+
+/**
+ * @param {unknown} type as the peer says: createSocket() takes options, too, some of which fail when it is bound
+ * @param {number} fd
+ */
+function datagramSocket(type, fd) {
+  if (type !== 'udp4' && type !== 'udp6') throw new TypeError('unknown type of datagram socket');
+  const socket = dgram.createSocket(type);
+  try {
+    return socket.bind({ fd });
+  } catch (error) {
+    const descriptorTaken = internals.datagramHandleOf(socket)?.fd === fd;
+    socket.close();
+    throw Object.assign(/** @type {Error} */ (error), { descriptorTaken });
   }
 }
 
