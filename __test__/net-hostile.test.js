@@ -3,7 +3,11 @@
 // Clients that are none: whatever they send, the server lives, serves others and says what was wrong.
 
 const assert = require('node:assert/strict');
+const { execFileSync } = require('node:child_process');
 const dgram = require('node:dgram');
+const fs = require('node:fs');
+const builtin = require('node:net');
+const path = require('node:path');
 const { test } = require('node:test');
 const v8 = require('node:v8');
 
@@ -18,6 +22,7 @@ const {
   pathFor,
   raw,
   record,
+  scratch,
   serve,
   start,
 } = require('./helpers/ipc');
@@ -277,6 +282,79 @@ for (const [name, dgramType] of /** @type {[string, any][]} */ ([
     t.after(() => asker.close());
     asker.send('ping', socket.address().port, '127.0.0.1');
     await next(socket, 'message');
+    await assertServes(t, server);
+  });
+}
+
+/**
+ * Descriptors of every kind, each with the types that are true of it.
+ *
+ * @param {any} t
+ * @returns {Promise<[string, { fd: number }, string[]][]>}
+ */
+async function everyKind(t) {
+  const file = fs.openSync(__filename, 'r');
+  const directory = fs.openSync(__dirname, 'r');
+  const device = fs.openSync('/dev/null', 'r+');
+  const fifoPath = path.join(scratch(t), 'fifo');
+  execFileSync('mkfifo', [fifoPath]);
+  const fifo = fs.openSync(fifoPath, 'r+');
+  for (const fd of [file, directory, device, fifo]) t.after(() => fs.closeSync(fd));
+  const epoll = Number(
+    fs.readdirSync('/proc/self/fd').find((fd) => {
+      try {
+        return fs.readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventpoll]';
+      } catch {
+        return false;
+      }
+    }),
+  );
+  const udp = dgram.createSocket('udp4').bind(0, '127.0.0.1');
+  await next(udp, 'listening');
+  t.after(() => udp.close());
+  const listener = builtin.createServer().listen(0, '127.0.0.1');
+  await next(listener, 'listening');
+  t.after(() => listener.close());
+  const accepted = next(listener, 'connection');
+  const { port } = /** @type {any} */ (listener.address());
+  const tcp = builtin.connect(port, '127.0.0.1');
+  const other = await accepted;
+  for (const socket of [tcp, other]) t.after(() => socket.destroy());
+  const streams = ['net.Socket', 'net.Native'];
+  const fdOf = (/** @type {any} */ owner) => ({ fd: owner._handle.fd });
+  return [
+    ['a file', { fd: file }, []],
+    ['a directory', { fd: directory }, []],
+    ['a device', { fd: device }, []],
+    ['an epoll descriptor', { fd: epoll }, []],
+    ['a FIFO', { fd: fifo }, streams],
+    ['a TCP connection', fdOf(tcp), streams],
+    ['a TCP listener', fdOf(listener), [...streams, 'net.Server']],
+    [
+      'a UDP socket',
+      { fd: /** @type {any} */ (udp)[stateSymbol(udp)].handle.fd },
+      ['dgram.Socket', 'dgram.Native'],
+    ],
+  ];
+}
+
+/** @param {any} socket a dgram.Socket */
+function stateSymbol(socket) {
+  return /** @type {symbol} */ (
+    Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol')
+  );
+}
+
+for (const type of ['net.Socket', 'net.Server', 'net.Native', 'dgram.Socket', 'dgram.Native']) {
+  test(`what says that it is a ${type} and is none ends its channel only, and leaves no descriptor`, {
+    ...options,
+    skip: process.platform !== 'linux' && 'for Linux',
+  }, async (t) => {
+    const server = await serve(t);
+    for (const [name, descriptor, types] of await everyKind(t)) {
+      if (types.includes(type)) continue;
+      await t.test(name, (inner) => assertCondemned(inner, server, descriptor, { type, dgramType: 'udp4' }));
+    }
     await assertServes(t, server);
   });
 }

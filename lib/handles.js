@@ -126,7 +126,7 @@ function putTogether(target, message, fd) {
     }
     case 'net.Server': {
       // Taken over first, so that it is clear who closes it: a handle that cannot listen is closed by Node.
-      const server = new net.Server().listen(internals.streamHandleFrom(fd));
+      const server = internals.serverFrom(fd);
       if (!server.listening) {
         // The event comes later, to nobody; what throws here ends the channel of whoever sent it.
         server.on('error', () => {});
@@ -141,25 +141,12 @@ function putTogether(target, message, fd) {
     case FILE:
       return fd;
     case 'dgram.Socket':
-      return datagramSocket(message.dgramType, fd);
+      // As the peer says: createSocket() takes options, too, some of which fail once the descriptor is taken.
+      if (!['udp4', 'udp6'].includes(message.dgramType))
+        throw new TypeError('unknown type of datagram socket');
+      return internals.datagramFrom(message.dgramType, fd);
     default:
       throw new TypeError(`unknown type of handle: ${message.type}`);
-  }
-}
-
-/**
- * @param {unknown} type as the peer says: createSocket() takes options, too, some of which fail when it is bound
- * @param {number} fd
- */
-function datagramSocket(type, fd) {
-  if (type !== 'udp4' && type !== 'udp6') throw new TypeError('unknown type of datagram socket');
-  const socket = dgram.createSocket(type);
-  try {
-    return socket.bind({ fd });
-  } catch (error) {
-    const descriptorTaken = internals.datagramHandleOf(socket)?.fd === fd;
-    socket.close();
-    throw Object.assign(/** @type {Error} */ (error), { descriptorTaken });
   }
 }
 
