@@ -21,10 +21,10 @@ const options = { timeout: WATCHDOG_MS };
  * @param {any} t
  * @param {any} [more]
  */
-async function withTaker(t, more) {
+async function withTaker(t, { file = 'taker.js', ...more } = {}) {
   const server = await serve(t);
   const accepted = next(server, 'connection');
-  const taker = start(t, 'taker.js', [server.address()], more);
+  const taker = start(t, file, [server.address()], more);
   const channel = await accepted;
   channel.on('error', () => {});
   return { server, channel, taker };
@@ -85,6 +85,27 @@ test('a UDP socket', options, async (t) => {
   const answer = next(asker, 'message');
   asker.send('hello', port, '127.0.0.1');
   assert.equal(String(await answer), 'dgram hello');
+});
+
+test('a UDP socket and servers that a worker of a cluster gets are its own', options, async (t) => {
+  const { channel, taker } = await withTaker(t, { file: 'cluster-taker.js' });
+  const socket = dgram.createSocket('udp4').bind(0, '127.0.0.1');
+  await next(socket, 'listening');
+  const { port } = socket.address();
+  channel.send({ udp: true }, socket);
+  assert.deepEqual(await taker.line(), { kind: 'Socket', port });
+  socket.close();
+  for (const where of [pathFor(t), { port: 0, host: '127.0.0.1' }]) {
+    const front = builtin.createServer(() => assert.fail('not here')).listen(where);
+    await next(front, 'listening');
+    const address = /** @type {any} */ (front.address());
+    channel.send({ listen: true }, front);
+    assert.deepEqual(await taker.line(), { kind: 'Server' });
+    // A closed Unix server takes its file along.
+    if (typeof address === 'string') fs.linkSync(address, `${address}2`);
+    front.close();
+    assert.equal(await said(typeof address === 'string' ? `${address}2` : address.port), 'net.Server');
+  }
 });
 
 test('a raw handle', options, async (t) => {

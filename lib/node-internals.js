@@ -181,7 +181,8 @@ function serverFrom(fd) {
 function datagramFrom(type, fd) {
   const socket = dgram.createSocket(type);
   try {
-    return socket.bind({ fd });
+    // Otherwise a cluster's worker asks the primary for the primary's descriptor of that number.
+    return socket.bind({ fd, exclusive: true });
   } catch (error) {
     const descriptorTaken = datagramHandleOf(socket)?.fd === fd;
     socket.close();
