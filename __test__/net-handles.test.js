@@ -311,3 +311,60 @@ test('a receiver without descriptors: the handle arrives later or the sender is 
   user.destroy();
   assert.ok(warnings.every((name) => name === 'SentHandleNotReceivedWarning'));
 });
+
+/** Who has got a connection and does not care. @type {Record<string, (peer: any) => void>} */
+const CARELESS = {
+  'nobody listens to': () => {},
+  'waits in a channel that is paused': (peer) => peer.pause().on('message', () => {}),
+  'a listener ignores': (peer) => peer.on('message', () => {}),
+  'a loop ignores': async (peer) => {
+    for await (const _ of peer);
+  },
+  'a responder ignores': (peer) => peer.respond(() => {}),
+};
+
+for (const [name, receive] of Object.entries(CARELESS)) {
+  test(`a connection that ${name} is reset, and nothing else happens`, options, async (t) => {
+    const { client, peer } = await pair(t);
+    receive(peer);
+    const front = await listening(t);
+    const accepted = next(front, 'connection');
+    const { port } = /** @type {any} */ (front.address());
+    const user = builtin.connect(port, '127.0.0.1');
+    user.on('error', () => {});
+    const socket = await accepted;
+    const files = openFiles();
+    const got = name.includes('responder')
+      ? { cmd: 'NODE_CORRAL_REQUEST', id: 1, msg: 'a connection' }
+      : 'a connection';
+    await new Promise((resolve) => client.send(got, socket, resolve));
+    // The receiver is this process, which reads the message after it has been written.
+    const arrived = name.includes('paused') ? client.channel : client.request('behind it').catch(() => {});
+    if (!name.includes('paused')) await arrived;
+    user.resetAndDestroy();
+    // The user's end is closed, and the one that arrived, which an uncaught 'error' would have told of by now.
+    await until(() => openFiles() <= files - 2 || name.includes('paused'));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    peer.resume();
+  });
+}
+
+test("a connection's error is the program's as soon as it listens to it", options, async (t) => {
+  const { client, peer } = await pair(t);
+  const front = await listening(t);
+  const { port } = /** @type {any} */ (front.address());
+  const accepted = next(front, 'connection');
+  const user = builtin.connect(port, '127.0.0.1');
+  user.on('error', () => {});
+  const socket = await accepted;
+  const taken = new Promise((resolve) => {
+    peer.on('message', (/** @type {any} */ _, /** @type {any} */ handle) => resolve(handle));
+  });
+  client.send('take', socket);
+  const handle = await taken;
+  handle.on('data', () => {});
+  assert.equal(handle.listenerCount('error'), 0);
+  assert.equal(handle.listenerCount('newListener'), 0);
+  handle.destroy();
+  user.destroy();
+});

@@ -4,6 +4,7 @@
 // in internal/child_process).
 
 const dgram = require('node:dgram');
+const EventEmitter = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
 
@@ -151,14 +152,36 @@ function putTogether(target, message, fd) {
 }
 
 /**
- * Closes what arrived and nobody wants.
+ * Lets what goes wrong with a handle that arrived be nothing to die of, until the program listens to it: it is live while
+ * it waits for a listener, and the listener may not care for handles.
+ *
+ * @param {any} handle
+ */
+function guard(handle) {
+  if (!(handle instanceof EventEmitter)) return;
+  const ignore = () => {};
+  const unguard = () => {
+    handle.removeListener('newListener', unguard);
+    handle.removeListener('error', ignore);
+  };
+  handle.on('error', ignore);
+  handle.on('newListener', unguard);
+}
+
+/**
+ * Closes what arrived and nobody wants. Whatever comes of that is nobody's business either.
  *
  * @param {any} handle
  */
 function discard(handle) {
-  if (typeof handle === 'number') fs.closeSync(handle);
-  else if (handle instanceof net.Socket) handle.destroy();
-  else handle.close();
+  if (handle instanceof EventEmitter) handle.on('error', () => {});
+  try {
+    if (typeof handle === 'number') fs.closeSync(handle);
+    else if (handle instanceof net.Socket) handle.destroy();
+    else handle.close();
+  } catch {
+    // Closed already.
+  }
 }
 
-module.exports = { discard, putTogether, takeApart, typeOf };
+module.exports = { discard, guard, putTogether, takeApart, typeOf };
