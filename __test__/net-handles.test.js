@@ -368,3 +368,23 @@ test("a connection's error is the program's as soon as it listens to it", option
   handle.destroy();
   user.destroy();
 });
+
+test('two loops on one channel leave no descriptor', options, async (t) => {
+  const { client, peer } = await pair(t);
+  const fd = fs.openSync(__filename, 'r');
+  t.after(() => fs.closeSync(fd));
+  const files = openFiles();
+  const loop = async () => {
+    let count = 0;
+    for await (const message of peer) {
+      if (message === 'end') break;
+      count++;
+    }
+    return count;
+  };
+  const loops = [loop(), loop()];
+  for (let n = 0; n < 20; n++) client.send(n, fd);
+  client.send('end');
+  assert.deepEqual(await Promise.all(loops), [20, 20]);
+  await until(() => openFiles() === files);
+});
