@@ -21,10 +21,10 @@ const options = { timeout: WATCHDOG_MS };
  * @param {any} t
  * @param {any} [more]
  */
-async function withTaker(t, more) {
+async function withTaker(t, { file = 'taker.js', ...more } = {}) {
   const server = await serve(t);
   const accepted = next(server, 'connection');
-  const taker = start(t, 'taker.js', [server.address()], more);
+  const taker = start(t, file, [server.address()], more);
   const channel = await accepted;
   channel.on('error', () => {});
   return { server, channel, taker };
@@ -85,6 +85,27 @@ test('a UDP socket', options, async (t) => {
   const answer = next(asker, 'message');
   asker.send('hello', port, '127.0.0.1');
   assert.equal(String(await answer), 'dgram hello');
+});
+
+test('a UDP socket and servers that a worker of a cluster gets are its own', options, async (t) => {
+  const { channel, taker } = await withTaker(t, { file: 'cluster-taker.js' });
+  const socket = dgram.createSocket('udp4').bind(0, '127.0.0.1');
+  await next(socket, 'listening');
+  const { port } = socket.address();
+  channel.send({ udp: true }, socket);
+  assert.deepEqual(await taker.line(), { kind: 'Socket', port });
+  socket.close();
+  for (const where of [pathFor(t), { port: 0, host: '127.0.0.1' }]) {
+    const front = builtin.createServer(() => assert.fail('not here')).listen(where);
+    await next(front, 'listening');
+    const address = /** @type {any} */ (front.address());
+    channel.send({ listen: true }, front);
+    assert.deepEqual(await taker.line(), { kind: 'Server' });
+    // A closed Unix server takes its file along.
+    if (typeof address === 'string') fs.linkSync(address, `${address}2`);
+    front.close();
+    assert.equal(await said(typeof address === 'string' ? `${address}2` : address.port), 'net.Server');
+  }
 });
 
 test('a raw handle', options, async (t) => {
@@ -289,4 +310,81 @@ test('a receiver without descriptors: the handle arrives later or the sender is 
   assert.equal(await text, 'net.Socket TCP');
   user.destroy();
   assert.ok(warnings.every((name) => name === 'SentHandleNotReceivedWarning'));
+});
+
+/** Who has got a connection and does not care. @type {Record<string, (peer: any) => void>} */
+const CARELESS = {
+  'nobody listens to': () => {},
+  'waits in a channel that is paused': (peer) => peer.pause().on('message', () => {}),
+  'a listener ignores': (peer) => peer.on('message', () => {}),
+  'a loop ignores': async (peer) => {
+    for await (const _ of peer);
+  },
+  'a responder ignores': (peer) => peer.respond(() => {}),
+};
+
+for (const [name, receive] of Object.entries(CARELESS)) {
+  test(`a connection that ${name} is reset, and nothing else happens`, options, async (t) => {
+    const { client, peer } = await pair(t);
+    receive(peer);
+    const front = await listening(t);
+    const accepted = next(front, 'connection');
+    const { port } = /** @type {any} */ (front.address());
+    const user = builtin.connect(port, '127.0.0.1');
+    user.on('error', () => {});
+    const socket = await accepted;
+    const files = openFiles();
+    const got = name.includes('responder')
+      ? { cmd: 'NODE_CORRAL_REQUEST', id: 1, msg: 'a connection' }
+      : 'a connection';
+    await new Promise((resolve) => client.send(got, socket, resolve));
+    // The receiver is this process, which reads the message after it has been written.
+    const arrived = name.includes('paused') ? client.channel : client.request('behind it').catch(() => {});
+    if (!name.includes('paused')) await arrived;
+    user.resetAndDestroy();
+    // The user's end is closed, and the one that arrived, which an uncaught 'error' would have told of by now.
+    await until(() => openFiles() <= files - 2 || name.includes('paused'));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    peer.resume();
+  });
+}
+
+test("a connection's error is the program's as soon as it listens to it", options, async (t) => {
+  const { client, peer } = await pair(t);
+  const front = await listening(t);
+  const { port } = /** @type {any} */ (front.address());
+  const accepted = next(front, 'connection');
+  const user = builtin.connect(port, '127.0.0.1');
+  user.on('error', () => {});
+  const socket = await accepted;
+  const taken = new Promise((resolve) => {
+    peer.on('message', (/** @type {any} */ _, /** @type {any} */ handle) => resolve(handle));
+  });
+  client.send('take', socket);
+  const handle = await taken;
+  handle.on('data', () => {});
+  assert.equal(handle.listenerCount('error'), 0);
+  assert.equal(handle.listenerCount('newListener'), 0);
+  handle.destroy();
+  user.destroy();
+});
+
+test('two loops on one channel leave no descriptor', options, async (t) => {
+  const { client, peer } = await pair(t);
+  const fd = fs.openSync(__filename, 'r');
+  t.after(() => fs.closeSync(fd));
+  const files = openFiles();
+  const loop = async () => {
+    let count = 0;
+    for await (const message of peer) {
+      if (message === 'end') break;
+      count++;
+    }
+    return count;
+  };
+  const loops = [loop(), loop()];
+  for (let n = 0; n < 20; n++) client.send(n, fd);
+  client.send('end');
+  assert.deepEqual(await Promise.all(loops), [20, 20]);
+  await until(() => openFiles() === files);
 });

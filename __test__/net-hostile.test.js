@@ -3,6 +3,11 @@
 // Clients that are none: whatever they send, the server lives, serves others and says what was wrong.
 
 const assert = require('node:assert/strict');
+const { execFileSync } = require('node:child_process');
+const dgram = require('node:dgram');
+const fs = require('node:fs');
+const builtin = require('node:net');
+const path = require('node:path');
 const { test } = require('node:test');
 const v8 = require('node:v8');
 
@@ -17,6 +22,7 @@ const {
   pathFor,
   raw,
   record,
+  scratch,
   serve,
   start,
 } = require('./helpers/ipc');
@@ -211,6 +217,147 @@ test('acknowledgements that nobody waits for do no harm', options, async (t) => 
   );
   assert.deepEqual(await messages(await accepted, 1), ['still']);
 });
+
+/**
+ * Sends a handle with a message that says something else of it.
+ *
+ * @param {any} channel
+ * @param {any} handle
+ * @param {any} lies
+ */
+function sendLying(channel, handle, lies) {
+  const { stringify } = JSON;
+  JSON.stringify = (/** @type {any} */ value, /** @type {any[]} */ ...rest) =>
+    stringify(value?.cmd === 'NODE_HANDLE' ? { ...value, ...lies } : value, ...rest);
+  try {
+    channel.send('a lie', handle);
+  } finally {
+    JSON.stringify = stringify;
+  }
+}
+
+/**
+ * That a handle that is not what its message says ends the channel it came on, and leaves nothing behind.
+ *
+ * @param {any} t
+ * @param {any} server
+ * @param {any} handle
+ * @param {any} lies
+ * @returns {Promise<Error>}
+ */
+async function assertCondemned(t, server, handle, lies) {
+  const files = openFiles();
+  const accepted = next(server, 'connection');
+  const client = open(t, server);
+  const peer = await accepted;
+  client.on('error', () => {});
+  peer.on('message', () => assert.fail('delivered'));
+  const [error] = await Promise.all([
+    next(peer, 'error'),
+    next(peer, 'close'),
+    next(client, 'close'),
+    sendLying(client, handle, lies),
+  ]);
+  assert.equal(error.code, 'ERR_CORRAL_BAD_FRAME', error.message);
+  await until(() => openFiles() === files);
+  return error;
+}
+
+for (const [name, dgramType] of /** @type {[string, any][]} */ ([
+  [
+    'options that fail once it is bound',
+    { type: 'udp4', recvBufferSize: 2 ** 32 - 1, sendBufferSize: 2 ** 31 },
+  ],
+  ['an unknown type', 'udp5'],
+  ['no type', undefined],
+])) {
+  test(`a datagram socket with ${name} is closed once, and ends its channel only`, options, async (t) => {
+    const server = await serve(t);
+    const socket = dgram.createSocket('udp4').bind(0, '127.0.0.1');
+    await next(socket, 'listening');
+    t.after(() => socket.close());
+    await assertCondemned(t, server, socket, { dgramType });
+    // Whoever still listened on the descriptor would hear of it now.
+    const asker = dgram.createSocket('udp4');
+    t.after(() => asker.close());
+    asker.send('ping', socket.address().port, '127.0.0.1');
+    await next(socket, 'message');
+    await assertServes(t, server);
+  });
+}
+
+/**
+ * Descriptors of every kind, each with the types that are true of it.
+ *
+ * @param {any} t
+ * @returns {Promise<[string, { fd: number }, string[]][]>}
+ */
+async function everyKind(t) {
+  const file = fs.openSync(__filename, 'r');
+  const directory = fs.openSync(__dirname, 'r');
+  const device = fs.openSync('/dev/null', 'r+');
+  const fifoPath = path.join(scratch(t), 'fifo');
+  execFileSync('mkfifo', [fifoPath]);
+  const fifo = fs.openSync(fifoPath, 'r+');
+  for (const fd of [file, directory, device, fifo]) t.after(() => fs.closeSync(fd));
+  const epoll = Number(
+    fs.readdirSync('/proc/self/fd').find((fd) => {
+      try {
+        return fs.readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventpoll]';
+      } catch {
+        return false;
+      }
+    }),
+  );
+  const udp = dgram.createSocket('udp4').bind(0, '127.0.0.1');
+  await next(udp, 'listening');
+  t.after(() => udp.close());
+  const listener = builtin.createServer().listen(0, '127.0.0.1');
+  await next(listener, 'listening');
+  t.after(() => listener.close());
+  const accepted = next(listener, 'connection');
+  const { port } = /** @type {any} */ (listener.address());
+  const tcp = builtin.connect(port, '127.0.0.1');
+  const other = await accepted;
+  for (const socket of [tcp, other]) t.after(() => socket.destroy());
+  const streams = ['net.Socket', 'net.Native'];
+  const fdOf = (/** @type {any} */ owner) => ({ fd: owner._handle.fd });
+  return [
+    ['a file', { fd: file }, []],
+    ['a directory', { fd: directory }, []],
+    ['a device', { fd: device }, []],
+    ['an epoll descriptor', { fd: epoll }, []],
+    ['a FIFO', { fd: fifo }, streams],
+    ['a TCP connection', fdOf(tcp), streams],
+    ['a TCP listener', fdOf(listener), [...streams, 'net.Server']],
+    [
+      'a UDP socket',
+      { fd: /** @type {any} */ (udp)[stateSymbol(udp)].handle.fd },
+      ['dgram.Socket', 'dgram.Native'],
+    ],
+  ];
+}
+
+/** @param {any} socket a dgram.Socket */
+function stateSymbol(socket) {
+  return /** @type {symbol} */ (
+    Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol')
+  );
+}
+
+for (const type of ['net.Socket', 'net.Server', 'net.Native', 'dgram.Socket', 'dgram.Native']) {
+  test(`what says that it is a ${type} and is none ends its channel only, and leaves no descriptor`, {
+    ...options,
+    skip: process.platform !== 'linux' && 'for Linux',
+  }, async (t) => {
+    const server = await serve(t);
+    for (const [name, descriptor, types] of await everyKind(t)) {
+      if (types.includes(type)) continue;
+      await t.test(name, (inner) => assertCondemned(inner, server, descriptor, { type, dgramType: 'udp4' }));
+    }
+    await assertServes(t, server);
+  });
+}
 
 /** @param {number} seed a small generator: the same inputs every time */
 function generator(seed) {

@@ -216,3 +216,55 @@ test("internal messages of a peer's own are no replies and no messages", options
   peer.send({ cmd: 'NODE_' });
   assert.deepEqual(await got, [{ cmd: 'NODE_' }]);
 });
+
+test(
+  'an error reply in which nothing is what it should be rejects its request, and nothing else',
+  options,
+  async (t) => {
+    const { client, peer } = await pair(t);
+    const nothing = { toString: 1, valueOf: 1 };
+    const errors = [
+      { message: nothing, name: nothing, code: nothing, errno: 'x', syscall: nothing, stack: 'here' },
+      { message: null, name: 1, code: 2, errno: null, syscall: 3 },
+      [],
+    ];
+    for (const error of errors) {
+      peer.once('internalMessage', (/** @type {any} */ { id }) =>
+        peer._send({ cmd: 'NODE_CORRAL_REPLY', id, error }),
+      );
+      // Never answered by itself.
+      peer.respond(() => new Promise(() => {}));
+      const rejected = await client.request('who are you?').catch((/** @type {Error} */ reason) => reason);
+      assert.ok(rejected instanceof Error);
+      assert.equal(String(rejected), 'Error');
+      assert.deepEqual(Object.keys(rejected), []);
+      assert.notEqual(rejected.stack, 'here');
+    }
+  },
+);
+
+test('whatever a responder throws, who asked gets an error', options, async (t) => {
+  const { client, peer } = await pair(t);
+  const fail = () => {
+    throw new Error('a getter');
+  };
+  const thrown = {
+    'Symbol(thrown)': Symbol('thrown'),
+    undefined: undefined,
+    'an error that cannot be read': Object.defineProperty(new Error('x'), 'code', { get: fail }),
+    'an error that cannot be read ': Object.create(null),
+    'an error that cannot be read  ': { toString: fail },
+    'an error that cannot be read   ': new Proxy({}, { get: fail, getPrototypeOf: fail }),
+    'of its own kind': Object.assign(new Error('of its own kind'), { code: fail, errno: 'x', syscall: 1n }),
+  };
+  for (const [message, reason] of Object.entries(thrown)) {
+    peer.respond(() => {
+      throw reason;
+    });
+    await assert.rejects(client.request('x'), (/** @type {Error} */ error) => {
+      assert.equal(error.message, message.trim());
+      assert.deepEqual(Object.keys(error), []);
+      return true;
+    });
+  }
+});

@@ -8,7 +8,7 @@
 const EventEmitter = require('node:events');
 
 const errors = require('./errors');
-const { discard, putTogether, takeApart, typeOf } = require('./handles');
+const { discard, guard, putTogether, takeApart, typeOf } = require('./handles');
 const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
@@ -491,6 +491,7 @@ class Channel {
     try {
       message = this.#serialization.read(frame);
       handle = putTogether(this.#child, message, fd);
+      if (this.#bounds) guard(handle);
     } catch (error) {
       // Closed once: by now its number could be another's.
       if (!(/** @type {any} */ (error).descriptorTaken)) this.#owner.closeHandle(fd);

@@ -4,6 +4,7 @@
 // in internal/child_process).
 
 const dgram = require('node:dgram');
+const EventEmitter = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
 
@@ -126,7 +127,7 @@ function putTogether(target, message, fd) {
     }
     case 'net.Server': {
       // Taken over first, so that it is clear who closes it: a handle that cannot listen is closed by Node.
-      const server = new net.Server().listen(internals.streamHandleFrom(fd));
+      const server = internals.serverFrom(fd);
       if (!server.listening) {
         // The event comes later, to nobody; what throws here ends the channel of whoever sent it.
         server.on('error', () => {});
@@ -141,21 +142,46 @@ function putTogether(target, message, fd) {
     case FILE:
       return fd;
     case 'dgram.Socket':
-      return dgram.createSocket(message.dgramType).bind({ fd });
+      // As the peer says: createSocket() takes options, too, some of which fail once the descriptor is taken.
+      if (!['udp4', 'udp6'].includes(message.dgramType))
+        throw new TypeError('unknown type of datagram socket');
+      return internals.datagramFrom(message.dgramType, fd);
     default:
       throw new TypeError(`unknown type of handle: ${message.type}`);
   }
 }
 
 /**
- * Closes what arrived and nobody wants.
+ * Lets what goes wrong with a handle that arrived be nothing to die of, until the program listens to it: it is live while
+ * it waits for a listener, and the listener may not care for handles.
+ *
+ * @param {any} handle
+ */
+function guard(handle) {
+  if (!(handle instanceof EventEmitter)) return;
+  const ignore = () => {};
+  const unguard = () => {
+    handle.removeListener('newListener', unguard);
+    handle.removeListener('error', ignore);
+  };
+  handle.on('error', ignore);
+  handle.on('newListener', unguard);
+}
+
+/**
+ * Closes what arrived and nobody wants. Whatever comes of that is nobody's business either.
  *
  * @param {any} handle
  */
 function discard(handle) {
-  if (typeof handle === 'number') fs.closeSync(handle);
-  else if (handle instanceof net.Socket) handle.destroy();
-  else handle.close();
+  if (handle instanceof EventEmitter) handle.on('error', () => {});
+  try {
+    if (typeof handle === 'number') fs.closeSync(handle);
+    else if (handle instanceof net.Socket) handle.destroy();
+    else handle.close();
+  } catch {
+    // Closed already.
+  }
 }
 
-module.exports = { discard, putTogether, takeApart, typeOf };
+module.exports = { discard, guard, putTogether, takeApart, typeOf };

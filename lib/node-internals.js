@@ -129,9 +129,12 @@ function connectionHandle(isPipe, fd) {
     return handle;
   }
   const handle = new Type(SOCKET);
-  // What could not be opened stays the caller's.
   const error = handle.open(fd);
-  if (error < 0) throw errors.errnoException(error, 'open');
+  if (error < 0) {
+    // What could not be opened stays the caller's.
+    handle.close();
+    throw errors.errnoException(error, 'open');
+  }
   return handle;
 }
 
@@ -153,16 +156,51 @@ function streamHandleFrom(fd) {
 }
 
 /**
+ * A server on a descriptor that was received. Not `listen(handle)`, which opens a Pipe's descriptor for a second handle,
+ * and asks the primary for it where there is one.
+ *
+ * @param {number} fd owned by the handle in any case: one that cannot listen is closed
+ * @returns {import('node:net').Server} whose `listening` tells whether it does; if not, 'error' follows
+ */
+function serverFrom(fd) {
+  /** @type {any} */
+  const server = new net.Server();
+  need('_handle' in server && typeof server._listen2 === 'function', 'net.Server._listen2');
+  server._handle = streamHandleFrom(fd);
+  server._listen2(null, -1, -1, 0);
+  return server;
+}
+
+/**
+ * A bound socket on a descriptor that was received. Throws what is no datagram socket; the descriptor is then still the
+ * caller's, unless the error is marked `descriptorTaken`.
+ *
+ * @param {'udp4' | 'udp6'} type
+ * @param {number} fd owned by the socket afterwards
+ */
+function datagramFrom(type, fd) {
+  const socket = dgram.createSocket(type);
+  try {
+    // Otherwise a cluster's worker asks the primary for the primary's descriptor of that number.
+    return socket.bind({ fd, exclusive: true });
+  } catch (error) {
+    const descriptorTaken = datagramHandleOf(socket)?.fd === fd;
+    socket.close();
+    throw Object.assign(/** @type {Error} */ (error), { descriptorTaken });
+  }
+}
+
+/**
  * @param {number} fd owned by the handle afterwards
  * @returns {RawHandle}
  */
 function datagramHandleFrom(fd) {
-  const socket = dgram.createSocket('udp4');
-  const UDP = datagramState(socket).handle.constructor;
-  socket.close();
-  const handle = new UDP();
-  need(isRawHandle(handle) && typeof handle.open === 'function', 'the handle of a new dgram.Socket');
-  handle.open(fd);
+  // It asks the kernel what the descriptor is, which opening a handle does not.
+  const state = datagramState(datagramFrom('udp4', fd));
+  const { handle } = state;
+  need(isRawHandle(handle) && typeof (/** @type {any} */ (handle).recvStop) === 'function', 'UDP.recvStop');
+  /** @type {any} */ (handle).recvStop();
+  state.handle = null;
   return handle;
 }
 
@@ -232,6 +270,7 @@ module.exports = {
   acceptedBy,
   beforeExit,
   connectionHandle,
+  datagramFrom,
   datagramHandleFrom,
   datagramHandleOf,
   debugProcess,
@@ -240,5 +279,6 @@ module.exports = {
   handleOf,
   isRawHandle,
   padsAbstractNames,
+  serverFrom,
   streamHandleFrom,
 };

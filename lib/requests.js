@@ -12,8 +12,11 @@ const LONGEST = 2 ** 31 - 1;
 const REQUEST = 'NODE_CORRAL_REQUEST';
 const REPLY = 'NODE_CORRAL_REPLY';
 
-/** Of an error, what travels: nothing that tells of the machine it happened on. */
-const CARRIED = ['name', 'message', 'code', 'errno', 'syscall'];
+/**
+ * Of an error, what travels, and its type: nothing that tells of the machine it happened on.
+ * @type {Record<string, 'string' | 'number'>}
+ */
+const CARRIED = { name: 'string', message: 'string', code: 'string', errno: 'number', syscall: 'string' };
 
 /**
  * @typedef {object} RequestOptions
@@ -28,12 +31,23 @@ const CARRIED = ['name', 'message', 'code', 'errno', 'syscall'];
  * @property {boolean} isWritten whether the peer may have got it
  */
 
+/** @param {any} from an error, or what was carried of one */
+function carried(from) {
+  return Object.fromEntries(
+    Object.entries(CARRIED)
+      .map(([key, type]) => /** @type {const} */ ([key, from[key], type]))
+      .filter(([, value, type]) => typeof value === type),
+  );
+}
+
 /** @param {unknown} reason whatever was thrown */
 function carry(reason) {
-  if (!(reason instanceof Error)) return { message: String(reason) };
-  return Object.fromEntries(
-    CARRIED.map((key) => [key, /** @type {any} */ (reason)[key]]).filter(([, value]) => value !== undefined),
-  );
+  try {
+    return reason instanceof Error ? carried(reason) : { message: String(reason) };
+  } catch {
+    // Its getters throw, or nothing makes a string of it.
+    return { message: 'an error that cannot be read' };
+  }
 }
 
 /**
@@ -45,16 +59,14 @@ function isGone({ code }) {
   return code === 'EPIPE';
 }
 
-/** @param {any} carried */
-function revive({ message, name, ...rest }) {
-  const error = new Error(String(message));
-  if (typeof name === 'string' && name !== 'Error') {
+/** @param {any} reply what the peer says of its error, which may be anything */
+function revive(reply) {
+  const { message = '', name = 'Error', ...rest } = carried(reply);
+  const error = new Error(message);
+  if (name !== 'Error') {
     Object.defineProperty(error, 'name', { value: name, configurable: true, writable: true });
   }
-  for (const key of CARRIED) {
-    if (Object.hasOwn(rest, key)) /** @type {any} */ (error)[key] = rest[key];
-  }
-  return error;
+  return Object.assign(error, rest);
 }
 
 /** The requests of one channel, in both directions. */

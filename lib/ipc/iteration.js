@@ -9,6 +9,20 @@ const { discard } = require('../handles');
 const HIGH_WATER = 64;
 const LOW_WATER = 16;
 
+/** The listeners of the loops of each channel. @type {WeakMap<object, Set<Function>>} */
+const loops = new WeakMap();
+
+/**
+ * Whether a loop is to close the handle that comes with a message: nobody else would, and one of several does.
+ *
+ * @param {any} channel
+ * @param {Function} listener
+ */
+function closesHandles(channel, listener) {
+  const own = loops.get(channel) ?? new Set();
+  return channel.listenerCount('message') === own.size && own.values().next().value === listener;
+}
+
 /**
  * @param {any} channel an ipc Channel
  * @param {(isWanted: boolean) => void} wantMessages whether to go on reading
@@ -24,8 +38,7 @@ async function* iterate(channel, wantMessages) {
   let failure;
   const listeners = {
     message: (/** @type {any} */ message, /** @type {any} */ handle) => {
-      // The loop gets messages only: nobody else would close it.
-      if (handle !== undefined && channel.listenerCount('message') === 1) discard(handle);
+      if (handle !== undefined && closesHandles(channel, listeners.message)) discard(handle);
       queue.push(message);
       if (queue.length >= HIGH_WATER && !isPaused) {
         isPaused = true;
@@ -46,6 +59,8 @@ async function* iterate(channel, wantMessages) {
       wake();
     },
   };
+  const own = loops.get(channel) ?? new Set();
+  loops.set(channel, own.add(listeners.message));
   for (const [name, listener] of Object.entries(listeners)) channel.on(name, listener);
   channel.messaging.deliverUnheard();
   if (!channel.connected && !channel.connecting) hasEnded = true;
@@ -66,6 +81,7 @@ async function* iterate(channel, wantMessages) {
       });
     }
   } finally {
+    own.delete(listeners.message);
     for (const [name, listener] of Object.entries(listeners)) channel.removeListener(name, listener);
     channel.messaging.putBack(queue);
     if (isPaused) wantMessages(true);
