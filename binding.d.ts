@@ -31,6 +31,15 @@ export declare class NativeIpc {
   closeListener(listener: number): void
   /** Makes a channel and returns its number; what comes of it is an event. */
   connect(name: string, terms: NativeTerms): number
+  /**
+   * Takes over this process's end of a channel to its primary and returns the channel's number. The descriptor is the
+   * channel's from now on.
+   */
+  adopt(descriptor: number, advanced: boolean): number
+  /** The other end has gone: when this returns, everything that it had sent, and its end, can be taken. */
+  readAll(id: number): void
+  /** Whether the other end of a socket is closed, be there still something to read or not. */
+  hasEnded(descriptor: number): boolean
   /** The answer to `Asked`. */
   decide(channel: number, allowed: boolean): void
   /** As `NativePrimary.sendText`. `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when too much waits. */
@@ -71,12 +80,18 @@ export declare class NativeIpc {
 export declare class NativeLane {
   /**
    * Reads the lane with this inherited descriptor, which it owns from now on, and tells the primary so; or tells
-   * it why it cannot, and reads nothing.
+   * it why it cannot, and reads nothing. In the first case `channel` is this end of the socket that the channel may move
+   * over to.
    *
    * `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
    * whether the worker has taken the connection.
    */
   constructor(descriptor: number, inode: number, take: (key: string, isPipe: boolean, descriptor: number, seq: number) => boolean)
+  /**
+   * The number of the descriptor that the channel may move over to, which is the caller's from now on; -1 if there is
+   * none, or when it has been asked for before.
+   */
+  takeChannel(): number
   /** Receives nothing more: what is left in the lane is the primary's again. */
   close(): void
   /** Closes the descriptor of a connection that could not be taken. */
@@ -238,6 +253,8 @@ export interface NativeWorkerStats {
   id: number
   lane: 'lane' | 'channel'
   laneReason?: string
+  /** Whether its channel has moved. */
+  moved: boolean
   stalled: boolean
   dispatched: number
   inFlight: number

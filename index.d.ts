@@ -120,6 +120,11 @@ declare namespace cluster {
     lane: 'lane' | 'channel';
     /** Why they travel on the channel. */
     laneReason: string | null;
+    /**
+     * Whether its messages travel between two corrals: it has loaded corral, and its channel has moved over to a socket of
+     * theirs. It takes the same time as the lane to come into use.
+     */
+    moved: boolean;
     /** Whether it receives nothing at present, so that others get its connections. Only known of a lane. */
     stalled: boolean;
     /** How often that was so. */

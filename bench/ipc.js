@@ -1,6 +1,6 @@
 'use strict';
 
-// Messages between a primary and its worker: rates, round trip, big ones. See README.md.
+// Messages between a primary and its worker: rates by size, round trip, CPU. See README.md.
 
 const path = require('node:path');
 const { readOptions } = require('./lib/options');
@@ -8,22 +8,58 @@ const { runPairs } = require('./lib/pairs');
 const { Remote } = require('./lib/remote');
 const { printReport, ratioTarget } = require('./lib/report');
 const { SIDE_VARIABLE } = require('./lib/side');
-const { BIG_BYTES } = require('./programs/ipc-traffic');
+const { SIZES, WORKER_VARIABLE } = require('./programs/ipc-traffic');
 
 /** @typedef {import('./lib/side').Side} Side */
 /** @typedef {'json' | 'advanced'} Serialization */
+/** @typedef {import('./programs/ipc-traffic').Size} Size */
+/** @typedef {import('./lib/report').Row} Row */
 
 const PROGRAM = path.join(__dirname, 'programs/ipc-primary.js');
 const WARM_UP_SECONDS = 0.3;
-const ON_PAR = 0.95;
-const BIG_TO_PRIMARY = 1.5;
 const BYTES_PER_MB = 1e6;
+/** Rates of larger messages are told in MB/s. */
+const LARGE = 4096;
+const ON_PAR = 0.95;
 
-const options = readOptions({ seconds: 1, serialization: 'both' });
+/**
+ * What is wanted, as a multiple of the built-in's rate.
+ * @type {Record<string, Partial<Record<Size, { toWorker: number, toPrimary: number }>>>}
+ */
+const WANTED = {
+  'plain json': {
+    '16 B': { toWorker: ON_PAR, toPrimary: ON_PAR },
+    '1 MiB': { toWorker: ON_PAR, toPrimary: 1.5 },
+  },
+  'plain advanced': {
+    '16 B': { toWorker: ON_PAR, toPrimary: ON_PAR },
+    '1 MiB': { toWorker: ON_PAR, toPrimary: 1.5 },
+  },
+  'corral json': {
+    '16 B': { toWorker: 1.5, toPrimary: 1.5 },
+    '1 KiB': { toWorker: 1.5, toPrimary: 1.5 },
+    '64 KiB': { toWorker: 3, toPrimary: 3 },
+    '1 MiB': { toWorker: 3, toPrimary: 3 },
+  },
+  'corral advanced': {
+    '16 B': { toWorker: 1.5, toPrimary: 1.5 },
+    '1 KiB': { toWorker: 1.5, toPrimary: 1.5 },
+    '1 MiB': { toWorker: 5, toPrimary: 5 },
+  },
+};
+
+const options = readOptions({ seconds: 1, serialization: 'both', worker: 'corral', sizes: 'all' });
 if (!['both', 'json', 'advanced'].includes(options.serialization)) {
   console.error('--serialization wants json, advanced or both');
   process.exit(2);
 }
+if (!['plain', 'corral'].includes(options.worker)) {
+  console.error('--worker wants plain, or corral for one that loads corral');
+  process.exit(2);
+}
+const sizes = /** @type {Size[]} */ (
+  Object.keys(SIZES).filter((size) => options.sizes === 'all' || options.sizes.split(',').includes(size))
+);
 
 /**
  * @param {Side} side
@@ -31,69 +67,88 @@ if (!['both', 'json', 'advanced'].includes(options.serialization)) {
  */
 async function measure(side, serialization) {
   const { seconds } = options;
-  const primary = new Remote(PROGRAM, { args: [serialization], env: { [SIDE_VARIABLE]: side } });
+  const env = { [SIDE_VARIABLE]: side, [WORKER_VARIABLE]: options.worker };
+  const primary = new Remote(PROGRAM, { args: [serialization], env });
   try {
     await primary.ask('ready');
     for (const question of ['toWorker', 'toPrimary']) {
-      await primary.ask(question, { size: 'small', seconds: WARM_UP_SECONDS });
+      await primary.ask(question, { size: '16 B', seconds: WARM_UP_SECONDS });
     }
     const roundTrip = await primary.ask('roundTrip', seconds);
-    const smallToWorker = await primary.ask('toWorker', { size: 'small', seconds });
-    const smallToPrimary = await primary.ask('toPrimary', { size: 'small', seconds });
-    const bigToWorker = await primary.ask('toWorker', { size: 'big', seconds });
-    const bigToPrimary = await primary.ask('toPrimary', { size: 'big', seconds });
-    return {
+    /** @type {Record<string, number>} */
+    const sample = {
       roundTripP50: roundTrip.p50,
       roundTripP99: roundTrip.p99,
       roundTrips: 1e6 / roundTrip.p50,
-      toWorker: smallToWorker.rate,
-      toWorkerPrimaryCpu: smallToWorker.primaryCpu,
-      toWorkerWorkerCpu: smallToWorker.workerCpu,
-      toPrimary: smallToPrimary.rate,
-      toPrimaryPrimaryCpu: smallToPrimary.primaryCpu,
-      toPrimaryWorkerCpu: smallToPrimary.workerCpu,
-      bigToWorker: (bigToWorker.rate * BIG_BYTES) / BYTES_PER_MB,
-      bigToWorkerPrimaryCpu: bigToWorker.primaryCpu,
-      bigToWorkerWorkerCpu: bigToWorker.workerCpu,
-      bigToPrimary: (bigToPrimary.rate * BIG_BYTES) / BYTES_PER_MB,
-      bigToPrimaryPrimaryCpu: bigToPrimary.primaryCpu,
-      bigToPrimaryWorkerCpu: bigToPrimary.workerCpu,
     };
+    for (const size of sizes) {
+      for (const way of ['toWorker', 'toPrimary']) {
+        const { rate, primaryCpu, workerCpu } = await primary.ask(way, { size, seconds });
+        const bytes = SIZES[size].bytes;
+        sample[`${way} ${size}`] = bytes > LARGE ? (rate * bytes) / BYTES_PER_MB : rate;
+        sample[`${way} ${size} primaryCpu`] = primaryCpu;
+        sample[`${way} ${size} workerCpu`] = workerCpu;
+      }
+    }
+    return sample;
   } finally {
     await primary.stop();
   }
 }
 
+/** @returns {Row[]} */
+function rowsOfSizes() {
+  return sizes.flatMap((size) =>
+    ['toWorker', 'toPrimary'].flatMap((way) => {
+      const label = `${size} to ${way === 'toWorker' ? 'worker' : 'primary'}`;
+      const unit = SIZES[size].bytes > LARGE ? 'MB/s' : 'messages/s';
+      return [
+        { name: `${way} ${size}`, label: `${label}: ${unit}` },
+        { name: `${way} ${size} primaryCpu`, label: `${label}: primary CPU, us/message`, digits: 2 },
+        { name: `${way} ${size} workerCpu`, label: `${label}: worker CPU, us/message`, digits: 2 },
+      ];
+    }),
+  );
+}
+
 /** @param {Serialization} serialization */
 async function bench(serialization) {
   const pairs = await runPairs(options, (side) => measure(side, serialization));
+  const wanted = WANTED[`${options.worker} ${serialization}`];
+  const kind = options.worker === 'plain' ? 'that is plain Node' : 'that loads corral';
   printReport(
     {
-      title: `ipc: one worker, serialization ${serialization}`,
+      title: `ipc: one worker ${kind}, serialization ${serialization}`,
       pairs,
       rows: [
         { name: 'roundTripP50', label: 'round trip: median, us', digits: 1 },
         { name: 'roundTripP99', label: 'round trip: p99, us', digits: 1 },
         { name: 'roundTrips', label: 'round trip: trips/s at the median' },
-        { name: 'toWorker', label: 'small to worker: messages/s' },
-        { name: 'toWorkerPrimaryCpu', label: 'small to worker: primary CPU, us/message', digits: 2 },
-        { name: 'toWorkerWorkerCpu', label: 'small to worker: worker CPU, us/message', digits: 2 },
-        { name: 'toPrimary', label: 'small to primary: messages/s' },
-        { name: 'toPrimaryPrimaryCpu', label: 'small to primary: primary CPU, us/message', digits: 2 },
-        { name: 'toPrimaryWorkerCpu', label: 'small to primary: worker CPU, us/message', digits: 2 },
-        { name: 'bigToWorker', label: '1 MiB to worker: MB/s' },
-        { name: 'bigToWorkerPrimaryCpu', label: '1 MiB to worker: primary CPU, us/message' },
-        { name: 'bigToWorkerWorkerCpu', label: '1 MiB to worker: worker CPU, us/message' },
-        { name: 'bigToPrimary', label: '1 MiB to primary: MB/s' },
-        { name: 'bigToPrimaryPrimaryCpu', label: '1 MiB to primary: primary CPU, us/message' },
-        { name: 'bigToPrimaryWorkerCpu', label: '1 MiB to primary: worker CPU, us/message' },
+        ...rowsOfSizes(),
       ],
       targets: (compared) => [
-        ratioTarget(`${serialization}: small messages/s to the worker`, compared.toWorker, ON_PAR),
-        ratioTarget(`${serialization}: small messages/s to the primary`, compared.toPrimary, ON_PAR),
-        ratioTarget(`${serialization}: round trips/s`, compared.roundTrips, ON_PAR),
-        ratioTarget(`${serialization}: 1 MiB to the worker`, compared.bigToWorker, ON_PAR),
-        ratioTarget(`${serialization}: 1 MiB to the primary`, compared.bigToPrimary, BIG_TO_PRIMARY),
+        ratioTarget(
+          `${serialization}: round trips/s`,
+          compared.roundTrips,
+          options.worker === 'plain' ? ON_PAR : 1,
+        ),
+        ...sizes.flatMap((size) => {
+          const want = wanted[size];
+          return want === undefined
+            ? []
+            : [
+                ratioTarget(
+                  `${serialization}: ${size} to the worker`,
+                  compared[`toWorker ${size}`],
+                  want.toWorker,
+                ),
+                ratioTarget(
+                  `${serialization}: ${size} to the primary`,
+                  compared[`toPrimary ${size}`],
+                  want.toPrimary,
+                ),
+              ];
+        }),
       ],
     },
     options,

@@ -10,7 +10,7 @@ const { readOptions } = require('./lib/options');
 const { runPairs } = require('./lib/pairs');
 const { Remote } = require('./lib/remote');
 const { printReport, ratioTarget } = require('./lib/report');
-const { BIG_BYTES } = require('./programs/ipc-traffic');
+const { SIZES } = require('./programs/ipc-traffic');
 
 const PROGRAM = path.join(__dirname, 'programs/net-peer.js');
 const WARM_UP_SECONDS = 0.3;
@@ -33,11 +33,11 @@ async function measure(side) {
     const address = path.join(directory, 'socket');
     await server.ask('listen', address);
     await client.ask('connect', address);
-    await client.ask('send', { size: 'small', seconds: WARM_UP_SECONDS });
+    await client.ask('send', { size: '16 B', seconds: WARM_UP_SECONDS });
     const roundTrip = await client.ask('roundTrip', seconds);
-    const small = await client.ask('send', { size: 'small', seconds });
+    const small = await client.ask('send', { size: '16 B', seconds });
     const smallCpu = await server.ask('cpu');
-    const big = await client.ask('send', { size: 'big', seconds });
+    const big = await client.ask('send', { size: '1 MiB', seconds });
     const bigCpu = await server.ask('cpu');
     return {
       roundTripP50: roundTrip.p50,
@@ -45,7 +45,7 @@ async function measure(side) {
       small: small.rate,
       smallSender: small.cpu,
       smallReceiver: smallCpu,
-      big: (big.rate * BIG_BYTES) / BYTES_PER_MB,
+      big: (big.rate * SIZES['1 MiB'].bytes) / BYTES_PER_MB,
       bigSender: big.cpu,
       bigReceiver: bigCpu,
     };

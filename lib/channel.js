@@ -43,6 +43,14 @@ const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
  * @property {(target: Target) => void} closed the last that is heard of a channel
  */
 
+/**
+ * What keeps the process alive.
+ * @typedef {object} Holding
+ * @property {() => void} refCounted something needs the channel
+ * @property {() => void} unrefCounted
+ * @property {() => void} release the channel is gone, and nothing needs it any more
+ */
+
 /** What waits: for a handle to arrive, or for the channel to be connected. @typedef {import('./sending').Outgoing} Waiting */
 
 /**
@@ -84,7 +92,7 @@ class Control extends EventEmitter {
 
   /**
    * @param {import('./keep-alive').KeepAlive} keepAlive
-   * @param {number} fd
+   * @param {() => number} fd the descriptor that is read: a channel may change it once
    * @param {number} refs how many things need it from the start, and are not counted off
    */
   constructor(keepAlive, fd, refs) {
@@ -130,11 +138,7 @@ class Control extends EventEmitter {
   }
 
   get fd() {
-    return this.#fd;
-  }
-
-  set fd(fd) {
-    this.#fd = fd;
+    return this.#fd();
   }
 
   /** The channel is gone and can keep nothing alive any more. */
@@ -190,8 +194,10 @@ class Channel {
    * @param {Target} child
    * @param {Serialization} serialization
    * @param {Bounds} [bounds] for a channel over a named socket, which `opened` tells of being connected
+   * @param {Holding} [control] what keeps the process alive while something waits to be written, for a target whose
+   *   `channel`, `send` and `disconnect` are Node's own
    */
-  constructor(owner, id, child, serialization, bounds = undefined) {
+  constructor(owner, id, child, serialization, bounds = undefined, control = undefined) {
     this.#owner = owner;
     this.#id = id;
     this.#child = child;
@@ -199,23 +205,26 @@ class Channel {
     this.#bounds = bounds;
     this.#isOpen = bounds === undefined;
     // Node counts nothing at first: there a child process keeps its parent alive, whatever the channel does.
-    this.#control = new Control(owner.keepAlive, owner.channelFd(id), bounds ? 1 : 0);
-    this.#install(bounds === undefined);
+    this.#control = control ?? new Control(owner.keepAlive, () => owner.channelFd(this.#id), bounds ? 1 : 0);
+    if (this.#control instanceof Control) this.#install(this.#control, bounds === undefined);
+    child.on('newListener', (/** @type {string | symbol} */ name) => {
+      if (name === 'internalMessage') owner.wantInternalMessages();
+      process.nextTick(() => this.deliverUnheard());
+    });
     this.#sending = new Sending(owner, id, { child, serialization, bounds, control: this.#control });
   }
 
-  /** @param {boolean} connected */
-  #install(connected) {
+  /**
+   * @param {Control} control
+   * @param {boolean} connected
+   */
+  #install(control, connected) {
     const child = this.#child;
     const channel = this;
-    child.channel = this.#control;
+    child.channel = control;
     child.connected = connected;
     child._handleQueue = connected ? null : [];
     child._pendingMessage = null;
-    child.on('newListener', (/** @type {string | symbol} */ name) => {
-      if (name === 'internalMessage') this.#owner.wantInternalMessages();
-      process.nextTick(() => this.deliverUnheard());
-    });
 
     child.send = function send(
       /** @type {any} */ message,
@@ -242,18 +251,7 @@ class Channel {
       return false;
     };
 
-    child._send = (
-      /** @type {any} */ message,
-      /** @type {any} */ handle,
-      /** @type {SendOptions | boolean | undefined} */ options,
-      /** @type {SendCallback | undefined} */ callback,
-    ) =>
-      this.#send(
-        message,
-        handle,
-        typeof options === 'boolean' ? { swallowErrors: options } : options,
-        callback,
-      );
+    this.installSend();
 
     child.disconnect = /** @this {Target} */ function disconnect() {
       if (!this.connected) {
@@ -267,6 +265,22 @@ class Channel {
     };
 
     child._disconnect = () => this.#disconnect();
+  }
+
+  /** What the target sends goes out here from now on. */
+  installSend() {
+    this.#child._send = (
+      /** @type {any} */ message,
+      /** @type {any} */ handle,
+      /** @type {SendOptions | boolean | undefined} */ options,
+      /** @type {SendCallback | undefined} */ callback,
+    ) =>
+      this.#send(
+        message,
+        handle,
+        typeof options === 'boolean' ? { swallowErrors: options } : options,
+        callback,
+      );
   }
 
   /**
@@ -426,7 +440,6 @@ class Channel {
   opened(id, maxMessageSize) {
     this.#id = id;
     this.#sending.opened(id, maxMessageSize);
-    this.#control.fd = this.#owner.channelFd(id);
     this.#isOpen = true;
     this.#child.connected = true;
     this.#sendWaiting();

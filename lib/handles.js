@@ -35,6 +35,17 @@ function listsOf(target) {
 }
 
 /**
+ * A channel that Node had before: what it has noted of connections by then goes on to count.
+ *
+ * @param {Target} target
+ * @param {{ got: Record<string, any>, send: Record<string, any> }} lists
+ */
+function takeOverLists(target, lists) {
+  const [sent, got] = [lists.send, lists.got].map((byKey) => new Map(Object.entries(byKey)));
+  socketLists.set(target, { sent, got });
+}
+
+/**
  * The `type` of a NODE_HANDLE message.
  *
  * @param {unknown} handle
@@ -121,7 +132,7 @@ function putTogether(target, message, fd) {
           list = new SocketListReceive(target, message.key);
           got.set(message.key, list);
         }
-        list.add(socket);
+        list.add({ socket });
       }
       return socket;
     }
@@ -184,4 +195,4 @@ function discard(handle) {
   }
 }
 
-module.exports = { discard, guard, putTogether, takeApart, typeOf };
+module.exports = { discard, guard, putTogether, takeApart, takeOverLists, typeOf };

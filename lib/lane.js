@@ -8,7 +8,7 @@ const { AsyncResource } = require('node:async_hooks');
 
 const internals = require('./node-internals');
 
-/** How the primary tells a worker of its lane: `<descriptor>:<inode>`. */
+/** How the primary tells a worker of its lane: `<descriptor>:<inode>:<serialization of the channel>`. */
 const VARIABLE = 'CORRAL_LANE_FD';
 
 /** What Node calls the context of the main script. */
@@ -78,7 +78,7 @@ function openLane() {
   if (native === undefined) return;
   /** What connections are a consequence of, for async_hooks. @type {AsyncResource | undefined} */
   let resource;
-  const [descriptor, inode] = lane.split(':').map(Number);
+  const [descriptor, inode, serialization] = lane.split(':');
 
   /**
    * @param {string} key
@@ -101,12 +101,13 @@ function openLane() {
   }
 
   try {
-    opened = new native.NativeLane(descriptor, inode, take);
+    opened = new native.NativeLane(Number(descriptor), Number(inode), take);
   } catch (error) {
     // The variable was meant for another process, from which this one has it: there is no lane here.
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EBADF') return;
     throw error;
   }
+  require('./worker-channel').moveChannel(opened, serialization === 'advanced');
 }
 
 module.exports = { VARIABLE, closeLane, hearDecision, openLane };

@@ -259,6 +259,24 @@ function padsAbstractNames() {
   return major === 1 && minor <= 46;
 }
 
+/**
+ * What Node has noted of the connections that came and went on the channel of this process, by the key of the server that
+ * accepted them.
+ *
+ * @returns {{ got: Record<string, any>, send: Record<string, any> }}
+ */
+function nodeSocketLists() {
+  const symbol = Object.getOwnPropertySymbols(process).find(
+    ({ description }) => description === 'kChannelHandle',
+  );
+  const sockets = symbol && /** @type {any} */ (process)[symbol]?.sockets;
+  need(
+    typeof sockets?.got === 'object' && typeof sockets?.send === 'object',
+    'the channel handle of process',
+  );
+  return sockets;
+}
+
 /** @param {number} pid makes another Node process start its inspector */
 function debugProcess(pid) {
   const { _debugProcess } = /** @type {any} */ (process);
@@ -278,6 +296,7 @@ module.exports = {
   expectClose,
   handleOf,
   isRawHandle,
+  nodeSocketLists,
   padsAbstractNames,
   serverFrom,
   streamHandleFrom,

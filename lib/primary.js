@@ -173,7 +173,7 @@ function createPrimary(cluster, binding) {
       if (whyNoLane() === '') {
         const fd = core.openLane(id);
         stdio.push(fd);
-        workerEnv[lane.VARIABLE] = `${laneSlot}:${fs.fstatSync(fd).ino}`;
+        workerEnv[lane.VARIABLE] = `${laneSlot}:${fs.fstatSync(fd).ino}:${advanced ? 'advanced' : 'json'}`;
       }
       const options = {
         cwd,

@@ -88,8 +88,8 @@ class SocketListReceive extends EventEmitter {
       this.child._send({ cmd: 'NODE_SOCKET_ALL_CLOSED', key: this.key }, undefined, true);
   }
 
-  /** @param {import('node:net').Socket} socket */
-  add(socket) {
+  /** @param {{ socket: import('node:net').Socket }} entry */
+  add({ socket }) {
     this.connections++;
     socket.once('close', () => {
       this.connections--;

@@ -5,6 +5,13 @@
 const fs = require('node:fs');
 const v8 = require('node:v8');
 
+const { workerChannel } = require('../../lib/worker-channel');
+
+/** Of the socket that the channel of this process is on by now. */
+function channelFd() {
+  return workerChannel()?.fd ?? /** @type {any} */ (process.channel).fd;
+}
+
 /**
  * Writes bytes on the channel of this process.
  *
@@ -14,7 +21,7 @@ function writeRaw(bytes) {
   let rest = Buffer.from(/** @type {any} */ (bytes));
   while (rest.length > 0) {
     try {
-      rest = rest.subarray(fs.writeSync(/** @type {any} */ (process.channel).fd, rest));
+      rest = rest.subarray(fs.writeSync(channelFd(), rest));
     } catch (error) {
       // The primary reads on a thread of its own: it makes room whatever this process does meanwhile.
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EAGAIN') throw error;
@@ -37,7 +44,7 @@ function writeUnlessStuck(bytes) {
   let last = Date.now();
   while (rest.length > 0) {
     try {
-      rest = rest.subarray(fs.writeSync(/** @type {any} */ (process.channel).fd, rest));
+      rest = rest.subarray(fs.writeSync(channelFd(), rest));
       last = Date.now();
     } catch (error) {
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EAGAIN') throw error;
@@ -49,7 +56,7 @@ function writeUnlessStuck(bytes) {
 }
 
 /**
- * Writes bytes with a descriptor on the first of them.
+ * Writes bytes with a descriptor on the first of them, on the socket that Node has: for a channel that does not move.
  *
  * @param {string} text
  * @param {any} handle of a net.Socket or net.Server

@@ -43,6 +43,16 @@ async function until(condition) {
 }
 
 /**
+ * @param {any} cluster
+ * @param {any} worker that loads corral
+ * @returns {boolean} whether everything of it is in place that it brings along, descriptors among it
+ */
+function hasSettled(cluster, worker) {
+  if (process.env.CORRAL_LANE === '0') return true;
+  return cluster.stats().workers.some((/** @type {any} */ { id, moved }) => id === worker.id && moved);
+}
+
+/**
  * The port of a worker's next server.
  *
  * @param {any} worker
@@ -63,4 +73,4 @@ async function endAll(cluster) {
   await Promise.all(exits);
 }
 
-module.exports = { endAll, message, next, portOf, until };
+module.exports = { endAll, hasSettled, message, next, portOf, until };

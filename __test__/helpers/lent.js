@@ -39,9 +39,9 @@ async function eventLoop() {
  * @param {any} worker
  */
 async function lent(worker) {
-  const { fd } = worker.process.channel;
   const own = await eventLoop();
-  await until(() => pollersOf(fd).join() === own);
+  // Its descriptor is another one when it has moved over to the socket between two corrals.
+  await until(() => pollersOf(worker.process.channel.fd).join() === own);
 }
 
 module.exports = { chatter, eventLoop, lent };

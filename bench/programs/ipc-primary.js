@@ -48,7 +48,7 @@ function askWorker(message) {
 }
 
 /**
- * @typedef {{ size: 'small' | 'big', seconds: number }} Test
+ * @typedef {{ size: import('./ipc-traffic').Size, seconds: number }} Test
  */
 
 serve(

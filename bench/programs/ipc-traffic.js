@@ -5,21 +5,36 @@
 
 /** @typedef {{ send: (message: any) => unknown }} Peer */
 
-/** Small messages that are on the way at most; the receiver says every half of it that they have come. */
-const SMALL_WINDOW = 2000;
-const BIG_WINDOW = 4;
-const BIG_BYTES = 1024 * 1024;
+/** In a worker's environment: whether it loads the cluster module of its side, 'corral', or only uses process.send, 'plain'. */
+const WORKER_VARIABLE = 'CORRAL_BENCH_WORKER';
+
+/** @typedef {'16 B' | '1 KiB' | '64 KiB' | '1 MiB'} Size */
+
+/**
+ * The bytes of a message's body, and how many messages are on the way at most; the receiver says every half of that that
+ * they have come.
+ * @type {Record<Size, { bytes: number, window: number }>}
+ */
+const SIZES = {
+  '16 B': { bytes: 16, window: 2000 },
+  '1 KiB': { bytes: 1024, window: 2000 },
+  '64 KiB': { bytes: 64 * 1024, window: 64 },
+  '1 MiB': { bytes: 1024 * 1024, window: 4 },
+};
+
+/** Up to this size a body is text in both serializations. */
+const TEXT = 1024;
 
 /**
  * What a test sends over and over.
- * @param {'small' | 'big'} size
+ * @param {Size} size
  * @param {string} serialization
  */
 function makeMessage(size, serialization) {
-  if (size === 'small') return { type: 'item', id: 1, text: 'a small message' };
+  const { bytes } = SIZES[size];
   // A Buffer has no good form in JSON, and in `advanced` it is what people send.
-  const body = serialization === 'json' ? 'x'.repeat(BIG_BYTES) : Buffer.alloc(BIG_BYTES, 'x');
-  return { type: 'item', id: 1, body };
+  const isText = serialization === 'json' || bytes <= TEXT;
+  return { type: 'item', body: isText ? 'x'.repeat(bytes) : Buffer.alloc(bytes, 'x') };
 }
 
 /** Sends as fast as the other side takes it, for a given time. */
@@ -38,12 +53,12 @@ class Sender {
 
   /**
    * @param {Peer} peer
-   * @param {{ size: 'small' | 'big', serialization: string }} test
+   * @param {{ size: Size, serialization: string }} test
    */
   constructor(peer, { size, serialization }) {
     this.#peer = peer;
     this.#message = makeMessage(size, serialization);
-    this.#window = size === 'small' ? SMALL_WINDOW : BIG_WINDOW;
+    this.#window = SIZES[size].window;
   }
 
   /**
@@ -119,6 +134,7 @@ class Receiver {
   }
 }
 
-exports.BIG_BYTES = BIG_BYTES;
 exports.Receiver = Receiver;
+exports.SIZES = SIZES;
 exports.Sender = Sender;
+exports.WORKER_VARIABLE = WORKER_VARIABLE;

@@ -1,8 +1,11 @@
 'use strict';
 
-// The worker's end of the message bench: plain Node on both sides.
+// The worker's end of the message bench. It loads the cluster module of its side, or none.
 
-const { Receiver, Sender } = require('./ipc-traffic');
+const { loadCluster } = require('../lib/side');
+const { Receiver, Sender, WORKER_VARIABLE } = require('./ipc-traffic');
+
+if (process.env[WORKER_VARIABLE] === 'corral') loadCluster();
 
 const peer = { send: (/** @type {any} */ message) => process.send?.(message) };
 const receiver = new Receiver(peer);

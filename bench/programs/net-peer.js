@@ -49,7 +49,7 @@ serve({
   listen: (path) => transport(name).listen(path, attach),
   /** @param {string} path */
   connect: (path) => transport(name).connect(path, attach),
-  /** @param {{ size: 'small' | 'big', seconds: number }} test */
+  /** @param {{ size: import('./ipc-traffic').Size, seconds: number }} test */
   send({ size, seconds }) {
     sender = new Sender(peer, { size, serialization });
     return sender.run(seconds);

@@ -16,6 +16,15 @@ const { goDirect } = require('../sending');
 /** @typedef {import('./server').ChannelServer} ChannelServer */
 /** @typedef {{ pid: number, uid: number, gid: number }} Credentials */
 
+/**
+ * One end of a channel: a PublicChannel, or a worker's to its primary.
+ * @typedef {object} End
+ * @property {import('../channel').Channel} messaging
+ * @property {(cause?: Error) => void} onEnd
+ * @property {boolean} [connecting]
+ * @property {string} [path]
+ */
+
 /** @typedef {{ listener: number | null, peer: Credentials, maxMessageSize: number }} About the other end */
 
 /**
@@ -31,7 +40,7 @@ const { goDirect } = require('../sending');
 class IpcCore {
   #binding;
   #native;
-  /** Those that are connected, or are being connected. @type {Map<number, PublicChannel>} */
+  /** Those that are connected, or are being connected. @type {Map<number, End>} */
   #channels = new Map();
   /** @type {Map<number, ChannelServer>} */
   #servers = new Map();
@@ -107,6 +116,32 @@ class IpcCore {
     const id = this.#native.connect(path, this.#nativeTerms(terms));
     this.#channels.set(id, channel);
     return id;
+  }
+
+  /**
+   * Takes over this end of a channel, and reads it from now on.
+   *
+   * @param {number} fd the core's from now on
+   * @param {boolean} advanced
+   * @param {(id: number) => End} take makes what its events go to
+   */
+  adopt(fd, advanced, take) {
+    const id = this.#native.adopt(fd, advanced);
+    this.#channels.set(id, take(id));
+  }
+
+  /** @param {number} id its other end has gone: what that has left behind is told when this returns */
+  readAll(id) {
+    this.#native.readAll(id);
+    this.#dispatch();
+  }
+
+  /**
+   * @param {number} fd of a socket
+   * @returns {boolean} whether its other end is closed
+   */
+  hasEnded(fd) {
+    return this.#native.hasEnded(fd);
   }
 
   /**
@@ -242,13 +277,18 @@ class IpcCore {
     process.nextTick(() => channel.onEnd(first === undefined ? undefined : failure(first, second, channel)));
   }
 
+  /** @param {number} id of a channel over a named socket */
+  #publicChannel(id) {
+    return /** @type {PublicChannel | undefined} */ (this.#channels.get(id));
+  }
+
   /**
    * @param {number} id
    * @param {About} about
    */
   #connected(id, about) {
     if (about.listener === null) {
-      this.#channels.get(id)?.onConnected(id, about);
+      this.#publicChannel(id)?.onConnected(id, about);
       return;
     }
     const channel = this.#servers.get(about.listener)?.onConnection(id, about);
@@ -262,7 +302,7 @@ class IpcCore {
    * @param {{ listener: number | null, peer: Credentials }} about
    */
   async #ask(id, { listener, peer }) {
-    const who = () => (listener === null ? this.#channels.get(id) : this.#servers.get(listener));
+    const who = () => (listener === null ? this.#publicChannel(id) : this.#servers.get(listener));
     const asked = who();
     let allowed = false;
     try {
@@ -281,7 +321,7 @@ class IpcCore {
  *
  * @param {string} code
  * @param {string} message
- * @param {PublicChannel} channel
+ * @param {End} channel
  * @returns {Error}
  */
 function failure(code, message, channel) {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use napi::bindgen_prelude::{Array, BufferSlice, Function};
@@ -16,6 +17,7 @@ use super::channels::{Channels, FollowUp, Peer};
 use super::direct::DirectReading;
 use super::events::{EventKind, EventQueue, Sink, Writer};
 use super::{coded, refused, stop_with_environment};
+use crate::channel::Channel;
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::ipc::{ChannelIds, Command, Event, Ipc, Terms, Verdict};
@@ -147,6 +149,32 @@ impl NativeIpc {
         let command = Command::Connect { id, name: name.into(), abstract_names, terms: (&terms).into() };
         self.reactor.send(command).map_err(coded)?;
         Ok(id.0)
+    }
+
+    /// Takes over this process's end of a channel to its primary and returns the channel's number. The descriptor is the
+    /// channel's from now on.
+    #[napi]
+    pub fn adopt(&mut self, descriptor: i32, advanced: bool) -> Result<u32, String> {
+        let serialization = if advanced { Serialization::Advanced } else { Serialization::Json };
+        let socket = os::adopt(descriptor)
+            .ok_or_else(|| coded(Error::Sys { doing: "taking over a channel", errno: Errno::EBADF }))?;
+        let channel = Arc::new(Channel::new(socket, serialization));
+        let (id, untold) = (self.ids.next(), Arc::<AtomicUsize>::default());
+        self.channels.add(id.0, Peer { channel: channel.clone(), untold: untold.clone() });
+        self.reactor.send(Command::Adopt { id, channel, untold }).map_err(coded)?;
+        Ok(id.0)
+    }
+
+    /// The other end has gone: when this returns, everything that it had sent, and its end, can be taken.
+    #[napi]
+    pub fn read_all(&self, id: u32) -> Result<(), String> {
+        self.reactor.call(Command::ReadAll(ChannelId(id))).map_err(coded)
+    }
+
+    /// Whether the other end of a socket is closed, be there still something to read or not.
+    #[napi]
+    pub fn has_ended(&self, descriptor: i32) -> bool {
+        os::has_hung_up(descriptor)
     }
 
     /// The answer to `Asked`.

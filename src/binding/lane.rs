@@ -1,6 +1,7 @@
 //! A worker's end of its lane as JavaScript sees it: a function that is called with each connection.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 
 use napi::bindgen_prelude::{Function, ToNapiValue};
@@ -24,6 +25,8 @@ const MAX_PER_TURN: usize = 8;
 #[napi]
 pub struct NativeLane {
     watched: Rc<Watched>,
+    /// Until it is asked for.
+    channel: Option<OwnedFd>,
 }
 
 struct Watched {
@@ -41,7 +44,8 @@ struct Watched {
 #[napi]
 impl NativeLane {
     /// Reads the lane with this inherited descriptor, which it owns from now on, and tells the primary so; or tells
-    /// it why it cannot, and reads nothing.
+    /// it why it cannot, and reads nothing. In the first case `channel` is this end of the socket that the channel may move
+    /// over to.
     ///
     /// `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
     /// whether the worker has taken the connection.
@@ -77,9 +81,13 @@ impl NativeLane {
                 watch.start();
                 *watched.watch.borrow_mut() = Some(watch);
                 *watched.after_poll.borrow_mut() = Some(after_poll);
-                watched.lane.borrow_mut().announce()
+                watched.lane.borrow_mut().announce().map(Some)
             }
-            Err(reason) => watched.lane.borrow_mut().decline(reason),
+            Err(reason) => watched.lane.borrow_mut().decline(reason).map(|()| None),
+        };
+        let (told, channel) = match told {
+            Ok(channel) => (Ok(()), channel),
+            Err(error) => (Err(error), None),
         };
         // A primary that has gone needs no lane, and the end of the channel tells the worker of it.
         if told.is_err() {
@@ -93,7 +101,14 @@ impl NativeLane {
             }
         })
         .map_err(refused)?;
-        Ok(NativeLane { watched })
+        Ok(NativeLane { watched, channel })
+    }
+
+    /// The number of the descriptor that the channel may move over to, which is the caller's from now on; -1 if there is
+    /// none, or when it has been asked for before.
+    #[napi]
+    pub fn take_channel(&mut self) -> i32 {
+        self.channel.take().map_or(-1, os::into_raw)
     }
 
     /// Receives nothing more: what is left in the lane is the primary's again.

@@ -47,6 +47,8 @@ pub struct NativeWorkerStats {
     #[napi(ts_type = "'lane' | 'channel'")]
     pub lane: String,
     pub lane_reason: Option<String>,
+    /// Whether its channel has moved.
+    pub moved: bool,
     pub stalled: bool,
     pub dispatched: f64,
     pub in_flight: f64,
@@ -72,6 +74,7 @@ impl NativeWorkerStats {
             id: id.0,
             lane: lane.to_owned(),
             lane_reason,
+            moved: peer.channel.has_moved_reading(),
             stalled: matches!(*stats.lane.lock(), LaneState::Stalled(_)),
             dispatched: stats.dispatched.get() as f64,
             in_flight: stats.in_flight.get() as f64,

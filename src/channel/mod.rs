@@ -10,6 +10,7 @@ mod inbox;
 mod lending;
 mod outbox;
 mod receiving;
+mod sockets;
 mod window;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +30,7 @@ use crate::os;
 use crate::proto::Serialization;
 use outbox::Outbox;
 use receiving::Receiving;
+use sockets::Sockets;
 
 /// How many bytes of a peer's messages may wait for JavaScript before its channel is no longer read. The peer's own queue
 /// grows then, as it does when a built-in primary is busy.
@@ -39,9 +41,13 @@ pub const MAX_UNTOLD: usize = 32 << 20;
 pub const HANDLE_WEIGHT: usize = 512 << 10;
 
 /// The sending half of a channel, its socket, and the receiving half while that is lent.
+///
+/// A channel to a process that loads corral later begins on the socket that Node gave it and moves over to one between the
+/// two corrals, where a frame may be what Node's own reader would not understand. It stays one channel: frames keep their
+/// order, what waits to be written or to be acknowledged moves along.
 #[derive(Debug)]
 pub struct Channel {
-    socket: OwnedFd,
+    sockets: Sockets,
     serialization: Serialization,
     outbox: Mutex<Outbox>,
     receiving: Mutex<Receiving>,
@@ -112,7 +118,7 @@ impl Channel {
     /// As [`Channel::new`], for a channel that does not take everything.
     pub fn bounded(socket: OwnedFd, serialization: Serialization, bounds: Bounds) -> Self {
         Channel {
-            socket,
+            sockets: Sockets::new(socket),
             serialization,
             outbox: Mutex::default(),
             receiving: Mutex::default(),
@@ -158,18 +164,18 @@ impl Channel {
     /// Sends a frame: at once if nothing waits in front of it and the socket has room, in its turn otherwise.
     /// Callable from any thread; never blocks.
     pub fn send(&self, frame: Frame) -> SendStatus {
-        self.with_outbox(|outbox| outbox.send(self.socket.as_fd(), frame))
+        self.with_outbox(|outbox| outbox.send(&self.sockets, frame))
     }
 
     /// As [`Channel::send`], for bytes that are only lent, e.g. by JavaScript: what the socket takes at once is not
     /// copied.
     pub fn send_lent(&self, bytes: &[u8], completion: Completion) -> SendStatus {
-        self.with_outbox(|outbox| outbox.send_lent(self.socket.as_fd(), bytes, completion))
+        self.with_outbox(|outbox| outbox.send_lent(&self.sockets, bytes, completion))
     }
 
     /// Writes what waits, as far as the socket takes it. Callbacks that are due are added to `completed`.
     pub fn flush(&self, completed: &mut Vec<Completion>) -> FlushStatus {
-        self.with_outbox(|outbox| outbox.flush(self.socket.as_fd(), completed))
+        self.with_outbox(|outbox| outbox.flush(&self.sockets, completed))
     }
 
     /// The peer has acknowledged the oldest descriptor that is under way. Returns whose it was; None when nothing is
@@ -221,21 +227,50 @@ impl Channel {
         self.receiving.lock().reads()
     }
 
+    /// Moves the sending half over to another socket, which the channel owns from now on: what was sent before goes out on
+    /// the first one, then `farewell`, and everything else on the second. Whoever calls this flushes. False if it takes no
+    /// frames any more, or has such a socket already.
+    pub fn move_sending(&self, second: OwnedFd, farewell: Vec<u8>) -> bool {
+        self.sockets.prepare(second) && self.with_outbox(|outbox| outbox.push_farewell(farewell))
+    }
+
+    /// Whether the farewell is written, so that it is the second socket that may have to wait for room.
+    pub fn has_moved_sending(&self) -> bool {
+        self.sockets.has_moved_sending()
+    }
+
+    /// Moves the receiving half over to the second socket: the peer has said farewell on the first, or has gone. To be called
+    /// by whoever has the inbox.
+    pub fn move_reading(&self) {
+        self.sockets.move_reading();
+    }
+
+    /// Whether the receiving half has moved, and so the whole channel.
+    pub fn has_moved_reading(&self) -> bool {
+        self.sockets.has_moved_reading()
+    }
+
+    /// The socket that it moves over to, once there is one.
+    pub fn second_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.sockets.second()
+    }
+
     /// Takes no more frames, sends what waits, then tells the peer that this was all.
     /// What the peer still sends can be received.
     pub fn close_after_flush(&self) {
-        self.with_outbox(|outbox| outbox.close_after_flush(self.socket.as_fd()));
+        self.with_outbox(|outbox| outbox.close_after_flush(&self.sockets));
     }
 
     /// Takes no more frames and drops what waits. Returns the callbacks of what was not written.
     pub fn abort(&self) -> Vec<Unwritten> {
-        self.with_outbox(|outbox| outbox.abort(self.socket.as_fd()))
+        self.with_outbox(|outbox| outbox.abort(&self.sockets))
     }
 }
 
 impl AsFd for Channel {
+    /// The socket that is read. Only who has the receiving half may rely on its staying the same.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.sockets.reading()
     }
 }
 

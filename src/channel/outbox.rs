@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::sockets::Sockets;
 use super::window::{Window, Writing};
 use crate::ids::{Completion, Seq};
 use crate::os;
@@ -111,11 +112,13 @@ struct Queued {
     /// So many bytes were written before it came here, and are not in it.
     before: usize,
     retransmissions: u8,
+    /// What is behind it goes out on the channel's other socket.
+    is_farewell: bool,
 }
 
 impl Queued {
     fn new(frame: Frame) -> Self {
-        Queued { frame, written: 0, before: 0, retransmissions: 0 }
+        Queued { frame, written: 0, before: 0, retransmissions: 0, is_farewell: false }
     }
 
     /// The peer has a part of the frame: the rest must follow before anything else.
@@ -143,7 +146,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn send(&mut self, socket: BorrowedFd<'_>, frame: Frame) -> SendStatus {
+    pub(super) fn send(&mut self, sockets: &Sockets, frame: Frame) -> SendStatus {
         if self.state != State::Open {
             return SendStatus::Closed;
         }
@@ -153,7 +156,7 @@ impl Outbox {
             return SendStatus::Queued { bytes: self.queued_bytes, needs_flush: false };
         }
         let mut completed = Vec::new();
-        match self.flush(socket, &mut completed) {
+        match self.flush(sockets, &mut completed) {
             FlushStatus::Idle => SendStatus::Written,
             FlushStatus::Failed(errno) => {
                 self.drop_last();
@@ -171,7 +174,7 @@ impl Outbox {
     /// As [`Outbox::send`], for bytes that are only lent: what the socket takes at once is not copied.
     pub(super) fn send_lent(
         &mut self,
-        socket: BorrowedFd<'_>,
+        sockets: &Sockets,
         bytes: &[u8],
         completion: Completion,
     ) -> SendStatus {
@@ -180,7 +183,7 @@ impl Outbox {
         }
         let mut sent = 0;
         while self.queue.is_empty() && sent < bytes.len() {
-            match os::send(socket, &[IoSlice::new(&bytes[sent..])], None) {
+            match os::send(sockets.sending(), &[IoSlice::new(&bytes[sent..])], None) {
                 Ok(count) => {
                     sent += count;
                     self.window.wrote(count);
@@ -204,7 +207,7 @@ impl Outbox {
         self.queue.is_empty() && self.window.is_empty()
     }
 
-    pub(super) fn flush(&mut self, socket: BorrowedFd<'_>, completed: &mut Vec<Completion>) -> FlushStatus {
+    pub(super) fn flush(&mut self, sockets: &Sockets, completed: &mut Vec<Completion>) -> FlushStatus {
         while let Some(front) = self.queue.front() {
             let handle = match &front.frame.handle {
                 Some((fd, _)) if front.written == 0 => {
@@ -215,25 +218,27 @@ impl Outbox {
                 }
                 _ => None,
             };
-            let sent = os::send(socket, &self.parts(), handle.as_deref().map(AsFd::as_fd));
+            let sent = os::send(sockets.sending(), &self.parts(), handle.as_deref().map(AsFd::as_fd));
             match sent {
-                Ok(count) => self.advance(count, completed),
+                Ok(count) => self.advance(sockets, count, completed),
                 Err(Errno::EAGAIN) => return FlushStatus::Blocked,
                 Err(Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => return FlushStatus::Exhausted,
                 Err(errno) => return FlushStatus::Failed(errno),
             }
         }
         if self.state == State::Closing {
-            self.finish(socket);
+            self.finish(sockets);
         }
         FlushStatus::Idle
     }
 
-    /// The front of the queue and the frames behind it up to the next one with a descriptor, which needs a call of
-    /// its own.
+    /// The front of the queue and the frames behind it that may go out in the same call: up to the next one with a
+    /// descriptor, which needs a call of its own, or to where the channel moves.
     fn parts(&self) -> Vec<IoSlice<'_>> {
-        let behind =
-            self.queue.iter().skip(1).take(MAX_PARTS - 1).take_while(|queued| queued.frame.handle.is_none());
+        let pairs = self.queue.iter().zip(self.queue.iter().skip(1)).take(MAX_PARTS - 1);
+        let behind = pairs
+            .take_while(|(before, next)| !before.is_farewell && next.frame.handle.is_none())
+            .map(|(_, next)| next);
         self.queue
             .front()
             .into_iter()
@@ -242,7 +247,7 @@ impl Outbox {
             .collect()
     }
 
-    fn advance(&mut self, mut count: usize, completed: &mut Vec<Completion>) {
+    fn advance(&mut self, sockets: &Sockets, mut count: usize, completed: &mut Vec<Completion>) {
         self.queued_bytes -= count;
         while let Some(front) = self.queue.front_mut() {
             let rest = front.frame.bytes.len() - front.written;
@@ -255,6 +260,9 @@ impl Outbox {
             self.window.wrote(rest);
             let Some(mut done) = self.queue.pop_front() else { return };
             completed.extend(done.frame.completion.take());
+            if done.is_farewell {
+                sockets.move_sending();
+            }
             if done.frame.handle.is_some() {
                 let length = done.frame.bytes.len();
                 let writing = if done.written == 0 { Writing::AtOnce } else { Writing::InParts };
@@ -289,19 +297,19 @@ impl Outbox {
         Retransmission::SentAgain
     }
 
-    pub(super) fn close_after_flush(&mut self, socket: BorrowedFd<'_>) {
+    pub(super) fn close_after_flush(&mut self, sockets: &Sockets) {
         if self.state == State::Open {
             self.state = State::Closing;
             if self.queue.is_empty() {
-                self.finish(socket);
+                self.finish(sockets);
             }
         }
     }
 
-    fn finish(&mut self, socket: BorrowedFd<'_>) {
+    fn finish(&mut self, sockets: &Sockets) {
         self.state = State::Closed;
         // A peer that has gone already needs no telling.
-        let _ = os::shutdown_write(socket);
+        let _ = os::shutdown_write(sockets.sending());
     }
 
     /// How many bytes wait to be written.
@@ -309,8 +317,8 @@ impl Outbox {
         self.queued_bytes
     }
 
-    pub(super) fn abort(&mut self, socket: BorrowedFd<'_>) -> Vec<Unwritten> {
-        self.finish(socket);
+    pub(super) fn abort(&mut self, sockets: &Sockets) -> Vec<Unwritten> {
+        self.finish(sockets);
         self.window.clear();
         self.queued_bytes = 0;
         self.queue
@@ -319,6 +327,14 @@ impl Outbox {
                 Some(Unwritten { completion: frame.completion?, written: before + written })
             })
             .collect()
+    }
+
+    /// Queues the last frame for the first socket. Returns false if nothing is sent any more.
+    pub(super) fn push_farewell(&mut self, bytes: Vec<u8>) -> bool {
+        if self.state == State::Open {
+            self.push_back(Queued { is_farewell: true, ..Queued::new(Frame::plain(bytes)) });
+        }
+        self.state == State::Open
     }
 
     fn push_back(&mut self, queued: Queued) {
@@ -339,30 +355,37 @@ mod tests {
     use crate::os::{Ancillary, SocketPair, receive, socket_pair};
 
     struct Rig {
-        pair: SocketPair,
+        sockets: Sockets,
+        theirs: OwnedFd,
         outbox: Outbox,
         ancillary: Ancillary,
     }
 
     impl Rig {
         fn new() -> Self {
-            Rig { pair: socket_pair().unwrap(), outbox: Outbox::default(), ancillary: Ancillary::default() }
+            let SocketPair { ours, theirs } = socket_pair().unwrap();
+            Rig {
+                sockets: Sockets::new(ours),
+                theirs,
+                outbox: Outbox::default(),
+                ancillary: Ancillary::default(),
+            }
         }
 
         fn send(&mut self, frame: Frame) -> SendStatus {
-            self.outbox.send(self.pair.ours.as_fd(), frame)
+            self.outbox.send(&self.sockets, frame)
         }
 
         fn flush(&mut self) -> (FlushStatus, Vec<Completion>) {
             let mut completed = Vec::new();
-            (self.outbox.flush(self.pair.ours.as_fd(), &mut completed), completed)
+            (self.outbox.flush(&self.sockets, &mut completed), completed)
         }
 
         /// Everything that can be read, and the number of descriptors in each read.
         fn read_all(&mut self) -> (Vec<u8>, Vec<usize>) {
             let (mut bytes, mut handles) = (Vec::new(), Vec::new());
             let mut buffer = Vec::with_capacity(64 << 10);
-            while let Ok(received) = receive(self.pair.theirs.as_fd(), &mut buffer, &mut self.ancillary) {
+            while let Ok(received) = receive(self.theirs.as_fd(), &mut buffer, &mut self.ancillary) {
                 if received.bytes == 0 {
                     break;
                 }
@@ -406,14 +429,14 @@ mod tests {
     fn of_what_is_given_up_it_is_told_how_much_was_written() {
         let mut rig = Rig::new();
         let bytes = vec![b'x'; 4 << 20];
-        let status = rig.outbox.send_lent(rig.pair.ours.as_fd(), &bytes, Completion(1));
+        let status = rig.outbox.send_lent(&rig.sockets, &bytes, Completion(1));
         assert!(matches!(status, SendStatus::Queued { .. }));
         rig.send(Frame { bytes: b"behind".to_vec(), handle: None, completion: Some(Completion(2)) });
         let mut received = rig.read_all().0.len();
         // Written in part at once, and in part later.
         assert_eq!(rig.flush().0, FlushStatus::Blocked);
         received += rig.read_all().0.len();
-        let given_up = rig.outbox.abort(rig.pair.ours.as_fd());
+        let given_up = rig.outbox.abort(&rig.sockets);
         let expected = [(Completion(1), received), (Completion(2), 0)];
         assert_eq!(given_up, expected.map(|(completion, written)| Unwritten { completion, written }));
     }
@@ -494,9 +517,9 @@ mod tests {
         let mut rig = Rig::new();
         let block: Vec<u8> = (0..1 << 20).map(|index| (index % 251) as u8).collect();
         rig.send(handle_frame(b"HANDLE", 1));
-        let status = rig.outbox.send_lent(rig.pair.ours.as_fd(), &block, Completion(3));
+        let status = rig.outbox.send_lent(&rig.sockets, &block, Completion(3));
         assert!(matches!(status, SendStatus::Queued { needs_flush: true, .. }));
-        let status = rig.outbox.send_lent(rig.pair.ours.as_fd(), b"behind", Completion(4));
+        let status = rig.outbox.send_lent(&rig.sockets, b"behind", Completion(4));
         assert!(matches!(status, SendStatus::Queued { needs_flush: false, .. }));
         // Nothing may come between the two halves of the block.
         assert_eq!(rig.outbox.retransmit(), Retransmission::SentAgain);
@@ -515,10 +538,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_behind_the_farewell_goes_out_on_the_other_socket_in_its_order() {
+        let mut rig = Rig::new();
+        let second = socket_pair().unwrap();
+        rig.sockets.prepare(second.ours);
+        let block = vec![b'x'; 1 << 20];
+        assert!(matches!(rig.send(Frame::plain(block.clone())), SendStatus::Queued { .. }));
+        assert!(rig.outbox.push_farewell(b"farewell".to_vec()));
+        rig.send(Frame::plain(b"one ".to_vec()));
+        let status = rig.outbox.send_lent(&rig.sockets, b"two ", Completion(1));
+        assert!(matches!(status, SendStatus::Queued { .. }));
+        rig.send(handle_frame(b"three", 1));
+        let mut first = Vec::new();
+        loop {
+            first.extend(rig.read_all().0);
+            if rig.flush().0 == FlushStatus::Idle {
+                break;
+            }
+            assert!(!rig.sockets.has_moved_sending());
+        }
+        first.extend(rig.read_all().0);
+        assert_eq!(first, [&block[..], b"farewell"].concat());
+        assert!(rig.sockets.has_moved_sending());
+        rig.theirs = second.theirs;
+        os::set_nonblocking(rig.theirs.as_fd()).unwrap();
+        assert_eq!(rig.read_all(), (b"one two three".to_vec(), vec![1]));
+        assert_eq!(rig.outbox.acknowledge(), Some(HandleOrigin::Connection(Seq(1))));
+    }
+
+    #[test]
     fn closing_sends_what_waits_and_then_the_end() {
         let mut rig = Rig::new();
         rig.send(Frame::plain(vec![b'x'; 1 << 20]));
-        rig.outbox.close_after_flush(rig.pair.ours.as_fd());
+        rig.outbox.close_after_flush(&rig.sockets);
         assert_eq!(rig.send(Frame::plain(b"late".to_vec())), SendStatus::Closed);
         let mut count = 0;
         while rig.flush().0 != FlushStatus::Idle {
@@ -526,14 +578,14 @@ mod tests {
         }
         count += rig.read_all().0.len();
         assert_eq!(count, 1 << 20);
-        let end = receive(rig.pair.theirs.as_fd(), &mut Vec::with_capacity(8), &mut rig.ancillary).unwrap();
+        let end = receive(rig.theirs.as_fd(), &mut Vec::with_capacity(8), &mut rig.ancillary).unwrap();
         assert_eq!(end.bytes, 0);
     }
 
     #[test]
     fn a_vanished_peer_fails_the_frame_and_keeps_nothing() {
         let mut rig = Rig::new();
-        drop(std::mem::replace(&mut rig.pair.theirs, socket_pair().unwrap().ours));
+        drop(std::mem::replace(&mut rig.theirs, socket_pair().unwrap().ours));
         assert_eq!(rig.send(Frame::plain(b"?".to_vec())), SendStatus::Failed(Errno::EPIPE));
         assert_eq!(rig.outbox.queued_bytes, 0);
         assert!(rig.outbox.queue.is_empty());

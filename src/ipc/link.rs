@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::greeting::Side;
-use super::{Deferred, Event, Ipc, Terms};
+use super::{Deferred, Event, Ipc, Source, Terms};
 use crate::channel::{
     BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Frame, Frames, HANDLE_WEIGHT, Inbound, Inbox,
     Lending, Look, MAX_UNTOLD, QUIET, ReadStatus, Retransmission, SendStatus,
@@ -51,7 +51,8 @@ pub struct Link {
     batch: Batch,
     /// At most so many of the bytes that wait to be written are answers to the peer.
     answers: usize,
-    side: Side,
+    /// None for one that was adopted: its two ends were made together.
+    side: Option<Side>,
     token: Token,
     interest: Interest,
     phase: Phase,
@@ -59,16 +60,29 @@ pub struct Link {
     is_paused: bool,
     /// There was something to read when it could not be told.
     is_behind: bool,
+    /// The peer has gone: everything that it has left behind is told.
+    is_ending: bool,
 }
 
 impl Link {
     /// For a channel that is registered for reading.
     pub fn new(channel: Channel, side: Side, token: Token, terms: Terms) -> Self {
+        let inbox = Inbox::new(terms.serialization, terms.max_message);
+        Link::of(Arc::new(channel), Arc::default(), inbox, Some(side), token)
+    }
+
+    fn of(
+        channel: Arc<Channel>,
+        untold: Arc<AtomicUsize>,
+        inbox: Inbox,
+        side: Option<Side>,
+        token: Token,
+    ) -> Self {
         Link {
-            channel: Arc::new(channel),
-            untold: Arc::default(),
+            channel,
+            untold,
             flush_deferred: false,
-            inbox: Some(Inbox::new(terms.serialization, terms.max_message)),
+            inbox: Some(inbox),
             lending: Lending::default(),
             batch: Batch::default(),
             answers: 0,
@@ -78,12 +92,15 @@ impl Link {
             phase: Phase::Open,
             is_paused: false,
             is_behind: false,
+            is_ending: false,
         }
     }
 
     /// Whether more may be told.
     fn may_read(&self) -> bool {
-        self.phase == Phase::Closing || !self.is_paused && self.untold.load(Ordering::Relaxed) <= MAX_UNTOLD
+        self.phase == Phase::Closing
+            || self.is_ending
+            || !self.is_paused && self.untold.load(Ordering::Relaxed) <= MAX_UNTOLD
     }
 }
 
@@ -98,11 +115,12 @@ impl<S: EventSink<Event>> Ipc<S> {
             link.is_behind = true;
             return;
         }
-        let Link { channel, inbox: Some(inbox), lending, batch, answers, untold, phase, .. } = link else {
+        let Link { channel, inbox: Some(inbox), lending, batch, answers, untold, phase, side, .. } = link
+        else {
             return;
         };
-        let (phase, sink) = (*phase, &mut self.sink);
-        let mut teller = Teller { id, channel, lending, batch, answers, untold, phase, sink };
+        let (phase, side, sink) = (*phase, *side, &mut self.sink);
+        let mut teller = Teller { id, channel, lending, batch, answers, untold, side, phase, sink };
         let status = inbox.read(channel.as_fd(), ended, |frame| teller.frame(frame));
         teller.tell_batch();
         if *teller.answers > MAX_ANSWERS {
@@ -118,6 +136,37 @@ impl<S: EventSink<Event>> Ipc<S> {
         // Acknowledgements make room, and what could not be taken is answered.
         self.flush(context, id);
         self.offer_later(context, id);
+    }
+
+    /// Takes over one end of a channel, and reads what has come by now.
+    pub(super) fn adopt(
+        &mut self,
+        context: &mut Context,
+        id: ChannelId,
+        channel: Arc<Channel>,
+        untold: Arc<AtomicUsize>,
+    ) {
+        match context.register(channel.as_fd(), Interest::Read) {
+            Ok(token) => {
+                // As Node's own: there is no limit to what the primary may send.
+                let inbox = Inbox::new(channel.serialization(), usize::MAX);
+                self.sources.insert(token, Source::Link(id));
+                self.links.insert(id, Link::of(channel, untold, inbox, None, token));
+            }
+            Err(error) => self.tell(id, ChannelEvent::Closed(Some(error))),
+        }
+    }
+
+    /// The peer is known to have gone: reads to the end.
+    pub(super) fn read_all(&mut self, context: &mut Context, id: ChannelId) {
+        while let Some(link) = self.links.get_mut(&id) {
+            link.is_ending = true;
+            self.read(context, id, true);
+            if self.unread.pop_if(|unread| *unread == id).is_none() {
+                break;
+            }
+        }
+        self.sink.flush();
     }
 
     /// A channel has something to read, or the end.
@@ -276,7 +325,9 @@ impl<S: EventSink<Event>> Ipc<S> {
         link.channel.take_back();
         context.deregister(link.channel.as_fd());
         self.sources.remove(&link.token);
-        self.leave(link.side);
+        if let Some(side) = link.side {
+            self.leave(side);
+        }
         for unwritten in link.channel.abort() {
             self.tell(id, ChannelEvent::Unwritten(unwritten));
         }
@@ -292,6 +343,7 @@ struct Teller<'a, S> {
     batch: &'a mut Batch,
     answers: &'a mut usize,
     untold: &'a AtomicUsize,
+    side: Option<Side>,
     phase: Phase,
     sink: &'a mut S,
 }
@@ -305,7 +357,7 @@ impl<S: EventSink<Event>> Teller<'_, S> {
         let Inbound { kind, bytes, handle } = frame;
         match kind {
             // Here the cluster's protocol is a message like any other.
-            Kind::User | Kind::Cluster => {
+            Kind::User | Kind::Cluster | Kind::Move => {
                 self.channel.traffic().received(bytes.len());
                 self.lending.note_message(bytes.len());
                 let mut batch = std::mem::take(self.batch);
@@ -327,15 +379,18 @@ impl<S: EventSink<Event>> Teller<'_, S> {
                 }
             }
             (Kind::Handle, None) => self.reply(HANDLE_NACK),
-            (Kind::HandleAck, _) if self.channel.acknowledge().is_some() => {
-                self.push(ChannelEvent::HandleArrived)
-            }
+            (Kind::HandleAck, _) => match self.channel.acknowledge() {
+                Some(_) => self.push(ChannelEvent::HandleArrived),
+                // Of a handle that Node itself has sent on the socket that the channel began with.
+                None if self.side.is_none() => self.tell(Frames::One(bytes.into_bytes())),
+                None => {}
+            },
             (Kind::HandleNack, _) => {
                 if let Retransmission::GivenUp(_) = self.channel.retransmit() {
                     self.push(ChannelEvent::HandleLost);
                 }
             }
-            _ => {}
+            (Kind::User | Kind::Cluster | Kind::Move, _) => {}
         }
     }
 

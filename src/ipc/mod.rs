@@ -15,12 +15,12 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use event::Event;
 
-use crate::channel::ChannelEvent;
+use crate::channel::{Channel, ChannelEvent};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
@@ -74,6 +74,17 @@ pub enum Command {
         /// What it is to be like.
         terms: Terms,
     },
+    /// Take over one end of a channel whose other end is known, and trusted, already.
+    Adopt {
+        /// Its name from here on.
+        id: ChannelId,
+        /// The channel, of which the caller keeps a share for sending.
+        channel: Arc<Channel>,
+        /// Bytes of messages told and not yet taken; the taker counts it down.
+        untold: Arc<AtomicUsize>,
+    },
+    /// Read everything that has been sent on a channel, however much of it is untold.
+    ReadAll(ChannelId),
     /// The answer to [`Event::Asked`].
     Decide(ChannelId, Verdict),
     /// A send of another thread did not get through at once.
@@ -205,6 +216,8 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Command::Connect { id, name, abstract_names, terms } => {
                 self.connect(context, id, name, abstract_names, terms)
             }
+            Command::Adopt { id, channel, untold } => self.adopt(context, id, channel, untold),
+            Command::ReadAll(id) => self.read_all(context, id),
             Command::Decide(id, verdict) => self.decide(context, id, verdict),
             Command::Flush(id) => self.flush(context, id),
             Command::Resume(id) => self.resume(context, id),

@@ -1,7 +1,7 @@
 //! Bytes and descriptors over a Unix stream socket (`unix(7)`, `SCM_RIGHTS`).
 
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, recv, sendmsg, shutdown};
@@ -106,6 +106,20 @@ pub fn has_arrived(socket: BorrowedFd<'_>) -> bool {
         }
     }
 }
+
+/// Whether the other end of a Unix socket is closed, or sends no more, whatever there is still to be read. The number may be
+/// anything: what is no open descriptor has no other end.
+pub fn has_hung_up(number: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd: number, events: HANG_UP, revents: 0 };
+    // SAFETY: one entry, live for the call, which does not wait.
+    let count = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    count > 0 && poll.revents & (HANG_UP | libc::POLLHUP) != 0
+}
+
+#[cfg(target_os = "linux")]
+const HANG_UP: i16 = libc::POLLRDHUP;
+#[cfg(target_os = "macos")]
+const HANG_UP: i16 = libc::POLLHUP;
 
 /// Tells the peer that no more bytes come, and goes on receiving. A peer that has gone already is no error.
 pub fn shutdown_write(socket: BorrowedFd<'_>) -> Result<(), Errno> {

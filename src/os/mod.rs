@@ -26,7 +26,9 @@ pub use bind::{
     local_address, set_nonblocking,
 };
 pub use control::Ancillary;
-pub use fdpass::{Received, SocketPair, has_arrived, receive, send, shutdown_write, socket_pair};
+pub use fdpass::{
+    Received, SocketPair, has_arrived, has_hung_up, receive, send, shutdown_write, socket_pair,
+};
 pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
 pub use named::{Credentials, Line, connect_named, credentials, listen_named, receive_line};
 pub use schedule::schedule_in_batches;

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use super::stats::WorkerStats;
 use super::{Deferred, Event, Primary, Source};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
-use crate::os::{self, SocketPair};
+use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 use crate::reactor::{Context, EventSink, Interest, Token};
 
@@ -63,6 +63,9 @@ pub struct Lane {
     /// Everything that could be taken back has been, since the worker stalled.
     is_recalled: bool,
     outgoing: Vec<u8>,
+    ancillary: Ancillary,
+    /// The socket that the worker has brought for its channel.
+    channel: Option<OwnedFd>,
     stats: Arc<WorkerStats>,
 }
 
@@ -87,6 +90,8 @@ impl Lane {
             rests: false,
             is_recalled: false,
             outgoing: Vec::new(),
+            ancillary: Ancillary::default(),
+            channel: None,
             stats,
         }
     }
@@ -135,9 +140,12 @@ impl Lane {
     /// Receives the next that the worker says; None when it has said nothing more.
     fn receive(&mut self) -> Result<Option<FromWorker>, Error> {
         let mut buffer = [0; MAX_LANE_MESSAGE];
-        match os::receive_packet_bytes(self.ends.ours.as_fd(), &mut buffer) {
+        match os::receive_packet(self.ends.ours.as_fd(), &mut buffer, &mut self.ancillary) {
             Ok(packet) if packet.is_cut => Err(Error::BadFrame("a long message on the lane".into())),
-            Ok(packet) => FromWorker::decode(&buffer[..packet.length]).map(Some).map_err(Error::BadFrame),
+            Ok(packet) => {
+                self.channel = packet.handle.or(self.channel.take());
+                FromWorker::decode(&buffer[..packet.length]).map(Some).map_err(Error::BadFrame)
+            }
             Err(Errno::EAGAIN) => Ok(None),
             Err(errno) => Err(Error::Sys { doing: "reading a lane", errno }),
         }
@@ -233,6 +241,10 @@ impl<S: EventSink<Event>> Primary<S> {
                 Ok(None) => break,
                 Ok(Some(FromWorker::Ready { version: LANE_VERSION })) => {
                     lane.set_state(LaneState::Open);
+                    // If this process had no room for it, messages stay where they are.
+                    if let Some(socket) = lane.channel.take() {
+                        self.begin_move(context, id, socket);
+                    }
                     Ok(Vec::new())
                 }
                 Ok(Some(FromWorker::Ready { version })) => {

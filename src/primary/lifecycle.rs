@@ -102,7 +102,11 @@ impl<S: EventSink<Event>> Primary<S> {
         // Nothing is told behind its end.
         worker.channel.take_back();
         context.deregister(worker.channel.as_fd());
-        self.sources.remove(&worker.token);
+        self.sources.remove(&worker.registration.token);
+        if let (Some(next), Some(socket)) = (worker.next.take(), worker.channel.second_socket()) {
+            context.deregister(socket);
+            self.sources.remove(&next.token);
+        }
         while let Some((_, in_flight)) = worker.in_flight.pop_last() {
             self.give_back(in_flight.server, in_flight.connection);
         }

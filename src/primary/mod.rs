@@ -2,8 +2,8 @@
 //!
 //! [`Primary`] runs on the reactor thread and owns all of it; other threads reach it by [`Command`]s and are told by
 //! [`Event`]s. Its parts: this file takes commands and readiness; `accept` takes connections off the kernel's
-//! backlog; `dispatch` gives them to workers, `lane` on their lanes; `reading` says who reads a channel; `protocol`
-//! answers what workers say; `lifecycle` adds and removes workers and servers.
+//! backlog; `dispatch` gives them to workers, `lane` on their lanes; `reading` says who reads a channel; `moving` has it
+//! change its socket; `protocol` answers what workers say; `lifecycle` adds and removes workers and servers.
 
 mod accept;
 mod config;
@@ -11,6 +11,7 @@ mod dispatch;
 mod event;
 mod lane;
 mod lifecycle;
+mod moving;
 mod protocol;
 mod reading;
 mod server;
@@ -75,6 +76,8 @@ pub enum Command {
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Worker(WorkerId),
+    /// The socket that a worker's channel moves over to, while it does not read that yet.
+    WorkerToBe(WorkerId),
     Lane(WorkerId),
     Server(ServerId),
 }
@@ -115,6 +118,8 @@ pub struct Primary<S> {
     malformed: Option<Error>,
     /// Small messages of the worker that is being read, not told yet.
     batch: Batch,
+    /// The worker that is being read has said that it goes on on another socket.
+    has_moved: bool,
     next_server: u64,
     warned_of_exhaustion: bool,
 }
@@ -137,6 +142,7 @@ impl<S: EventSink<Event>> Primary<S> {
             next_look: None,
             malformed: None,
             batch: Batch::default(),
+            has_moved: false,
             next_server: 0,
             warned_of_exhaustion: false,
         }
@@ -175,16 +181,29 @@ impl<S: EventSink<Event>> Primary<S> {
             }
             FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => Interest::Read,
         };
-        if worker.interest != interest {
-            if worker.lending.is_lent() {
-                // Filled up by another thread a moment ago. It may not be registered now, so that it is taken back.
-                self.take_back(context, id);
-            }
-            let Some(worker) = self.workers.get_mut(&id) else { return };
-            worker.interest = interest;
-            if let Err(error) = context.reregister(worker.channel.as_fd(), worker.token, interest) {
-                self.close_worker(context, id, Some(error));
-            }
+        self.wait_for(context, id, interest);
+    }
+
+    /// Waits for what is to be read, and for room where that is needed.
+    fn wait_for(&mut self, context: &mut Context, id: WorkerId, interest: Interest) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let is_on_next = worker.next.is_some() && worker.channel.has_moved_sending();
+        if let Some(next) = &mut worker.next
+            && let Some(socket) = worker.channel.second_socket()
+            && let Err(error) =
+                next.wait_for(context, socket, if is_on_next { interest } else { Interest::Read })
+        {
+            return self.close_worker(context, id, Some(error));
+        }
+        let interest = if is_on_next { Interest::Read } else { interest };
+        if worker.registration.interest == interest {
+            return;
+        }
+        // Filled up by another thread a moment ago. It may not be registered now, so that it is taken back.
+        self.take_back(context, id);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if let Err(error) = worker.registration.wait_for(context, worker.channel.as_fd(), interest) {
+            self.close_worker(context, id, Some(error));
         }
     }
 }
@@ -215,6 +234,13 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                 if readiness.readable {
                     self.on_readable(context, id, readiness.ended);
                 }
+                if readiness.writable {
+                    self.flush(context, id);
+                }
+            }
+            Some(Source::WorkerToBe(id)) => {
+                let id = *id;
+                // What has come is read when everything on the first socket has been.
                 if readiness.writable {
                     self.flush(context, id);
                 }

@@ -35,14 +35,19 @@ impl<S: EventSink<Event>> Primary<S> {
         self.tell_batch(id);
         // Taken in any case: it is this worker's, and not the next one's to be read.
         let malformed = self.malformed.take();
+        let has_moved = std::mem::take(&mut self.has_moved);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.inbox = Some(inbox);
         if let Some(error) = malformed {
             return self.close_worker(context, id, Some(error));
         }
+        let is_moving = worker.next.is_some();
         match status {
+            _ if has_moved => self.finish_move(context, id),
             ReadStatus::Drained => {}
             ReadStatus::BudgetSpent => self.unread.push(id),
+            // It ended in the middle of its move.
+            ReadStatus::Ended if is_moving => self.finish_move(context, id),
             ReadStatus::Ended => return self.close_worker(context, id, None),
             ReadStatus::Broken(error) => return self.close_worker(context, id, Some(error)),
         }
@@ -54,7 +59,7 @@ impl<S: EventSink<Event>> Primary<S> {
 
     fn on_frame(&mut self, context: &mut Context, id: WorkerId, frame: Inbound<'_>) {
         let Inbound { kind, bytes, handle } = frame;
-        if self.malformed.is_some() {
+        if self.malformed.is_some() || self.has_moved {
             return;
         }
         if matches!(kind, Kind::User | Kind::Handle)
@@ -71,6 +76,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
         match kind {
             Kind::User => {}
+            Kind::Move => self.has_moved = true,
             Kind::Cluster => {
                 self.on_cluster_frame(context, id, &bytes);
             }

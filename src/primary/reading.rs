@@ -1,6 +1,6 @@
 //! Who reads a worker's channel: the reactor, or the JavaScript thread (see [`crate::channel::Lending`]).
 
-use super::worker::Phase;
+use super::worker::{Phase, Registration};
 use super::{Deferred, Event, Primary};
 use crate::channel::{BUSY_AFTER, ChannelEvent, Look, QUIET};
 use crate::ids::WorkerId;
@@ -30,7 +30,8 @@ impl<S: EventSink<Event>> Primary<S> {
             }
             Look::TakeBack => self.read(context, id, true),
             Look::Unmute => {
-                let unmuted = worker.lending.unmute(context, &worker.channel, worker.token, worker.interest);
+                let Registration { token, interest } = worker.registration;
+                let unmuted = worker.lending.unmute(context, &worker.channel, token, interest);
                 if let Err(error) = unmuted {
                     self.close_worker(context, id, Some(error));
                 }
@@ -41,7 +42,7 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Sees to it that the inbox is here. Returns false if the worker is not.
     pub(super) fn reclaim(&mut self, context: &mut Context, id: WorkerId) -> bool {
         let Some(worker) = self.workers.get_mut(&id) else { return false };
-        let (channel, token, interest) = (&worker.channel, worker.token, worker.interest);
+        let (channel, Registration { token, interest }) = (&worker.channel, worker.registration);
         match worker.lending.reclaim(context, channel, &mut worker.inbox, token, interest) {
             Ok(()) => true,
             Err(error) => {
@@ -73,7 +74,8 @@ impl<S: EventSink<Event>> Primary<S> {
         let is_quiet = worker.lending.was_quiet()
             && worker.phase == Phase::Serving
             && worker.in_flight.is_empty()
-            && worker.interest == Interest::Read
+            && worker.registration.interest == Interest::Read
+            && worker.next.is_none()
             && !worker.reading_paused
             && !self.unread.contains(&id)
             && worker.channel.is_idle();

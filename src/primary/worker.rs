@@ -1,6 +1,7 @@
 //! A worker as its primary sees it.
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -9,8 +10,9 @@ use super::lane::Lane;
 use super::server::Pending;
 use super::stats::WorkerStats;
 use crate::channel::{Channel, Inbox, Lending};
+use crate::error::Error;
 use crate::ids::{Seq, ServerId};
-use crate::reactor::{Interest, Token};
+use crate::reactor::{Context, Interest, Token};
 
 /// Where a worker is in its life, as far as connections go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,30 @@ pub struct InFlight {
     pub server: ServerId,
 }
 
+/// A socket's registration with the reactor.
+#[derive(Clone, Copy, Debug)]
+pub struct Registration {
+    /// What it is known by.
+    pub token: Token,
+    /// What it waits for.
+    pub interest: Interest,
+}
+
+impl Registration {
+    /// Changes what it waits for.
+    pub fn wait_for(
+        &mut self,
+        context: &mut Context,
+        socket: BorrowedFd<'_>,
+        interest: Interest,
+    ) -> Result<(), Error> {
+        if std::mem::replace(&mut self.interest, interest) == interest {
+            return Ok(());
+        }
+        context.reregister(socket, self.token, interest)
+    }
+}
+
 /// A worker and its channel.
 #[derive(Debug)]
 pub struct Worker {
@@ -43,10 +69,10 @@ pub struct Worker {
     pub inbox: Option<Inbox>,
     /// What there is to know for lending it.
     pub lending: Lending,
-    /// What the channel is registered under.
-    pub token: Token,
-    /// What the channel is registered for.
-    pub interest: Interest,
+    /// How the socket is registered that is read.
+    pub registration: Registration,
+    /// How the one is registered that the channel moves over to, until it is read.
+    pub next: Option<Registration>,
     /// Where it is in its life.
     pub phase: Phase,
     /// The servers that it takes part in.
@@ -81,8 +107,8 @@ impl Worker {
             channel,
             inbox: Some(inbox),
             lending: Lending::default(),
-            token,
-            interest: Interest::Read,
+            registration: Registration { token, interest: Interest::Read },
+            next: None,
             phase: Phase::Serving,
             servers: Vec::new(),
             in_flight: BTreeMap::new(),

@@ -220,6 +220,8 @@ pub enum Kind {
     HandleAck,
     /// The last handle sent was lost on the way: `NODE_HANDLE_NACK`.
     HandleNack,
+    /// The peer sends nothing more on this socket and goes on on another: `NODE_CORRAL_MOVE`.
+    Move,
     /// Everything else, to be parsed where it is consumed.
     User,
 }
@@ -232,11 +234,12 @@ pub fn classify(serialization: Serialization, frame: &[u8]) -> Kind {
         Serialization::Advanced => strip_v8_command(frame),
     };
     let Some(rest) = rest.and_then(|rest| rest.strip_prefix(b"NODE_")) else { return Kind::User };
-    let known: [(&[u8], Kind); 4] = [
+    let known: [(&[u8], Kind); 5] = [
         (b"CLUSTER", Kind::Cluster),
         (b"HANDLE_ACK", Kind::HandleAck),
         (b"HANDLE_NACK", Kind::HandleNack),
         (b"HANDLE", Kind::Handle),
+        (b"CORRAL_MOVE", Kind::Move),
     ];
     for (name, kind) in known {
         // In JSON the name ends with its quote; in V8's format it ends by length, where the next byte is a tag.

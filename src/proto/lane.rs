@@ -2,7 +2,7 @@
 //! of all and the whole of [`FromWorker::Ready`] and [`FromWorker::Unusable`] are the same in every version.
 
 /// The version of what follows [`FromWorker::Ready`].
-pub const LANE_VERSION: u8 = 1;
+pub const LANE_VERSION: u8 = 2;
 
 /// The longest message; keys are addresses and paths.
 pub const MAX_LANE_MESSAGE: usize = 4096;
@@ -39,7 +39,8 @@ pub enum ToLane<'a> {
 /// Worker to primary.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FromWorker {
-    /// The worker reads its lane from now on.
+    /// The worker reads its lane from now on. With it comes a socket, the other end of which the worker has: its channel
+    /// moves over to that (see [`CHANNEL_MOVE`](super::CHANNEL_MOVE)).
     Ready {
         /// What it speaks.
         version: u8,

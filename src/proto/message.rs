@@ -15,6 +15,10 @@ pub const HANDLE_ACK: &str = "NODE_HANDLE_ACK";
 /// The message that a handle did not arrive with its frame.
 pub const HANDLE_NACK: &str = "NODE_HANDLE_NACK";
 
+/// Between two corrals: the last message on the socket that a channel began with. What follows is on the socket that came
+/// with [`FromWorker::Ready`](super::FromWorker::Ready). Said by the worker first, then by the primary.
+pub const CHANNEL_MOVE: &str = "NODE_CORRAL_MOVE";
+
 /// What a worker says to its primary.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClusterMessage {

@@ -14,8 +14,8 @@ pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, Serializati
 pub use hello::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 pub use message::{
-    AddressKind, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo, QueryServer, ToWorker,
-    encode, newconn_frame, parse,
+    AddressKind, CHANNEL_MOVE, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo,
+    QueryServer, ToWorker, encode, newconn_frame, parse,
 };
 
 /// For tests of what speaks the protocol.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use nix::errno::Errno;
 
 use crate::error::Error;
-use crate::os::{self, Ancillary};
+use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 
 /// A connection to be served.
@@ -62,11 +62,18 @@ impl WorkerLane {
         }
     }
 
-    /// Tells the primary that connections may come this way from now on.
+    /// Tells the primary that connections may come this way from now on, and gives it its end of a socket that the channel
+    /// may move over to. Returns this end, non-blocking.
     ///
-    /// Errors: `EPIPE` when the primary has gone.
-    pub fn announce(&mut self) -> Result<(), Error> {
-        self.tell(&FromWorker::Ready { version: LANE_VERSION }).map_err(Error::sys("announcing a lane"))
+    /// Errors: `EPIPE` when the primary has gone; `EMFILE`, `ENFILE`, `ENOBUFS`.
+    pub fn announce(&mut self) -> Result<OwnedFd, Error> {
+        let doing = "announcing a lane";
+        let SocketPair { ours, theirs } = os::socket_pair().map_err(Error::sys(doing))?;
+        os::set_nonblocking(theirs.as_fd()).map_err(Error::sys(doing))?;
+        FromWorker::Ready { version: LANE_VERSION }.encode(&mut self.outgoing);
+        os::send_packet(self.socket.as_fd(), &self.outgoing, Some(theirs.as_fd()))
+            .map_err(Error::sys(doing))?;
+        Ok(ours)
     }
 
     /// Tells the primary that they cannot, and why.
@@ -155,7 +162,7 @@ impl AsFd for WorkerLane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::os::{SocketPair, packet_pair, receive_packet_bytes, send_packet};
+    use crate::os::{packet_pair, receive_packet_bytes, send_packet};
 
     struct Rig {
         primary: OwnedFd,

@@ -8,6 +8,13 @@ const { cluster, run } = require('../scenario.js');
 
 const ADVANCED = process.env.PARITY_SERIALIZATION === 'advanced';
 
+/**
+ * What Node's cluster says, and what two corrals say of the socket that their channel is on.
+ *
+ * @param {{ cmd: string }} message
+ */
+const isProtocol = ({ cmd }) => cmd === 'NODE_CLUSTER' || cmd === 'NODE_CORRAL_MOVE';
+
 class Point {
   constructor() {
     this.x = 1;
@@ -372,7 +379,7 @@ run({
     async primary(t) {
       const worker = t.fork();
       worker.process.on('internalMessage', (message) => {
-        if (message.cmd !== 'NODE_CLUSTER') t.to('internal')('internalMessage', message);
+        if (!isProtocol(message)) t.to('internal')('internalMessage', message);
       });
       worker.once('message', () => {
         worker.send({ cmd: 'NODE_FOO', x: 1 });
@@ -382,7 +389,7 @@ run({
     },
     worker(t) {
       process.on('internalMessage', (message) => {
-        if (message.cmd !== 'NODE_CLUSTER') t.to('internal')('internalMessage', message);
+        if (!isProtocol(message)) t.to('internal')('internalMessage', message);
       });
       process.on('message', (message) => {
         t.log('message', message);

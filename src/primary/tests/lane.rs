@@ -58,7 +58,7 @@ fn a_lane_comes_into_use_when_the_worker_says_so_and_not_before() {
     let mut client = connect(port);
     assert_eq!(worker.serve(), port_of(&client));
     assert_eq!(answer(&mut client), Some(1));
-    worker.lane().announce().unwrap();
+    worker.announce();
     rig.settle();
     let client = connect(port);
     assert_eq!(worker.serve_on_lane(), port_of(&client));

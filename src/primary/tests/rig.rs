@@ -16,7 +16,7 @@ use super::super::{Command, Config, Event, Primary, Stats};
 use crate::channel::{self, Channel};
 use crate::ids::WorkerId;
 use crate::os::{self, Ancillary, SocketPair};
-use crate::proto::{Decoder, Serialization};
+use crate::proto::{CHANNEL_MOVE, Decoder, Serialization};
 use crate::reactor::{self, EventSink, Handle};
 use crate::worker::{Connection, Received, WorkerLane};
 
@@ -66,7 +66,7 @@ impl Rig {
     /// A worker that reads its lane.
     pub fn fork_with_lane(&mut self) -> FakeWorker {
         let mut worker = self.fork_with_silent_lane();
-        worker.lane().announce().unwrap();
+        worker.announce();
         worker
     }
 
@@ -102,6 +102,7 @@ impl Rig {
             serialization,
             next_seq: 100,
             lane: None,
+            first_socket: None,
         }
     }
 
@@ -160,9 +161,20 @@ pub struct FakeWorker {
     serialization: Serialization,
     next_seq: u64,
     lane: Option<WorkerLane>,
+    /// The socket that the channel began with, once it has moved.
+    first_socket: Option<OwnedFd>,
 }
 
 impl FakeWorker {
+    /// Reads its lane from now on, and moves its channel.
+    pub fn announce(&mut self) {
+        let second = self.lane().announce().unwrap();
+        let farewell = self.receive_frame().expect("the primary closed the channel");
+        assert_eq!(farewell["cmd"], CHANNEL_MOVE);
+        self.send(&farewell);
+        self.first_socket = Some(std::mem::replace(&mut self.socket, second));
+    }
+
     pub fn send(&mut self, message: &Value) {
         let bytes = crate::proto::encode(self.serialization, message).unwrap();
         self.send_raw(&bytes);

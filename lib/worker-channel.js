@@ -1,0 +1,183 @@
+'use strict';
+
+// In a worker: its channel moves over from the socket that Node gave it to one between the two corrals. Node's own half keeps
+// what it is good at (`process.channel`, what keeps the process alive, `connected`, 'disconnect'); messages take the new way,
+// in the order in which they were sent. See docs/protocol.md.
+
+const { Channel } = require('./channel');
+const { takeOverLists } = require('./handles');
+const { ipcCore } = require('./ipc/core');
+const { closeLane } = require('./lane');
+const { nodeSocketLists } = require('./node-internals');
+const serializations = require('./serialization');
+
+/** Said on the first socket: everything else comes on the second. */
+const MOVE = 'NODE_CORRAL_MOVE';
+
+/** @type {any} typed as it is for Node's own code */
+const target = process;
+
+/** What waits to be written keeps the process alive, as in Node. */
+class Pending {
+  #keepAlive;
+  #count = 0;
+
+  /** @param {import('./keep-alive').KeepAlive} keepAlive */
+  constructor(keepAlive) {
+    this.#keepAlive = keepAlive;
+  }
+
+  refCounted() {
+    if (this.#count++ === 0) this.#keepAlive.hold();
+  }
+
+  unrefCounted() {
+    if (--this.#count === 0) this.#keepAlive.release();
+  }
+
+  release() {
+    while (this.#count > 0) this.unrefCounted();
+  }
+}
+
+/** This worker's end. */
+class WorkerChannel {
+  #core;
+  #id = 0;
+  /** @type {Channel | undefined} */
+  #messaging;
+  #disconnectFirst = target._disconnect;
+  #firstFd = target.channel.fd;
+
+  constructor() {
+    this.#core = ipcCore('a channel of its own');
+  }
+
+  /**
+   * Reads the second socket: the primary has said farewell on the first.
+   *
+   * @param {number} fd
+   * @param {boolean} advanced
+   */
+  read(fd, advanced) {
+    const core = this.#core;
+    takeOverLists(target, nodeSocketLists());
+    core.adopt(fd, advanced, (id) => {
+      const serialization = advanced ? serializations.advanced : serializations.json;
+      const messaging = new Channel(this, id, target, serialization, undefined, new Pending(core.keepAlive));
+      this.#id = id;
+      this.#messaging = messaging;
+      return { messaging, onEnd: (cause) => messaging.onClosed(cause) };
+    });
+    target._disconnect = () => this.#disconnect();
+  }
+
+  /** Sends on the second socket, and says farewell on the first. */
+  send() {
+    const { _send } = target;
+    _send.call(target, { cmd: MOVE }, undefined, true);
+    this.#messaging?.installSend();
+  }
+
+  #disconnect() {
+    // Gone with what it had sent before unread: that comes before the 'disconnect', as it would on the first socket.
+    if (this.#core.hasEnded(this.#firstFd)) this.#core.readAll(this.#id);
+    closeLane();
+    this.closeChannel(this.#id);
+    this.#disconnectFirst.call(target);
+  }
+
+  /** The descriptor of the second socket. */
+  get fd() {
+    return this.#core.channelFd(this.#id);
+  }
+
+  // What the channel asks of whoever has its other half.
+
+  get keepAlive() {
+    return this.#core.keepAlive;
+  }
+
+  /** @param {number} id */
+  channelFd(id) {
+    return this.#core.channelFd(id);
+  }
+
+  /**
+   * @param {number} id
+   * @param {string | Buffer} frame
+   * @param {number} fd
+   * @param {number} completion
+   */
+  write(id, frame, fd, completion) {
+    return this.#core.write(id, frame, fd, completion);
+  }
+
+  /** @param {number} id */
+  closeChannel(id) {
+    this.#core.closeChannel(id);
+  }
+
+  /**
+   * @param {number} id
+   * @param {string} reason
+   */
+  condemn(id, reason) {
+    this.#core.condemn(id, reason);
+  }
+
+  /** @param {number} fd */
+  closeHandle(fd) {
+    this.#core.closeHandle(fd);
+  }
+
+  wantInternalMessages() {}
+
+  /**
+   * @param {any} process
+   * @param {Error} error
+   */
+  report(process, error) {
+    process.emit('error', error);
+  }
+
+  closed() {}
+}
+
+/** @type {WorkerChannel | undefined} */
+let moved;
+
+/** This worker's end of its channel, once that has moved. */
+function workerChannel() {
+  return moved;
+}
+
+/**
+ * Moves the channel over when the primary does.
+ *
+ * @param {import('../binding').NativeLane} lane
+ * @param {boolean} advanced
+ */
+function moveChannel(lane, advanced) {
+  if (!target.connected) return;
+  /** @type {WorkerChannel | undefined} */
+  let channel;
+  target.on('internalMessage', function onInternal(/** @type {any} */ message) {
+    // Disconnected meanwhile: what the primary has on the second socket is for nobody.
+    if (!target.channel) return;
+    if (message.cmd === MOVE && channel === undefined) {
+      const fd = lane.takeChannel();
+      if (fd < 0) return;
+      channel = new WorkerChannel();
+      channel.read(fd, advanced);
+    }
+    // A handle that has not arrived keeps everything behind it in Node's own queue.
+    if (channel !== undefined && !target._handleQueue && target.connected) {
+      target.removeListener('internalMessage', onInternal);
+      channel.send();
+      moved = channel;
+    }
+  });
+}
+
+module.exports = { moveChannel, workerChannel };
