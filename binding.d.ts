@@ -19,7 +19,7 @@ export declare class NativeIpc {
    * not keep the process alive. `deliver` is called with messages when they are all there is to take: their
    * `EventKind`, the channel, and the messages.
    */
-  constructor(wake: () => void, deliver: (kind: EventKind, channel: number, messages: string | Buffer) => void)
+  constructor(wake: () => void, deliver: (kind: EventKind, channel: number, messages: string | Buffer, pieces: any) => void)
   /**
    * Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's number, or a
    * negative errno: `EAGAIN` is to be tried again.
@@ -46,6 +46,21 @@ export declare class NativeIpc {
   sendText(id: number, text: string, handle: number, completion: number): number
   /** As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them. */
   sendBytes(id: number, message: Buffer, handle: number, completion: number): number
+  /** Whether messages may bring large pieces along from now on: the other end is a corral that reads them. */
+  takesPieces(id: number): boolean
+  /** As `sendText`, for a message that brings large strings along, between two corrals. */
+  sendTextAttached(id: number, text: string, strings: Array<string>, completion: number): number
+  /** As `sendBytes`, for a message that brings large buffers along, between two corrals. */
+  sendBytesAttached(id: number, message: Uint8Array, buffers: Uint8Array[], completion: number): number
+  /**
+   * As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns how many bytes
+   * wait; what goes wrong is told by `uncork`.
+   */
+  corkText(id: number, text: string): number
+  /** As `corkText`, for a message as in `sendBytes`. */
+  corkBytes(id: number, message: Uint8Array): number
+  /** Sends what was corked in this turn. Returns as `sendText`, for all of it. */
+  uncork(id: number, completion: number): number
   /**
    * As `sendText`, for several messages with newlines between them, none of which is too large. They share one
    * completion.
@@ -105,7 +120,7 @@ export declare class NativePrimary {
    * not keep the process alive. `deliver` is called with messages when they are all there is to take: their
    * `EventKind`, the worker, and the messages.
    */
-  constructor(wake: () => void, deliver: (kind: EventKind, worker: number, messages: string | Buffer) => void)
+  constructor(wake: () => void, deliver: (kind: EventKind, worker: number, messages: string | Buffer, pieces: any) => void)
   /** Changes the settings. */
   configure(settings: NativeSettings): void
   /**
@@ -134,6 +149,21 @@ export declare class NativePrimary {
   sendText(id: number, text: string, handle: number, completion: number): number
   /** As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them. */
   sendBytes(id: number, message: Buffer, handle: number, completion: number): number
+  /** Whether messages may bring large pieces along from now on: the other end is a corral that reads them. */
+  takesPieces(id: number): boolean
+  /** As `sendText`, for a message that brings large strings along, between two corrals. */
+  sendTextAttached(id: number, text: string, strings: Array<string>, completion: number): number
+  /** As `sendBytes`, for a message that brings large buffers along, between two corrals. */
+  sendBytesAttached(id: number, message: Uint8Array, buffers: Uint8Array[], completion: number): number
+  /**
+   * As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns how many bytes
+   * wait; what goes wrong is told by `uncork`.
+   */
+  corkText(id: number, text: string): number
+  /** As `corkText`, for a message as in `sendBytes`. */
+  corkBytes(id: number, message: Uint8Array): number
+  /** Sends what was corked in this turn. Returns as `sendText`, for all of it. */
+  uncork(id: number, completion: number): number
   /** `worker.disconnect()`. When it returns, the worker takes part in no server any more. */
   disconnectWorker(id: number): void
   /** Closes the channel after what waits has been sent. */
@@ -161,40 +191,45 @@ export declare const enum EventKind {
   Message = 0,
   /** worker or channel, messages, each with its newline or its length (string or Buffer) */
   Messages = 1,
+  /**
+   * worker or channel, message (string or Buffer), what it brought along: an array of strings, or of where in the Buffer
+   * the message and each piece begin and end
+   */
+  Attached = 2,
   /** worker or channel, message (string or Buffer), descriptor */
-  HandleMessage = 2,
+  HandleMessage = 3,
   /** worker, message (string or Buffer) */
-  Internal = 3,
+  Internal = 4,
   /** worker */
-  Online = 4,
+  Online = 5,
   /** worker, JSON of addressType, address, port and fd */
-  Listening = 5,
+  Listening = 6,
   /** worker */
-  ExitedAfterDisconnect = 6,
+  ExitedAfterDisconnect = 7,
   /** worker or channel */
-  HandleArrived = 7,
+  HandleArrived = 8,
   /** worker or channel */
-  HandleLost = 8,
+  HandleLost = 9,
   /** worker or channel, completion */
-  Written = 9,
+  Written = 10,
   /** worker or channel, completion, how many bytes of it were written */
-  Unwritten = 10,
+  Unwritten = 11,
   /** worker or channel, code or undefined, message */
-  Closed = 11,
+  Closed = 12,
   /** worker, JSON of key, address, port, family, remoteAddress and remotePort */
-  Connection = 12,
+  Connection = 13,
   /** number of servers */
-  Servers = 13,
+  Servers = 14,
   /** 0, code, message */
-  AcceptPaused = 14,
+  AcceptPaused = 15,
   /** 0, code, message */
-  Fault = 15,
+  Fault = 16,
   /** channel, JSON of listener and peer */
-  Asked = 16,
+  Asked = 17,
   /** channel, JSON of listener, peer and maxMessageSize, which is what the peer takes */
-  Connected = 17,
+  Connected = 18,
   /** listener, JSON of peer, code and message */
-  Refused = 18,
+  Refused = 19,
 }
 
 /** One server's counts; see `ServerStats` of index.d.ts. */

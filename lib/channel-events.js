@@ -24,6 +24,9 @@ function passOn({ EventKind }, channel, kind, first, second) {
     case EventKind.Message:
       channel.onMessage(first);
       return true;
+    case EventKind.Attached:
+      channel.onApart(first, second);
+      return true;
     case EventKind.HandleMessage:
       channel.onHandleMessage(first, second);
       return true;
@@ -44,4 +47,19 @@ function passOn({ EventKind }, channel, kind, first, second) {
   }
 }
 
-module.exports = { passOn };
+/**
+ * Passes messages on that have come with nothing else.
+ *
+ * @param {import('./native').Binding} binding
+ * @param {Channel | undefined} channel
+ * @param {number} kind
+ * @param {any} messages
+ * @param {any} pieces
+ */
+function deliver({ EventKind }, channel, kind, messages, pieces) {
+  if (kind === EventKind.Messages) channel?.onMessages(messages);
+  else if (kind === EventKind.Message) channel?.onMessage(messages);
+  else channel?.onApart(messages, pieces);
+}
+
+module.exports = { deliver, passOn };

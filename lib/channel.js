@@ -35,6 +35,11 @@ const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
  * @property {(id: number) => number} channelFd
  * @property {(id: number, frame: string | Buffer, fd: number, completion: number) => number} write
  *   0 when everything was written, the number of bytes that wait when not, a negative errno on failure
+ * @property {(id: number, frame: string | Buffer) => number} cork sends a message with others of this turn; returns how many
+ *   bytes wait, or a negative errno
+ * @property {(id: number, completion: number) => number} uncork ends the turn; as `write`, for all that was corked in it
+ * @property {(id: number) => boolean} takesPieces whether messages may be taken apart from now on
+ * @property {(id: number, frame: any, pieces: any[], completion: number) => number} writeApart as `write`, for one that is
  * @property {(id: number) => void} closeChannel
  * @property {(id: number, reason: string) => void} condemn
  * @property {(fd: number) => void} closeHandle
@@ -483,6 +488,22 @@ class Channel {
     let message;
     try {
       message = this.#serialization.read(frame);
+    } catch (error) {
+      this.#condemn(error);
+      return;
+    }
+    process.nextTick(emit, this, message, undefined, frame.length);
+  }
+
+  /**
+   * @param {string | Buffer} frame a message of the peer's without what was large in it
+   * @param {any} pieces
+   */
+  onApart(frame, pieces) {
+    if (!this.#child.channel) return;
+    let message;
+    try {
+      message = this.#serialization.putTogether(frame, pieces);
     } catch (error) {
       this.#condemn(error);
       return;

@@ -3,10 +3,11 @@
 // The Rust core as the JavaScript of the primary sees it: what is asked of it, and its events passed on to workers
 // and channels.
 
-const { passOn } = require('./channel-events');
+const { deliver, passOn } = require('./channel-events');
 const errors = require('./errors');
 const { KeepAlive } = require('./keep-alive');
 const internals = require('./node-internals');
+const { goDirect } = require('./sending');
 
 /** @typedef {import('./native').Binding} Binding */
 /** @typedef {import('./channel').Channel} Channel */
@@ -42,8 +43,13 @@ class Core {
     };
     this.#native = new binding.NativePrimary(
       () => this.dispatch(),
-      (kind, id, messages) => this.#deliver(kind, id, messages),
+      (kind, id, messages, pieces) => deliver(binding, this.#peers.get(id)?.channel, kind, messages, pieces),
     );
+    process.once('exit', () => {
+      goDirect();
+      // What was sent in the last turn must not be lost.
+      for (const { channel } of this.#peers.values()) channel.flush();
+    });
   }
 
   /** @param {Partial<import('../binding').NativeSettings>} change */
@@ -122,6 +128,40 @@ class Core {
   }
 
   /** @param {number} id */
+  takesPieces(id) {
+    return this.#native.takesPieces(id);
+  }
+
+  /**
+   * @param {number} id
+   * @param {any} frame
+   * @param {any[]} pieces
+   * @param {number} completion
+   */
+  writeApart(id, frame, pieces, completion) {
+    return typeof frame === 'string'
+      ? this.#native.sendTextAttached(id, frame, pieces, completion)
+      : this.#native.sendBytesAttached(id, frame, pieces, completion);
+  }
+
+  /**
+   * @param {number} id
+   * @param {string | Buffer} frame
+   * @returns {number} how many bytes wait, or a negative errno
+   */
+  cork(id, frame) {
+    return typeof frame === 'string' ? this.#native.corkText(id, frame) : this.#native.corkBytes(id, frame);
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} completion
+   */
+  uncork(id, completion) {
+    return this.#native.uncork(id, completion);
+  }
+
+  /** @param {number} id */
   disconnectWorker(id) {
     this.#unlessGone(() => this.#native.disconnectWorker(id));
   }
@@ -185,19 +225,6 @@ class Core {
   /** @param {any} child its channel has closed */
   closed(child) {
     this.#closes.get(child)?.();
-  }
-
-  /**
-   * Messages that were read on this thread, with nothing else before them.
-   *
-   * @param {number} kind
-   * @param {number} id
-   * @param {string | Buffer} messages
-   */
-  #deliver(kind, id, messages) {
-    const channel = this.#peers.get(id)?.channel;
-    if (kind === this.#binding.EventKind.Messages) channel?.onMessages(messages);
-    else channel?.onMessage(messages);
   }
 
   /** Takes what has happened and passes it on, each in a tick of its own, as Node passes on messages. */

@@ -45,6 +45,8 @@ function guardSend() {
      */
     function send(message, handle, options, callback) {
       if (hearDecision(message)) return true;
+      // Its servers are closed by now: what is still in the lane is for others.
+      if (message?.act === 'exitedAfterDisconnect' && message.cmd === 'NODE_CLUSTER') closeLane();
       if (handle && isHandleless(handle)) throw errors.invalidHandleType();
       return original.call(this, message, handle, options, callback);
     };

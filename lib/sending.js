@@ -78,8 +78,9 @@ class Sending {
   /** Something has been sent in this turn: what is sent now joins the batch. */
   #isTurn = false;
   /** The largest message that may join a batch. */
-  #maxBatched = 0;
+  #maxBatched;
   #isCatchingUp = false;
+  #takesPieces = false;
   /** `send` has answered false, and the program is to be told when it may go on. */
   #needsDrain = false;
 
@@ -99,6 +100,7 @@ class Sending {
     this.#serialization = serialization;
     this.#bounds = bounds;
     this.#control = control;
+    this.#maxBatched = bounds === undefined ? BATCHED_MESSAGE : 0;
   }
 
   /**
@@ -119,8 +121,13 @@ class Sending {
    * @param {string | Buffer} [frame] the message, if it is serialized already
    * @returns {boolean} what `send` answers
    */
-  send(message, options, callback, frame = this.#serialization.write(message)) {
-    if (this.#bounds === undefined) return this.write(message, undefined, options, callback, frame);
+  send(message, options, callback, frame = undefined) {
+    if (frame === undefined && this.#mayTakeApart()) {
+      const apart = this.#serialization.takeApart(message);
+      if (apart !== undefined && apart.pieces.length > 0) return this.#sendApart(apart, options, callback);
+      frame = apart?.frame;
+    }
+    frame ??= this.#serialization.write(message);
     if (frame.length > this.#maxBatched || isExiting) {
       this.flush();
       return this.write(message, undefined, options, callback, frame);
@@ -131,6 +138,7 @@ class Sending {
       process.nextTick(endTurn, this);
       return this.write(message, undefined, options, callback, frame);
     }
+    if (this.#bounds === undefined) return this.#cork(frame, options, callback);
     this.#batch.push({
       message: undefined,
       handle: null,
@@ -143,6 +151,39 @@ class Sending {
     return this.#batchUnits < BATCH ? this.isBelow(this.#queuedBytes) : this.flush();
   }
 
+  /** Whether the peer is a corral too, with which large pieces of a message travel beside it. */
+  #mayTakeApart() {
+    this.#takesPieces ||= this.#owner.takesPieces(this.#id);
+    return this.#takesPieces;
+  }
+
+  /**
+   * @param {import('./serialization').Apart} apart
+   * @param {SendOptions} options
+   * @param {SendCallback | undefined} callback
+   * @returns {boolean} what `send` answers
+   */
+  #sendApart({ frame, pieces }, options, callback) {
+    this.flush();
+    const status = this.#owner.writeApart(this.#id, frame, pieces, this.#nextCompletion);
+    return this.#account(status, [{ message: undefined, handle: null, options, callback }]);
+  }
+
+  /**
+   * Gives a message to the core, which sends it when the turn ends, or when that takes long.
+   *
+   * @param {string | Buffer} frame
+   * @param {SendOptions} options
+   * @param {SendCallback | undefined} callback
+   * @returns {boolean} what `send` answers
+   */
+  #cork(frame, options, callback) {
+    const status = this.#owner.cork(this.#id, frame);
+    this.#batch.push({ message: undefined, handle: null, options, callback });
+    // Of what goes wrong the end of the turn tells.
+    return this.isBelow(status);
+  }
+
   /** The turn in which something was sent is over. */
   endTurn() {
     this.#isTurn = false;
@@ -152,7 +193,9 @@ class Sending {
   /** Sends the batch. @returns {boolean} what `send` answers */
   flush() {
     const batch = this.#takeBatch();
-    if (batch.length === 0 || this.#bounds === undefined) return true;
+    if (batch.length === 0) return true;
+    if (this.#bounds === undefined)
+      return this.#account(this.#owner.uncork(this.#id, this.#nextCompletion), batch);
     const frames = batch.map(({ frame }) => /** @type {string | Buffer} */ (frame));
     const together = this.#serialization.join(frames);
     const status = this.#bounds.writeMany(this.#id, together, batch.length, this.#nextCompletion);

@@ -5,14 +5,58 @@
 const v8 = require('node:v8');
 
 const errors = require('./errors');
+const { LARGE_VIEW, putStrings, takeStrings } = require('./pieces');
 
 const VIEW_TAG = 0;
 const PLAIN_COPY_TAG = 1;
+/** Between two corrals: a view whose bytes travel beside the message. */
+const PIECE_TAG = 2;
+
+/** @type {any[]} */
+const VIEWS = [
+  Buffer,
+  Uint8Array,
+  Int8Array,
+  Uint8ClampedArray,
+  Int16Array,
+  Uint16Array,
+  Int32Array,
+  Uint32Array,
+  Float32Array,
+  Float64Array,
+  BigInt64Array,
+  BigUint64Array,
+  DataView,
+];
+const NAMES = new Map(VIEWS.slice(1).map((View, index) => [View.name, index + 1]));
+
+/**
+ * @param {any} view
+ * @returns {number} its place in VIEWS; undefined for what has none
+ */
+function indexOf(view) {
+  if (view instanceof Buffer) return 0;
+  // As Node does: by what it is, and not by what its prototype says.
+  return /** @type {number} */ (NAMES.get(Object.prototype.toString.call(view).slice('[object '.length, -1)));
+}
 
 // Objects of the embedder (handles, most of all) are written as JSON would write them, instead of throwing.
 class Serializer extends v8.DefaultSerializer {
+  /** Where large views go, if they may travel beside the message. @type {Uint8Array[] | undefined} */
+  pieces;
+
   /** @param {object} object */
   _writeHostObject(object) {
+    if (this.pieces !== undefined && ArrayBuffer.isView(object) && object.byteLength >= LARGE_VIEW) {
+      const index = indexOf(object);
+      if (index !== undefined && this.pieces.length < MAX_PIECES) {
+        this.writeUint32(PIECE_TAG);
+        this.writeUint32(index);
+        this.writeUint32(this.pieces.length);
+        this.pieces.push(new Uint8Array(object.buffer, object.byteOffset, object.byteLength));
+        return undefined;
+      }
+    }
     if (ArrayBuffer.isView(object)) {
       this.writeUint32(VIEW_TAG);
       // @ts-expect-error documented, but not in the types
@@ -24,23 +68,46 @@ class Serializer extends v8.DefaultSerializer {
 }
 
 class Deserializer extends v8.DefaultDeserializer {
+  /** What the message has brought along. @type {Uint8Array[]} */
+  pieces = [];
+
   _readHostObject() {
     const tag = this.readUint32();
+    if (tag === PIECE_TAG) return this.#readPiece();
     // @ts-expect-error documented, but not in the types
     if (tag === VIEW_TAG) return super._readHostObject();
     if (tag !== PLAIN_COPY_TAG) throw new Error(`unknown tag ${tag} of a host object`);
     return this.readValue();
   }
+
+  #readPiece() {
+    const View = VIEWS[this.readUint32()];
+    const piece = this.pieces[this.readUint32()];
+    if (View === undefined || piece === undefined) throw new Error('a piece that has not come');
+    const { buffer, byteOffset, byteLength } = piece;
+    if (View === Buffer) return Buffer.from(buffer, byteOffset, byteLength);
+    const size = View.BYTES_PER_ELEMENT ?? 1;
+    if (byteOffset % size === 0) return new View(buffer, byteOffset, byteLength / size);
+    return new View(Uint8Array.prototype.slice.call(piece).buffer, 0, byteLength / size);
+  }
 }
+
+/** The core's bound: more pieces a message does not bring along. */
+const MAX_PIECES = 64;
 
 /** Room for the length, which the core fills in. */
 const LENGTH = Buffer.alloc(4);
+
+/** A message without what is large in it. @typedef {{ frame: any, pieces: any[] }} Apart */
 
 /**
  * @typedef {object} Serialization
  * @property {boolean} advanced
  * @property {(message: unknown) => string | Buffer} write throws what cannot be serialized
  * @property {(frame: any) => any} read throws on what no peer of ours writes
+ * @property {(message: any) => Apart | undefined} takeApart what is large in a message travels beside it; undefined if nothing is.
+ *   Throws as `write`
+ * @property {(frame: any, pieces: any) => any} putTogether a message that was taken apart; throws on what no peer of ours writes
  * @property {(frames: any) => any[]} split several frames as they came off the wire
  * @property {(frames: any[]) => any} join several written messages, for the core to send together
  */
@@ -55,6 +122,11 @@ const json = {
     return text;
   },
   read: (text) => JSON.parse(text),
+  takeApart(message) {
+    const apart = takeStrings(message);
+    return apart && { frame: apart.text, pieces: apart.pieces };
+  },
+  putTogether: putStrings,
   split(text) {
     const lines = text.split('\n');
     // Every frame ends with a newline: what is behind the last one is nothing.
@@ -76,6 +148,24 @@ const advanced = {
   },
   read(bytes) {
     const deserializer = new Deserializer(bytes);
+    deserializer.readHeader();
+    return deserializer.readValue();
+  },
+  takeApart(message) {
+    if (typeof message !== 'object' || message === null) return undefined;
+    const serializer = new Serializer();
+    serializer.pieces = [];
+    serializer.writeRawBytes(LENGTH);
+    serializer.writeHeader();
+    serializer.writeValue(message);
+    return { frame: serializer.releaseBuffer(), pieces: serializer.pieces };
+  },
+  putTogether(bytes, places) {
+    const [frame, ...pieces] = Array.from({ length: places.length / 2 }, (_, index) =>
+      bytes.subarray(places[2 * index], places[2 * index + 1]),
+    );
+    const deserializer = new Deserializer(frame);
+    deserializer.pieces = pieces;
     deserializer.readHeader();
     return deserializer.readValue();
   },

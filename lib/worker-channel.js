@@ -77,11 +77,30 @@ class WorkerChannel {
     const { _send } = target;
     _send.call(target, { cmd: MOVE }, undefined, true);
     this.#messaging?.installSend();
+    for (const name of ['kill', 'abort']) this.#flushBefore(name);
+  }
+
+  /**
+   * What has been sent is on its way before this process ends itself by a signal, whatever waits for the end of the turn.
+   *
+   * @param {string} name of a method of process
+   */
+  #flushBefore(name) {
+    const original = target[name];
+    const messaging = this.#messaging;
+    const { [name]: flushing } = {
+      [name](/** @type {any[]} */ ...args) {
+        messaging?.flush();
+        return original.apply(this, args);
+      },
+    };
+    target[name] = flushing;
   }
 
   #disconnect() {
     // Gone with what it had sent before unread: that comes before the 'disconnect', as it would on the first socket.
     if (this.#core.hasEnded(this.#firstFd)) this.#core.readAll(this.#id);
+    this.#messaging?.flush();
     closeLane();
     this.closeChannel(this.#id);
     this.#disconnectFirst.call(target);
@@ -111,6 +130,36 @@ class WorkerChannel {
    */
   write(id, frame, fd, completion) {
     return this.#core.write(id, frame, fd, completion);
+  }
+
+  takesPieces() {
+    return true;
+  }
+
+  /**
+   * @param {number} id
+   * @param {any} frame
+   * @param {any[]} pieces
+   * @param {number} completion
+   */
+  writeApart(id, frame, pieces, completion) {
+    return this.#core.writeApart(id, frame, pieces, completion);
+  }
+
+  /**
+   * @param {number} id
+   * @param {string | Buffer} frame
+   */
+  cork(id, frame) {
+    return this.#core.cork(id, frame);
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} completion
+   */
+  uncork(id, completion) {
+    return this.#core.uncork(id, completion);
   }
 
   /** @param {number} id */

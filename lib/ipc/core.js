@@ -5,7 +5,7 @@
 
 const os = require('node:os');
 
-const { passOn } = require('../channel-events');
+const { deliver, passOn } = require('../channel-events');
 const errors = require('../errors');
 const { KeepAlive } = require('../keep-alive');
 const internals = require('../node-internals');
@@ -51,7 +51,8 @@ class IpcCore {
     this.#binding = binding;
     this.#native = new binding.NativeIpc(
       () => this.#dispatch(),
-      (kind, id, messages) => this.#deliver(kind, id, messages),
+      (kind, id, messages, pieces) =>
+        deliver(binding, this.#channels.get(id)?.messaging, kind, messages, pieces),
     );
     process.once('exit', () => {
       goDirect();
@@ -156,6 +157,40 @@ class IpcCore {
       : this.#native.sendBytes(id, frame, fd, completion);
   }
 
+  /** @param {number} id */
+  takesPieces(id) {
+    return this.#native.takesPieces(id);
+  }
+
+  /**
+   * @param {number} id
+   * @param {any} frame
+   * @param {any[]} pieces
+   * @param {number} completion
+   */
+  writeApart(id, frame, pieces, completion) {
+    return typeof frame === 'string'
+      ? this.#native.sendTextAttached(id, frame, pieces, completion)
+      : this.#native.sendBytesAttached(id, frame, pieces, completion);
+  }
+
+  /**
+   * @param {number} id
+   * @param {string | Buffer} frame
+   * @returns {number} how many bytes wait, or a negative errno
+   */
+  cork(id, frame) {
+    return typeof frame === 'string' ? this.#native.corkText(id, frame) : this.#native.corkBytes(id, frame);
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} completion
+   */
+  uncork(id, completion) {
+    return this.#native.uncork(id, completion);
+  }
+
   /**
    * @param {number} id
    * @param {string | Buffer} frames
@@ -212,19 +247,6 @@ class IpcCore {
   /** @param {number} fd */
   closeHandle(fd) {
     if (fd >= 0) this.#native.closeHandle(fd);
-  }
-
-  /**
-   * Messages that were read on this thread, with nothing else before them.
-   *
-   * @param {number} kind
-   * @param {number} id
-   * @param {string | Buffer} messages
-   */
-  #deliver(kind, id, messages) {
-    const messaging = this.#channels.get(id)?.messaging;
-    if (kind === this.#binding.EventKind.Messages) messaging?.onMessages(messages);
-    else messaging?.onMessage(messages);
   }
 
   #dispatch() {

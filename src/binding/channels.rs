@@ -11,10 +11,13 @@ use nix::errno::Errno;
 use serde_json::json;
 
 use super::text;
-use crate::channel::{Channel, Frame, HandleOrigin, MAX_UNTOLD, SendStatus, Unfit};
+use crate::channel::{Channel, Corked, Frame, HandleOrigin, MAX_UNTOLD, SendStatus, Unfit};
 use crate::ids::Completion;
 use crate::os;
-use crate::proto::{self, HANDLE_ACK};
+use crate::proto::{self, ALIGNMENT, HANDLE_ACK, Piece, PieceKind, aligned, announce};
+
+/// The length in front of a message in V8's format.
+const PREFIX: usize = 4;
 
 /// What is kept of the memory for messages on their way out, in bytes.
 const KEEP_SCRATCH: usize = 4 << 20;
@@ -52,11 +55,13 @@ pub struct Sent {
     /// 0 when everything was written, the number of bytes that wait when not, a negative errno on failure.
     pub status: f64,
     pub needs_flush: bool,
+    /// It is corked: the reactor is to look after it.
+    pub needs_look: bool,
 }
 
 impl Sent {
     fn failed(errno: Errno) -> Sent {
-        Sent { status: failure(errno), needs_flush: false }
+        Sent { status: failure(errno), needs_flush: false, needs_look: false }
     }
 
     /// Has the reactor flush, if that is needed.
@@ -65,6 +70,17 @@ impl Sent {
             return failure(Errno::EPIPE);
         }
         self.status
+    }
+
+    /// Has the reactor look after what is corked, if that is needed. Without a reactor the end of the turn comes, or fails.
+    pub fn looked_after_by(
+        self,
+        look: impl FnOnce() -> std::result::Result<(), crate::error::Error>,
+    ) -> Sent {
+        if self.needs_look {
+            let _ = look();
+        }
+        self
     }
 }
 
@@ -133,16 +149,105 @@ impl Channels {
         }
     }
 
+    /// As `send_text`, for a message that brings large strings along. Between two corrals.
+    pub fn send_text_attached(
+        &mut self,
+        id: u32,
+        text: &JsString,
+        strings: &[JsString],
+        completion: u32,
+    ) -> Result<Sent> {
+        let (mut pieces, mut attached) =
+            (Vec::with_capacity(strings.len()), std::mem::take(&mut self.scratch));
+        for string in strings {
+            pieces.push(text::append_piece(string, &mut attached)?);
+        }
+        let mut frame = Vec::new();
+        text::append_utf8(text, &mut frame)?;
+        frame.push(b'\n');
+        let mut head = Vec::new();
+        announce(&pieces, frame.len(), &mut head);
+        let sent = self.send_parts(id, &[&head, &frame, &attached], completion);
+        self.keep_scratch(attached);
+        Ok(sent)
+    }
+
+    /// As `send_bytes`, for a message that brings large buffers along. Between two corrals.
+    pub fn send_bytes_attached(&self, id: u32, message: &[u8], buffers: &[&[u8]], completion: u32) -> Sent {
+        let Some((_, body)) = message.split_at_checked(PREFIX) else { return Sent::failed(Errno::EINVAL) };
+        let pieces: Vec<Piece> = buffers.iter().map(|buffer| (PieceKind::Bytes, buffer.len())).collect();
+        let mut head = vec![0; PREFIX];
+        announce(&pieces, PREFIX + body.len(), &mut head);
+        let Ok(size) = u32::try_from(head.len() - PREFIX + body.len()) else {
+            return Sent::failed(Errno::EMSGSIZE);
+        };
+        head[..PREFIX].copy_from_slice(&size.to_be_bytes());
+        let mut parts: Vec<&[u8]> = vec![&head, body];
+        for buffer in buffers {
+            parts.extend([buffer, &[0; ALIGNMENT][..aligned(buffer.len()) - buffer.len()]]);
+        }
+        self.send_parts(id, &parts, completion)
+    }
+
+    fn send_parts(&self, id: u32, parts: &[&[u8]], completion: u32) -> Sent {
+        let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
+        let length = parts.iter().map(|part| part.len()).sum();
+        outcome(peer, peer.channel.send_parts(parts, Completion(completion)), 1, length)
+    }
+
+    fn keep_scratch(&mut self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= KEEP_SCRATCH {
+            bytes.clear();
+            self.scratch = bytes;
+        }
+    }
+
+    /// As `send_text`, for a message that goes out with others of this turn, to be followed by `uncork`. Returns how many
+    /// bytes wait; what goes wrong is told by `uncork`.
+    pub fn cork_text(&self, id: u32, text: &JsString) -> Result<Sent> {
+        let mut appended = Ok(());
+        let sent = self.cork(id, |bytes| {
+            appended = text::append_utf8(text, bytes);
+            bytes.push(b'\n');
+        });
+        appended.map(|()| sent)
+    }
+
+    /// As `cork_text`, for a message as in `send_bytes`.
+    pub fn cork_bytes(&self, id: u32, message: &[u8]) -> Sent {
+        let Some(size) = message.len().checked_sub(PREFIX).and_then(|size| u32::try_from(size).ok()) else {
+            return Sent::failed(Errno::EINVAL);
+        };
+        self.cork(id, |bytes| {
+            bytes.extend(size.to_be_bytes());
+            bytes.extend(&message[PREFIX..]);
+        })
+    }
+
+    fn cork(&self, id: u32, append: impl FnOnce(&mut Vec<u8>)) -> Sent {
+        let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
+        let mut length = 0;
+        let Corked { status, needs_look } = peer.channel.cork(|bytes| {
+            let before = bytes.len();
+            append(bytes);
+            length = bytes.len() - before;
+        });
+        Sent { needs_look, ..outcome(peer, status, 1, length) }
+    }
+
+    /// Sends what was corked. What has to wait has this completion.
+    pub fn uncork(&self, id: u32, completion: u32) -> Sent {
+        let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
+        outcome(peer, peer.channel.uncork(Completion(completion)), 0, 0)
+    }
+
     /// Calls `send` with the text and a newline behind it.
     fn with_utf8(&mut self, text: &JsString, send: impl FnOnce(&Self, &[u8]) -> Sent) -> Result<Sent> {
         let mut bytes = std::mem::take(&mut self.scratch);
         text::append_utf8(text, &mut bytes)?;
         bytes.push(b'\n');
         let sent = send(self, &bytes);
-        if bytes.capacity() <= KEEP_SCRATCH {
-            bytes.clear();
-            self.scratch = bytes;
-        }
+        self.keep_scratch(bytes);
         Ok(sent)
     }
 
@@ -201,8 +306,10 @@ fn outcome(peer: &Peer, status: SendStatus, count: u32, bytes: usize) -> Sent {
         peer.channel.traffic().sent(count, bytes);
     }
     match status {
-        SendStatus::Written => Sent { status: 0.0, needs_flush: false },
-        SendStatus::Queued { bytes, needs_flush } => Sent { status: bytes as f64, needs_flush },
+        SendStatus::Written => Sent { status: 0.0, needs_flush: false, needs_look: false },
+        SendStatus::Queued { bytes, needs_flush } => {
+            Sent { status: bytes as f64, needs_flush, needs_look: false }
+        }
         SendStatus::Failed(errno) => Sent::failed(errno),
         SendStatus::Closed => Sent::failed(Errno::EPIPE),
     }

@@ -21,7 +21,7 @@ use crate::proto::Serialization;
 pub struct DirectReading<E> {
     /// Takes the events.
     dispatch: Callback,
-    /// Takes messages, when there is nothing else: their kind, the channel, and what `takeEvents` gives for them.
+    /// Takes messages, when there is nothing else: as `takeEvents` gives them.
     deliver: Callback,
     events: Arc<EventQueue<E>>,
     /// Has the reactor take a channel back.
@@ -127,7 +127,7 @@ impl<E: OfChannels> DirectReading<E> {
         };
         untold.fetch_sub(frames.len(), Ordering::Relaxed);
         let serialization = channel.serialization();
-        self.deliver.call::<(), 3>(|env| arguments(env, serialization, id, frames));
+        self.deliver.call::<(), 4>(|env| arguments(env, serialization, id, frames));
     }
 }
 
@@ -136,11 +136,8 @@ fn arguments(
     serialization: Serialization,
     id: u32,
     frames: Frames,
-) -> Result<[sys::napi_value; 3]> {
-    let (kind, bytes) = events::kind_of(frames);
-    Ok([
-        env.create_uint32(kind as u32)?.value().value,
-        env.create_uint32(id)?.value().value,
-        events::frame_value(env, serialization, bytes)?.value().value,
-    ])
+) -> Result<[sys::napi_value; 4]> {
+    let [kind, first, second] = events::message_values(env, serialization, frames)?;
+    let id = env.create_uint32(id)?.to_unknown();
+    Ok([kind, id, first, second].map(|value| value.value().value))
 }

@@ -14,7 +14,7 @@ use super::text;
 use crate::channel::{ChannelEvent, Frames, HANDLE_WEIGHT, Unwritten};
 use crate::error::Error;
 use crate::ids::{ChannelId, WorkerId};
-use crate::proto::Serialization;
+use crate::proto::{Attached, Serialization};
 use crate::reactor::EventSink;
 use crate::{ipc, os, primary};
 
@@ -25,6 +25,9 @@ pub enum EventKind {
     Message,
     /// worker or channel, messages, each with its newline or its length (string or Buffer)
     Messages,
+    /// worker or channel, message (string or Buffer), what it brought along: an array of strings, or of where in the Buffer
+    /// the message and each piece begin and end
+    Attached,
     /// worker or channel, message (string or Buffer), descriptor
     HandleMessage,
     /// worker, message (string or Buffer)
@@ -175,11 +178,32 @@ impl<E: Send + 'static> EventSink<E> for Sink<E> {
     }
 }
 
-/// What an event of messages is for JavaScript, and the messages' bytes.
-pub fn kind_of(frames: Frames) -> (EventKind, Vec<u8>) {
-    match frames {
+/// An event of messages for JavaScript: its kind, the messages, and what one has brought along.
+pub fn message_values(env: &Env, serialization: Serialization, frames: Frames) -> Result<[Unknown<'_>; 3]> {
+    let (kind, bytes) = match frames {
         Frames::One(bytes) => (EventKind::Message, bytes),
         Frames::Many(bytes) => (EventKind::Messages, bytes),
+        Frames::Attached(attached) => return attached_values(env, serialization, attached),
+    };
+    let kind = env.create_uint32(kind as u32)?.to_unknown();
+    Ok([kind, frame_value(env, serialization, bytes)?, ().into_unknown(env)?])
+}
+
+fn attached_values(env: &Env, serialization: Serialization, attached: Attached) -> Result<[Unknown<'_>; 3]> {
+    let Attached { bytes, frame, pieces } = attached;
+    let kind = env.create_uint32(EventKind::Attached as u32)?.to_unknown();
+    match serialization {
+        Serialization::Json => {
+            let text = text::from_utf8(env, bytes[frame].to_vec())?.to_unknown();
+            let strings = pieces.into_iter().map(|(kind, range)| text::piece(env, kind, &bytes[range]));
+            Ok([kind, text, strings.collect::<Result<Vec<_>>>()?.into_unknown(env)?])
+        }
+        // In place: they become views of one buffer, as those in a message of Node's own do.
+        Serialization::Advanced => {
+            let ranges = std::iter::once(frame).chain(pieces.into_iter().map(|(_, range)| range));
+            let places: Vec<f64> = ranges.flat_map(|range| [range.start as f64, range.end as f64]).collect();
+            Ok([kind, Buffer::from(bytes).into_unknown(env)?, places.into_unknown(env)?])
+        }
     }
 }
 
@@ -227,10 +251,12 @@ impl<'a> Writer<'a> {
         match event {
             ChannelEvent::Messages(frames) => {
                 self.channels.count_taken(id, frames.len(), &mut self.follow_up);
-                let (kind, bytes) = kind_of(frames);
-                self.head(kind, id)?;
-                self.frame(id, bytes)?;
-                self.skip(1)
+                let serialization = self.serialization(id);
+                let [kind, first, second] = message_values(self.env, serialization, frames)?;
+                self.put(kind)?;
+                self.put(id)?;
+                self.put(first)?;
+                self.put(second)
             }
             ChannelEvent::HandleMessage { bytes, handle } => {
                 self.channels.count_taken(id, bytes.len() + HANDLE_WEIGHT, &mut self.follow_up);
@@ -289,9 +315,12 @@ impl<'a> Writer<'a> {
 
     /// A message of a channel's, as that writes them.
     pub fn frame(&mut self, id: u32, bytes: Vec<u8>) -> Result<()> {
-        let serialization =
-            self.channels.get(id).map_or(Serialization::Json, |peer| peer.channel.serialization());
+        let serialization = self.serialization(id);
         self.put(frame_value(self.env, serialization, bytes)?)
+    }
+
+    fn serialization(&self, id: u32) -> Serialization {
+        self.channels.get(id).map_or(Serialization::Json, |peer| peer.channel.serialization())
     }
 
     pub fn put<T: ToNapiValue>(&mut self, value: T) -> Result<()> {

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use super::callback::Callback;
-use super::channels::{Channels, FollowUp, Peer};
+use super::channels::{Channels, FollowUp, Peer, Sent};
 use super::direct::DirectReading;
 use super::events::{EventKind, EventQueue, Sink, Writer};
 use super::{coded, refused, stop_with_environment};
@@ -81,7 +81,9 @@ impl NativeIpc {
     pub fn new(
         env: Env,
         wake: Function<(), ()>,
-        #[napi(ts_arg_type = "(kind: EventKind, channel: number, messages: string | Buffer) => void")]
+        #[napi(
+            ts_arg_type = "(kind: EventKind, channel: number, messages: string | Buffer, pieces: any) => void"
+        )]
         deliver: Function<(), ()>,
     ) -> Result<Self, String> {
         let dispatch = Callback::new(env, &wake).map_err(refused)?;
@@ -158,7 +160,7 @@ impl NativeIpc {
         let serialization = if advanced { Serialization::Advanced } else { Serialization::Json };
         let socket = os::adopt(descriptor)
             .ok_or_else(|| coded(Error::Sys { doing: "taking over a channel", errno: Errno::EBADF }))?;
-        let channel = Arc::new(Channel::new(socket, serialization));
+        let channel = Arc::new(Channel::between_corrals(socket, serialization));
         let (id, untold) = (self.ids.next(), Arc::<AtomicUsize>::default());
         self.channels.add(id.0, Peer { channel: channel.clone(), untold: untold.clone() });
         self.reactor.send(Command::Adopt { id, channel, untold }).map_err(coded)?;
@@ -195,6 +197,64 @@ impl NativeIpc {
     #[napi]
     pub fn send_bytes(&self, id: u32, message: BufferSlice, handle: i32, completion: u32) -> f64 {
         let sent = self.channels.send_bytes(id, message, handle, completion);
+        sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
+    }
+
+    /// Whether messages may bring large pieces along from now on: the other end is a corral that reads them.
+    #[napi]
+    pub fn takes_pieces(&self, id: u32) -> bool {
+        self.channels.get(id).is_some_and(|peer| peer.channel.takes_pieces())
+    }
+
+    /// As `sendText`, for a message that brings large strings along, between two corrals.
+    #[napi]
+    pub fn send_text_attached(
+        &mut self,
+        id: u32,
+        text: JsString,
+        strings: Vec<JsString>,
+        completion: u32,
+    ) -> Result<f64> {
+        let sent = self.channels.send_text_attached(id, &text, &strings, completion)?;
+        Ok(sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id)))))
+    }
+
+    /// As `sendBytes`, for a message that brings large buffers along, between two corrals.
+    #[napi]
+    pub fn send_bytes_attached(
+        &self,
+        id: u32,
+        message: &[u8],
+        #[napi(ts_arg_type = "Uint8Array[]")] buffers: Vec<&[u8]>,
+        completion: u32,
+    ) -> f64 {
+        let sent = self.channels.send_bytes_attached(id, message, &buffers, completion);
+        sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
+    }
+
+    /// As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns how many bytes
+    /// wait; what goes wrong is told by `uncork`.
+    #[napi]
+    pub fn cork_text(&self, id: u32, text: JsString) -> Result<f64> {
+        let sent = self.channels.cork_text(id, &text)?;
+        Ok(self.look_after(id, sent))
+    }
+
+    /// As `corkText`, for a message as in `sendBytes`.
+    #[napi]
+    pub fn cork_bytes(&self, id: u32, message: &[u8]) -> f64 {
+        self.look_after(id, self.channels.cork_bytes(id, message))
+    }
+
+    fn look_after(&self, id: u32, sent: Sent) -> f64 {
+        sent.looked_after_by(|| self.reactor.send(Command::LookAfterCorked(ChannelId(id))))
+            .flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
+    }
+
+    /// Sends what was corked in this turn. Returns as `sendText`, for all of it.
+    #[napi]
+    pub fn uncork(&self, id: u32, completion: u32) -> f64 {
+        let sent = self.channels.uncork(id, completion);
         sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
     }
 

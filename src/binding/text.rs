@@ -2,6 +2,8 @@
 
 use napi::{Env, JsString, JsValue, Result, check_status, sys};
 
+use crate::proto::{Piece, PieceKind, aligned};
+
 /// Room for most messages, in bytes.
 const SHORT: usize = 1 << 10;
 
@@ -25,9 +27,67 @@ pub fn from_utf8(env: &Env, bytes: Vec<u8>) -> Result<JsString<'_>> {
     }
 }
 
+/// A piece that a message has brought along, as a string.
+pub fn piece<'env>(env: &'env Env, kind: PieceKind, bytes: &[u8]) -> Result<JsString<'env>> {
+    match kind {
+        PieceKind::Latin1 | PieceKind::Bytes => env.create_string_latin1(bytes),
+        PieceKind::Utf16 => {
+            let units = bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+            env.create_string_utf16(units.collect::<Vec<_>>())
+        }
+    }
+}
+
+/// Appends a JavaScript string as it is, without loss, and fills up to the alignment of a piece.
+pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Piece> {
+    let start = bytes.len();
+    let units = length(text)?;
+    bytes.reserve(units + 5);
+    let written = write_utf8(text, bytes)?;
+    // SAFETY: `written` bytes behind the length have just been initialized, within the capacity.
+    unsafe { bytes.set_len(start + written) };
+    // ASCII is the same in UTF-8, which is the quickest to ask for. What is cut off for want of room is none.
+    if written == units && bytes[start..].is_ascii() {
+        bytes.resize(start + aligned(units), 0);
+        return Ok((PieceKind::Latin1, units));
+    }
+    bytes.truncate(start);
+    let mut utf16 = vec![0u16; units + 1];
+    let value = text.value();
+    let mut count = 0;
+    // SAFETY: environment and value are those of the call that is under way; the buffer has room for as many units as are
+    // passed.
+    let status = unsafe {
+        sys::napi_get_value_string_utf16(
+            value.env,
+            value.value,
+            utf16.as_mut_ptr(),
+            utf16.len(),
+            &raw mut count,
+        )
+    };
+    check_status!(status)?;
+    bytes.reserve(aligned(2 * count));
+    utf16[..count].iter().for_each(|unit| bytes.extend(unit.to_le_bytes()));
+    bytes.resize(start + aligned(2 * count), 0);
+    Ok((PieceKind::Utf16, 2 * count))
+}
+
+/// How many UTF-16 units a string has; costs next to nothing.
+fn length(text: &JsString<'_>) -> Result<usize> {
+    let value = text.value();
+    let mut length = 0;
+    // SAFETY: environment and value are those of the call that is under way; without a buffer only the length is told.
+    let status = unsafe {
+        sys::napi_get_value_string_utf16(value.env, value.value, std::ptr::null_mut(), 0, &raw mut length)
+    };
+    check_status!(status)?;
+    Ok(length)
+}
+
 /// Appends a JavaScript string as UTF-8; lone surrogates become U+FFFD.
 pub fn append_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<()> {
-    if append_short_utf8(text, bytes)? {
+    if append_within_utf8(text, SHORT, bytes)? || append_within_utf8(text, length(text)? + 5, bytes)? {
         return Ok(());
     }
     let value = text.value();
@@ -45,9 +105,10 @@ pub fn append_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// As [`append_utf8`], in one pass, for texts that need little room. Returns whether it was one; nothing has changed if not.
-fn append_short_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<bool> {
-    bytes.reserve(SHORT);
+/// As [`append_utf8`], in one pass, for texts that need no more room than this, or than there is: those that are short, or all
+/// ASCII. Returns whether it was one; nothing has changed if not.
+fn append_within_utf8(text: &JsString<'_>, room: usize, bytes: &mut Vec<u8>) -> Result<bool> {
+    bytes.reserve(room);
     let written = write_utf8(text, bytes)?;
     // A text that does not fit is cut off at a character, of four bytes at most, and one byte is for the NUL.
     if written + 5 > bytes.spare_capacity_mut().len() {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::proto::{self, Serialization};
+use crate::proto::{self, Attached, Serialization};
 
 /// Messages of up to this size are told together.
 const BATCHED_MESSAGE: usize = 16 << 10;
@@ -18,6 +18,8 @@ pub enum Frames {
     /// Small frames in a row, each with its newline behind it or its length in front, so that crossing over to
     /// JavaScript costs once and not for each.
     Many(Vec<u8>),
+    /// A frame with what it brought along.
+    Attached(Attached),
 }
 
 impl Frames {
@@ -25,6 +27,7 @@ impl Frames {
     pub fn len(&self) -> usize {
         match self {
             Frames::One(bytes) | Frames::Many(bytes) => bytes.len(),
+            Frames::Attached(attached) => attached.len(),
         }
     }
 
@@ -51,6 +54,10 @@ impl Batch {
         frame: proto::Frame<'_>,
         mut tell: impl FnMut(Frames),
     ) {
+        if frame.has_pieces() {
+            self.take().into_iter().for_each(&mut tell);
+            return tell(Frames::Attached(frame.into_attached()));
+        }
         if frame.len() > BATCHED_MESSAGE {
             self.take().into_iter().for_each(&mut tell);
             return tell(Frames::One(frame.into_bytes()));

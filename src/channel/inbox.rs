@@ -76,6 +76,11 @@ impl Inbox {
         }
     }
 
+    /// From here on frames may bring pieces along: the peer is a corral.
+    pub fn take_pieces(&mut self) {
+        self.decoder.take_pieces();
+    }
+
     /// Reads once, 64 KiB or so, and hands over messages of the program. Stops at the first frame that is something
     /// else and leaves it, and what is behind it, where it is.
     pub fn read_messages(
@@ -97,6 +102,10 @@ impl Inbox {
                 }
                 break;
             };
+            if frame.has_pieces() {
+                on_message(frame);
+                continue;
+            }
             if frame.len() > LARGE_MESSAGE || classify(self.serialization, &frame) != Kind::User {
                 frame.put_back();
                 break;
@@ -156,8 +165,9 @@ impl Inbox {
         let unclaimed = &mut self.unclaimed;
         while let Some(bytes) = self.decoder.next_frame().map_err(|error| match error {
             FrameError::TooLarge { limit } => Error::FrameTooLarge { limit },
+            FrameError::Malformed(fault) => Error::BadFrame(fault.into()),
         })? {
-            let kind = classify(serialization, &bytes);
+            let kind = if bytes.has_pieces() { Kind::User } else { classify(serialization, &bytes) };
             let handle = if kind == Kind::Handle { unclaimed.pop_front() } else { None };
             on_frame(Inbound { kind, bytes, handle });
         }

@@ -14,7 +14,8 @@ mod sockets;
 mod window;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -22,7 +23,7 @@ pub use batch::{Batch, Frames};
 pub use event::ChannelEvent;
 pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use lending::{BUSY_AFTER, Lending, Look, QUIET};
-pub use outbox::{FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Unwritten};
+pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Unwritten};
 pub use receiving::DirectRead;
 
 use crate::ids::{Completion, Offer};
@@ -35,6 +36,9 @@ use sockets::Sockets;
 /// How many bytes of a peer's messages may wait for JavaScript before its channel is no longer read. The peer's own queue
 /// grows then, as it does when a built-in primary is busy.
 pub const MAX_UNTOLD: usize = 32 << 20;
+
+/// For how long messages that are to go out together wait at most for the end of their turn.
+pub const CORKED_FOR: Duration = Duration::from_millis(1);
 
 /// What a handle that waits for JavaScript counts for in [`MAX_UNTOLD`], so that a peer that does not wait for
 /// acknowledgements cannot use up the descriptors of this process.
@@ -53,6 +57,8 @@ pub struct Channel {
     receiving: Mutex<Receiving>,
     traffic: Traffic,
     bounds: Bounds,
+    /// What is sent from now on is read by a corral.
+    takes_pieces: AtomicBool,
 }
 
 /// What a channel takes from the program.
@@ -124,7 +130,18 @@ impl Channel {
             receiving: Mutex::default(),
             traffic: Traffic::default(),
             bounds,
+            takes_pieces: AtomicBool::new(false),
         }
+    }
+
+    /// As [`Channel::new`], for a socket whose other end is a corral's from the beginning.
+    pub fn between_corrals(socket: OwnedFd, serialization: Serialization) -> Self {
+        Channel { takes_pieces: AtomicBool::new(true), ..Self::new(socket, serialization) }
+    }
+
+    /// Whether what is sent from now on may bring pieces along. Once it may, it always may.
+    pub fn takes_pieces(&self) -> bool {
+        self.takes_pieces.load(Ordering::Acquire)
     }
 
     /// Whether a message of the program's may be sent now. Only the thread that sends them may rely on the answer.
@@ -171,6 +188,29 @@ impl Channel {
     /// copied.
     pub fn send_lent(&self, bytes: &[u8], completion: Completion) -> SendStatus {
         self.with_outbox(|outbox| outbox.send_lent(&self.sockets, bytes, completion))
+    }
+
+    /// As [`Channel::send_lent`], for a frame in several parts.
+    pub fn send_parts(&self, parts: &[&[u8]], completion: Completion) -> SendStatus {
+        self.with_outbox(|outbox| outbox.send_parts(&self.sockets, parts, completion))
+    }
+
+    /// Sends a frame together with others of the same turn of the event loop, to save a system call for each:
+    /// [`Channel::uncork`] ends the turn. Nothing overtakes it meanwhile, and a turn that takes longer than
+    /// [`CORKED_FOR`] does not hold it up if the reactor looks after it. `append` writes the frame.
+    pub fn cork(&self, append: impl FnOnce(&mut Vec<u8>)) -> Corked {
+        self.with_outbox(|outbox| outbox.cork(&self.sockets, append))
+    }
+
+    /// The turn is over. If what was corked has to wait, its `completion` will be announced; if it could not be written,
+    /// this tells so.
+    pub fn uncork(&self, completion: Completion) -> SendStatus {
+        self.with_outbox(|outbox| outbox.uncork(&self.sockets, completion))
+    }
+
+    /// The reactor has waited for [`CORKED_FOR`] since it was asked to. Returns whether it is to flush.
+    pub fn look_after_corked(&self) -> bool {
+        self.with_outbox(Outbox::look_after_corked)
     }
 
     /// Writes what waits, as far as the socket takes it. Callbacks that are due are added to `completed`.
@@ -231,7 +271,12 @@ impl Channel {
     /// the first one, then `farewell`, and everything else on the second. Whoever calls this flushes. False if it takes no
     /// frames any more, or has such a socket already.
     pub fn move_sending(&self, second: OwnedFd, farewell: Vec<u8>) -> bool {
-        self.sockets.prepare(second) && self.with_outbox(|outbox| outbox.push_farewell(farewell))
+        self.sockets.prepare(second)
+            && self.with_outbox(|outbox| {
+                let is_open = outbox.push_farewell(&self.sockets, farewell);
+                self.takes_pieces.store(is_open, Ordering::Release);
+                is_open
+            })
     }
 
     /// Whether the farewell is written, so that it is the second socket that may have to wait for room.

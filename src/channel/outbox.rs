@@ -18,6 +18,9 @@ const MAX_RETRANSMISSIONS: u8 = 3;
 /// How many frames go into one system call; the kernel's limit is 1024.
 const MAX_PARTS: usize = 64;
 
+/// So many corked bytes are written without further waiting: about what a peer reads at once.
+const CORKED: usize = 64 << 10;
+
 /// Who sent a descriptor and is told when it has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandleOrigin {
@@ -79,6 +82,15 @@ pub enum SendStatus {
     Closed,
 }
 
+/// What became of a frame that goes out with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Corked {
+    /// Written, or queued; what has failed by now is told by `uncork`.
+    pub status: SendStatus,
+    /// The reactor is to look after a while whether it has gone out.
+    pub needs_look: bool,
+}
+
 /// How far a flush came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushStatus {
@@ -114,11 +126,20 @@ struct Queued {
     retransmissions: u8,
     /// What is behind it goes out on the channel's other socket.
     is_farewell: bool,
+    /// It was corked and is to get its completion when the turn ends.
+    awaits_completion: bool,
 }
 
 impl Queued {
     fn new(frame: Frame) -> Self {
-        Queued { frame, written: 0, before: 0, retransmissions: 0, is_farewell: false }
+        Queued {
+            frame,
+            written: 0,
+            before: 0,
+            retransmissions: 0,
+            is_farewell: false,
+            awaits_completion: false,
+        }
     }
 
     /// The peer has a part of the frame: the rest must follow before anything else.
@@ -143,13 +164,93 @@ pub(super) struct Outbox {
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     window: Window<Queued>,
+    /// Frames that go out together, behind what is queued: at the end of the turn in which they were sent, with the next
+    /// frame that is not corked, or when the reactor finds that the turn takes long.
+    corked: Vec<u8>,
+    /// The reactor has been asked to look whether anything is still corked after a while.
+    is_looked_after: bool,
+    /// What was corked in the turn that is not over could not be written, for this reason.
+    corked_failure: Option<Errno>,
 }
 
 impl Outbox {
+    /// Appends a frame to those that go out together at the end of the turn.
+    pub(super) fn cork(&mut self, sockets: &Sockets, append: impl FnOnce(&mut Vec<u8>)) -> Corked {
+        if self.state != State::Open {
+            return Corked { status: SendStatus::Closed, needs_look: false };
+        }
+        append(&mut self.corked);
+        if self.corked.len() >= CORKED {
+            let status = self.write_corked(sockets);
+            let needs_flush = matches!(status, SendStatus::Queued { needs_flush: true, .. });
+            let status = match status {
+                SendStatus::Failed(_) | SendStatus::Written => SendStatus::Written,
+                _ => SendStatus::Queued { bytes: self.queued_bytes(), needs_flush },
+            };
+            return Corked { status, needs_look: false };
+        }
+        let needs_look = !std::mem::replace(&mut self.is_looked_after, true);
+        Corked { status: SendStatus::Queued { bytes: self.queued_bytes(), needs_flush: false }, needs_look }
+    }
+
+    /// The turn is over: writes what was corked in it. Its completion is announced if it has to wait.
+    pub(super) fn uncork(&mut self, sockets: &Sockets, completion: Completion) -> SendStatus {
+        if self.state != State::Open {
+            return SendStatus::Closed;
+        }
+        let status = if self.corked.is_empty() { SendStatus::Written } else { self.write_corked(sockets) };
+        if let Some(errno) = self.corked_failure.take() {
+            return SendStatus::Failed(errno);
+        }
+        // Also what was corked in this turn and has had to wait before its end.
+        match self.queue.iter_mut().rev().find(|queued| queued.awaits_completion) {
+            Some(queued) => {
+                queued.awaits_completion = false;
+                queued.frame.completion = Some(completion);
+                let needs_flush = matches!(status, SendStatus::Queued { needs_flush: true, .. });
+                SendStatus::Queued { bytes: self.queued_bytes(), needs_flush }
+            }
+            None => SendStatus::Written,
+        }
+    }
+
+    /// Whether anything is corked. The reactor looks for it again only when it is asked again.
+    pub(super) fn look_after_corked(&mut self) -> bool {
+        self.is_looked_after = false;
+        !self.corked.is_empty()
+    }
+
+    fn write_corked(&mut self, sockets: &Sockets) -> SendStatus {
+        let mut bytes = std::mem::take(&mut self.corked);
+        // Those that were corked before in this turn, and wait, get no completion of their own.
+        self.queue.iter_mut().for_each(|queued| queued.awaits_completion = false);
+        let status = self.write(sockets, &[&bytes], None);
+        match status {
+            SendStatus::Queued { .. } => {
+                if let Some(queued) = self.queue.back_mut() {
+                    queued.awaits_completion = true;
+                }
+            }
+            SendStatus::Failed(errno) => self.corked_failure = Some(errno),
+            SendStatus::Written | SendStatus::Closed => {}
+        }
+        bytes.clear();
+        self.corked = bytes;
+        status
+    }
+
+    /// Writes what is corked, so that what follows does not overtake it.
+    fn settle(&mut self, sockets: &Sockets) {
+        if !self.corked.is_empty() {
+            self.write_corked(sockets);
+        }
+    }
+
     pub(super) fn send(&mut self, sockets: &Sockets, frame: Frame) -> SendStatus {
         if self.state != State::Open {
             return SendStatus::Closed;
         }
+        self.settle(sockets);
         let was_idle = self.queue.is_empty();
         self.push_back(Queued::new(frame));
         if !was_idle {
@@ -178,14 +279,34 @@ impl Outbox {
         bytes: &[u8],
         completion: Completion,
     ) -> SendStatus {
+        self.send_parts(sockets, &[bytes], completion)
+    }
+
+    /// As [`Outbox::send_lent`], for a frame in several parts.
+    pub(super) fn send_parts(
+        &mut self,
+        sockets: &Sockets,
+        parts: &[&[u8]],
+        completion: Completion,
+    ) -> SendStatus {
         if self.state != State::Open {
             return SendStatus::Closed;
         }
+        self.settle(sockets);
+        self.write(sockets, parts, Some(completion))
+    }
+
+    /// Writes bytes that are only lent, and queues what the socket does not take.
+    fn write(&mut self, sockets: &Sockets, parts: &[&[u8]], completion: Option<Completion>) -> SendStatus {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut rest = slices.as_mut_slice();
         let mut sent = 0;
-        while self.queue.is_empty() && sent < bytes.len() {
-            match os::send(sockets.sending(), &[IoSlice::new(&bytes[sent..])], None) {
+        while self.queue.is_empty() && sent < length {
+            match os::send(sockets.sending(), &rest[..rest.len().min(MAX_PARTS)], None) {
                 Ok(count) => {
                     sent += count;
+                    IoSlice::advance_slices(&mut rest, count);
                     self.window.wrote(count);
                 }
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => break,
@@ -194,20 +315,21 @@ impl Outbox {
                 Err(errno) => return SendStatus::Failed(errno),
             }
         }
-        if sent == bytes.len() {
+        if sent == length {
             return SendStatus::Written;
         }
         let needs_flush = self.queue.is_empty();
-        let frame = Frame { bytes: bytes[sent..].to_vec(), handle: None, completion: Some(completion) };
+        let frame = Frame { bytes: concat(rest), handle: None, completion };
         self.push_back(Queued { before: sent, ..Queued::new(frame) });
         SendStatus::Queued { bytes: self.queued_bytes, needs_flush }
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.window.is_empty()
+        self.corked.is_empty() && self.queue.is_empty() && self.window.is_empty()
     }
 
     pub(super) fn flush(&mut self, sockets: &Sockets, completed: &mut Vec<Completion>) -> FlushStatus {
+        self.settle(sockets);
         while let Some(front) = self.queue.front() {
             let handle = match &front.frame.handle {
                 Some((fd, _)) if front.written == 0 => {
@@ -299,6 +421,7 @@ impl Outbox {
 
     pub(super) fn close_after_flush(&mut self, sockets: &Sockets) {
         if self.state == State::Open {
+            self.settle(sockets);
             self.state = State::Closing;
             if self.queue.is_empty() {
                 self.finish(sockets);
@@ -314,12 +437,13 @@ impl Outbox {
 
     /// How many bytes wait to be written.
     pub(super) fn queued_bytes(&self) -> usize {
-        self.queued_bytes
+        self.queued_bytes + self.corked.len()
     }
 
     pub(super) fn abort(&mut self, sockets: &Sockets) -> Vec<Unwritten> {
         self.finish(sockets);
         self.window.clear();
+        self.corked.clear();
         self.queued_bytes = 0;
         self.queue
             .drain(..)
@@ -330,8 +454,9 @@ impl Outbox {
     }
 
     /// Queues the last frame for the first socket. Returns false if nothing is sent any more.
-    pub(super) fn push_farewell(&mut self, bytes: Vec<u8>) -> bool {
+    pub(super) fn push_farewell(&mut self, sockets: &Sockets, bytes: Vec<u8>) -> bool {
         if self.state == State::Open {
+            self.settle(sockets);
             self.push_back(Queued { is_farewell: true, ..Queued::new(Frame::plain(bytes)) });
         }
         self.state == State::Open
@@ -347,6 +472,12 @@ impl Outbox {
             self.queued_bytes -= queued.frame.bytes.len() - queued.written;
         }
     }
+}
+
+fn concat(slices: &[IoSlice<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
+    slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
+    bytes
 }
 
 #[cfg(test)]
@@ -544,7 +675,7 @@ mod tests {
         rig.sockets.prepare(second.ours);
         let block = vec![b'x'; 1 << 20];
         assert!(matches!(rig.send(Frame::plain(block.clone())), SendStatus::Queued { .. }));
-        assert!(rig.outbox.push_farewell(b"farewell".to_vec()));
+        assert!(rig.outbox.push_farewell(&rig.sockets, b"farewell".to_vec()));
         rig.send(Frame::plain(b"one ".to_vec()));
         let status = rig.outbox.send_lent(&rig.sockets, b"two ", Completion(1));
         assert!(matches!(status, SendStatus::Queued { .. }));

@@ -149,7 +149,8 @@ impl<S: EventSink<Event>> Ipc<S> {
         match context.register(channel.as_fd(), Interest::Read) {
             Ok(token) => {
                 // As Node's own: there is no limit to what the primary may send.
-                let inbox = Inbox::new(channel.serialization(), usize::MAX);
+                let mut inbox = Inbox::new(channel.serialization(), usize::MAX);
+                inbox.take_pieces();
                 self.sources.insert(token, Source::Link(id));
                 self.links.insert(id, Link::of(channel, untold, inbox, None, token));
             }

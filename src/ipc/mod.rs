@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use event::Event;
 
-use crate::channel::{Channel, ChannelEvent};
+use crate::channel::{CORKED_FOR, Channel, ChannelEvent};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
@@ -89,6 +89,8 @@ pub enum Command {
     Decide(ChannelId, Verdict),
     /// A send of another thread did not get through at once.
     Flush(ChannelId),
+    /// Messages were corked by another thread: see in a while that they have gone out.
+    LookAfterCorked(ChannelId),
     /// Messages were taken: a channel that rests because of too many may be read again.
     Resume(ChannelId),
     /// The JavaScript thread has met something on a channel that is not for it, or cannot read it: take it back.
@@ -131,6 +133,7 @@ enum Deferred {
     Flush(ChannelId),
     Offer(ChannelId),
     CheckLent(ChannelId),
+    Uncork(ChannelId),
 }
 
 /// Names for channels, whichever side begins.
@@ -220,6 +223,10 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Command::ReadAll(id) => self.read_all(context, id),
             Command::Decide(id, verdict) => self.decide(context, id, verdict),
             Command::Flush(id) => self.flush(context, id),
+            Command::LookAfterCorked(id) => {
+                let timer = context.set_timer(CORKED_FOR);
+                self.deferred.insert(timer, Deferred::Uncork(id));
+            }
             Command::Resume(id) => self.resume(context, id),
             Command::TakeBack(id) => self.take_back(context, id),
             Command::Pause(id) => self.pause(context, id),
@@ -265,6 +272,11 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
                     link.flush_deferred = false;
                 }
                 self.flush(context, id);
+            }
+            Some(Deferred::Uncork(id)) => {
+                if self.links.get(&id).is_some_and(|link| link.channel.look_after_corked()) {
+                    self.flush(context, id);
+                }
             }
             Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
             Some(Deferred::CheckLent(id)) => self.check_lent(context, id),

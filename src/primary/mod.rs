@@ -30,7 +30,7 @@ use std::time::Instant;
 pub use config::{Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, Policy, RECALL_AFTER};
 pub use event::{Connection, Event};
 
-use crate::channel::{Batch, Channel, ChannelEvent, FlushStatus};
+use crate::channel::{Batch, CORKED_FOR, Channel, ChannelEvent, FlushStatus};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
@@ -58,6 +58,8 @@ pub enum Command {
     },
     /// A send of another thread did not get through at once.
     Flush(WorkerId),
+    /// Messages were corked by another thread: see in a while that they have gone out.
+    LookAfterCorked(WorkerId),
     /// Messages were taken: a channel that rests because of too many may be read again.
     Resume(WorkerId),
     /// The JavaScript thread has met something on a channel that is not for it, or cannot read it: take it back.
@@ -91,6 +93,7 @@ enum Deferred {
     LookAtLanes,
     Offer(WorkerId),
     CheckLent(WorkerId),
+    Uncork(WorkerId),
 }
 
 /// All state of the primary, on the reactor thread.
@@ -218,6 +221,10 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                 self.add_worker(context, id, channel, untold, lane)
             }
             Command::Flush(id) => self.flush(context, id),
+            Command::LookAfterCorked(id) => {
+                let timer = context.set_timer(CORKED_FOR);
+                self.deferred.insert(timer, Deferred::Uncork(id));
+            }
             Command::Resume(id) => self.resume(context, id),
             Command::TakeBack(id) => self.take_back(context, id),
             Command::Disconnect(id) => self.disconnect(context, id),
@@ -272,6 +279,11 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                     worker.flush_deferred = false;
                 }
                 self.flush(context, id);
+            }
+            Some(Deferred::Uncork(id)) => {
+                if self.workers.get(&id).is_some_and(|worker| worker.channel.look_after_corked()) {
+                    self.flush(context, id);
+                }
             }
             Some(Deferred::LookAtLanes) => self.look_at_lanes(context),
             Some(Deferred::Offer(id)) => self.offer_if_quiet(id),

@@ -51,6 +51,9 @@ impl<S: EventSink<Event>> Primary<S> {
         };
         context.deregister(worker.channel.as_fd());
         worker.channel.move_reading();
+        if let Some(inbox) = &mut worker.inbox {
+            inbox.take_pieces();
+        }
         self.sources.remove(&worker.registration.token);
         self.sources.insert(next.token, Source::Worker(id));
         worker.registration = next;

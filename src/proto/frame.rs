@@ -4,6 +4,8 @@ use std::ops::{Deref, Range};
 
 use memchr::memchr;
 
+use super::attached::{self, Attached, PieceKind, aligned};
+
 /// How messages are written, fixed for a channel when its process is spawned (`serialization` in `child_process`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,6 +49,9 @@ pub enum FrameError {
         /// The limit in force, in bytes.
         limit: usize,
     },
+    /// A frame makes no sense, for this reason.
+    #[error("{0}")]
+    Malformed(&'static str),
 }
 
 /// Cuts a byte stream into frames. Bytes are read to the end of [`Decoder::buffer`], frames borrowed from it, so that
@@ -62,12 +67,30 @@ pub struct Decoder {
     scanned: usize,
     /// The size of the last large frame: the next may be like it.
     last_large: usize,
+    /// Whether frames may bring pieces along.
+    takes_pieces: bool,
+    /// How many bytes the frame that is next has with its pieces, once that is known.
+    whole: usize,
 }
 
 impl Decoder {
     /// A decoder that refuses frames of more than `limit` bytes.
     pub fn new(serialization: Serialization, limit: usize) -> Self {
-        Decoder { serialization, limit, buffer: Vec::new(), start: 0, scanned: 0, last_large: 0 }
+        Decoder {
+            serialization,
+            limit,
+            buffer: Vec::new(),
+            start: 0,
+            scanned: 0,
+            last_large: 0,
+            takes_pieces: false,
+            whole: 0,
+        }
+    }
+
+    /// From here on frames may bring pieces along: the peer is a corral.
+    pub fn take_pieces(&mut self) {
+        self.takes_pieces = true;
     }
 
     /// Where the next read appends what has arrived; there is room for 64 KiB at least.
@@ -97,7 +120,8 @@ impl Decoder {
         let expected = match self.serialization {
             Serialization::Json => self.last_large,
             Serialization::Advanced => self.announced().map_or(0, |length| PREFIX + length),
-        };
+        }
+        .max(self.whole);
         let rest = expected.saturating_sub(self.buffer.len());
         self.buffer.reserve(rest.clamp(READ_SIZE, READ_AHEAD));
     }
@@ -118,17 +142,44 @@ impl Decoder {
             Serialization::Json => arrived,
             Serialization::Advanced => self.announced().map_or(arrived, |length| PREFIX + length),
         }
+        .max(self.whole)
     }
 
     /// The next complete frame, without its newline or length; None when more bytes are needed.
     ///
     /// Errors: the stream cannot be read any further, the channel must be closed.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        let (start, scanned) = (self.start, self.scanned);
         let range = match self.serialization {
             Serialization::Json => self.next_line(),
             Serialization::Advanced => self.next_prefixed(),
         }?;
-        Ok(range.map(|range| Frame { decoder: self, range }))
+        let Some(range) = range else { return Ok(None) };
+        let pieces = match attached::announced(&self.buffer[range.clone()]) {
+            Some(announced) if self.takes_pieces => announced.map_err(FrameError::Malformed)?,
+            _ => return Ok(Some(Frame { decoder: self, range, pieces: Vec::new(), begin: start })),
+        };
+        let (pieces, head) = pieces;
+        let length = pieces.iter().map(|(_, length)| aligned(*length)).sum::<usize>();
+        if length > self.limit {
+            return Err(FrameError::TooLarge { limit: self.limit });
+        }
+        if self.buffer.len() - self.start < length {
+            self.whole = self.start - start + length;
+            (self.start, self.scanned) = (start, scanned.max(range.start));
+            return Ok(None);
+        }
+        let mut end = self.start;
+        let pieces = pieces.into_iter().map(|(kind, length)| {
+            let piece = end..end + length;
+            end += aligned(length);
+            (kind, piece)
+        });
+        let pieces = pieces.collect();
+        self.start = end;
+        self.scanned = end;
+        self.whole = 0;
+        Ok(Some(Frame { decoder: self, range: range.start + head..range.end, pieces, begin: start }))
     }
 
     fn next_line(&mut self) -> Result<Option<Range<usize>>, FrameError> {
@@ -172,6 +223,10 @@ impl Decoder {
 pub struct Frame<'a> {
     decoder: &'a mut Decoder,
     range: Range<usize>,
+    /// What it brought along.
+    pieces: Vec<(PieceKind, Range<usize>)>,
+    /// Where it begins, with its length and what it says of its pieces.
+    begin: usize,
 }
 
 impl Deref for Frame<'_> {
@@ -183,7 +238,33 @@ impl Deref for Frame<'_> {
 }
 
 impl Frame<'_> {
-    /// Leaves the frame where it was: it is the next one again.
+    /// Whether it brought pieces along; then it is to be taken by [`Frame::into_attached`].
+    pub fn has_pieces(&self) -> bool {
+        !self.pieces.is_empty()
+    }
+
+    /// The frame with what it brought along.
+    pub fn into_attached(self) -> Attached {
+        let Frame { decoder, range, pieces, begin } = self;
+        let end = decoder.start;
+        let bytes = if decoder.is_empty() && end >= LARGE {
+            decoder.last_large = decoder.buffer.len();
+            decoder.start = 0;
+            decoder.scanned = 0;
+            std::mem::take(&mut decoder.buffer)
+        } else {
+            decoder.buffer[begin..end].to_vec()
+        };
+        let moved = end - bytes.len();
+        let back = |range: Range<usize>| range.start - moved..range.end - moved;
+        Attached {
+            bytes,
+            frame: back(range),
+            pieces: pieces.into_iter().map(|(kind, piece)| (kind, back(piece))).collect(),
+        }
+    }
+
+    /// Leaves the frame where it was: it is the next one again. Not for one with pieces.
     pub fn put_back(self) {
         let prefix = match self.decoder.serialization {
             Serialization::Json => 0,
@@ -195,7 +276,7 @@ impl Frame<'_> {
 
     /// The frame as bytes of its own. A large one that is alone in the buffer takes the buffer along.
     pub fn into_bytes(self) -> Vec<u8> {
-        let Frame { decoder, range } = self;
+        let Frame { decoder, range, .. } = self;
         if range.len() < LARGE || !decoder.is_empty() {
             return decoder.buffer[range].to_vec();
         }

@@ -4,12 +4,14 @@
 //! Source of Node's protocol: Node 20.19, `lib/internal/child_process/serialization.js`, `lib/internal/child_process.js` and
 //! `lib/internal/cluster/`; the same on 22, 24 and 26.
 
+mod attached;
 mod frame;
 mod hello;
 mod lane;
 mod message;
 mod v8value;
 
+pub use attached::{ALIGNMENT, Attached, MAX_PIECES, Piece, PieceKind, aligned, announce};
 pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, Serialization, classify};
 pub use hello::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};

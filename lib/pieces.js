@@ -1,0 +1,126 @@
+'use strict';
+
+// What is large in a message, taken out of it: between two corrals it travels beside the message, as it is, and is put back on
+// arrival. A string need not be escaped and parsed, nor the bytes of a Buffer be copied into a message and out of it.
+
+/** Strings of fewer units stay in the message. */
+const LARGE_STRING = 16 * 1024;
+/** Views of fewer bytes stay in the message. */
+const LARGE_VIEW = 64 * 1024;
+/** So many properties of a message are looked at. */
+const MAX_LOOKED_AT = 32;
+/** So deep a message is looked at. */
+const MAX_DEPTH = 3;
+
+/** @typedef {(string | number)[]} Path of a string in a message */
+
+/**
+ * @param {any} value
+ * @returns {boolean} whether JSON would write nothing but its own enumerable properties, or its elements
+ */
+function isPlain(value) {
+  if (typeof value !== 'object' || value === null || typeof value.toJSON === 'function') return false;
+  if (Array.isArray(value)) return value.length <= MAX_LOOKED_AT;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+class StringSearch {
+  #left = MAX_LOOKED_AT;
+  /** @type {Path[]} */
+  paths = [];
+  /** @type {string[]} */
+  strings = [];
+
+  /**
+   * @param {any} value
+   * @param {Path} path
+   */
+  look(value, path) {
+    if (typeof value === 'string') {
+      if (value.length < LARGE_STRING) return;
+      this.paths.push(path);
+      this.strings.push(value);
+    } else if (path.length < MAX_DEPTH && isPlain(value)) {
+      for (const key of Object.keys(value)) {
+        if (this.#left-- <= 0) return;
+        const inner = value[key];
+        // JSON.parse makes a property of this name, an assignment does not.
+        if (isWorthLooking(inner) && key !== '__proto__') this.look(inner, [...path, key]);
+      }
+    }
+  }
+}
+
+/** @param {any} value */
+function isWorthLooking(value) {
+  return typeof value === 'string'
+    ? value.length >= LARGE_STRING
+    : typeof value === 'object' && value !== null;
+}
+
+/**
+ * A message without its large strings, in whose place there is a number.
+ *
+ * @param {any} message
+ * @param {Path[]} paths
+ */
+function without(message, paths) {
+  if (paths[0].length === 0) return 0;
+  /** @type {Map<any, any>} */
+  const copies = new Map();
+  const copyOf = (/** @type {any} */ value) => {
+    let copy = copies.get(value);
+    if (copy === undefined) {
+      copy = Array.isArray(value) ? [...value] : { ...value };
+      copies.set(value, copy);
+    }
+    return copy;
+  };
+  const slim = copyOf(message);
+  for (const path of paths) {
+    let [from, to] = [message, slim];
+    for (const key of path.slice(0, -1)) {
+      from = from[key];
+      to[key] = copyOf(from);
+      to = to[key];
+    }
+    to[/** @type {string} */ (path.at(-1))] = 0;
+  }
+  return slim;
+}
+
+/**
+ * @param {any} message
+ * @returns {{ text: string, pieces: string[] } | undefined} undefined if nothing in it is large
+ */
+function takeStrings(message) {
+  if (!isWorthLooking(message)) return undefined;
+  const search = new StringSearch();
+  search.look(message, []);
+  const { paths, strings } = search;
+  if (paths.length === 0) return undefined;
+  return { text: JSON.stringify([paths, without(message, paths)]), pieces: strings };
+}
+
+/**
+ * @param {string} text as `takeStrings` has made it
+ * @param {string[]} pieces
+ * @returns {any} the message
+ */
+function putStrings(text, pieces) {
+  const [paths, message] = JSON.parse(text);
+  let whole = message;
+  for (const [index, path] of paths.entries()) {
+    if (path.length === 0) {
+      whole = pieces[index];
+      continue;
+    }
+    let place = whole;
+    for (const key of path.slice(0, -1)) place = place[key];
+    place[path.at(-1)] = pieces[index];
+  }
+  return whole;
+}
+
+module.exports = { LARGE_VIEW, putStrings, takeStrings };

@@ -1,0 +1,175 @@
+//! Frames that bring large pieces along as they are, behind them: what would have to be escaped or copied inside. Between two
+//! corrals only.
+//!
+//! Such a frame begins with a byte that no other begins with, then says what follows: of each piece its kind and its length in
+//! decimal. The frame proper ends as any other does, with its newline or by its length, and the pieces follow it.
+
+use std::ops::Range;
+
+/// What no JSON text and nothing of V8's begins with.
+const MARK: u8 = 1;
+/// Ends what is said of the pieces.
+const END: u8 = b';';
+/// More pieces than this a message is not taken apart into.
+pub const MAX_PIECES: usize = 64;
+/// The first piece begins at a multiple of this from the beginning of the frame, and so does each: for typed arrays.
+pub const ALIGNMENT: usize = 8;
+
+/// What a piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PieceKind {
+    /// A string, one byte for each character.
+    Latin1,
+    /// A string, two bytes for each unit, little-endian.
+    Utf16,
+    /// Bytes.
+    Bytes,
+}
+
+impl PieceKind {
+    const ALL: [(u8, PieceKind); 3] =
+        [(b'l', PieceKind::Latin1), (b'w', PieceKind::Utf16), (b'b', PieceKind::Bytes)];
+
+    fn letter(self) -> u8 {
+        match self {
+            PieceKind::Latin1 => b'l',
+            PieceKind::Utf16 => b'w',
+            PieceKind::Bytes => b'b',
+        }
+    }
+
+    fn of(letter: u8) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == letter).map(|(_, kind)| *kind)
+    }
+}
+
+/// A piece: its kind and its length in bytes.
+pub type Piece = (PieceKind, usize);
+
+/// A length, filled up to a multiple of [`ALIGNMENT`].
+pub fn aligned(length: usize) -> usize {
+    length.next_multiple_of(ALIGNMENT)
+}
+
+/// Appends what a frame begins with that brings pieces along. `rest` is how many bytes there are besides until the first
+/// piece begins: a length in front, the frame proper, a newline.
+pub fn announce(pieces: &[Piece], rest: usize, bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    bytes.push(MARK);
+    for (index, (kind, length)) in pieces.iter().enumerate() {
+        bytes.push(kind.letter());
+        let digits = length.to_string();
+        if index + 1 == pieces.len() {
+            let end = bytes.len() - start + digits.len() + 1 + rest;
+            // Leading zeros, so that the pieces are aligned.
+            bytes.extend(std::iter::repeat_n(b'0', aligned(end) - end));
+        }
+        bytes.extend(digits.as_bytes());
+    }
+    bytes.push(END);
+}
+
+/// What a frame says of the pieces that it brings along, and where the frame proper begins. None for any other frame.
+///
+/// Errors: in words.
+pub fn announced(frame: &[u8]) -> Option<Result<(Vec<Piece>, usize), &'static str>> {
+    (frame.first() == Some(&MARK)).then(|| parse(frame))
+}
+
+fn parse(frame: &[u8]) -> Result<(Vec<Piece>, usize), &'static str> {
+    const FAULT: &str = "a frame that does not say what it brings along";
+    let end = frame.iter().position(|byte| *byte == END).ok_or(FAULT)?;
+    let mut rest = &frame[1..end];
+    let mut pieces = Vec::new();
+    let mut total = 0usize;
+    while let Some((letter, behind)) = rest.split_first() {
+        let kind = PieceKind::of(*letter).ok_or(FAULT)?;
+        let digits = behind.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, behind) = behind.split_at(digits);
+        let digits = std::str::from_utf8(digits).map_err(|_| FAULT)?;
+        let length: usize = digits.parse().map_err(|_| FAULT)?;
+        total = length
+            .checked_next_multiple_of(ALIGNMENT)
+            .and_then(|more| total.checked_add(more))
+            .ok_or(FAULT)?;
+        let is_whole = kind != PieceKind::Utf16 || length.is_multiple_of(2);
+        if !is_whole || pieces.len() == MAX_PIECES || total > isize::MAX as usize {
+            return Err(FAULT);
+        }
+        pieces.push((kind, length));
+        rest = behind;
+    }
+    if pieces.is_empty() { Err(FAULT) } else { Ok((pieces, end + 1)) }
+}
+
+/// A frame and the pieces that it brought along.
+#[derive(Debug)]
+pub struct Attached {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// Where the frame proper is.
+    pub frame: Range<usize>,
+    /// Where the pieces are, and what.
+    pub pieces: Vec<(PieceKind, Range<usize>)>,
+}
+
+impl Attached {
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// False: there is at least a frame.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_piece() -> impl Strategy<Value = Piece> {
+        let kind = prop_oneof![Just(PieceKind::Latin1), Just(PieceKind::Utf16), Just(PieceKind::Bytes)];
+        (kind, 0usize..1 << 40).prop_map(|(kind, length)| (kind, length * 2))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_announced_is_read_and_the_pieces_are_aligned(
+            pieces in prop::collection::vec(any_piece(), 1..MAX_PIECES),
+            rest in 0usize..100,
+        ) {
+            let mut bytes = b"before".to_vec();
+            announce(&pieces, rest, &mut bytes);
+            let frame = &bytes[6..];
+            prop_assert_eq!((frame.len() + rest) % ALIGNMENT, 0);
+            let (read, start) = announced(frame).unwrap().unwrap();
+            prop_assert_eq!(read, pieces);
+            prop_assert_eq!(start, frame.len());
+        }
+
+        #[test]
+        fn garbage_is_an_error_and_nothing_else(mut bytes: Vec<u8>) {
+            let _ = announced(&bytes);
+            bytes.insert(0, MARK);
+            let _ = announced(&bytes);
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_sensible_is_an_error() {
+        let huge = format!("\x01b{};", usize::MAX);
+        let twice = format!("\x01b{0}b{0};", isize::MAX);
+        let many = format!("\x01{};", "b1".repeat(MAX_PIECES + 1));
+        for fault in
+            ["\x01", "\x01;", "\x01b;", "\x01b1", "\x01x1;", "\x01w3;", "\x01b-1;", &huge, &twice, &many]
+        {
+            assert!(announced(fault.as_bytes()).unwrap().is_err(), "{fault:?}");
+        }
+        assert!(announced(b"{\"a\":1}").is_none());
+        assert!(announced(b"").is_none());
+    }
+}
