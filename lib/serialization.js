@@ -5,7 +5,9 @@
 const v8 = require('node:v8');
 
 const errors = require('./errors');
+
 const { LARGE_VIEW, putStrings, takeStrings } = require('./pieces');
+const { isPlainData } = require('./plain-data');
 
 const VIEW_TAG = 0;
 const PLAIN_COPY_TAG = 1;
@@ -147,11 +149,13 @@ const advanced = {
     return serializer.releaseBuffer();
   },
   read(bytes) {
+    if (typeof bytes === 'string') return JSON.parse(bytes);
     const deserializer = new Deserializer(bytes);
     deserializer.readHeader();
     return deserializer.readValue();
   },
   takeApart(message) {
+    if (isPlainData(message)) return { frame: JSON.stringify(message), pieces: [] };
     if (typeof message !== 'object' || message === null) return undefined;
     const serializer = new Serializer();
     serializer.pieces = [];
@@ -170,6 +174,7 @@ const advanced = {
     return deserializer.readValue();
   },
   split(bytes) {
+    if (typeof bytes === 'string') return json.split(bytes);
     const frames = [];
     for (let start = 0; start < bytes.length; ) {
       const body = start + LENGTH.length;

@@ -14,7 +14,7 @@ use super::text;
 use crate::channel::{Channel, Corked, Frame, HandleOrigin, MAX_UNTOLD, SendStatus, Unfit};
 use crate::ids::Completion;
 use crate::os;
-use crate::proto::{self, ALIGNMENT, HANDLE_ACK, Piece, PieceKind, aligned, announce};
+use crate::proto::{self, ALIGNMENT, HANDLE_ACK, Piece, PieceKind, Serialization, aligned, announce};
 
 /// The length in front of a message in V8's format.
 const PREFIX: usize = 4;
@@ -113,7 +113,7 @@ impl Channels {
     /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
     /// duplicated. `completion` names the callback for when the frame has to wait.
     pub fn send_text(&mut self, id: u32, text: &JsString, handle: i32, completion: u32) -> Result<Sent> {
-        self.with_utf8(text, |this, bytes| match this.admit(id, bytes.len()) {
+        self.with_utf8(self.serialization(id), text, |this, bytes| match this.admit(id, bytes.len()) {
             Ok(peer) => dispatch(peer, bytes, handle, completion),
             Err(sent) => sent,
         })
@@ -121,7 +121,7 @@ impl Channels {
 
     /// As `send_text`, for several messages with newlines between them, none of which is too large.
     pub fn send_texts(&mut self, id: u32, text: &JsString, count: u32, completion: u32) -> Result<Sent> {
-        self.with_utf8(text, |this, bytes| this.send_many(id, bytes, count, completion))
+        self.with_utf8(Serialization::Json, text, |this, bytes| this.send_many(id, bytes, count, completion))
     }
 
     /// As `send_text`, for a message that begins with four bytes for its length and is V8-serialized behind them.
@@ -207,8 +207,7 @@ impl Channels {
     pub fn cork_text(&self, id: u32, text: &JsString) -> Result<Sent> {
         let mut appended = Ok(());
         let sent = self.cork(id, |bytes| {
-            appended = text::append_utf8(text, bytes);
-            bytes.push(b'\n');
+            appended = append_text(self.serialization(id), text, bytes);
         });
         appended.map(|()| sent)
     }
@@ -241,11 +240,19 @@ impl Channels {
         outcome(peer, peer.channel.uncork(Completion(completion)), 0, 0)
     }
 
-    /// Calls `send` with the text and a newline behind it.
-    fn with_utf8(&mut self, text: &JsString, send: impl FnOnce(&Self, &[u8]) -> Sent) -> Result<Sent> {
+    fn serialization(&self, id: u32) -> Serialization {
+        self.get(id).map_or(Serialization::Json, |peer| peer.channel.serialization())
+    }
+
+    /// Calls `send` with the text as a frame.
+    fn with_utf8(
+        &mut self,
+        serialization: Serialization,
+        text: &JsString,
+        send: impl FnOnce(&Self, &[u8]) -> Sent,
+    ) -> Result<Sent> {
         let mut bytes = std::mem::take(&mut self.scratch);
-        text::append_utf8(text, &mut bytes)?;
-        bytes.push(b'\n');
+        append_text(serialization, text, &mut bytes)?;
         let sent = send(self, &bytes);
         self.keep_scratch(bytes);
         Ok(sent)
@@ -281,6 +288,25 @@ impl Channels {
             follow_up.push(FollowUp::Flush(id));
         }
     }
+}
+
+/// Appends JSON text as a frame. Where V8's format is spoken that is for a corral only.
+fn append_text(serialization: Serialization, text: &JsString, bytes: &mut Vec<u8>) -> Result<()> {
+    match serialization {
+        Serialization::Json => {
+            text::append_utf8(text, bytes)?;
+            bytes.push(b'\n');
+        }
+        Serialization::Advanced => {
+            let start = bytes.len();
+            bytes.extend([0; PREFIX]);
+            text::append_utf8(text, bytes)?;
+            // JavaScript gives no longer texts than V8 has strings, of some 512 MiB.
+            let size = (bytes.len() - start - PREFIX) as u32;
+            bytes[start..start + PREFIX].copy_from_slice(&size.to_be_bytes());
+        }
+    }
+    Ok(())
 }
 
 fn dispatch(peer: &Peer, bytes: &[u8], handle: i32, completion: u32) -> Sent {

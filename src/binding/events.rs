@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::channels::{Channels, FollowUp};
 use super::text;
-use crate::channel::{ChannelEvent, Frames, HANDLE_WEIGHT, Unwritten};
+use crate::channel::{ChannelEvent, Format, Frames, HANDLE_WEIGHT, Unwritten};
 use crate::error::Error;
 use crate::ids::{ChannelId, WorkerId};
 use crate::proto::{Attached, Serialization};
@@ -180,13 +180,13 @@ impl<E: Send + 'static> EventSink<E> for Sink<E> {
 
 /// An event of messages for JavaScript: its kind, the messages, and what one has brought along.
 pub fn message_values(env: &Env, serialization: Serialization, frames: Frames) -> Result<[Unknown<'_>; 3]> {
-    let (kind, bytes) = match frames {
-        Frames::One(bytes) => (EventKind::Message, bytes),
-        Frames::Many(bytes) => (EventKind::Messages, bytes),
+    let (kind, format, bytes) = match frames {
+        Frames::One(format, bytes) => (EventKind::Message, format, bytes),
+        Frames::Many(format, bytes) => (EventKind::Messages, format, bytes),
         Frames::Attached(attached) => return attached_values(env, serialization, attached),
     };
     let kind = env.create_uint32(kind as u32)?.to_unknown();
-    Ok([kind, frame_value(env, serialization, bytes)?, ().into_unknown(env)?])
+    Ok([kind, frame_value(env, format, bytes)?, ().into_unknown(env)?])
 }
 
 fn attached_values(env: &Env, serialization: Serialization, attached: Attached) -> Result<[Unknown<'_>; 3]> {
@@ -208,14 +208,12 @@ fn attached_values(env: &Env, serialization: Serialization, attached: Attached) 
 }
 
 /// Messages in the form that JavaScript parses: a string for JSON, bytes for V8's format.
-pub fn frame_value(env: &Env, serialization: Serialization, bytes: Vec<u8>) -> Result<Unknown<'_>> {
-    match serialization {
-        Serialization::Json => Ok(text::from_utf8(env, bytes)?.to_unknown()),
+fn frame_value(env: &Env, format: Format, bytes: Vec<u8>) -> Result<Unknown<'_>> {
+    match format {
+        Format::Text => Ok(text::from_utf8(env, bytes)?.to_unknown()),
         // Memory that is not V8's own costs it a good deal when it is collected: more than copying a little.
-        Serialization::Advanced if bytes.len() <= COPIED => {
-            Ok(BufferSlice::copy_from(env, &bytes)?.to_unknown())
-        }
-        Serialization::Advanced => Buffer::from(bytes).into_unknown(env),
+        Format::V8 if bytes.len() <= COPIED => Ok(BufferSlice::copy_from(env, &bytes)?.to_unknown()),
+        Format::V8 => Buffer::from(bytes).into_unknown(env),
     }
 }
 
@@ -315,8 +313,8 @@ impl<'a> Writer<'a> {
 
     /// A message of a channel's, as that writes them.
     pub fn frame(&mut self, id: u32, bytes: Vec<u8>) -> Result<()> {
-        let serialization = self.serialization(id);
-        self.put(frame_value(self.env, serialization, bytes)?)
+        let format = Format::of(self.serialization(id), &bytes);
+        self.put(frame_value(self.env, format, bytes)?)
     }
 
     fn serialization(&self, id: u32) -> Serialization {

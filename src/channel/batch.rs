@@ -7,17 +7,40 @@ use crate::proto::{self, Attached, Serialization};
 
 /// Messages of up to this size are told together.
 const BATCHED_MESSAGE: usize = 16 << 10;
+/// What V8's format begins with, before its version.
+const V8_HEADER: u8 = 0xff;
 /// How much is told together at most.
 const BATCH: usize = 256 << 10;
+
+/// How messages are serialized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// As JSON text.
+    #[default]
+    Text,
+    /// In V8's format.
+    V8,
+}
+
+impl Format {
+    /// Between two corrals what JSON can say is said in JSON also where V8's format is spoken, whose every frame begins with
+    /// the byte that no text does.
+    pub fn of(serialization: Serialization, frame: &[u8]) -> Self {
+        match serialization {
+            Serialization::Advanced if frame.first().is_none_or(|first| *first == V8_HEADER) => Format::V8,
+            Serialization::Advanced | Serialization::Json => Format::Text,
+        }
+    }
+}
 
 /// Serialized messages.
 #[derive(Debug)]
 pub enum Frames {
     /// A single frame.
-    One(Vec<u8>),
+    One(Format, Vec<u8>),
     /// Small frames in a row, each with its newline behind it or its length in front, so that crossing over to
     /// JavaScript costs once and not for each.
-    Many(Vec<u8>),
+    Many(Format, Vec<u8>),
     /// A frame with what it brought along.
     Attached(Attached),
 }
@@ -26,7 +49,7 @@ impl Frames {
     /// How many bytes there are.
     pub fn len(&self) -> usize {
         match self {
-            Frames::One(bytes) | Frames::Many(bytes) => bytes.len(),
+            Frames::One(_, bytes) | Frames::Many(_, bytes) => bytes.len(),
             Frames::Attached(attached) => attached.len(),
         }
     }
@@ -40,6 +63,7 @@ impl Frames {
 /// Small messages of one peer that have not been told yet.
 #[derive(Debug, Default)]
 pub struct Batch {
+    format: Format,
     bytes: Vec<u8>,
     /// Where the last one is, without newline or length.
     last: Range<usize>,
@@ -58,17 +82,21 @@ impl Batch {
             self.take().into_iter().for_each(&mut tell);
             return tell(Frames::Attached(frame.into_attached()));
         }
-        if frame.len() > BATCHED_MESSAGE {
+        let format = Format::of(serialization, &frame);
+        if format != self.format || frame.len() > BATCHED_MESSAGE {
             self.take().into_iter().for_each(&mut tell);
-            return tell(Frames::One(frame.into_bytes()));
         }
-        if serialization == Serialization::Advanced {
+        if frame.len() > BATCHED_MESSAGE {
+            return tell(Frames::One(format, frame.into_bytes()));
+        }
+        self.format = format;
+        if format == Format::V8 {
             self.bytes.extend((frame.len() as u32).to_be_bytes());
         }
         self.last = self.bytes.len()..self.bytes.len() + frame.len();
         self.count += 1;
         self.bytes.extend(&*frame);
-        if serialization == Serialization::Json {
+        if format == Format::Text {
             self.bytes.push(b'\n');
         }
         if self.bytes.len() > BATCH {
@@ -78,15 +106,15 @@ impl Batch {
 
     /// What has gathered; None if nothing has.
     pub fn take(&mut self) -> Option<Frames> {
-        let Batch { mut bytes, last, count } = std::mem::take(self);
+        let Batch { format, mut bytes, last, count } = std::mem::take(self);
         match count {
             0 => None,
             1 => {
                 bytes.truncate(last.end);
                 bytes.drain(..last.start);
-                Some(Frames::One(bytes))
+                Some(Frames::One(format, bytes))
             }
-            _ => Some(Frames::Many(bytes)),
+            _ => Some(Frames::Many(format, bytes)),
         }
     }
 }
@@ -124,16 +152,18 @@ mod tests {
     fn several_small_messages_are_told_together_and_one_by_itself() {
         let large = vec![b'x'; BATCHED_MESSAGE + 1];
         for (serialization, both) in
-            [(Serialization::Json, &b"1\n\n"[..]), (Serialization::Advanced, &b"\0\0\0\x011\0\0\0\0"[..])]
+            [(Serialization::Json, &b"1\n\n"[..]), (Serialization::Advanced, &b"\0\0\0\x01\xff\0\0\0\0"[..])]
         {
-            assert!(matches!(&told(serialization, &[b"1", b""])[..], [Frames::Many(bytes)] if bytes == both));
-            assert!(matches!(&told(serialization, &[b"1"])[..], [Frames::One(bytes)] if bytes == b"1"));
-            assert!(matches!(&told(serialization, &[b""])[..], [Frames::One(bytes)] if bytes.is_empty()));
+            assert!(
+                matches!(&told(serialization, &[b"1", b""])[..], [Frames::Many(_, bytes)] if bytes == both)
+            );
+            assert!(matches!(&told(serialization, &[b"1"])[..], [Frames::One(_, bytes)] if bytes == b"1"));
+            assert!(matches!(&told(serialization, &[b""])[..], [Frames::One(_, bytes)] if bytes.is_empty()));
             // In order, and what comes behind a large one does not count what was before it.
             let mixed = told(serialization, &[b"1", b"", &large, b"2"]);
             assert!(matches!(
                 &mixed[..],
-                [Frames::Many(first), Frames::One(second), Frames::One(third)]
+                [Frames::Many(_, first), Frames::One(_, second), Frames::One(_, third)]
                     if first == both && *second == large && third == b"2"
             ));
         }

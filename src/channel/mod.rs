@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use batch::{Batch, Frames};
+pub use batch::{Batch, Format, Frames};
 pub use event::ChannelEvent;
 pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use lending::{BUSY_AFTER, Lending, Look, QUIET};

@@ -248,7 +248,7 @@ mod tests {
         fn javascript_reads(&mut self) {
             let (queue, direct) = (&mut self.queue, &mut self.direct);
             self.channel.read_directly(|frames| {
-                let (Frames::One(bytes) | Frames::Many(bytes)) = frames else { unreachable!() };
+                let (Frames::One(_, bytes) | Frames::Many(_, bytes)) = frames else { unreachable!() };
                 for frame in bytes.split(|byte| *byte == b'\n').filter(|frame| !frame.is_empty()) {
                     *direct += 1;
                     queue.push(Event::Frame { number: number(frame), has_handle: false });

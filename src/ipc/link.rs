@@ -10,8 +10,8 @@ use serde_json::json;
 use super::greeting::Side;
 use super::{Deferred, Event, Ipc, Source, Terms};
 use crate::channel::{
-    BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Frame, Frames, HANDLE_WEIGHT, Inbound, Inbox,
-    Lending, Look, MAX_UNTOLD, QUIET, ReadStatus, Retransmission, SendStatus,
+    BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Format, Frame, Frames, HANDLE_WEIGHT, Inbound,
+    Inbox, Lending, Look, MAX_UNTOLD, QUIET, ReadStatus, Retransmission, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -383,7 +383,8 @@ impl<S: EventSink<Event>> Teller<'_, S> {
             (Kind::HandleAck, _) => match self.channel.acknowledge() {
                 Some(_) => self.push(ChannelEvent::HandleArrived),
                 // Of a handle that Node itself has sent on the socket that the channel began with.
-                None if self.side.is_none() => self.tell(Frames::One(bytes.into_bytes())),
+                None if self.side.is_none() => self
+                    .tell(Frames::One(Format::of(self.channel.serialization(), &bytes), bytes.into_bytes())),
                 None => {}
             },
             (Kind::HandleNack, _) => {

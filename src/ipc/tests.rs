@@ -137,7 +137,7 @@ impl Rig {
 }
 
 fn lines(frames: &Frames) -> Vec<String> {
-    let (Frames::One(bytes) | Frames::Many(bytes)) = frames else { unreachable!() };
+    let (Frames::One(_, bytes) | Frames::Many(_, bytes)) = frames else { unreachable!() };
     String::from_utf8_lossy(bytes).trim_end().split('\n').map(str::to_owned).collect()
 }
 

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, recv, sendmsg, shutdown};
+use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, recv, sendmsg, setsockopt, shutdown, sockopt};
 use socket2::{Domain, Socket, Type};
 
 use super::control::{Ancillary, Message, receive_message};
@@ -105,6 +105,17 @@ pub fn has_arrived(socket: BorrowedFd<'_>) -> bool {
             Ok(_) | Err(_) => return true,
         }
     }
+}
+
+/// Lets so many bytes wait in a Unix socket, or as many as the system allows to whom this process is.
+pub fn enlarge_buffer(socket: BorrowedFd<'_>, bytes: usize) {
+    // What a privileged process may exceed is a limit for the others.
+    #[cfg(target_os = "linux")]
+    if setsockopt(&socket, sockopt::SndBufForce, &bytes).is_ok() {
+        return;
+    }
+    // Without it the channel is slower, and that is all.
+    let _ = setsockopt(&socket, sockopt::SndBuf, &bytes);
 }
 
 /// Whether the other end of a Unix socket is closed, or sends no more, whatever there is still to be read. The number may be

@@ -10,6 +10,10 @@ use crate::error::Error;
 use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 
+/// How many bytes each side may have written on the channel that the other has not read: a few large messages, so that the
+/// two need not take turns for each piece of one. The system may allow less.
+const CHANNEL_BUFFER: usize = 4 << 20;
+
 /// A connection to be served.
 #[derive(Debug)]
 pub struct Connection {
@@ -70,6 +74,9 @@ impl WorkerLane {
         let doing = "announcing a lane";
         let SocketPair { ours, theirs } = os::socket_pair().map_err(Error::sys(doing))?;
         os::set_nonblocking(theirs.as_fd()).map_err(Error::sys(doing))?;
+        for end in [&ours, &theirs] {
+            os::enlarge_buffer(end.as_fd(), CHANNEL_BUFFER);
+        }
         FromWorker::Ready { version: LANE_VERSION }.encode(&mut self.outgoing);
         os::send_packet(self.socket.as_fd(), &self.outgoing, Some(theirs.as_fd()))
             .map_err(Error::sys(doing))?;

@@ -23,7 +23,7 @@ fn lend(rig: &Rig, worker: &mut FakeWorker) {
 }
 
 fn lines(frames: &Frames) -> Vec<String> {
-    let (Frames::One(bytes) | Frames::Many(bytes)) = frames else { unreachable!() };
+    let (Frames::One(_, bytes) | Frames::Many(_, bytes)) = frames else { unreachable!() };
     String::from_utf8_lossy(bytes).trim_end().split('\n').map(str::to_owned).collect()
 }
 

@@ -1,0 +1,66 @@
+'use strict';
+
+// What JSON says exactly as V8's format does. Between two corrals such messages travel as JSON also with `serialization:
+// 'advanced'`: V8's serializer costs several times as much for a small message.
+
+/** So many values a message may have. */
+const MAX_VALUES = 64;
+/** Longer strings are V8's to write, which copies them. */
+const MAX_STRING = 1024;
+
+/** What has been seen of the message that is looked at. @type {any[]} */
+const seen = [];
+let left = 0;
+
+/**
+ * @param {any} value
+ * @returns {boolean}
+ */
+function isPlainValue(value) {
+  if (left-- <= 0) return false;
+  switch (typeof value) {
+    case 'string':
+      return value.length <= MAX_STRING;
+    case 'number':
+      // JSON has no NaN, no Infinity and no -0.
+      return Number.isFinite(value) && !Object.is(value, -0);
+    case 'boolean':
+      return true;
+    case 'object':
+      return value === null || isPlainObject(value);
+    default:
+      return false;
+  }
+}
+
+/**
+ * @param {any} object
+ * @returns {boolean}
+ */
+function isPlainObject(object) {
+  // One and the same object in two places arrives as one.
+  if (seen.includes(object)) return false;
+  seen.push(object);
+  const isArray = Array.isArray(object);
+  if (Object.getPrototypeOf(object) !== (isArray ? Array.prototype : Object.prototype)) return false;
+  const keys = Object.keys(object);
+  if (isArray && keys.length !== object.length) return false;
+  for (const key of keys) {
+    if (!isPlainValue(object[key]) || key === 'toJSON') return false;
+  }
+  return true;
+}
+
+/**
+ * @param {any} message
+ * @returns {boolean} whether JSON says all of it. Not of the protocol's own messages, which the core reads
+ */
+function isPlainData(message) {
+  left = MAX_VALUES;
+  if (typeof message?.cmd === 'string' && message.cmd.startsWith('NODE_')) return false;
+  const isPlain = isPlainValue(message);
+  seen.length = 0;
+  return isPlain;
+}
+
+module.exports = { isPlainData };
