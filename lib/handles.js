@@ -10,29 +10,13 @@ const net = require('node:net');
 
 const errors = require('./errors');
 const internals = require('./node-internals');
-const { SocketListSend, SocketListReceive } = require('./socket-list');
+const { isKey, leaveSocketList, socketListsOf } = require('./socket-list');
 
 /** @typedef {import('./channel').Target} Target */
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
 
 /** The `type` of a file: a number from `fs.open`. Only between channels of ours. */
 const FILE = 'corral.File';
-
-/**
- * The lists of connections that a channel's two ends share, by the key of the server that accepted them.
- * @type {WeakMap<Target, { sent: Map<string, SocketListSend>, got: Map<string, SocketListReceive> }>}
- */
-const socketLists = new WeakMap();
-
-/** @param {Target} target */
-function listsOf(target) {
-  let lists = socketLists.get(target);
-  if (lists === undefined) {
-    lists = { sent: new Map(), got: new Map() };
-    socketLists.set(target, lists);
-  }
-  return lists;
-}
 
 /**
  * The `type` of a NODE_HANDLE message.
@@ -88,15 +72,13 @@ function takeSocketApart(target, message, socket, { keepOpen }) {
   const server = internals.acceptedBy(socket);
   if (server !== undefined) {
     message.key = server.key;
-    const { sent } = listsOf(target);
-    if (!sent.has(server.key)) {
-      const list = new SocketListSend(target, server.key);
-      sent.set(server.key, list);
-      server.setUp(list);
-    }
+    socketListsOf(target).send(server.key, server.setUp);
     if (!keepOpen) server.forget();
   }
-  if (!keepOpen) internals.detachHandle(socket);
+  if (!keepOpen) {
+    leaveSocketList(socket);
+    internals.detachHandle(socket);
+  }
   return handle;
 }
 
@@ -113,16 +95,10 @@ function takeSocketApart(target, message, socket, { keepOpen }) {
 function putTogether(target, message, fd) {
   switch (message.type) {
     case 'net.Socket': {
+      const { key } = message;
+      if (key && !isKey(key)) throw new TypeError('unknown kind of key of a server');
       const socket = new net.Socket({ fd, readable: true, writable: true });
-      if (message.key) {
-        const { got } = listsOf(target);
-        let list = got.get(message.key);
-        if (list === undefined) {
-          list = new SocketListReceive(target, message.key);
-          got.set(message.key, list);
-        }
-        list.add(socket);
-      }
+      if (key) socketListsOf(target).receive(key, socket);
       return socket;
     }
     case 'net.Server': {
