@@ -22,9 +22,9 @@ const FILE = 'corral.File';
  * The `type` of a NODE_HANDLE message.
  *
  * @param {unknown} handle
- * @param {boolean} [hasFiles] whether files may be sent, which Node knows nothing of
+ * @param {boolean} hasFiles whether files may be sent, which Node knows nothing of
  */
-function typeOf(handle, hasFiles = false) {
+function typeOf(handle, hasFiles) {
   if (handle instanceof net.Socket) return 'net.Socket';
   if (handle instanceof net.Server) return 'net.Server';
   if (handle instanceof dgram.Socket) return 'dgram.Socket';
@@ -35,10 +35,27 @@ function typeOf(handle, hasFiles = false) {
 }
 
 /**
+ * The message in which a handle goes, with all that the receiver has to know of it.
+ *
+ * @param {any} handle
+ * @param {any} msg the program's
+ * @param {boolean} hasFiles whether files may be sent
+ * @returns {any}
+ */
+function describe(handle, msg, hasFiles) {
+  /** @type {any} */
+  const message = { cmd: 'NODE_HANDLE', type: typeOf(handle, hasFiles), msg };
+  const server = message.type === 'net.Socket' ? internals.acceptedBy(handle) : undefined;
+  if (server !== undefined) message.key = server.key;
+  if (message.type === 'dgram.Socket') message.dgramType = handle.type;
+  return message;
+}
+
+/**
  * Takes a handle apart.
  *
  * @param {Target} target
- * @param {any} message the NODE_HANDLE message, to which what the receiver needs is added
+ * @param {any} message of `describe`
  * @param {any} handle
  * @param {{ keepOpen?: boolean }} options
  * @returns {RawHandle | undefined} undefined for one that is closed or was handed over already
@@ -46,11 +63,10 @@ function typeOf(handle, hasFiles = false) {
 function takeApart(target, message, handle, options) {
   switch (message.type) {
     case 'net.Socket':
-      return takeSocketApart(target, message, handle, options);
+      return takeSocketApart(target, handle, options);
     case 'net.Server':
       return internals.handleOf(handle);
     case 'dgram.Socket':
-      message.dgramType = handle.type;
       return internals.datagramHandleOf(handle);
     case FILE:
       // Stays open here, and its owner's.
@@ -62,16 +78,14 @@ function takeApart(target, message, handle, options) {
 
 /**
  * @param {Target} target
- * @param {any} message
  * @param {any} socket
  * @param {{ keepOpen?: boolean }} options
  */
-function takeSocketApart(target, message, socket, { keepOpen }) {
+function takeSocketApart(target, socket, { keepOpen }) {
   const handle = internals.handleOf(socket);
   if (handle === undefined) return undefined;
   const server = internals.acceptedBy(socket);
   if (server !== undefined) {
-    message.key = server.key;
     socketListsOf(target).send(server.key, server.setUp);
     if (!keepOpen) server.forget();
   }
@@ -160,4 +174,4 @@ function discard(handle) {
   }
 }
 
-module.exports = { discard, guard, putTogether, takeApart, typeOf };
+module.exports = { describe, discard, guard, putTogether, takeApart };

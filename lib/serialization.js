@@ -41,6 +41,7 @@ const LENGTH = Buffer.alloc(4);
  * @property {boolean} advanced
  * @property {(message: unknown) => string | Buffer} write throws what cannot be serialized
  * @property {(frame: any) => any} read throws on what no peer of ours writes
+ * @property {(frame: any) => any} reread what `write` has made
  * @property {(frames: any) => any[]} split several frames as they came off the wire
  * @property {(frames: any[]) => any} join several written messages, for the core to send together
  */
@@ -55,6 +56,7 @@ const json = {
     return text;
   },
   read: (text) => JSON.parse(text),
+  reread: (text) => JSON.parse(text),
   split(text) {
     const lines = text.split('\n');
     // Every frame ends with a newline: what is behind the last one is nothing.
@@ -79,6 +81,7 @@ const advanced = {
     deserializer.readHeader();
     return deserializer.readValue();
   },
+  reread: (frame) => advanced.read(frame.subarray(LENGTH.length)),
   split(bytes) {
     const frames = [];
     for (let start = 0; start < bytes.length; ) {
