@@ -178,8 +178,8 @@ class Channel extends EventEmitter {
    */
   report(error) {
     if (this.#server === undefined || this.listenerCount('error') > 0) this.emit('error', error);
-    // What a client does wrong is not what its server dies of.
-    else this.#server.onRefused(error, /** @type {Credentials} */ (this.peer));
+    // What a client does wrong, or does not read, is not what its server dies of.
+    else this.#server.onClientError(error, /** @type {Credentials} */ (this.peer), this);
   }
 
   /**
