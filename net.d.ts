@@ -168,7 +168,7 @@ export class ChannelServer extends EventEmitter<ChannelServerEvents> {
   maxConnections: number | undefined;
   /**
    * Listens at a path. Errors, as events: `EADDRINUSE` when somebody listens there or the file is no socket,
-   * `ERR_CORRAL_UNSAFE_DIRECTORY` when others could replace the socket, and those of `net`.
+   * `ERR_CORRAL_UNSAFE_DIRECTORY` when others, or a group, could replace the socket, and those of `net`.
    */
   listen(path: string, callback?: () => void): this;
   listen(path: string, backlog: number, callback?: () => void): this;
