@@ -178,8 +178,6 @@ class Channel {
   #waitingBytes = 0;
   /** It is to be disconnected when it is connected and what waits has been sent. */
   #endsWhenOpened = false;
-  /** Handles that have been sent and have not arrived, where several may be. */
-  #handlesUnderWay = 0;
   /** It is connected, or not known to be otherwise. */
   #isOpen;
   #sending;
@@ -330,7 +328,6 @@ class Channel {
     const answer = sending.write(message, raw, options, callback, frame, () => {
       isSent = true;
     });
-    if (isSent && isPipelined) this.#handlesUnderWay++;
     if (isSent && !isPipelined) {
       child._handleQueue = [];
       if (closeWhenArrived) child._pendingMessage = { callback, message, handle: raw, options };
@@ -399,10 +396,7 @@ class Channel {
 
   /** The handle sent last has arrived, or was given up: the next one's turn. */
   onHandleArrived() {
-    if (this.#bounds) {
-      this.#handlesUnderWay--;
-      return;
-    }
+    if (this.#bounds) return;
     const child = this.#child;
     this.#closePendingHandle();
     this.#sendWaiting();
@@ -629,8 +623,8 @@ class Channel {
     this.flush();
     child.channel = null;
     this.#closePendingHandle();
-    // What is still to be written keeps the process alive until it is.
-    if (!this.#sending.isWaiting && this.#handlesUnderWay <= 0) this.#control.release();
+    // What is still to be written keeps the process alive until it is; where 'close' is the last event, that does.
+    if (!this.#sending.isWaiting && !this.#bounds) this.#control.release();
     if (!this.#closed) this.#owner.closeChannel(this.#id);
     this.#tellDisconnected();
   }
@@ -666,7 +660,6 @@ class Channel {
     this.#closed = true;
     const queue = [...this.#sending.takeLeft(), ...(child._handleQueue ?? [])];
     child._handleQueue = null;
-    this.#handlesUnderWay = 0;
     this.#control.release();
     if (cause) process.nextTick(() => this.#owner.report(child, cause));
     if (child.channel) {
