@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::text;
 use crate::channel::{Channel, Frame, HandleOrigin, MAX_UNTOLD, SendStatus, Unfit};
+use crate::error::Error;
 use crate::ids::Completion;
 use crate::os;
 use crate::proto::{self, HANDLE_ACK};
@@ -45,6 +46,8 @@ pub enum FollowUp {
     Flush(u32),
     /// Read on.
     Resume(u32),
+    /// End it: the peer sends handles and does not read what is answered.
+    Condemn(u32),
 }
 
 /// What became of a message, for JavaScript, and what is to be done now.
@@ -60,7 +63,7 @@ impl Sent {
     }
 
     /// Has the reactor flush, if that is needed.
-    pub fn flushed_by(self, flush: impl FnOnce() -> std::result::Result<(), crate::error::Error>) -> f64 {
+    pub fn flushed_by(self, flush: impl FnOnce() -> std::result::Result<(), Error>) -> f64 {
         if self.needs_flush && flush().is_err() {
             return failure(Errno::EPIPE);
         }
@@ -172,10 +175,17 @@ impl Channels {
         let Ok(bytes) = proto::encode(peer.channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
             return;
         };
-        if let SendStatus::Queued { needs_flush: true, .. } = peer.channel.send(Frame::plain(bytes)) {
-            follow_up.push(FollowUp::Flush(id));
+        match peer.channel.send(Frame::plain(bytes)) {
+            SendStatus::Queued { .. } if peer.channel.is_overfull() => follow_up.push(FollowUp::Condemn(id)),
+            SendStatus::Queued { needs_flush: true, .. } => follow_up.push(FollowUp::Flush(id)),
+            _ => {}
         }
     }
+}
+
+/// What a channel ends with whose peer sends handles without end and reads nothing.
+pub fn unread_answers() -> Error {
+    Error::BadFrame("handles sent, and the answers not read".into())
 }
 
 fn dispatch(peer: &Peer, bytes: &[u8], handle: i32, completion: u32) -> Sent {

@@ -49,6 +49,10 @@ pub struct Channel {
     bounds: Bounds,
 }
 
+/// How many bytes of answers to the peer's handles may wait, beside what the program sends. No peer that goes by the rules has
+/// so many under way: a frame with a handle is longer than its answer.
+pub const MAX_ANSWERS: usize = 64 << 10;
+
 /// What a channel takes from the program.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -131,6 +135,13 @@ impl Channel {
         let queued = self.traffic.bytes_queued.load(Ordering::Relaxed) as usize;
         let is_full = queued > 0 && queued.saturating_add(bytes) > self.bounds.max_queued;
         if is_full { Err(Unfit::QueueFull) } else { Ok(()) }
+    }
+
+    /// Whether more waits than a peer that goes by the rules can bring about: all that the program may send, and an
+    /// acknowledgement for each handle that may be under way, see `window`.
+    pub fn is_overfull(&self) -> bool {
+        let queued = self.traffic.bytes_queued.load(Ordering::Relaxed) as usize;
+        queued > self.bounds.max_queued.saturating_add(MAX_ANSWERS)
     }
 
     /// The largest message that it takes, in bytes as they travel.

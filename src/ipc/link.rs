@@ -11,7 +11,7 @@ use super::greeting::Side;
 use super::{Deferred, Event, Ipc, Terms};
 use crate::channel::{
     BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Frame, Frames, HANDLE_WEIGHT, Inbound, Inbox,
-    Lending, Look, MAX_UNTOLD, QUIET, ReadStatus, Retransmission, SendStatus,
+    Lending, Look, MAX_ANSWERS, MAX_UNTOLD, QUIET, ReadStatus, Retransmission, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -20,10 +20,6 @@ use crate::reactor::{Context, EventSink, Interest, Token};
 
 /// How long a channel rests when the machine has too many descriptors under way.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
-
-/// How many bytes of answers may wait for a peer that does not read them. One that loses a handle now and then and reads
-/// is never near it: an answer has some thirty bytes.
-const MAX_ANSWERS: usize = 64 << 10;
 
 /// Where a channel is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
