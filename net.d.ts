@@ -148,8 +148,12 @@ export class Channel extends EventEmitter<ChannelEvents> {
 interface ChannelServerEvents {
   listening: [];
   connection: [channel: Channel];
-  /** A client was refused, or broke the protocol. A process warning if nobody listens. */
-  clientError: [error: NodeJS.ErrnoException, peer: Peer];
+  /**
+   * A client was refused, and there is no channel; or something is wrong with a channel that has no 'error' listener: its
+   * peer broke the protocol, or a message without a callback could not be sent, also one of `broadcast` (`ERR_CORRAL_QUEUE_FULL`,
+   * `ERR_CORRAL_MESSAGE_TOO_LARGE`, `ERR_IPC_CHANNEL_CLOSED`, `EPIPE`). A process warning if nobody listens, once for each code.
+   */
+  clientError: [error: NodeJS.ErrnoException, peer: Peer, channel: Channel | undefined];
   /** A client was refused for `maxConnections`. */
   drop: [about: { peer: Peer; path: string }];
   error: [error: NodeJS.ErrnoException];
@@ -164,14 +168,17 @@ export class ChannelServer extends EventEmitter<ChannelServerEvents> {
   maxConnections: number | undefined;
   /**
    * Listens at a path. Errors, as events: `EADDRINUSE` when somebody listens there or the file is no socket,
-   * `ERR_CORRAL_UNSAFE_DIRECTORY` when others could replace the socket, and those of `net`.
+   * `ERR_CORRAL_UNSAFE_DIRECTORY` when others, or a group, could replace the socket, and those of `net`.
    */
   listen(path: string, callback?: () => void): this;
   listen(path: string, backlog: number, callback?: () => void): this;
   listen(options: ChannelListenOptions, callback?: () => void): this;
   address(): string | null;
   getConnections(callback: (error: Error | null, count: number) => void): this;
-  /** Sends a message to all. Returns false when some of them are behind. */
+  /**
+   * Sends a message to all. Returns false when some of them are behind. Those that have gone are passed over; where it cannot
+   * be sent for another reason the channel has an 'error' event, or the server 'clientError'.
+   */
   broadcast(message: any): boolean;
   /** Listens no more; 'close' comes when the last channel has gone. */
   close(callback?: (error?: Error) => void): this;

@@ -40,14 +40,22 @@ for (const [access, mode] of /** @type {[any, number][]} */ ([
   });
 }
 
-test('a directory that others can write is refused', options, async (t) => {
-  const directory = scratch(t);
-  fs.chmodSync(directory, 0o777);
-  const error = await failure(path.join(directory, 's'));
-  assert.equal(error.code, 'ERR_CORRAL_UNSAFE_DIRECTORY');
-  assert.match(error.message, /can be written by everybody/);
-  assert.deepEqual(fs.readdirSync(directory), []);
-});
+for (const [who, mode] of /** @type {[string, number][]} */ ([
+  ['everybody', 0o777],
+  ['its group', 0o775],
+])) {
+  test(`a directory that ${who} can write is refused, unless it is sticky`, options, async (t) => {
+    const directory = scratch(t);
+    fs.chmodSync(directory, mode);
+    const where = path.join(directory, 's');
+    const error = await failure(where);
+    assert.equal(error.code, 'ERR_CORRAL_UNSAFE_DIRECTORY');
+    assert.ok(error.message.includes(`${directory} can be written by ${who}`), error.message);
+    assert.deepEqual(fs.readdirSync(directory), []);
+    fs.chmodSync(directory, 0o1000 | mode);
+    await serve(t, {}, { path: where });
+  });
+}
 
 test('a stale socket is replaced, a live one is in use', options, async (t) => {
   const where = pathFor(t);

@@ -9,6 +9,7 @@ const builtin = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
 
+const { discard } = require('../lib/handles');
 const { next, until } = require('./helpers/events');
 const { openFiles } = require('./helpers/proc');
 const { WATCHDOG_MS, messages, net, open, pair, pathFor, scratch, serve, start } = require('./helpers/ipc');
@@ -240,6 +241,58 @@ test('handles sent before the channel is connected arrive', options, async (t) =
   );
   fs.closeSync(seen[0][2]);
   fs.closeSync(fd);
+});
+
+for (const serialization of ['json', 'advanced']) {
+  test(`a message with a handle that waited had become another (${serialization})`, options, async (t) => {
+    const server = await serve(t, { serialization });
+    const front = await listening(t);
+    const accepted = next(front, 'connection');
+    const { port } = /** @type {any} */ (front.address());
+    const user = builtin.connect(port, '127.0.0.1');
+    user.on('error', () => {});
+    t.after(() => user.destroy());
+    const socket = await accepted;
+    const fd = fs.openSync(__filename, 'r');
+    t.after(() => fs.closeSync(fd));
+    const closed = net.createServer();
+    const client = open(t, server, { serialization });
+    const message = { text: 'as it was' };
+    assert.equal(client.connecting, true);
+    for (const handle of [fd, closed, socket, undefined]) client.send(message, handle);
+    message.text = 'as it became';
+    const peer = await next(server, 'connection');
+    /** @type {any[]} */
+    const seen = [];
+    peer.on('message', (/** @type {any} */ got, /** @type {any} */ handle) => {
+      seen.push([got, typeof handle]);
+      if (handle !== undefined) discard(handle);
+    });
+    await until(() => seen.length === 4);
+    assert.deepEqual(seen, [
+      [{ text: 'as it was' }, 'number'],
+      [{ text: 'as it was' }, 'undefined'],
+      [{ text: 'as it was' }, 'object'],
+      [{ text: 'as it was' }, 'undefined'],
+    ]);
+  });
+}
+
+test('a message with a handle was serialized more often than once', options, async (t) => {
+  const server = await serve(t);
+  const fd = fs.openSync(__filename, 'r');
+  t.after(() => fs.closeSync(fd));
+  let count = 0;
+  const message = { toJSON: () => ++count };
+  const client = open(t, server);
+  client.send(message, fd);
+  const peer = await next(server, 'connection');
+  const got = messages(peer, 3);
+  peer.on('message', (/** @type {any} */ _, /** @type {any} */ handle) => handle && fs.closeSync(handle));
+  if (!client.connected) await next(client, 'connect');
+  client.send(message, fd);
+  client.send(message);
+  assert.deepEqual(await got, [1, 2, 3]);
 });
 
 test('handles to a channel that ends, or that nobody listens to, leave no descriptor', options, async (t) => {

@@ -81,11 +81,15 @@ async function read(socket) {
 
 /** That a server still serves. @param {any} t @param {any} server @param {any} [more] */
 async function assertServes(t, server, more) {
-  const accepted = next(server, 'connection');
+  // Not only to the next: one that came before may be told just now.
+  const answer = (/** @type {any} */ channel) => channel.respond((/** @type {any} */ message) => message);
+  server.on('connection', answer);
   const client = open(t, server, more);
-  (await accepted).respond((/** @type {any} */ message) => message);
   assert.equal(await client.request('alive?'), 'alive?');
+  server.removeListener('connection', answer);
+  const closed = next(client, 'close');
   client.disconnect();
+  await closed;
 }
 
 for (const [name, [bytes, code]] of Object.entries(NO_GREETINGS)) {
@@ -487,3 +491,68 @@ test('a client whose server refused before it was greeted hears why', {
 function isRoot() {
   return process.getuid?.() === 0;
 }
+
+/**
+ * A peer by hand that can send handles, and reads nothing.
+ *
+ * @param {any} t
+ * @param {string} where
+ */
+async function mute(t, where) {
+  // The only way to a descriptor over a socket without a channel of somebody's on it.
+  const { Pipe, PipeConnectWrap, constants } = /** @type {any} */ (process).binding('pipe_wrap');
+  const { WriteWrap } = /** @type {any} */ (process).binding('stream_wrap');
+  const pipe = new Pipe(constants.IPC);
+  t.after(() => pipe.close());
+  const connecting = new PipeConnectWrap();
+  const connected = new Promise((resolve) => {
+    connecting.oncomplete = resolve;
+  });
+  pipe.connect(connecting, where);
+  assert.equal(await connected, 0);
+  return {
+    /** @param {string} text @param {any} [handle] resolves with a libuv error, if any */
+    write: (text, handle) =>
+      new Promise((resolve) => {
+        const request = new WriteWrap();
+        request.oncomplete = resolve;
+        const error = pipe.writeUtf8String(request, text, handle);
+        // What is written at once is not told again.
+        if (error !== 0 || !request.async) resolve(error);
+      }),
+  };
+}
+
+test('the answers to handles of a peer that read nothing were kept without end', options, async (t) => {
+  const server = await serve(t, { maxQueuedBytes: 1000 });
+  const accepted = next(server, 'connection');
+  const peer = await mute(t, server.address());
+  await peer.write(GREETING);
+  const channel = await accepted;
+  let arrived = 0;
+  channel.on('message', (/** @type {any} */ _, /** @type {number} */ fd) => {
+    arrived++;
+    fs.closeSync(fd);
+  });
+  const told = next(server, 'clientError');
+  let error = /** @type {any} */ (undefined);
+  told.then((reason) => {
+    error = reason;
+  });
+  const closed = next(channel, 'close');
+  const udp = dgram.createSocket('udp4').bind(0, '127.0.0.1');
+  await next(udp, 'listening');
+  t.after(() => udp.close());
+  const { handle } = /** @type {any} */ (udp)[stateSymbol(udp)];
+  const frame = '{"cmd":"NODE_HANDLE","type":"corral.File","msg":1}\n';
+  let sent = 0;
+  while (error === undefined) {
+    assert.ok(sent < 10_000, `${sent} answers were kept`);
+    for (let n = 0; n < 50; n++) if ((await peer.write(frame, handle)) === 0) sent++;
+    await until(() => arrived >= sent || error !== undefined);
+  }
+  assert.equal(error.code, 'ERR_CORRAL_BAD_FRAME');
+  assert.match(error.message, /the answers not read/);
+  await closed;
+  await assertServes(t, server);
+});

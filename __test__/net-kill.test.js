@@ -5,13 +5,14 @@
 
 const assert = require('node:assert/strict');
 const { spawn } = require('node:child_process');
+const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 
 const { next, until } = require('./helpers/events');
 const { environment } = require('./helpers/programs');
 const { openFiles } = require('./helpers/proc');
-const { serve } = require('./helpers/ipc');
+const { open, scratch, serve, start } = require('./helpers/ipc');
 
 const KILLS = 100;
 const AT_A_TIME = 4;
@@ -113,4 +114,167 @@ test(`${KILLS} answerers are killed: what was answered was handled`, options, as
     }
   });
   assert.ok(total > KILLS);
+});
+
+/** A small generator: the same numbers every time. @param {number} seed */
+function generator(seed) {
+  let state = seed;
+  return (/** @type {number} */ below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+/** Now and then more than a socket's buffer takes, in one or in many, so that the end comes in the midst of them. */
+const TEXTS = Array.from({ length: 200 }, (_, n) => {
+  if (n === 7) return 'x'.repeat(400_000);
+  return n >= 100 ? 'x'.repeat(8000) : '';
+});
+
+/**
+ * A client that sends and asks and knows what must have become of it.
+ *
+ * @param {any} t
+ * @param {string} where
+ * @param {string} who
+ * @param {() => void} onAnswer
+ */
+function steadyClient(t, where, who, onAnswer) {
+  const client = open(t, where, { reconnect: { minDelay: 1, maxDelay: 20 } });
+  let connections = 0;
+  let ends = 0;
+  client.on('connect', () => connections++);
+  client.on('disconnect', () => ends++);
+  client.on('error', (/** @type {any} */ error) => assert.fail(error));
+  client.on('close', () => assert.fail('given up'));
+  /** @type {Set<string>} */
+  const news = new Set();
+  client.on('message', (/** @type {any} */ message) => news.add(message.news));
+  /** What was sent, by its number: how it ended, and on which connection. @type {{ fate: string, on: number }[]} */
+  const sent = [];
+  const number = () => {
+    const entry = { fate: 'open', on: 0 };
+    sent.push(entry);
+    /** @param {string} fate */
+    const settle = (fate) => {
+      assert.equal(entry.fate, 'open');
+      Object.assign(entry, { fate, on: connections });
+    };
+    return { n: sent.length - 1, settle };
+  };
+  const tell = () => {
+    const { n, settle } = number();
+    const text = TEXTS[n % TEXTS.length];
+    client.send({ who, n, text }, (/** @type {any} */ error) =>
+      settle(error === null ? 'written' : 'failed'),
+    );
+  };
+  const ask = async () => {
+    const { n, settle } = number();
+    try {
+      assert.equal(await client.request({ who, n }), n);
+      settle('answered');
+      onAnswer();
+    } catch (/** @type {any} */ error) {
+      assert.equal(error.code, 'ERR_CORRAL_NO_REPLY', error.message);
+      settle('unknown');
+    }
+  };
+  return { who, client, sent, news, ask, tell, ends: () => ends };
+}
+
+/** @param {ReturnType<typeof steadyClient>} client @param {string[][]} log */
+function assertKept({ who, sent, news }, log) {
+  const mine = log.filter(([, name]) => name === who);
+  const got = mine.filter(([what]) => what === 'got').map(([, , n]) => Number(n));
+  for (const [index, n] of got.entries()) {
+    assert.ok(index === 0 || n > got[index - 1], `${who}: ${n} came behind ${got[index - 1]}`);
+  }
+  const handled = new Set(got);
+  /** The last that was answered on each connection. @type {Map<number, number>} */
+  const answered = new Map();
+  for (const [n, { on, fate }] of sent.entries()) {
+    assert.notEqual(fate, 'open', `${who}: nobody knows what became of ${n}`);
+    if (fate === 'answered') answered.set(on, n);
+    if (fate === 'failed') assert.ok(!handled.has(n), `${who}: ${n} failed and was handled`);
+  }
+  for (const [n, { on, fate }] of sent.entries()) {
+    // Answered, or written to a connection on which something behind it was.
+    const isKnown = ['answered', 'written'].includes(fate) && n <= (answered.get(on) ?? -1);
+    if (isKnown) assert.ok(handled.has(n), `${who}: ${n} was answered and not handled`);
+  }
+  for (const [what, , item] of mine) {
+    if (what === 'told') assert.ok(news.has(item), `${who}: ${item} was called back for and did not arrive`);
+  }
+}
+
+test(`${KILLS} servers are killed: clients come back, and what was acknowledged is not lost`, {
+  ...options,
+  timeout: 120_000,
+}, async (t) => {
+  const LANES = 2;
+  const CLIENTS = 3;
+  await Promise.all(
+    Array.from({ length: LANES }, async (_, lane) => {
+      const directory = scratch(t);
+      const [where, log] = [path.join(directory, 's'), path.join(directory, 'log')];
+      fs.writeFileSync(log, '');
+      const random = generator(77 + lane);
+      let answers = 0;
+      /** @type {() => void} */
+      let onAnswer = () => {};
+      const clients = Array.from({ length: CLIENTS }, (_, index) =>
+        steadyClient(t, where, `${lane}.${index}`, () => {
+          answers++;
+          onAnswer();
+        }),
+      );
+      let isOver = false;
+      const busy = clients.map(async ({ ask, tell }) => {
+        while (!isOver) {
+          for (let count = random(8) === 0 ? 150 : 3; count > 0; count--) tell();
+          await Promise.all([ask(), ask()]);
+        }
+      });
+      for (let kill = 0; kill < KILLS / LANES; kill++) {
+        const server = start(t, 'mortal.js', [where, log]);
+        // While it starts, as soon as it listens, or after so many answers.
+        const kind = random(8);
+        if (kind === 0) await next(server.child, 'spawn');
+        else if (kind === 1) await server.line();
+        else {
+          const last = answers + 1 + random(150);
+          await new Promise((resolve) => {
+            onAnswer = () => answers >= last && resolve(0);
+          });
+        }
+        await server.kill();
+      }
+      const server = start(t, 'mortal.js', [where, log]);
+      await server.line();
+      isOver = true;
+      await Promise.all(busy);
+      for (const { ask } of clients) await ask();
+      const lines = () =>
+        fs
+          .readFileSync(log, 'latin1')
+          .split('\n')
+          .map((line) => line.split(' '));
+      for (const client of clients) {
+        // What the server told last is under way.
+        await client.client.request({ who: client.who, n: -1 }).catch(() => {});
+        assert.equal(client.sent.at(-1).fate, 'answered');
+        assert.ok(client.ends() > 0);
+        assertKept(
+          client,
+          lines().filter(([, , n]) => n !== '-1'),
+        );
+      }
+      await server.kill();
+      for (const { client } of clients) {
+        client.removeAllListeners('close');
+        client.destroy();
+      }
+    }),
+  );
 });

@@ -175,3 +175,86 @@ test('a client that only looks whether anybody listens is no error', options, as
   const client = open(t, where);
   await next(client, 'connect');
 });
+
+/** A server, and two clients that take nothing larger than 1,000 bytes. @param {any} t */
+async function withSmallClients(t) {
+  const server = await serve(t);
+  const clients = [];
+  const channels = [];
+  for (let n = 0; n < 2; n++) {
+    const accepted = next(server, 'connection');
+    const client = open(t, server, { maxMessageSize: 1000 });
+    const [channel] = await Promise.all([accepted, next(client, 'connect')]);
+    clients.push(client);
+    channels.push(channel);
+  }
+  return { server, clients, channels };
+}
+
+test(
+  "a broadcast that clients cannot take was an attack of theirs, on nobody's channel",
+  options,
+  async (t) => {
+    const { server, clients, channels } = await withSmallClients(t);
+    /** @type {any[]} */
+    const told = [];
+    server.on(
+      'clientError',
+      (/** @type {any} */ error, /** @type {any} */ peer, /** @type {any} */ channel) =>
+        told.push([error.code, peer.pid, channels.indexOf(channel)]),
+    );
+    /** @type {any[]} */
+    const heard = [];
+    channels[1].on('error', (/** @type {any} */ { code }) => heard.push(code));
+    server.broadcast('x'.repeat(2000));
+    channels[0].send('x'.repeat(2000));
+    const got = clients.map((client) => messages(client, 1));
+    server.broadcast('small');
+    assert.deepEqual(await Promise.all(got), [['small'], ['small']]);
+    const tooLarge = ['ERR_CORRAL_MESSAGE_TOO_LARGE', process.pid, 0];
+    assert.deepEqual(told, [tooLarge, tooLarge]);
+    // Who listens to the errors of a channel has them.
+    assert.deepEqual(heard, ['ERR_CORRAL_MESSAGE_TOO_LARGE']);
+  },
+);
+
+test('a broadcast that clients cannot take, with nobody listening, is one warning', options, async (t) => {
+  const { server, clients } = await withSmallClients(t);
+  /** @type {any[]} */
+  const warnings = [];
+  const onWarning = (/** @type {any} */ { code }) => warnings.push(code);
+  process.on('warning', onWarning);
+  t.after(() => process.removeListener('warning', onWarning));
+  for (let n = 0; n < 10; n++) server.broadcast('x'.repeat(2000));
+  const got = clients.map((client) => messages(client, 1));
+  server.broadcast('small');
+  await Promise.all(got);
+  assert.deepEqual(warnings, ['ERR_CORRAL_MESSAGE_TOO_LARGE']);
+});
+
+test(
+  'a client that does not read: the server hears of what it broadcasts to it, and lives',
+  options,
+  async (t) => {
+    const { server, client, peer } = await pair(t, { maxQueuedBytes: MB });
+    client.pause();
+    const told = new Promise((resolve) => {
+      server.once('clientError', (/** @type {any[]} */ ...args) => resolve(args));
+    });
+    const text = 'x'.repeat(100_000);
+    let isOver = false;
+    told.then(() => {
+      isOver = true;
+    });
+    while (!isOver) {
+      server.broadcast(text);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const [error, { pid }, channel] = /** @type {any} */ (await told);
+    assert.deepEqual([error.code, pid, channel], ['ERR_CORRAL_QUEUE_FULL', process.pid, peer]);
+    server.on('clientError', () => {});
+    client.resume();
+    client.respond(() => 'read');
+    assert.equal(await peer.request('what was sent?'), 'read');
+  },
+);

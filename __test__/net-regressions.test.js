@@ -3,7 +3,7 @@
 // What went wrong once with channels of corral/net. Each test is named after it.
 
 const assert = require('node:assert/strict');
-const { spawn } = require('node:child_process');
+const { execFileSync, spawn } = require('node:child_process');
 const { once } = require('node:events');
 const nodeNet = require('node:net');
 const path = require('node:path');
@@ -240,4 +240,35 @@ test('a destroyed channel went on sending', options, async (t) => {
   assert.equal(/** @type {any} */ (error).code, 'ERR_IPC_CHANNEL_CLOSED');
   await next(peer, 'close');
   assert.deepEqual(got, []);
+});
+
+for (const how of ['destroy', 'disconnect']) {
+  for (const reconnect of [false, FAST.reconnect]) {
+    const kind = reconnect ? 'a client that connects again' : 'a client';
+    test(
+      `${kind} heard of an error of the connection that it had given up, by ${how}()`,
+      options,
+      async (t) => {
+        const where = pathFor(t);
+        for (let round = 0; round < 5; round++) {
+          const client = open(t, where, { reconnect });
+          const seen = record(client, ['error', 'disconnect', 'close']);
+          // So long that the attempt has failed by now, of which this process has not heard.
+          execFileSync('/bin/sh', ['-c', ':']);
+          client[how]();
+          await next(client, 'close');
+          assert.deepEqual(seen, ['close']);
+        }
+      },
+    );
+  }
+}
+
+test("a process ended before its channel's 'close', with nothing else to wait for", options, async (t) => {
+  const server = await serve(t);
+  for (let round = 0; round < 5; round++) {
+    const source = "c.on('connect', () => { c.disconnect(); c.on('close', () => console.log('closed')); });";
+    const { code, text } = await program(t, server.address(), source);
+    assert.deepEqual([code, text], [0, 'closed\n']);
+  }
 });

@@ -8,7 +8,7 @@
 const EventEmitter = require('node:events');
 
 const errors = require('./errors');
-const { discard, guard, putTogether, takeApart, typeOf } = require('./handles');
+const { describe, discard, guard, putTogether, takeApart } = require('./handles');
 const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
@@ -34,7 +34,8 @@ const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
  * @property {import('./keep-alive').KeepAlive} keepAlive
  * @property {(id: number) => number} channelFd
  * @property {(id: number, frame: string | Buffer, fd: number, completion: number) => number} write
- *   0 when everything was written, the number of bytes that wait when not, a negative errno on failure
+ *   0 when everything was written, less than 1 when it was and the peer is far behind, the number of bytes that wait when not,
+ *   a negative errno on failure
  * @property {(id: number, frame: string | Buffer) => number} cork sends a message with others of this turn; returns how many
  *   bytes wait, or a negative errno
  * @property {(id: number, completion: number) => number} uncork ends the turn; as `write`, for all that was corked in it
@@ -187,11 +188,11 @@ class Channel {
   #waitingBytes = 0;
   /** It is to be disconnected when it is connected and what waits has been sent. */
   #endsWhenOpened = false;
-  /** Handles that have been sent and have not arrived, where several may be. */
-  #handlesUnderWay = 0;
   /** It is connected, or not known to be otherwise. */
   #isOpen;
   #sending;
+  /** Takes requests and replies, for a channel without bounds. @type {((message: any, handle: any) => void) | undefined} */
+  onRequest = undefined;
 
   /**
    * @param {Owner} owner
@@ -301,47 +302,54 @@ class Channel {
     if (!['string', 'object', 'number', 'boolean'].includes(typeof message)) {
       throw errors.invalidArgType('message', 'one of type string, object, number, or boolean', message);
     }
-    /** @type {any} */
-    let wrapped;
     // A descriptor may be 0.
     if (this.#bounds && typeof handle === 'number') handle = { fd: handle };
-    if (handle) {
-      wrapped = { cmd: 'NODE_HANDLE', type: typeOf(handle, this.#bounds !== undefined), msg: message };
-    }
+    const wrapped = handle ? describe(handle, message, this.#bounds !== undefined) : undefined;
+    // As it is now, whenever it goes out. (Node's messages that wait behind a handle are serialized late.)
+    const frame = this.#bounds && this.#serialization.write(wrapped ?? message);
     // One handle at a time, and everything behind it waits for its acknowledgement, so that messages keep their
     // order even when a handle has to be sent again.
-    if (child._handleQueue) return this.#wait({ message, handle: handle ?? null, options, callback });
-    const sending = this.#sending;
-    if (!handle) return sending.send(message, options, callback);
-    sending.flush();
-    if (this.#bounds) {
-      // Before the handle is taken from whoever has it.
-      const refusal = this.#bounds.takes(this.#id, sizeOf(this.#serialization.write(wrapped)));
-      if (refusal < 0) return sending.refuse(refusal, options, callback);
+    if (child._handleQueue) {
+      const kept = frame === undefined ? message : wrapped;
+      return this.#wait({ message: kept, handle: handle ?? null, options, callback, frame });
     }
-    const raw = takeApart(child, wrapped, handle, options);
-    if (!raw) return sending.send(message, options, callback);
-    return this.#sendHandle(wrapped, raw, options, callback);
+    return handle
+      ? this.#sendHandle(wrapped, handle, options, callback, frame)
+      : this.#sending.send(message, options, callback, frame);
   }
 
   /**
    * @param {any} message the NODE_HANDLE message
-   * @param {RawHandle} raw
+   * @param {any} handle
    * @param {SendOptions} options
    * @param {SendCallback | undefined} callback
+   * @param {string | Buffer | undefined} frame the message, where there are bounds
    * @returns {boolean}
    */
-  #sendHandle(message, raw, options, callback) {
+  #sendHandle(message, handle, options, callback, frame) {
     const child = this.#child;
+    const sending = this.#sending;
+    sending.flush();
+    if (this.#bounds && frame !== undefined) {
+      // Before the handle is taken from whoever has it.
+      const refusal = this.#bounds.takes(this.#id, sizeOf(frame));
+      if (refusal < 0) return sending.refuse(refusal, options, callback);
+    }
+    const raw = takeApart(child, message, handle, options);
+    if (!raw) {
+      const { reread, write } = this.#serialization;
+      // What `toJSON` makes undefined is not in the frame.
+      const alone = frame === undefined ? undefined : write(reread(frame).msg ?? null);
+      return sending.send(message.msg, options, callback, alone);
+    }
     const closeWhenArrived = message.type === 'net.Socket' && !options.keepOpen;
     // The core keeps a descriptor of its own until the handle has arrived, and the order as well: between channels of
     // ours several may be on their way.
     const isPipelined = this.#bounds !== undefined;
     let isSent = false;
-    const answer = this.#sending.write(message, raw, options, callback, undefined, () => {
+    const answer = sending.write(message, raw, options, callback, frame, () => {
       isSent = true;
     });
-    if (isSent && isPipelined) this.#handlesUnderWay++;
     if (isSent && !isPipelined) {
       child._handleQueue = [];
       if (closeWhenArrived) child._pendingMessage = { callback, message, handle: raw, options };
@@ -373,12 +381,12 @@ class Channel {
    */
   #wait(waiting) {
     const queue = this.#child._handleQueue;
-    if (this.#bounds === undefined) {
+    const { frame } = waiting;
+    if (this.#bounds === undefined || frame === undefined) {
       queue.push(waiting);
       return queue.length === 1;
     }
-    waiting.frame ??= this.#serialization.write(waiting.message);
-    const bytes = sizeOf(waiting.frame) + WAITING_WEIGHT;
+    const bytes = sizeOf(frame) + WAITING_WEIGHT;
     if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > this.#bounds.maxQueuedBytes) {
       return this.#sending.refuse(QUEUE_FULL, waiting.options, waiting.callback);
     }
@@ -410,10 +418,7 @@ class Channel {
 
   /** The handle sent last has arrived, or was given up: the next one's turn. */
   onHandleArrived() {
-    if (this.#bounds) {
-      this.#handlesUnderWay--;
-      return;
-    }
+    if (this.#bounds) return;
     const child = this.#child;
     this.#closePendingHandle();
     this.#sendWaiting();
@@ -428,8 +433,9 @@ class Channel {
     this.#sending.catchUp(() => {
       for (const waiting of queue) {
         const { message, handle, options, callback, frame } = waiting;
-        if (frame === undefined || handle) child._send(message, handle, options, callback);
+        if (frame === undefined) child._send(message, handle, options, callback);
         else if (child._handleQueue) this.#wait(waiting);
+        else if (handle) this.#sendHandle(message, handle, options, callback, frame);
         else this.#sending.send(message, options, callback, frame);
       }
     });
@@ -568,6 +574,7 @@ class Channel {
    */
   #emitInternal(message, handle) {
     this.#bounds?.onInternal(message, handle);
+    this.onRequest?.(message, handle);
     this.#child.emit('internalMessage', message, handle);
   }
 
@@ -654,8 +661,8 @@ class Channel {
     this.flush();
     child.channel = null;
     this.#closePendingHandle();
-    // What is still to be written keeps the process alive until it is.
-    if (!this.#sending.isWaiting && this.#handlesUnderWay <= 0) this.#control.release();
+    // What is still to be written keeps the process alive until it is; where 'close' is the last event, that does.
+    if (!this.#sending.isWaiting && !this.#bounds) this.#control.release();
     if (!this.#closed) this.#owner.closeChannel(this.#id);
     this.#tellDisconnected();
   }
@@ -691,7 +698,6 @@ class Channel {
     this.#closed = true;
     const queue = [...this.#sending.takeLeft(), ...(child._handleQueue ?? [])];
     child._handleQueue = null;
-    this.#handlesUnderWay = 0;
     this.#control.release();
     if (cause) process.nextTick(() => this.#owner.report(child, cause));
     if (child.channel) {

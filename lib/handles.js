@@ -10,48 +10,24 @@ const net = require('node:net');
 
 const errors = require('./errors');
 const internals = require('./node-internals');
-const { SocketListSend, SocketListReceive } = require('./socket-list');
+const { isKey, leaveSocketList, socketListsOf } = require('./socket-list');
 
 /** @typedef {import('./channel').Target} Target */
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
+
+/** The `type` of a socket to another worker, which the primary gives to corral in a worker. */
+const PEER = 'corral.Peer';
 
 /** The `type` of a file: a number from `fs.open`. Only between channels of ours. */
 const FILE = 'corral.File';
 
 /**
- * The lists of connections that a channel's two ends share, by the key of the server that accepted them.
- * @type {WeakMap<Target, { sent: Map<string, SocketListSend>, got: Map<string, SocketListReceive> }>}
- */
-const socketLists = new WeakMap();
-
-/** @param {Target} target */
-function listsOf(target) {
-  let lists = socketLists.get(target);
-  if (lists === undefined) {
-    lists = { sent: new Map(), got: new Map() };
-    socketLists.set(target, lists);
-  }
-  return lists;
-}
-
-/**
- * A channel that Node had before: what it has noted of connections by then goes on to count.
- *
- * @param {Target} target
- * @param {{ got: Record<string, any>, send: Record<string, any> }} lists
- */
-function takeOverLists(target, lists) {
-  const [sent, got] = [lists.send, lists.got].map((byKey) => new Map(Object.entries(byKey)));
-  socketLists.set(target, { sent, got });
-}
-
-/**
  * The `type` of a NODE_HANDLE message.
  *
  * @param {unknown} handle
- * @param {boolean} [hasFiles] whether files may be sent, which Node knows nothing of
+ * @param {boolean} hasFiles whether files may be sent, which Node knows nothing of
  */
-function typeOf(handle, hasFiles = false) {
+function typeOf(handle, hasFiles) {
   if (handle instanceof net.Socket) return 'net.Socket';
   if (handle instanceof net.Server) return 'net.Server';
   if (handle instanceof dgram.Socket) return 'dgram.Socket';
@@ -62,10 +38,27 @@ function typeOf(handle, hasFiles = false) {
 }
 
 /**
+ * The message in which a handle goes, with all that the receiver has to know of it.
+ *
+ * @param {any} handle
+ * @param {any} msg the program's
+ * @param {boolean} hasFiles whether files may be sent
+ * @returns {any}
+ */
+function describe(handle, msg, hasFiles) {
+  /** @type {any} */
+  const message = { cmd: 'NODE_HANDLE', type: typeOf(handle, hasFiles), msg };
+  const server = message.type === 'net.Socket' ? internals.acceptedBy(handle) : undefined;
+  if (server !== undefined) message.key = server.key;
+  if (message.type === 'dgram.Socket') message.dgramType = handle.type;
+  return message;
+}
+
+/**
  * Takes a handle apart.
  *
  * @param {Target} target
- * @param {any} message the NODE_HANDLE message, to which what the receiver needs is added
+ * @param {any} message of `describe`
  * @param {any} handle
  * @param {{ keepOpen?: boolean }} options
  * @returns {RawHandle | undefined} undefined for one that is closed or was handed over already
@@ -73,11 +66,10 @@ function typeOf(handle, hasFiles = false) {
 function takeApart(target, message, handle, options) {
   switch (message.type) {
     case 'net.Socket':
-      return takeSocketApart(target, message, handle, options);
+      return takeSocketApart(target, handle, options);
     case 'net.Server':
       return internals.handleOf(handle);
     case 'dgram.Socket':
-      message.dgramType = handle.type;
       return internals.datagramHandleOf(handle);
     case FILE:
       // Stays open here, and its owner's.
@@ -89,25 +81,21 @@ function takeApart(target, message, handle, options) {
 
 /**
  * @param {Target} target
- * @param {any} message
  * @param {any} socket
  * @param {{ keepOpen?: boolean }} options
  */
-function takeSocketApart(target, message, socket, { keepOpen }) {
+function takeSocketApart(target, socket, { keepOpen }) {
   const handle = internals.handleOf(socket);
   if (handle === undefined) return undefined;
   const server = internals.acceptedBy(socket);
   if (server !== undefined) {
-    message.key = server.key;
-    const { sent } = listsOf(target);
-    if (!sent.has(server.key)) {
-      const list = new SocketListSend(target, server.key);
-      sent.set(server.key, list);
-      server.setUp(list);
-    }
+    socketListsOf(target).send(server.key, server.setUp);
     if (!keepOpen) server.forget();
   }
-  if (!keepOpen) internals.detachHandle(socket);
+  if (!keepOpen) {
+    leaveSocketList(socket);
+    internals.detachHandle(socket);
+  }
   return handle;
 }
 
@@ -124,16 +112,10 @@ function takeSocketApart(target, message, socket, { keepOpen }) {
 function putTogether(target, message, fd) {
   switch (message.type) {
     case 'net.Socket': {
+      const { key } = message;
+      if (key && !isKey(key)) throw new TypeError('unknown kind of key of a server');
       const socket = new net.Socket({ fd, readable: true, writable: true });
-      if (message.key) {
-        const { got } = listsOf(target);
-        let list = got.get(message.key);
-        if (list === undefined) {
-          list = new SocketListReceive(target, message.key);
-          got.set(message.key, list);
-        }
-        list.add({ socket });
-      }
+      if (key) socketListsOf(target).receive(key, socket);
       return socket;
     }
     case 'net.Server': {
@@ -152,6 +134,9 @@ function putTogether(target, message, fd) {
       return internals.datagramHandleFrom(fd);
     case FILE:
       return fd;
+    case PEER:
+      if (target === process) return fd;
+      throw new TypeError('a socket to another worker, for who is none');
     case 'dgram.Socket':
       // As the peer says: createSocket() takes options, too, some of which fail once the descriptor is taken.
       if (!['udp4', 'udp6'].includes(message.dgramType))
@@ -195,4 +180,4 @@ function discard(handle) {
   }
 }
 
-module.exports = { discard, guard, putTogether, takeApart, takeOverLists, typeOf };
+module.exports = { describe, discard, guard, putTogether, takeApart };

@@ -27,6 +27,8 @@ function install(target) {
       Object.defineProperty(builtin, IN_WORKER, { value: true });
       require('./worker').addSuicide(builtin.Worker.prototype);
       require('./guard').guardChannel();
+      require('./worker-requests').addRequests(builtin.Worker.prototype);
+      require('./peers').addPeers(builtin);
       require('./lane').openLane();
     }
     return builtin;

@@ -10,6 +10,7 @@ const os = require('node:os');
 const errors = require('./errors');
 
 /** @typedef {import('node:child_process').ChildProcess} ChildProcess */
+/** @typedef {import('node:events').EventEmitter} EventEmitter */
 /**
  * A libuv handle as Node wraps it.
  * @typedef {object} RawHandle
@@ -77,14 +78,20 @@ function releaseParser(socket) {
  * The server that accepted a socket counts it; one that is handed over counts elsewhere.
  *
  * @param {any} socket
- * @returns {{ key: string, setUp: (list: object) => void, forget: () => void } | undefined}
+ * @returns {{ key: string, setUp: (list: EventEmitter) => void, forget: () => void } | undefined}
  */
 function acceptedBy(socket) {
   const server = socket.server;
   if (!server || typeof server._setupWorker !== 'function') return undefined;
   return {
     key: server._connectionKey,
-    setUp: (list) => server._setupWorker(list),
+    setUp: (list) => {
+      server._setupWorker(list);
+      // Node would wait for the answers of none: neither close() nor getConnections() would ever call back.
+      list.once('exit', () => {
+        if (server._workers.length === 0) server._usingWorkers = false;
+      });
+    },
     forget: () => {
       server._connections--;
     },

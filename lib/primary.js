@@ -15,6 +15,7 @@ const internals = require('./node-internals');
 const serializations = require('./serialization');
 const { commandLine, limits, merge, stdioOf } = require('./settings');
 const { Worker } = require('./worker');
+const { hearRequest } = require('./worker-requests');
 
 /** @typedef {import('./native').Binding} Binding */
 /** @typedef {import('..').Cluster} Cluster */
@@ -134,6 +135,7 @@ function createPrimary(cluster, binding) {
     const worker = /** @type {any} */ (Reflect.construct(Worker, [{ id, process: child }]));
     owners.set(worker, { core, cluster });
     follow(worker, child);
+    channel.onRequest = (message, handle) => hearRequest(child, worker, message, handle);
     core.adopt(id, worker, channel, whyNoLane());
     internals.beforeExit(child, () => core.exited(id));
     process.nextTick(() => cluster.emit('fork', worker));
@@ -247,6 +249,25 @@ function createPrimary(cluster, binding) {
       worker.process.once('disconnect', () => {
         leaving.delete(worker);
         if (leaving.size === 0) callback();
+      });
+    }
+  };
+
+  /**
+   * @param {any} message
+   * @param {(error: Error | null) => void} [callback] called when it has gone out to all, or with the first error
+   */
+  cluster.broadcast = (message, callback) => {
+    const workers = [...connected].filter((worker) => worker.isConnected());
+    let left = workers.length;
+    /** @type {Error | null} */
+    let failure = null;
+    if (left === 0 && callback) process.nextTick(callback, null);
+    for (const worker of workers) {
+      // One that goes meanwhile is not to be told any more.
+      worker.send(message, (/** @type {Error | null} */ error) => {
+        failure ??= error;
+        if (--left === 0) callback?.(failure);
       });
     }
   };

@@ -72,6 +72,7 @@ function revive(reply) {
 /** The requests of one channel, in both directions. */
 class Requests {
   #channel;
+  #self;
   #next = 1;
   /** @type {Map<number, Pending>} */
   #pending = new Map();
@@ -85,8 +86,10 @@ class Requests {
   /**
    * @param {import('./channel').Target} channel
    * @param {() => void} onPending told when there are requests to be answered by the peer, and when there are none any more
+   * @param {object} [self] what the responder has as its `this`
    */
-  constructor(channel, onPending) {
+  constructor(channel, onPending, self = channel) {
+    this.#self = self;
     this.#channel = channel;
     this.#onPending = onPending;
   }
@@ -186,7 +189,7 @@ class Requests {
         if (handle !== undefined) discard(handle);
         throw errors.noHandler();
       }
-      const result = await Reflect.apply(responder, this.#channel, [message, handle]);
+      const result = await Reflect.apply(responder, this.#self, [message, handle]);
       // What JSON does not know, it leaves out.
       reply = { cmd: REPLY, id, msg: result };
     } catch (reason) {

@@ -81,6 +81,8 @@ class Sending {
   #maxBatched;
   #isCatchingUp = false;
   #takesPieces = false;
+  /** Everything was written when something was sent last, and the peer had much of it unread. */
+  #isFarBehind = false;
   /** `send` has answered false, and the program is to be told when it may go on. */
   #needsDrain = false;
 
@@ -181,7 +183,7 @@ class Sending {
     const status = this.#owner.cork(this.#id, frame);
     this.#batch.push({ message: undefined, handle: null, options, callback });
     // Of what goes wrong the end of the turn tells.
-    return this.isBelow(status);
+    return !this.#isFarBehind && this.isBelow(status);
   }
 
   /** The turn in which something was sent is over. */
@@ -237,6 +239,12 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   #account(status, messages) {
+    this.#isFarBehind = status > 0 && status < 1;
+    if (this.#isFarBehind) {
+      this.#account(0, messages);
+      this.#isFarBehind = true;
+      return false;
+    }
     this.#queuedBytes = Math.max(status, 0);
     if (status < 0) {
       for (const outgoing of messages) this.#unsent(status, outgoing);

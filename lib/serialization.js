@@ -110,6 +110,7 @@ const LENGTH = Buffer.alloc(4);
  * @property {(message: any) => Apart | undefined} takeApart what is large in a message travels beside it; undefined if nothing is.
  *   Throws as `write`
  * @property {(frame: any, pieces: any) => any} putTogether a message that was taken apart; throws on what no peer of ours writes
+ * @property {(frame: any) => any} reread what `write` has made
  * @property {(frames: any) => any[]} split several frames as they came off the wire
  * @property {(frames: any[]) => any} join several written messages, for the core to send together
  */
@@ -129,6 +130,7 @@ const json = {
     return apart && { frame: apart.text, pieces: apart.pieces };
   },
   putTogether: putStrings,
+  reread: (text) => JSON.parse(text),
   split(text) {
     const lines = text.split('\n');
     // Every frame ends with a newline: what is behind the last one is nothing.
@@ -173,6 +175,7 @@ const advanced = {
     deserializer.readHeader();
     return deserializer.readValue();
   },
+  reread: (frame) => advanced.read(frame.subarray(LENGTH.length)),
   split(bytes) {
     if (typeof bytes === 'string') return json.split(bytes);
     const frames = [];

@@ -3,51 +3,65 @@
 // Connections that a net.Server of one process accepted and another process has: the server counts them, and waits
 // for them when it closes, by asking over the channel (Node: internal/socket_list).
 
+const { ChildProcess } = require('node:child_process');
 const EventEmitter = require('node:events');
 
 const errors = require('./errors');
 
 /** @typedef {import('./channel').Target} Target */
+/** @typedef {(error: Error | null, reply?: any) => void} ReplyCallback */
 
-/** Connections that were sent to a worker. What net.Server calls its `_workers`. */
+/** The longest key that a peer may give: Node's has an address in it, which may be a path. */
+const MAX_KEY_LENGTH = 4096;
+
+/** Connections of one server that were sent over a channel. What net.Server calls its `_workers`. */
 class SocketListSend extends EventEmitter {
+  #channel;
+  #key;
+  /** Who waits for which reply. @type {{ cmd: string, callback: ReplyCallback }[]} */
+  #waiting = [];
+
   /**
-   * @param {Target} child
+   * @param {Target} channel
    * @param {string} key
    */
-  constructor(child, key) {
+  constructor(channel, key) {
     super();
-    this.child = child;
-    this.key = key;
-    child.once('exit', () => this.emit('exit', this));
+    this.#channel = channel;
+    this.#key = key;
   }
 
   /**
    * @param {string} cmd
    * @param {string} replyCmd
    * @param {boolean} swallowErrors
-   * @param {(error: Error | null, reply?: any) => void} callback
+   * @param {ReplyCallback} callback
    */
   #request(cmd, replyCmd, swallowErrors, callback) {
-    const { child, key } = this;
-    const onDisconnect = () => {
-      child.removeListener('internalMessage', onReply);
-      callback(errors.childClosedBeforeReply());
-    };
-    /** @param {any} message */
-    const onReply = (message) => {
-      if (message.cmd !== replyCmd || message.key !== key) return;
-      child.removeListener('disconnect', onDisconnect);
-      child.removeListener('internalMessage', onReply);
-      callback(null, message);
-    };
-    if (!child.connected) return onDisconnect();
-    child._send({ cmd, key }, undefined, swallowErrors);
-    child.once('disconnect', onDisconnect);
-    child.on('internalMessage', onReply);
+    if (!this.#channel.connected) return callback(errors.childClosedBeforeReply());
+    this.#channel._send({ cmd, key: this.#key }, undefined, swallowErrors);
+    this.#waiting.push({ cmd: replyCmd, callback });
   }
 
-  /** @param {(error: Error | null) => void} callback called when the worker has closed all of them */
+  /**
+   * The peer has answered, and whoever asked the same is answered by it.
+   *
+   * @param {any} message
+   */
+  onReply(message) {
+    const answered = this.#waiting.filter(({ cmd }) => cmd === message.cmd);
+    this.#waiting = this.#waiting.filter(({ cmd }) => cmd !== message.cmd);
+    for (const { callback } of answered) callback(null, message);
+  }
+
+  /** No reply will come. */
+  onDisconnect() {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { callback } of waiting) callback(errors.childClosedBeforeReply());
+  }
+
+  /** @param {(error: Error | null) => void} callback called when the peer has closed all of them */
   close(callback) {
     this.#request('NODE_SOCKET_NOTIFY_CLOSE', 'NODE_SOCKET_ALL_CLOSED', true, callback);
   }
@@ -56,46 +70,156 @@ class SocketListSend extends EventEmitter {
   getConnections(callback) {
     this.#request('NODE_SOCKET_GET_COUNT', 'NODE_SOCKET_COUNT', false, (error, reply) => {
       if (error) callback(error);
-      else callback(null, reply.count);
+      // The sum with those of others is a number, whatever the peer says.
+      else callback(null, Number.isSafeInteger(reply.count) && reply.count > 0 ? reply.count : 0);
     });
   }
 }
 
-/** Connections that came from a worker, whose server asks after them. */
-class SocketListReceive extends EventEmitter {
+/** How many connections of a peer's server this process has. */
+class Received {
+  count = 0;
+  /** The peer's server is closing and waits for them. */
+  isAwaited = false;
+}
+
+/** What leaves no trace of a connection with its channel. @type {WeakMap<object, () => void>} */
+const leaving = new WeakMap();
+
+/** The connections that were sent over one channel, in both directions, by the keys of the servers that accepted them. */
+class SocketLists {
+  #channel;
+  /** @type {Map<string, SocketListSend>} */
+  #sent = new Map();
+  /** Those that have connections, so that there are no more than this process has descriptors. @type {Map<string, Received>} */
+  #received = new Map();
+  /** What Node had noted before the channel moved, which goes on to answer for its keys. */
+  #ofNode = { send: /** @type {Record<string, any>} */ ({}), got: /** @type {Record<string, any>} */ ({}) };
+
+  /** @param {Target} channel */
+  constructor(channel) {
+    this.#channel = channel;
+    // One for all keys: the peer may think of as many as it likes.
+    channel.on('internalMessage', (/** @type {any} */ message) => this.#onMessage(message));
+    channel.on('disconnect', () => {
+      for (const list of this.#sent.values()) list.onDisconnect();
+    });
+    // A child process that has disconnected goes on serving what it has, and is asked in vain until it ends; who is at
+    // the other end of a named socket is gone, and the next one, after a reconnection, knows nothing of these.
+    channel.on(channel instanceof ChildProcess ? 'exit' : 'disconnect', () => this.#forget());
+  }
+
   /**
-   * @param {Target} child
-   * @param {string} key
+   * A channel that Node had before.
+   *
+   * @param {{ got: Record<string, any>, send: Record<string, any> }} lists
    */
-  constructor(child, key) {
-    super();
-    this.child = child;
-    this.key = key;
-    this.connections = 0;
-    child.on('internalMessage', (/** @type {any} */ message) => {
-      if (message.key !== key) return;
-      if (message.cmd === 'NODE_SOCKET_NOTIFY_CLOSE') {
-        if (this.connections === 0) this.#tellEmpty();
-        else this.once('empty', () => this.#tellEmpty());
-      } else if (message.cmd === 'NODE_SOCKET_GET_COUNT' && child.connected) {
-        child._send({ cmd: 'NODE_SOCKET_COUNT', key, count: this.connections });
+  takeOver(lists) {
+    this.#ofNode = lists;
+  }
+
+  /** How many servers of the peer's have connections here. */
+  get size() {
+    return this.#received.size;
+  }
+
+  #forget() {
+    const sent = [...this.#sent.values()];
+    this.#sent.clear();
+    this.#received.clear();
+    for (const list of sent) list.emit('exit', list);
+  }
+
+  /**
+   * @param {string} key of a server of which a connection is sent
+   * @param {(list: SocketListSend) => void} setUp told of a list that is new
+   */
+  send(key, setUp) {
+    if (this.#sent.has(key) || Object.hasOwn(this.#ofNode.send, key)) return;
+    const list = new SocketListSend(this.#channel, key);
+    this.#sent.set(key, list);
+    setUp(list);
+  }
+
+  /**
+   * @param {string} key of the peer's server, as `isKey` wants it
+   * @param {import('node:net').Socket} socket that came
+   */
+  receive(key, socket) {
+    if (Object.hasOwn(this.#ofNode.got, key)) {
+      this.#ofNode.got[key].add({ socket });
+      return;
+    }
+    const list = this.#received.get(key) ?? new Received();
+    this.#received.set(key, list);
+    list.count++;
+    const leave = () => {
+      if (!leaving.delete(socket) || --list.count > 0) return;
+      if (this.#received.get(key) !== list) return;
+      this.#received.delete(key);
+      if (list.isAwaited) this.#tell({ cmd: 'NODE_SOCKET_ALL_CLOSED', key });
+    };
+    leaving.set(socket, leave);
+    socket.once('close', leave);
+  }
+
+  /** @param {any} message */
+  #onMessage(message) {
+    const { cmd, key } = message;
+    const isQuestion = cmd === 'NODE_SOCKET_GET_COUNT' || cmd === 'NODE_SOCKET_NOTIFY_CLOSE';
+    if (isQuestion && Object.hasOwn(this.#ofNode.got, key)) return;
+    switch (cmd) {
+      case 'NODE_SOCKET_ALL_CLOSED':
+      case 'NODE_SOCKET_COUNT':
+        this.#sent.get(key)?.onReply(message);
+        break;
+      case 'NODE_SOCKET_GET_COUNT':
+        if (isKey(key))
+          this.#tell({ cmd: 'NODE_SOCKET_COUNT', key, count: this.#received.get(key)?.count ?? 0 });
+        break;
+      case 'NODE_SOCKET_NOTIFY_CLOSE': {
+        const list = this.#received.get(key);
+        if (list !== undefined) list.isAwaited = true;
+        else if (isKey(key)) this.#tell({ cmd: 'NODE_SOCKET_ALL_CLOSED', key });
+        break;
       }
-    });
+    }
   }
 
-  #tellEmpty() {
-    if (this.child.connected)
-      this.child._send({ cmd: 'NODE_SOCKET_ALL_CLOSED', key: this.key }, undefined, true);
-  }
-
-  /** @param {{ socket: import('node:net').Socket }} entry */
-  add({ socket }) {
-    this.connections++;
-    socket.once('close', () => {
-      this.connections--;
-      if (this.connections === 0) this.emit('empty', this);
-    });
+  /** @param {any} message what cannot be told is nothing that this side has to hear of */
+  #tell(message) {
+    if (this.#channel.connected) this.#channel._send(message, undefined, true);
   }
 }
 
-module.exports = { SocketListSend, SocketListReceive };
+/** @type {WeakMap<Target, SocketLists>} */
+const listsOfChannels = new WeakMap();
+
+/** @param {Target} channel */
+function socketListsOf(channel) {
+  let lists = listsOfChannels.get(channel);
+  if (lists === undefined) {
+    lists = new SocketLists(channel);
+    listsOfChannels.set(channel, lists);
+  }
+  return lists;
+}
+
+/**
+ * A connection that came over a channel is this process's no more, though it was not closed.
+ *
+ * @param {import('node:net').Socket} socket
+ */
+function leaveSocketList(socket) {
+  leaving.get(socket)?.();
+}
+
+/**
+ * @param {unknown} key as a peer gives it
+ * @returns {key is string}
+ */
+function isKey(key) {
+  return typeof key === 'string' && key.length <= MAX_KEY_LENGTH;
+}
+
+module.exports = { isKey, leaveSocketList, socketListsOf };

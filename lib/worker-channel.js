@@ -5,11 +5,11 @@
 // in the order in which they were sent. See docs/protocol.md.
 
 const { Channel } = require('./channel');
-const { takeOverLists } = require('./handles');
 const { ipcCore } = require('./ipc/core');
 const { closeLane } = require('./lane');
 const { nodeSocketLists } = require('./node-internals');
 const serializations = require('./serialization');
+const { socketListsOf } = require('./socket-list');
 
 /** Said on the first socket: everything else comes on the second. */
 const MOVE = 'NODE_CORRAL_MOVE';
@@ -61,10 +61,11 @@ class WorkerChannel {
    */
   read(fd, advanced) {
     const core = this.#core;
-    takeOverLists(target, nodeSocketLists());
+    socketListsOf(target).takeOver(nodeSocketLists());
     core.adopt(fd, advanced, (id) => {
       const serialization = advanced ? serializations.advanced : serializations.json;
-      const messaging = new Channel(this, id, target, serialization, undefined, new Pending(core.keepAlive));
+      const owner = core.ownerOf(target);
+      const messaging = new Channel(owner, id, target, serialization, undefined, new Pending(core.keepAlive));
       this.#id = id;
       this.#messaging = messaging;
       return { messaging, onEnd: (cause) => messaging.onClosed(cause) };
@@ -102,7 +103,7 @@ class WorkerChannel {
     if (this.#core.hasEnded(this.#firstFd)) this.#core.readAll(this.#id);
     this.#messaging?.flush();
     closeLane();
-    this.closeChannel(this.#id);
+    this.#core.closeChannel(this.#id);
     this.#disconnectFirst.call(target);
   }
 
@@ -110,87 +111,6 @@ class WorkerChannel {
   get fd() {
     return this.#core.channelFd(this.#id);
   }
-
-  // What the channel asks of whoever has its other half.
-
-  get keepAlive() {
-    return this.#core.keepAlive;
-  }
-
-  /** @param {number} id */
-  channelFd(id) {
-    return this.#core.channelFd(id);
-  }
-
-  /**
-   * @param {number} id
-   * @param {string | Buffer} frame
-   * @param {number} fd
-   * @param {number} completion
-   */
-  write(id, frame, fd, completion) {
-    return this.#core.write(id, frame, fd, completion);
-  }
-
-  takesPieces() {
-    return true;
-  }
-
-  /**
-   * @param {number} id
-   * @param {any} frame
-   * @param {any[]} pieces
-   * @param {number} completion
-   */
-  writeApart(id, frame, pieces, completion) {
-    return this.#core.writeApart(id, frame, pieces, completion);
-  }
-
-  /**
-   * @param {number} id
-   * @param {string | Buffer} frame
-   */
-  cork(id, frame) {
-    return this.#core.cork(id, frame);
-  }
-
-  /**
-   * @param {number} id
-   * @param {number} completion
-   */
-  uncork(id, completion) {
-    return this.#core.uncork(id, completion);
-  }
-
-  /** @param {number} id */
-  closeChannel(id) {
-    this.#core.closeChannel(id);
-  }
-
-  /**
-   * @param {number} id
-   * @param {string} reason
-   */
-  condemn(id, reason) {
-    this.#core.condemn(id, reason);
-  }
-
-  /** @param {number} fd */
-  closeHandle(fd) {
-    this.#core.closeHandle(fd);
-  }
-
-  wantInternalMessages() {}
-
-  /**
-   * @param {any} process
-   * @param {Error} error
-   */
-  report(process, error) {
-    process.emit('error', error);
-  }
-
-  closed() {}
 }
 
 /** @type {WorkerChannel | undefined} */

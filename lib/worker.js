@@ -4,6 +4,8 @@
 
 const EventEmitter = require('node:events');
 
+const { addRequests } = require('./worker-requests');
+
 /**
  * @this {any}
  * @param {{ id?: number, process?: any, state?: string }} [options]
@@ -67,5 +69,6 @@ function addSuicide(prototype) {
 }
 
 addSuicide(Worker.prototype);
+addRequests(Worker.prototype);
 
 module.exports = { Worker, addSuicide };

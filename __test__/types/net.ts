@@ -55,7 +55,9 @@ server.listen({ path: '\0app', backlog: 64, writableAll: true, signal: AbortSign
 server.maxConnections = undefined;
 server
   .on('connection', (channel) => channel.disconnect())
-  .on('clientError', ({ code, message }, { pid, uid, gid }) => console.log(code, message, pid + uid + gid))
+  .on('clientError', ({ code, message }, { pid, uid, gid }, channel) =>
+    console.log(code, message, pid + uid + gid, channel?.destroy().path),
+  )
   .on('drop', ({ peer, path }) => console.log(peer.uid, path.length))
   .once('listening', () => server.unref().ref())
   .once('error', (error) => console.error(error.code))

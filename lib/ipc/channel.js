@@ -42,6 +42,8 @@ class Channel extends EventEmitter {
   /** The end, which came while messages in front of it were held back. @type {(() => void) | undefined} */
   #endHeld;
   #isEnding = false;
+  /** The program has no use for it any more: what comes of it now is nobody's error. */
+  #isAbandoned = false;
   /** If this connection cannot be made, there will be no other. */
   #isLastAttempt = false;
   #requests;
@@ -149,7 +151,7 @@ class Channel extends EventEmitter {
     if (this.#policy === undefined || this.#isEnding || this.#isLastAttempt || !isTransient(cause)) {
       this.#isEnding = true;
       this.#isOver = true;
-      this.messaging.onClosed(cause);
+      this.messaging.onClosed(this.#isAbandoned ? undefined : cause);
       this.connecting = false;
       process.nextTick(() => this.#requests.onDisconnect());
       return;
@@ -170,6 +172,7 @@ class Channel extends EventEmitter {
 
   #close() {
     this.#isEnding = true;
+    if (this.connecting) this.#isAbandoned = true;
     clearTimeout(this.#timer);
     if (this.#endHeld) process.nextTick(() => this.#endHeld?.());
     else if (this.#id !== 0) this.#core.closeChannel(this.#id);
@@ -182,8 +185,8 @@ class Channel extends EventEmitter {
    */
   report(error) {
     if (this.#server === undefined || this.listenerCount('error') > 0) this.emit('error', error);
-    // What a client does wrong is not what its server dies of.
-    else this.#server.onRefused(error, /** @type {Credentials} */ (this.peer));
+    // What a client does wrong, or does not read, is not what its server dies of.
+    else this.#server.onClientError(error, /** @type {Credentials} */ (this.peer), this);
   }
 
   /**
@@ -208,6 +211,7 @@ class Channel extends EventEmitter {
   destroy() {
     if (this.#isEnding && this.#id === 0) return this;
     this.#isEnding = true;
+    this.#isAbandoned = true;
     clearTimeout(this.#timer);
     /** @type {any} */ (this).connected = false;
     this.messaging.dropBatch();

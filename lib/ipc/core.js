@@ -138,6 +138,33 @@ class IpcCore {
   }
 
   /**
+   * What a channel that was adopted asks of whoever has its other half.
+   *
+   * @param {import('node:events')} target
+   * @returns {import('../channel').Owner}
+   */
+  ownerOf(target) {
+    return {
+      keepAlive: this.keepAlive,
+      channelFd: (id) => this.channelFd(id),
+      write: (id, frame, fd, completion) => this.write(id, frame, fd, completion),
+      cork: (id, frame) => this.cork(id, frame),
+      uncork: (id, completion) => this.uncork(id, completion),
+      takesPieces: () => true,
+      writeApart: (id, frame, pieces, completion) => this.writeApart(id, frame, pieces, completion),
+      closeChannel: (id) => this.closeChannel(id),
+      condemn: (id, reason) => this.condemn(id, reason),
+      closeHandle: (fd) => this.closeHandle(fd),
+      wantInternalMessages: () => {},
+      report: (_target, error) => {
+        if (target.listenerCount('error') > 0) target.emit('error', error);
+        else process.emitWarning(error);
+      },
+      closed: () => {},
+    };
+  }
+
+  /**
    * @param {number} fd of a socket
    * @returns {boolean} whether its other end is closed
    */

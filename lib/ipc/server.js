@@ -246,11 +246,11 @@ class ChannelServer extends EventEmitter {
    */
   onAllowFailed(error, peer) {
     if (this.listenerCount('error') > 0) this.emit('error', error);
-    else this.onRefused(error, peer);
+    else this.onClientError(error, peer);
   }
 
   /**
-   * Somebody has connected and there is no channel, or it was ended for what came on it.
+   * Somebody has connected and there is no channel.
    *
    * @ignore
    * @param {Error} error
@@ -259,7 +259,21 @@ class ChannelServer extends EventEmitter {
   onRefused(error, peer) {
     const { code } = /** @type {NodeJS.ErrnoException} */ (error);
     if (code === 'ERR_CORRAL_TOO_MANY_CONNECTIONS') this.emit('drop', { peer, path: this.#path });
-    else if (this.listenerCount('clientError') > 0) this.emit('clientError', error, peer);
+    else this.onClientError(error, peer);
+  }
+
+  /**
+   * Somebody was refused, or something went wrong with a channel that does not listen to its errors: what came on it, or
+   * what could not be sent. As http has it, where a connection's errors of either kind are the server's 'clientError'.
+   *
+   * @ignore
+   * @param {Error} error
+   * @param {Credentials} peer
+   * @param {Channel} [channel] if there is one
+   */
+  onClientError(error, peer, channel) {
+    const { code } = /** @type {NodeJS.ErrnoException} */ (error);
+    if (this.listenerCount('clientError') > 0) this.emit('clientError', error, peer, channel);
     else this.#warn(error, code);
   }
 

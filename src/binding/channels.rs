@@ -12,12 +12,16 @@ use serde_json::json;
 
 use super::text;
 use crate::channel::{Channel, Corked, Frame, HandleOrigin, MAX_UNTOLD, SendStatus, Unfit};
+use crate::error::Error;
 use crate::ids::Completion;
 use crate::os;
 use crate::proto::{self, ALIGNMENT, HANDLE_ACK, Piece, PieceKind, Serialization, aligned, announce};
 
 /// The length in front of a message in V8's format.
 const PREFIX: usize = 4;
+
+/// What a send returns that was written to a peer that is far behind.
+const WRITTEN_AND_BEHIND: f64 = 0.5;
 
 /// What is kept of the memory for messages on their way out, in bytes.
 const KEEP_SCRATCH: usize = 4 << 20;
@@ -48,11 +52,14 @@ pub enum FollowUp {
     Flush(u32),
     /// Read on.
     Resume(u32),
+    /// End it: the peer sends handles and does not read what is answered.
+    Condemn(u32),
 }
 
 /// What became of a message, for JavaScript, and what is to be done now.
 pub struct Sent {
-    /// 0 when everything was written, the number of bytes that wait when not, a negative errno on failure.
+    /// 0 when everything was written, more than 0 and less than 1 when it was and the peer is far behind, the number of bytes
+    /// that wait when not all was written, a negative errno on failure.
     pub status: f64,
     pub needs_flush: bool,
     /// It is corked: the reactor is to look after it.
@@ -65,7 +72,7 @@ impl Sent {
     }
 
     /// Has the reactor flush, if that is needed.
-    pub fn flushed_by(self, flush: impl FnOnce() -> std::result::Result<(), crate::error::Error>) -> f64 {
+    pub fn flushed_by(self, flush: impl FnOnce() -> std::result::Result<(), Error>) -> f64 {
         if self.needs_flush && flush().is_err() {
             return failure(Errno::EPIPE);
         }
@@ -284,8 +291,10 @@ impl Channels {
         let Ok(bytes) = proto::encode(peer.channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
             return;
         };
-        if let SendStatus::Queued { needs_flush: true, .. } = peer.channel.send(Frame::plain(bytes)) {
-            follow_up.push(FollowUp::Flush(id));
+        match peer.channel.send(Frame::plain(bytes)) {
+            SendStatus::Queued { .. } if peer.channel.is_overfull() => follow_up.push(FollowUp::Condemn(id)),
+            SendStatus::Queued { needs_flush: true, .. } => follow_up.push(FollowUp::Flush(id)),
+            _ => {}
         }
     }
 }
@@ -307,6 +316,11 @@ fn append_text(serialization: Serialization, text: &JsString, bytes: &mut Vec<u8
         }
     }
     Ok(())
+}
+
+/// What a channel ends with whose peer sends handles without end and reads nothing.
+pub fn unread_answers() -> Error {
+    Error::BadFrame("handles sent, and the answers not read".into())
 }
 
 fn dispatch(peer: &Peer, bytes: &[u8], handle: i32, completion: u32) -> Sent {
@@ -332,6 +346,9 @@ fn outcome(peer: &Peer, status: SendStatus, count: u32, bytes: usize) -> Sent {
         peer.channel.traffic().sent(count, bytes);
     }
     match status {
+        SendStatus::Written if peer.channel.is_far_behind() => {
+            Sent { status: WRITTEN_AND_BEHIND, needs_flush: false, needs_look: false }
+        }
         SendStatus::Written => Sent { status: 0.0, needs_flush: false, needs_look: false },
         SendStatus::Queued { bytes, needs_flush } => {
             Sent { status: bytes as f64, needs_flush, needs_look: false }

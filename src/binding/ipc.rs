@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use super::callback::Callback;
-use super::channels::{Channels, FollowUp, Peer, Sent};
+use super::channels::{Channels, FollowUp, Peer, Sent, unread_answers};
 use super::direct::DirectReading;
 use super::events::{EventKind, EventQueue, Sink, Writer};
 use super::{coded, refused, stop_with_environment};
@@ -335,6 +335,7 @@ impl NativeIpc {
             let _ = self.reactor.send(match what {
                 FollowUp::Flush(id) => Command::Flush(ChannelId(id)),
                 FollowUp::Resume(id) => Command::Resume(ChannelId(id)),
+                FollowUp::Condemn(id) => Command::Condemn(ChannelId(id), unread_answers()),
             });
         }
         Ok(array)

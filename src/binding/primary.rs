@@ -12,7 +12,7 @@ use napi_derive::napi;
 use serde_json::json;
 
 use super::callback::Callback;
-use super::channels::{Channels, FollowUp, Peer, Sent};
+use super::channels::{Channels, FollowUp, Peer, Sent, unread_answers};
 use super::direct::DirectReading;
 use super::events::{EventKind, EventQueue, Sink, Writer};
 use super::stats::{NativeStats, NativeWorkerStats};
@@ -299,6 +299,7 @@ impl NativePrimary {
             let _ = self.reactor.send(match what {
                 FollowUp::Flush(id) => Command::Flush(WorkerId(id)),
                 FollowUp::Resume(id) => Command::Resume(WorkerId(id)),
+                FollowUp::Condemn(id) => Command::Condemn(WorkerId(id), unread_answers()),
             });
         }
         Ok(array)

@@ -150,22 +150,34 @@ mod tests {
 
     #[test]
     fn several_small_messages_are_told_together_and_one_by_itself() {
-        let large = vec![b'x'; BATCHED_MESSAGE + 1];
-        for (serialization, both) in
-            [(Serialization::Json, &b"1\n\n"[..]), (Serialization::Advanced, &b"\0\0\0\x01\xff\0\0\0\0"[..])]
-        {
+        let (text, v8) =
+            ((&b"1"[..], vec![b'x'; BATCHED_MESSAGE + 1]), (&b"\xff"[..], vec![0xff; BATCHED_MESSAGE + 1]));
+        for (serialization, (small, large), both) in [
+            (Serialization::Json, text, &b"1\n\n"[..]),
+            (Serialization::Advanced, v8, b"\0\0\0\x01\xff\0\0\0\0"),
+        ] {
             assert!(
-                matches!(&told(serialization, &[b"1", b""])[..], [Frames::Many(_, bytes)] if bytes == both)
+                matches!(&told(serialization, &[small, b""])[..], [Frames::Many(_, bytes)] if bytes == both)
             );
-            assert!(matches!(&told(serialization, &[b"1"])[..], [Frames::One(_, bytes)] if bytes == b"1"));
+            assert!(matches!(&told(serialization, &[small])[..], [Frames::One(_, bytes)] if bytes == small));
             assert!(matches!(&told(serialization, &[b""])[..], [Frames::One(_, bytes)] if bytes.is_empty()));
             // In order, and what comes behind a large one does not count what was before it.
-            let mixed = told(serialization, &[b"1", b"", &large, b"2"]);
+            let mixed = told(serialization, &[small, b"", &large, small]);
             assert!(matches!(
                 &mixed[..],
                 [Frames::Many(_, first), Frames::One(_, second), Frames::One(_, third)]
-                    if first == both && *second == large && third == b"2"
+                    if first == both && *second == large && third == small
             ));
         }
+    }
+
+    #[test]
+    fn text_among_what_v8_has_written_is_told_by_itself_in_its_place() {
+        let mixed = told(Serialization::Advanced, &[b"\xff1", b"{}", b"[]", b"\xff2"]);
+        assert!(matches!(
+            &mixed[..],
+            [Frames::One(Format::V8, first), Frames::Many(Format::Text, second), Frames::One(Format::V8, third)]
+                if first == b"\xff1" && second == b"{}\n[]\n" && third == b"\xff2"
+        ));
     }
 }

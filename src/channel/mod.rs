@@ -40,6 +40,9 @@ pub const MAX_UNTOLD: usize = 32 << 20;
 /// For how long messages that are to go out together wait at most for the end of their turn.
 pub const CORKED_FOR: Duration = Duration::from_millis(1);
 
+/// What a Unix socket holds unless told otherwise, in bytes (`net.core.wmem_default`).
+const USUAL_BUFFER: usize = 212_992;
+
 /// What a handle that waits for JavaScript counts for in [`MAX_UNTOLD`], so that a peer that does not wait for
 /// acknowledgements cannot use up the descriptors of this process.
 pub const HANDLE_WEIGHT: usize = 512 << 10;
@@ -60,6 +63,10 @@ pub struct Channel {
     /// What is sent from now on is read by a corral.
     takes_pieces: AtomicBool,
 }
+
+/// How many bytes of answers to the peer's handles may wait, beside what the program sends. No peer that goes by the rules has
+/// so many under way: a frame with a handle is longer than its answer.
+pub const MAX_ANSWERS: usize = 64 << 10;
 
 /// What a channel takes from the program.
 #[derive(Clone, Copy, Debug)]
@@ -156,9 +163,22 @@ impl Channel {
         if is_full { Err(Unfit::QueueFull) } else { Ok(()) }
     }
 
+    /// Whether more waits than a peer that goes by the rules can bring about: all that the program may send, and an
+    /// acknowledgement for each handle that may be under way, see `window`.
+    pub fn is_overfull(&self) -> bool {
+        let queued = self.traffic.bytes_queued.load(Ordering::Relaxed) as usize;
+        queued > self.bounds.max_queued.saturating_add(MAX_ANSWERS)
+    }
+
     /// The largest message that it takes, in bytes as they travel.
     pub fn max_message(&self) -> usize {
         self.bounds.max_message
+    }
+
+    /// Whether the peer has left more unread than the usual buffer of a socket holds, though nothing waits here: the sockets
+    /// between two corrals hold more, and who sends is to be told all the same.
+    pub fn is_far_behind(&self) -> bool {
+        self.takes_pieces() && os::unread_by_peer(self.sockets.sending()) > USUAL_BUFFER
     }
 
     /// What has gone over it.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::sockets::Sockets;
 use super::window::{Window, Writing};
-use crate::ids::{Completion, Seq};
+use crate::ids::{Completion, Seq, WorkerId};
 use crate::os;
 
 /// How often a descriptor that did not arrive is sent again (Node: `MAX_HANDLE_RETRANSMISSIONS`).
@@ -28,6 +28,8 @@ pub enum HandleOrigin {
     Connection(Seq),
     /// A listening socket in a reply of the primary's; nobody waits for it.
     Reply,
+    /// A socket to this other worker.
+    Peer(WorkerId),
     /// A handle that the program has sent.
     User,
 }

@@ -11,7 +11,7 @@ use super::greeting::Side;
 use super::{Deferred, Event, Ipc, Source, Terms};
 use crate::channel::{
     BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Format, Frame, Frames, HANDLE_WEIGHT, Inbound,
-    Inbox, Lending, Look, MAX_UNTOLD, QUIET, ReadStatus, Retransmission, SendStatus,
+    Inbox, Lending, Look, MAX_ANSWERS, MAX_UNTOLD, QUIET, ReadStatus, Retransmission, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -20,10 +20,6 @@ use crate::reactor::{Context, EventSink, Interest, Token};
 
 /// How long a channel rests when the machine has too many descriptors under way.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
-
-/// How many bytes of answers may wait for a peer that does not read them. One that loses a handle now and then and reads
-/// is never near it: an answer has some thirty bytes.
-const MAX_ANSWERS: usize = 64 << 10;
 
 /// Where a channel is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -358,7 +354,7 @@ impl<S: EventSink<Event>> Teller<'_, S> {
         let Inbound { kind, bytes, handle } = frame;
         match kind {
             // Here the cluster's protocol is a message like any other.
-            Kind::User | Kind::Cluster | Kind::Move => {
+            Kind::User | Kind::Cluster | Kind::Move | Kind::Connect => {
                 self.channel.traffic().received(bytes.len());
                 self.lending.note_message(bytes.len());
                 let mut batch = std::mem::take(self.batch);
@@ -392,7 +388,7 @@ impl<S: EventSink<Event>> Teller<'_, S> {
                     self.push(ChannelEvent::HandleLost);
                 }
             }
-            (Kind::User | Kind::Cluster | Kind::Move, _) => {}
+            (Kind::User | Kind::Cluster | Kind::Move | Kind::Connect, _) => {}
         }
     }
 

@@ -190,6 +190,13 @@ impl<S: EventSink<Event>> Ipc<S> {
         self.sink.push(Event::Channel(id, event));
     }
 
+    /// Messages were corked a while ago: if the turn in which that was is not over, they go out now.
+    fn uncork(&mut self, context: &mut Context, id: ChannelId) {
+        if self.links.get(&id).is_some_and(|link| link.channel.look_after_corked()) {
+            self.flush(context, id);
+        }
+    }
+
     fn defer(&mut self, context: &mut Context, after: Duration, what: Deferred) -> TimerId {
         let timer = context.set_timer(after);
         self.deferred.insert(timer, what);
@@ -273,11 +280,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
                 }
                 self.flush(context, id);
             }
-            Some(Deferred::Uncork(id)) => {
-                if self.links.get(&id).is_some_and(|link| link.channel.look_after_corked()) {
-                    self.flush(context, id);
-                }
-            }
+            Some(Deferred::Uncork(id)) => self.uncork(context, id),
             Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
             Some(Deferred::CheckLent(id)) => self.check_lent(context, id),
             None => {}

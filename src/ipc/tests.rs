@@ -52,6 +52,12 @@ impl EventSink<Event> for ToTest {
     fn flush(&mut self) {}
 }
 
+/// Safe whatever the umask.
+fn private_directory() -> tempfile::TempDir {
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    tempfile::Builder::new().permissions(permissions).tempdir().unwrap()
+}
+
 struct Rig {
     reactor: Handle<Command>,
     ids: ChannelIds,
@@ -71,7 +77,7 @@ impl Rig {
         let ipc = Ipc::new(ToTest(sender));
         let ids = ipc.ids();
         let (reactor, _thread) = reactor::spawn("test", ipc).unwrap();
-        Rig { reactor, ids, events, directory: tempfile::tempdir().unwrap() }
+        Rig { reactor, ids, events, directory: private_directory() }
     }
 
     /// With a listener.

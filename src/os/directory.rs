@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Uid};
+use nix::unistd::Uid;
 
 use crate::error::{Error, errno_of};
 
@@ -110,9 +110,9 @@ fn danger_in(directory: &Metadata) -> Option<&'static str> {
     if mode & 0o002 != 0 {
         return Some("can be written by everybody");
     }
-    // The user's own group is, where groups may write by default, a group of one.
-    let is_own_group = directory.gid() == Gid::effective().as_raw() || directory.gid() == 0;
-    (mode & 0o020 != 0 && !is_own_group).then_some("can be written by another group")
+    // Whichever group it is, this user's as well: that nobody else is in it cannot be known without asking for all users.
+    // Where there is an access control list, these bits are the most that it lets any user or group do.
+    (mode & 0o020 != 0).then_some("can be written by its group (chmod g-w)")
 }
 
 #[cfg(test)]
@@ -121,6 +121,11 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
     use super::*;
+
+    /// Safe whatever the umask.
+    fn private() -> tempfile::TempDir {
+        tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+    }
 
     fn directory(path: PathBuf, mode: u32) -> PathBuf {
         std::fs::create_dir(&path).unwrap();
@@ -135,7 +140,7 @@ mod tests {
     #[test]
     fn a_link_that_others_could_replace_does_not_lead_to_a_safe_directory() {
         const UNSAFE: &str = "ERR_CORRAL_UNSAFE_DIRECTORY";
-        let base = tempfile::tempdir().unwrap();
+        let base = private();
         let real = base.path().canonicalize().unwrap();
         let safe = directory(real.join("safe"), 0o755);
         let below = directory(safe.join("below"), 0o755);
@@ -171,8 +176,37 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_the_own_group_could_write_was_safe() {
+        let base = private();
+        let real = base.path().canonicalize().unwrap();
+        for (name, mode, is_safe) in [
+            ("group", 0o770, false),
+            ("set-group", 0o2775, false),
+            ("sticky", 0o1770, true),
+            ("read", 0o750, true),
+        ] {
+            let shared = directory(real.join(name), mode);
+            let below = directory(shared.join("below"), 0o700);
+            if is_safe {
+                assert_eq!(checked_directory(&below).unwrap(), below);
+                continue;
+            }
+            // Also if it is only on the way.
+            for path in [&shared, &below] {
+                let error = checked_directory(path).unwrap_err();
+                assert_eq!(error.code(), "ERR_CORRAL_UNSAFE_DIRECTORY");
+                let text = error.to_string();
+                assert!(
+                    text.contains(&format!("{} can be written by its group", shared.display())),
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_directory_is_an_error() {
-        let base = tempfile::tempdir().unwrap();
+        let base = private();
         std::fs::write(base.path().join("file"), "").unwrap();
         symlink("loop", base.path().join("loop")).unwrap();
         assert_eq!(code(&base.path().join("none")), "EACCES");

@@ -107,6 +107,14 @@ pub fn has_arrived(socket: BorrowedFd<'_>) -> bool {
     }
 }
 
+/// How many bytes of memory wait in a Unix socket for the other end to read them; 0 where the system does not tell.
+pub fn unread_by_peer(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the call writes one integer.
+    let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if status == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
 /// Lets so many bytes wait in a Unix socket, or as many as the system allows to whom this process is.
 pub fn enlarge_buffer(socket: BorrowedFd<'_>, bytes: usize) {
     // What a privileged process may exceed is a limit for the others.

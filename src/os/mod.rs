@@ -28,7 +28,7 @@ pub use bind::{
 pub use control::Ancillary;
 pub use fdpass::{
     Received, SocketPair, enlarge_buffer, has_arrived, has_hung_up, receive, send, shutdown_write,
-    socket_pair,
+    socket_pair, unread_by_peer,
 };
 pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
 pub use named::{Credentials, Line, connect_named, credentials, listen_named, receive_line};

@@ -207,6 +207,7 @@ fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
 mod tests {
     use std::fs::File;
     use std::io::Write;
+    use std::os::unix::fs::DirBuilderExt;
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
@@ -228,6 +229,10 @@ mod tests {
 
     fn private_directory() -> tempfile::TempDir {
         tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+    }
+
+    fn make_private(path: &Path) {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).unwrap();
     }
 
     #[test]
@@ -354,7 +359,7 @@ mod tests {
     fn a_directory_that_others_can_write_is_refused() {
         let directory = private_directory();
         let path = directory.path().join("shared/below/s");
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        make_private(path.parent().unwrap());
         let shared = directory.path().join("shared");
         for (mode, is_safe) in [(0o777, false), (0o757, false), (0o1777, true), (0o755, true)] {
             std::fs::set_permissions(&shared, Permissions::from_mode(mode)).unwrap();
@@ -399,7 +404,7 @@ mod tests {
         let directory = private_directory();
         let safe = directory.path().join("safe");
         let shared = directory.path().join("shared");
-        std::fs::create_dir(&safe).unwrap();
+        make_private(&safe);
         std::fs::create_dir(&shared).unwrap();
         std::fs::set_permissions(&shared, Permissions::from_mode(0o777)).unwrap();
         std::os::unix::fs::symlink(&safe, shared.join("link")).unwrap();
@@ -412,7 +417,7 @@ mod tests {
     fn a_directory_too_long_for_an_address_is_reached_by_a_link() {
         let directory = private_directory();
         let long = directory.path().join("x".repeat(200));
-        std::fs::create_dir(&long).unwrap();
+        make_private(&long);
         assert_eq!(errno(listen_at(&long.join("s"))), Errno::EINVAL);
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&long, &link).unwrap();

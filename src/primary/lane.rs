@@ -101,6 +101,11 @@ impl Lane {
         self.state = state;
     }
 
+    /// Whether the worker has said nothing yet, neither that it reads it nor that it cannot.
+    pub fn is_unheard_of(&self) -> bool {
+        self.state == LaneState::Unused(Cow::Borrowed(LaneState::NOT_LOADED))
+    }
+
     /// Connections travel on it, or wait until they can again.
     pub fn is_used(&self) -> bool {
         !matches!(self.state, LaneState::Unused(_))
@@ -242,8 +247,9 @@ impl<S: EventSink<Event>> Primary<S> {
                 Ok(Some(FromWorker::Ready { version: LANE_VERSION })) => {
                     lane.set_state(LaneState::Open);
                     // If this process had no room for it, messages stay where they are.
-                    if let Some(socket) = lane.channel.take() {
-                        self.begin_move(context, id, socket);
+                    match lane.channel.take() {
+                        Some(socket) => self.begin_move(context, id, socket),
+                        None => self.disappoint_plainly(context, id),
                     }
                     Ok(Vec::new())
                 }
@@ -287,6 +293,8 @@ impl<S: EventSink<Event>> Primary<S> {
     fn abandon_lane(&mut self, context: &mut Context, id: WorkerId, reason: Cow<'static, str>) {
         let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
         lane.set_state(LaneState::Unused(reason));
+        self.disappoint_plainly(context, id);
+        let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
         let (recalled, status) = lane.recall();
         self.return_recalled(id, recalled);
         match status {

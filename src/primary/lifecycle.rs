@@ -120,6 +120,7 @@ impl<S: EventSink<Event>> Primary<S> {
             self.sink.push(Event::Channel(id, ChannelEvent::Unwritten(unwritten)));
         }
         self.sink.push(Event::Channel(id, ChannelEvent::Closed(cause)));
+        self.disappoint(context, id, worker.wanted_by);
     }
 
     fn leave_all_servers(&mut self, context: &mut Context, id: WorkerId) {

@@ -3,7 +3,7 @@
 //! [`Primary`] runs on the reactor thread and owns all of it; other threads reach it by [`Command`]s and are told by
 //! [`Event`]s. Its parts: this file takes commands and readiness; `accept` takes connections off the kernel's
 //! backlog; `dispatch` gives them to workers, `lane` on their lanes; `reading` says who reads a channel; `moving` has it
-//! change its socket; `protocol` answers what workers say; `lifecycle` adds and removes workers and servers.
+//! change its socket; `peers` gives workers sockets to each other; `protocol` answers what workers say; `lifecycle` adds and removes workers and servers.
 
 mod accept;
 mod config;
@@ -12,6 +12,7 @@ mod event;
 mod lane;
 mod lifecycle;
 mod moving;
+mod peers;
 mod protocol;
 mod reading;
 mod server;
@@ -123,6 +124,8 @@ pub struct Primary<S> {
     batch: Batch,
     /// The worker that is being read has said that it goes on on another socket.
     has_moved: bool,
+    /// Pairs of workers that have been given a socket, the lower number first.
+    acquainted: BTreeSet<(WorkerId, WorkerId)>,
     next_server: u64,
     warned_of_exhaustion: bool,
 }
@@ -146,6 +149,7 @@ impl<S: EventSink<Event>> Primary<S> {
             malformed: None,
             batch: Batch::default(),
             has_moved: false,
+            acquainted: BTreeSet::new(),
             next_server: 0,
             warned_of_exhaustion: false,
         }
@@ -154,6 +158,13 @@ impl<S: EventSink<Event>> Primary<S> {
     /// What it counts, for other threads.
     pub fn stats(&self) -> Arc<Stats> {
         self.stats.clone()
+    }
+
+    /// Messages were corked a while ago: if the turn in which that was is not over, they go out now.
+    fn uncork(&mut self, context: &mut Context, id: WorkerId) {
+        if self.workers.get(&id).is_some_and(|worker| worker.channel.look_after_corked()) {
+            self.flush(context, id);
+        }
     }
 
     /// Writes what waits for a worker, and arranges to go on if that is not all.
@@ -280,11 +291,7 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                 }
                 self.flush(context, id);
             }
-            Some(Deferred::Uncork(id)) => {
-                if self.workers.get(&id).is_some_and(|worker| worker.channel.look_after_corked()) {
-                    self.flush(context, id);
-                }
-            }
+            Some(Deferred::Uncork(id)) => self.uncork(context, id),
             Some(Deferred::LookAtLanes) => self.look_at_lanes(context),
             Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
             Some(Deferred::CheckLent(id)) => self.check_lent(context, id),

@@ -34,6 +34,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 worker.next = Some(Registration { token, interest: Interest::Read });
                 self.sources.insert(token, Source::WorkerToBe(id));
                 self.flush(context, id);
+                self.introduce(context, id);
             }
             Err(error) => self.close_worker(context, id, Some(error)),
         }

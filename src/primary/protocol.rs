@@ -77,6 +77,7 @@ impl<S: EventSink<Event>> Primary<S> {
         match kind {
             Kind::User => {}
             Kind::Move => self.has_moved = true,
+            Kind::Connect => self.on_connect(context, id, &bytes),
             Kind::Cluster => {
                 self.on_cluster_frame(context, id, &bytes);
             }
@@ -107,6 +108,7 @@ impl<S: EventSink<Event>> Primary<S> {
                     Retransmission::GivenUp(HandleOrigin::Connection(seq)) => {
                         self.on_connection_lost(id, seq)
                     }
+                    Retransmission::GivenUp(HandleOrigin::Peer(peer)) => self.on_peer_lost(context, id, peer),
                     Retransmission::GivenUp(HandleOrigin::Reply)
                     | Retransmission::SentAgain
                     | Retransmission::Nothing => {}
@@ -292,7 +294,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    fn send_frame(&mut self, context: &mut Context, id: WorkerId, frame: Frame) {
+    pub(super) fn send_frame(&mut self, context: &mut Context, id: WorkerId, frame: Frame) {
         let Some(worker) = self.workers.get(&id) else { return };
         match worker.channel.send(frame) {
             SendStatus::Queued { needs_flush: true, .. } => self.flush(context, id),

@@ -11,7 +11,7 @@ use super::server::Pending;
 use super::stats::WorkerStats;
 use crate::channel::{Channel, Inbox, Lending};
 use crate::error::Error;
-use crate::ids::{Seq, ServerId};
+use crate::ids::{Seq, ServerId, WorkerId};
 use crate::reactor::{Context, Interest, Token};
 
 /// Where a worker is in its life, as far as connections go.
@@ -91,6 +91,10 @@ pub struct Worker {
     pub stats: Arc<WorkerStats>,
     /// Where connections travel once the worker reads it.
     pub lane: Option<Lane>,
+    /// Workers that want to talk to it when it has loaded corral.
+    pub wanted_by: Vec<WorkerId>,
+    /// It wants to talk to every worker that there is, or will be.
+    pub wants_all: bool,
     next_seq: u64,
 }
 
@@ -118,6 +122,8 @@ impl Worker {
             flush_deferred: false,
             stats,
             lane: None,
+            wanted_by: Vec::new(),
+            wants_all: false,
             next_seq: 0,
         }
     }

@@ -161,7 +161,7 @@ impl Decoder {
         };
         let (pieces, head) = pieces;
         let length = pieces.iter().map(|(_, length)| aligned(*length)).sum::<usize>();
-        if length > self.limit {
+        if length.saturating_add(range.len()) > self.limit {
             return Err(FrameError::TooLarge { limit: self.limit });
         }
         if self.buffer.len() - self.start < length {
@@ -303,6 +303,8 @@ pub enum Kind {
     HandleNack,
     /// The peer sends nothing more on this socket and goes on on another: `NODE_CORRAL_MOVE`.
     Move,
+    /// A worker wants to talk to another one: `NODE_CORRAL_CONNECT`.
+    Connect,
     /// Everything else, to be parsed where it is consumed.
     User,
 }
@@ -315,12 +317,13 @@ pub fn classify(serialization: Serialization, frame: &[u8]) -> Kind {
         Serialization::Advanced => strip_v8_command(frame),
     };
     let Some(rest) = rest.and_then(|rest| rest.strip_prefix(b"NODE_")) else { return Kind::User };
-    let known: [(&[u8], Kind); 5] = [
+    let known: [(&[u8], Kind); 6] = [
         (b"CLUSTER", Kind::Cluster),
         (b"HANDLE_ACK", Kind::HandleAck),
         (b"HANDLE_NACK", Kind::HandleNack),
         (b"HANDLE", Kind::Handle),
         (b"CORRAL_MOVE", Kind::Move),
+        (b"CORRAL_CONNECT", Kind::Connect),
     ];
     for (name, kind) in known {
         // In JSON the name ends with its quote; in V8's format it ends by length, where the next byte is a tag.

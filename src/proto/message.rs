@@ -15,6 +15,15 @@ pub const HANDLE_ACK: &str = "NODE_HANDLE_ACK";
 /// The message that a handle did not arrive with its frame.
 pub const HANDLE_NACK: &str = "NODE_HANDLE_NACK";
 
+/// Between two corrals: a worker wants to talk to another one, or to all (`to`: 0).
+pub const PEER_CONNECT: &str = "NODE_CORRAL_CONNECT";
+/// Between two corrals: a socket to another worker (`id`), or word that there will be none (`reason`).
+const PEER: &str = "NODE_CORRAL_PEER";
+/// Between two corrals: everybody that there is has been told of by [`PEER`].
+const PEER_ROSTER: &str = "NODE_CORRAL_ROSTER";
+/// The `type` of a handle that goes to nobody but corral.
+const PEER_HANDLE: &str = "corral.Peer";
+
 /// Between two corrals: the last message on the socket that a channel began with. What follows is on the socket that came
 /// with [`FromWorker::Ready`](super::FromWorker::Ready). Said by the worker first, then by the primary.
 pub const CHANNEL_MOVE: &str = "NODE_CORRAL_MOVE";
@@ -278,6 +287,45 @@ fn wrap(kind: HandleKind, message: Value) -> Value {
 pub fn newconn_frame(serialization: Serialization, key: &str, seq: Seq) -> Result<Vec<u8>, String> {
     let message = json!({"cmd": "NODE_CLUSTER", "act": "newconn", "key": key, "seq": seq.0});
     encode(serialization, &wrap(HandleKind::Stream, message))
+}
+
+/// Whom a worker wants to talk to, by its [`PEER_CONNECT`]; 0 for all.
+///
+/// Errors: a description of what is wrong with it.
+pub fn parse_connect(serialization: Serialization, frame: &[u8]) -> Result<u32, String> {
+    let message: Value = match serialization {
+        Serialization::Json => serde_json::from_slice(frame).map_err(|error| error.to_string())?,
+        Serialization::Advanced => v8value::from_v8(frame)?,
+    };
+    let to = message.get("to").and_then(Value::as_u64).and_then(|to| u32::try_from(to).ok());
+    to.ok_or_else(|| "a worker that wants to talk to nobody".to_owned())
+}
+
+/// The frame that brings a worker a socket to another one, on which messages are written like this.
+///
+/// Errors: as [`ToWorker::frame`].
+pub fn peer_frame(
+    serialization: Serialization,
+    peer: u32,
+    between: Serialization,
+) -> Result<Vec<u8>, String> {
+    let advanced = between == Serialization::Advanced;
+    let message = json!({"cmd": PEER, "id": peer, "advanced": advanced});
+    encode(serialization, &json!({"cmd": "NODE_HANDLE", "type": PEER_HANDLE, "msg": message}))
+}
+
+/// The frame that says why there is no way to another worker.
+///
+/// Errors: as [`ToWorker::frame`].
+pub fn no_peer_frame(serialization: Serialization, peer: u32, reason: &str) -> Result<Vec<u8>, String> {
+    encode(serialization, &json!({"cmd": PEER, "id": peer, "reason": reason}))
+}
+
+/// The frame that says that a worker which wants to talk to all has been told of all.
+///
+/// Errors: as [`ToWorker::frame`].
+pub fn roster_frame(serialization: Serialization) -> Result<Vec<u8>, String> {
+    encode(serialization, &json!({"cmd": PEER_ROSTER}))
 }
 
 /// A message as a whole frame: with its newline or its length.

@@ -17,7 +17,8 @@ pub use hello::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 pub use message::{
     AddressKind, CHANNEL_MOVE, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo,
-    QueryServer, ToWorker, encode, newconn_frame, parse,
+    PEER_CONNECT, QueryServer, ToWorker, encode, newconn_frame, no_peer_frame, parse, parse_connect,
+    peer_frame, roster_frame,
 };
 
 /// For tests of what speaks the protocol.

@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 
-/// How many bytes each side may have written on the channel that the other has not read: a few large messages, so that the
+/// How many bytes each side may have written on the channel that the other has not read: a large message or two, so that the
 /// two need not take turns for each piece of one. The system may allow less.
-const CHANNEL_BUFFER: usize = 4 << 20;
+const CHANNEL_BUFFER: usize = 1 << 20;
 
 /// A connection to be served.
 #[derive(Debug)]

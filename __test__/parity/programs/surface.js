@@ -6,8 +6,8 @@ const EventEmitter = require('node:events');
 const { cluster, run } = require('../scenario.js');
 
 /** What corral has and Node has not. */
-const OURS = new Set(['native', 'stats']);
-const OURS_OF_WORKERS = new Set(['suicide']);
+const OURS = new Set(['broadcast', 'native', 'respond', 'stats', 'workerById']);
+const OURS_OF_WORKERS = new Set(['request', 'respond', 'suicide']);
 
 /** @param {any} object @param {Set<string>} [except] */
 function members(object, except = new Set()) {

@@ -1,0 +1,282 @@
+'use strict';
+
+// Workers that talk to each other. The primary's reactor gives two of them a socket when one asks for it; from then on nobody
+// is in between, so that a blocked primary holds up nothing, and the socket's end tells when the other has gone.
+
+const EventEmitter = require('node:events');
+
+const { Channel } = require('./channel');
+const errors = require('./errors');
+const { ipcCore } = require('./ipc/core');
+const serializations = require('./serialization');
+const { hearRequest, requestsOf } = require('./worker-requests');
+
+/** @typedef {import('./channel').SendCallback} SendCallback */
+/** @typedef {import('./requests').RequestOptions} RequestOptions */
+
+const CONNECT = 'NODE_CORRAL_CONNECT';
+const PEER = 'NODE_CORRAL_PEER';
+const ROSTER = 'NODE_CORRAL_ROSTER';
+
+/** Asks for a socket to everybody. */
+const ALL = 0;
+
+/** `send` answers false from here on while there is no socket yet, in messages. */
+const MANY_WAITING = 1024;
+
+/** Another worker, as a worker sees it. */
+class Peer extends EventEmitter {
+  /** @type {any[][]} */
+  #waiting = [];
+  /** @type {Channel | undefined} */
+  #messaging;
+  #onMessage;
+  /** Of ChildProcess, which a channel expects. @type {any} */
+  channel = null;
+  connected = false;
+  connecting = true;
+
+  /**
+   * @param {number} id
+   * @param {(peer: Peer, message: any, handle: any) => void} onMessage
+   */
+  constructor(id, onMessage) {
+    super();
+    this.id = id;
+    this.#onMessage = onMessage;
+  }
+
+  /** As `worker.send`. The callback tells of an error when there is no way to the other worker. */
+  send(/** @type {any[]} */ ...args) {
+    if (args[0] === undefined) throw errors.missingArgs('message');
+    // Until the channel is there, which puts its own in the place of this one.
+    this.#waiting.push(args);
+    return this.#waiting.length < MANY_WAITING;
+  }
+
+  /**
+   * @param {any} message
+   * @param {RequestOptions} [options]
+   * @returns {Promise<any>}
+   */
+  request(message, options) {
+    return requestsOf(this, this).request(message, options);
+  }
+
+  /** @param {((message: any, handle: any) => any) | undefined} responder answers its requests */
+  respond(responder) {
+    requestsOf(this, this).respond(responder);
+    return this;
+  }
+
+  /**
+   * There is a socket to it.
+   *
+   * @param {any} core of this process's channels
+   * @param {number} fd
+   * @param {boolean} advanced
+   * @param {() => void} onEnd
+   */
+  open(core, fd, advanced, onEnd) {
+    core.adopt(fd, advanced, (/** @type {number} */ id) => {
+      const serialization = advanced ? serializations.advanced : serializations.json;
+      const messaging = new Channel(core.ownerOf(this), id, this, serialization);
+      messaging.onRequest = (message, handle) => hearRequest(this, this, message, handle);
+      this.#messaging = messaging;
+      // It must not be what keeps a worker from ending.
+      this.channel.unref();
+      this.on('message', (message, handle) => this.#onMessage(this, message, handle));
+      return {
+        messaging,
+        onEnd: (/** @type {Error | undefined} */ cause) => {
+          messaging.onClosed(cause);
+          onEnd();
+        },
+      };
+    });
+    this.connecting = false;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    const { send } = /** @type {any} */ (this);
+    for (const args of waiting) send.apply(this, args);
+  }
+
+  /**
+   * There will be none.
+   *
+   * @param {Error} error
+   */
+  fail(error) {
+    this.connecting = false;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const args of waiting) {
+      const callback = args.find((argument) => typeof argument === 'function');
+      if (callback) process.nextTick(callback, error);
+      else process.nextTick(() => this.#report(error));
+    }
+    process.nextTick(() => this.emit('disconnect'));
+  }
+
+  /** @param {Error} error a message that did not get there is nothing for a worker to die of */
+  #report(error) {
+    if (this.listenerCount('error') > 0) this.emit('error', error);
+    else process.emitWarning(error);
+  }
+
+  /** Sends at once what would go out at the end of the turn. */
+  flush() {
+    this.#messaging?.flush();
+  }
+}
+
+/** The others, as one worker sees them. */
+class Peers {
+  #cluster;
+  /** @type {Map<number, Peer>} */
+  #byId = new Map();
+  /** What waits until everybody is known, in its order. @type {(() => void)[] | undefined} */
+  #untilKnown;
+  #knowsAll = false;
+  /** @type {((this: Peer, message: any, handle: any) => any) | undefined} */
+  #responder;
+
+  /** @param {any} cluster of this worker */
+  constructor(cluster) {
+    this.#cluster = cluster;
+    // The protocol's own messages come by here, and a request of the primary's.
+    process.on(
+      /** @type {any} */ ('internalMessage'),
+      (/** @type {any} */ message, /** @type {any} */ handle) => {
+        if (message.cmd === PEER) this.#onPeer(message, handle);
+        else if (message.cmd === ROSTER) this.#onRoster();
+        else hearRequest(process, this.#cluster.worker, message, handle);
+      },
+    );
+    process.once('disconnect', () => {
+      for (const peer of this.#byId.values()) if (peer.connecting) this.#lose(peer, errors.channelClosed());
+    });
+  }
+
+  /**
+   * @param {number} id
+   * @returns {Peer}
+   */
+  get(id) {
+    if (!Number.isInteger(id)) throw errors.invalidArgType('id', 'an integer', id);
+    const known = this.#byId.get(id);
+    if (known !== undefined) return known;
+    const peer = this.#add(id);
+    this.#ask(id, peer);
+    return peer;
+  }
+
+  /** @param {number} id */
+  #add(id) {
+    const peer = new Peer(id, (from, message, handle) =>
+      this.#cluster.emit('message', from, message, handle),
+    );
+    this.#byId.set(id, peer);
+    if (this.#responder !== undefined) peer.respond(this.#responder);
+    return peer;
+  }
+
+  /** @param {((this: Peer, message: any, handle: any) => any) | undefined} responder answers the requests of all others */
+  respond(responder) {
+    this.#responder = responder;
+    for (const peer of this.#byId.values()) peer.respond(responder);
+  }
+
+  /**
+   * @param {number} to
+   * @param {Peer} [peer]
+   */
+  #ask(to, peer = undefined) {
+    if (!process.connected) {
+      if (peer) this.#lose(peer, errors.channelClosed());
+      return;
+    }
+    /** @type {any} */ (process)._send({ cmd: CONNECT, to }, undefined, true);
+  }
+
+  /**
+   * @param {any} message
+   * @param {SendCallback} [callback] called when it has gone out to all, or with the first error
+   */
+  broadcast(message, callback) {
+    if (message === undefined) throw errors.missingArgs('message');
+    this.#whenKnown(() => {
+      const peers = [...this.#byId.values()].filter(({ connected }) => connected);
+      let left = peers.length;
+      /** @type {Error | null} */
+      let failure = null;
+      if (left === 0 && callback) process.nextTick(callback, null);
+      for (const peer of peers) {
+        const isDone = (/** @type {Error | null} */ error) => {
+          // One that goes meanwhile is not to be told any more.
+          failure ??= error;
+          if (--left === 0) callback?.(failure);
+        };
+        /** @type {any} */ (peer).send(message, callback ? isDone : () => {});
+      }
+    });
+  }
+
+  /** @param {() => void} work */
+  #whenKnown(work) {
+    if (this.#knowsAll) return work();
+    if (this.#untilKnown === undefined) {
+      this.#untilKnown = [];
+      this.#ask(ALL);
+    }
+    this.#untilKnown.push(work);
+  }
+
+  #onRoster() {
+    this.#knowsAll = true;
+    const waiting = this.#untilKnown ?? [];
+    this.#untilKnown = undefined;
+    for (const work of waiting) work();
+  }
+
+  /**
+   * @param {{ id: number, advanced?: boolean, reason?: string }} message
+   * @param {any} fd of the socket, if there is one
+   */
+  #onPeer({ id, advanced, reason }, fd) {
+    const peer = this.#byId.get(id) ?? this.#add(id);
+    if (typeof fd === 'number') {
+      peer.open(ipcCore('messages between workers'), fd, advanced === true, () => this.#byId.delete(id));
+      return;
+    }
+    this.#lose(peer, errors.noSuchWorker(id, `${reason}`));
+  }
+
+  /**
+   * @param {Peer} peer
+   * @param {Error} error
+   */
+  #lose(peer, error) {
+    if (peer.connected) return;
+    this.#byId.delete(peer.id);
+    peer.fail(error);
+  }
+}
+
+/**
+ * Gives a worker's cluster what it needs to talk to other workers.
+ *
+ * @param {any} cluster the built-in's object
+ */
+function addPeers(cluster) {
+  const peers = new Peers(cluster);
+  const add = (/** @type {string} */ name, /** @type {Function} */ value) =>
+    Object.defineProperty(cluster, name, { value, configurable: true, writable: true });
+  add('workerById', (/** @type {number} */ id) => peers.get(id));
+  add('respond', (/** @type {any} */ responder) => peers.respond(responder));
+  add('broadcast', (/** @type {any} */ message, /** @type {SendCallback} */ callback) =>
+    peers.broadcast(message, callback),
+  );
+}
+
+module.exports = { Peer, addPeers };

@@ -1,0 +1,86 @@
+'use strict';
+
+// Requests between a primary and its workers, and between workers: as on a channel over a named socket, on channels that
+// have none of its own.
+
+const { Requests } = require('./requests');
+
+/** @typedef {import('./requests').RequestOptions} RequestOptions */
+/** @typedef {(message: any) => any} Responder */
+
+const COMMANDS = ['NODE_CORRAL_REQUEST', 'NODE_CORRAL_REPLY'];
+
+/** Those of each target that has had any. @type {WeakMap<object, Requests>} */
+const known = new WeakMap();
+
+/**
+ * @param {any} target a ChildProcess with a channel, `process`, or another worker
+ * @param {object} self what a responder has as its `this`
+ * @returns {Requests}
+ */
+function requestsOf(target, self) {
+  let requests = known.get(target);
+  if (requests === undefined) {
+    const channel = {
+      send: (/** @type {any[]} */ ...args) => target.send(...args),
+      get connected() {
+        return target.connected;
+      },
+      get connecting() {
+        return target.connecting === true;
+      },
+    };
+    requests = new Requests(channel, () => {}, self);
+    known.set(target, requests);
+    target.once('disconnect', () => requests?.onDisconnect());
+  }
+  return requests;
+}
+
+/**
+ * Takes an internal message, if it is a request or a reply.
+ *
+ * @param {any} target
+ * @param {object} self
+ * @param {any} message
+ * @param {any} handle
+ */
+function hearRequest(target, self, message, handle) {
+  if (COMMANDS.includes(message.cmd)) requestsOf(target, self).onInternal(message, handle);
+}
+
+/**
+ * Gives a worker, from either side, what asks and what answers.
+ *
+ * @param {any} prototype
+ */
+function addRequests(prototype) {
+  Object.defineProperties(prototype, {
+    request: {
+      /**
+       * @this {any}
+       * @param {any} message
+       * @param {RequestOptions} [options]
+       */
+      value: function request(message, options) {
+        return requestsOf(this.process, this).request(message, options);
+      },
+      configurable: true,
+      writable: true,
+    },
+    respond: {
+      /**
+       * @this {any}
+       * @param {Responder} [responder]
+       */
+      value: function respond(responder) {
+        requestsOf(this.process, this).respond(responder);
+        return this;
+      },
+      configurable: true,
+      writable: true,
+    },
+  });
+}
+
+module.exports = { addRequests, hearRequest, requestsOf };

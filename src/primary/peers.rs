@@ -1,0 +1,168 @@
+//! Workers that talk to each other: who wants to is given a socket to the other, and so is the other. From then on they need
+//! nobody in between: neither the primary's JavaScript nor the reactor.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::worker::{Phase, Worker};
+use super::{Event, Primary};
+use crate::channel::{Frame, HandleOrigin};
+use crate::error::Error;
+use crate::ids::WorkerId;
+use crate::os::{self, SocketPair};
+use crate::proto::{self, Serialization};
+use crate::reactor::{Context, EventSink};
+
+/// How many bytes each of two workers may have written that the other has not read; the system may allow less.
+const PEER_BUFFER: usize = 1 << 20;
+
+/// Why a worker cannot be talked to.
+const GONE: &str = "there is no such worker";
+const PLAIN: &str = "the worker has not loaded corral, or has no lane";
+
+/// Whether a worker can be given a socket to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// It can.
+    Here,
+    /// It may load corral yet.
+    Expected,
+    /// It never will.
+    Absent(&'static str),
+}
+
+impl Presence {
+    fn of(worker: Option<&Worker>) -> Self {
+        let Some(worker) = worker.filter(|worker| matches!(worker.phase, Phase::Serving | Phase::Leaving))
+        else {
+            return Presence::Absent(GONE);
+        };
+        if worker.channel.takes_pieces() {
+            Presence::Here
+        } else if worker.lane.as_ref().is_some_and(|lane| lane.is_unheard_of()) {
+            Presence::Expected
+        } else {
+            Presence::Absent(PLAIN)
+        }
+    }
+}
+
+impl<S: EventSink<Event>> Primary<S> {
+    /// A worker wants to talk to another one, or to all.
+    pub(super) fn on_connect(&mut self, context: &mut Context, id: WorkerId, bytes: &[u8]) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        match proto::parse_connect(worker.channel.serialization(), bytes) {
+            Ok(0) => {
+                worker.wants_all = true;
+                let mut others: Vec<WorkerId> =
+                    self.workers.keys().copied().filter(|other| *other != id).collect();
+                others.sort_unstable();
+                for other in others {
+                    if Presence::of(self.workers.get(&other)) == Presence::Here {
+                        self.acquaint(context, id, other);
+                    }
+                }
+                self.tell_worker(context, id, proto::roster_frame);
+            }
+            Ok(other) => self.connect(context, id, WorkerId(other)),
+            // What follows is not believed.
+            Err(reason) => self.malformed = Some(Error::BadFrame(reason)),
+        }
+    }
+
+    fn connect(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
+        let presence =
+            if id == other { Presence::Absent(GONE) } else { Presence::of(self.workers.get(&other)) };
+        match presence {
+            Presence::Here => self.acquaint(context, id, other),
+            Presence::Expected => {
+                if let Some(other) = self.workers.get_mut(&other) {
+                    other.wanted_by.push(id);
+                }
+            }
+            Presence::Absent(reason) => self.refuse_peer(context, id, other, reason),
+        }
+    }
+
+    /// A worker's channel has moved: whoever waits for it is given a socket to it.
+    pub(super) fn introduce(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let mut wanting = std::mem::take(&mut worker.wanted_by);
+        wanting.extend(self.workers.iter().filter(|(_, worker)| worker.wants_all).map(|(other, _)| *other));
+        wanting.sort_unstable();
+        wanting.dedup();
+        for other in wanting.into_iter().filter(|other| *other != id) {
+            self.acquaint(context, other, id);
+        }
+    }
+
+    /// A worker has gone: those that wait for it wait in vain.
+    pub(super) fn disappoint(&mut self, context: &mut Context, id: WorkerId, wanting: Vec<WorkerId>) {
+        self.acquainted.retain(|(one, other)| *one != id && *other != id);
+        for other in wanting {
+            self.refuse_peer(context, other, id, GONE);
+        }
+    }
+
+    /// As `disappoint`, for a worker that is there and cannot be talked to.
+    pub(super) fn disappoint_plainly(&mut self, context: &mut Context, id: WorkerId) {
+        let wanting = self.workers.get_mut(&id).map(|worker| std::mem::take(&mut worker.wanted_by));
+        for other in wanting.unwrap_or_default() {
+            self.refuse_peer(context, other, id, PLAIN);
+        }
+    }
+
+    fn refuse_peer(&mut self, context: &mut Context, id: WorkerId, other: WorkerId, reason: &str) {
+        self.tell_worker(context, id, |serialization| proto::no_peer_frame(serialization, other.0, reason));
+    }
+
+    /// Gives two workers a socket to each other, unless they have one.
+    fn acquaint(&mut self, context: &mut Context, one: WorkerId, other: WorkerId) {
+        let pair = (one.min(other), one.max(other));
+        let of = |id| self.workers.get(&id).map(|worker| worker.channel.serialization());
+        let (Some(first), Some(second)) = (of(one), of(other)) else { return };
+        if self.acquainted.contains(&pair) {
+            return;
+        }
+        let ends = os::socket_pair().and_then(|SocketPair { ours, theirs }| {
+            os::set_nonblocking(theirs.as_fd())?;
+            Ok([ours, theirs])
+        });
+        let [ours, theirs] = match ends {
+            Ok(ends) => ends,
+            Err(errno) => return self.refuse_peer(context, one, other, errno.desc()),
+        };
+        self.acquainted.insert(pair);
+        let between = if first == second { first } else { Serialization::Json };
+        for (id, peer, socket) in [(one, other, ours), (other, one, theirs)] {
+            os::enlarge_buffer(socket.as_fd(), PEER_BUFFER);
+            let Some(worker) = self.workers.get(&id) else { continue };
+            match proto::peer_frame(worker.channel.serialization(), peer.0, between) {
+                Ok(bytes) => {
+                    let frame = Frame::with_handle(bytes, Arc::new(socket), HandleOrigin::Peer(peer));
+                    self.send_frame(context, id, frame);
+                }
+                Err(reason) => self.sink.push(Event::Fault(Error::BadFrame(reason))),
+            }
+        }
+    }
+
+    /// A worker had no room for its socket to another: the other one sees its end, and both may try again.
+    pub(super) fn on_peer_lost(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
+        self.acquainted.remove(&(id.min(other), id.max(other)));
+        self.refuse_peer(context, id, other, "this process has no file descriptors left");
+    }
+
+    fn tell_worker(
+        &mut self,
+        context: &mut Context,
+        id: WorkerId,
+        frame: impl FnOnce(Serialization) -> Result<Vec<u8>, String>,
+    ) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        match frame(worker.channel.serialization()) {
+            Ok(bytes) => self.send_frame(context, id, Frame::plain(bytes)),
+            Err(reason) => self.sink.push(Event::Fault(Error::BadFrame(reason))),
+        }
+    }
+}
