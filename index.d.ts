@@ -54,6 +54,56 @@ declare namespace cluster {
      * @deprecated Node called it so before version 6; use `exitedAfterDisconnect`.
      */
     readonly suicide?: boolean;
+
+    /**
+     * Asks the other side of this worker's channel, which answers by `respond`. Both sides have loaded corral.
+     * Rejects with what the responder has thrown, ERR_CORRAL_NO_HANDLER without a responder, ERR_CORRAL_REQUEST_TIMEOUT,
+     * AbortError, ERR_CORRAL_NO_REPLY when the channel closes first, or the error of a message that could not be sent.
+     */
+    request?(message: any, options?: RequestOptions): Promise<any>;
+
+    /** Answers the other side's requests. @param responder its result, or what its promise resolves to, is the reply */
+    respond?(responder: Responder<Worker> | undefined): Worker;
+  }
+
+  interface RequestOptions {
+    /** For how long to wait, in milliseconds; without end by default. */
+    timeout?: number | undefined;
+    signal?: AbortSignal | undefined;
+  }
+
+  type Responder<From> = (this: From, message: any, handle?: any) => any;
+
+  /**
+   * Another worker, as a worker that has loaded corral has it from `cluster.workerById`. The two have a socket of their own:
+   * neither the primary's JavaScript nor the primary is in between. Never keeps a worker alive.
+   */
+  interface Peer extends EventEmitter {
+    readonly id: number;
+    /** Whether there is a socket to it. What is sent before waits for it. */
+    readonly connected: boolean;
+    readonly connecting: boolean;
+    /**
+     * As `worker.send`, with handles. Without a callback, an error is an 'error' event, or a warning if nobody listens.
+     * ERR_CORRAL_NO_SUCH_WORKER: there is no such worker, or it has not loaded corral.
+     * @returns false when much waits for the other worker to read it
+     */
+    send(message: any, callback?: (error: Error | null) => void): boolean;
+    send(message: any, handle: any, callback?: (error: Error | null) => void): boolean;
+    send(
+      message: any,
+      handle: any,
+      options?: { keepOpen?: boolean },
+      callback?: (error: Error | null) => void,
+    ): boolean;
+    /** As `worker.request`. */
+    request(message: any, options?: RequestOptions): Promise<any>;
+    /** Answers this worker's requests; `cluster.respond` answers those of all. */
+    respond(responder: Responder<this> | undefined): this;
+    on(event: 'message', listener: (message: any, handle: any) => void): this;
+    on(event: 'disconnect', listener: () => void): this;
+    on(event: 'error', listener: (error: Error) => void): this;
+    on(event: string | symbol, listener: (...args: any[]) => void): this;
   }
 
   interface WorkerOptions {
@@ -183,6 +233,19 @@ declare namespace cluster {
 
     /** In the primary, while `native`: what has been counted so far. Cheap, and disturbs no connection. */
     stats?(): Stats;
+
+    /**
+     * In the primary, while `native`: sends a message to all workers. In a worker that has loaded corral: to all others that
+     * have, past the primary; they get it as a 'message' event of their cluster, `(peer, message)`.
+     * @param callback called when it has gone out to all, or with the first error
+     */
+    broadcast?(message: any, callback?: (error: Error | null) => void): void;
+
+    /** In a worker that has loaded corral: another worker, for messages past the primary. */
+    workerById?(id: number): Peer;
+
+    /** In a worker that has loaded corral: answers the requests of other workers. */
+    respond?(responder: Responder<Peer> | undefined): void;
 
     readonly isPrimary: boolean;
     /** @deprecated Use `isPrimary`. */

@@ -34,9 +34,22 @@ if (isPrimary) {
   // @ts-expect-error: a number
   cluster.setupPrimary({ maxPendingConnections: '64' });
 
+  worker.respond?.(async (question) => ({ answer: question }));
+  const reply: Promise<unknown> | undefined = worker.request?.('who?', { timeout: 1000 });
+  console.log(reply, cluster.stats?.().workers[0]?.moved === true);
+  cluster.broadcast?.('to all', (error) => console.log(error?.message));
+  // @ts-expect-error: a number
+  worker.request?.('who?', { timeout: 'soon' });
+
   for (const each of Object.values(cluster.workers ?? {})) each?.disconnect();
   cluster.disconnect(() => process.exit());
 } else {
   createServer((_request, response) => response.end(String(cluster.worker?.id))).listen(0);
   cluster.worker?.send('ready');
+  const peer = cluster.workerById?.(2);
+  const goesOn: boolean | undefined = peer?.send('hello', (error) => console.log(error?.message));
+  cluster.respond?.(function (message) {
+    return [this.id, message];
+  });
+  console.log(goesOn, peer?.on('message', (message) => console.log(message)).connected);
 }
