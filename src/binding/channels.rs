@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use serde_json::json;
 
 use super::text;
-use crate::channel::{Channel, Corked, Frame, HandleOrigin, MAX_UNTOLD, SendStatus, Unfit};
+use crate::channel::{Channel, Corked, Frame, HandleOrigin, SendStatus, Unfit};
 use crate::error::Error;
 use crate::ids::Completion;
 use crate::os;
@@ -279,7 +279,7 @@ impl Channels {
     /// JavaScript has these bytes now. A channel that rests because of too many is to be read again.
     pub fn count_taken(&self, id: u32, bytes: usize, follow_up: &mut Vec<FollowUp>) {
         if let Some(peer) = self.get(id)
-            && peer.untold.fetch_sub(bytes, Ordering::Relaxed) > MAX_UNTOLD
+            && peer.untold.fetch_sub(bytes, Ordering::Relaxed) > peer.channel.max_untold()
         {
             follow_up.push(FollowUp::Resume(id));
         }
@@ -346,12 +346,12 @@ fn outcome(peer: &Peer, status: SendStatus, count: u32, bytes: usize) -> Sent {
         peer.channel.traffic().sent(count, bytes);
     }
     match status {
-        SendStatus::Written if peer.channel.is_far_behind() => {
+        SendStatus::Written if peer.channel.behind() > 0 => {
             Sent { status: WRITTEN_AND_BEHIND, needs_flush: false, needs_look: false }
         }
         SendStatus::Written => Sent { status: 0.0, needs_flush: false, needs_look: false },
         SendStatus::Queued { bytes, needs_flush } => {
-            Sent { status: bytes as f64, needs_flush, needs_look: false }
+            Sent { status: (bytes + peer.channel.behind()) as f64, needs_flush, needs_look: false }
         }
         SendStatus::Failed(errno) => Sent::failed(errno),
         SendStatus::Closed => Sent::failed(Errno::EPIPE),

@@ -24,7 +24,7 @@ pub struct DirectReading<E> {
     /// Takes messages, when there is nothing else: as `takeEvents` gives them.
     deliver: Callback,
     events: Arc<EventQueue<E>>,
-    /// Has the reactor take a channel back.
+    /// Has the reactor take a channel back, and read on.
     give_back: Box<dyn Fn(u32)>,
     watches: RefCell<HashMap<u32, Watch>>,
 }
@@ -125,7 +125,10 @@ impl<E: OfChannels> DirectReading<E> {
             self.dispatch.call::<(), 0>(|_| Ok([]));
             return;
         };
-        untold.fetch_sub(frames.len(), Ordering::Relaxed);
+        if untold.fetch_sub(frames.len(), Ordering::Relaxed) > channel.max_untold() {
+            // The reactor may have looked in between, and have left what comes next unread because of these.
+            (self.give_back)(id);
+        }
         let serialization = channel.serialization();
         self.deliver.call::<(), 4>(|env| arguments(env, serialization, id, frames));
     }

@@ -40,6 +40,10 @@ pub const MAX_UNTOLD: usize = 32 << 20;
 /// For how long messages that are to go out together wait at most for the end of their turn.
 pub const CORKED_FOR: Duration = Duration::from_millis(1);
 
+/// As [`MAX_UNTOLD`], in a worker: enough for its JavaScript to find the next message when it has dealt with one. A primary that sends
+/// more than the worker takes is to hear of it as soon as with Node's own reader, which reads nothing in advance.
+const MAX_UNTOLD_IN_WORKER: usize = 256 << 10;
+
 /// What a Unix socket holds unless told otherwise, in bytes (`net.core.wmem_default`).
 const USUAL_BUFFER: usize = 212_992;
 
@@ -62,6 +66,7 @@ pub struct Channel {
     bounds: Bounds,
     /// What is sent from now on is read by a corral.
     takes_pieces: AtomicBool,
+    max_untold: usize,
 }
 
 /// How many bytes of answers to the peer's handles may wait, beside what the program sends. No peer that goes by the rules has
@@ -138,12 +143,22 @@ impl Channel {
             traffic: Traffic::default(),
             bounds,
             takes_pieces: AtomicBool::new(false),
+            max_untold: MAX_UNTOLD,
         }
     }
 
     /// As [`Channel::new`], for a socket whose other end is a corral's from the beginning.
     pub fn between_corrals(socket: OwnedFd, serialization: Serialization) -> Self {
-        Channel { takes_pieces: AtomicBool::new(true), ..Self::new(socket, serialization) }
+        Channel {
+            takes_pieces: AtomicBool::new(true),
+            max_untold: MAX_UNTOLD_IN_WORKER,
+            ..Self::new(socket, serialization)
+        }
+    }
+
+    /// How many bytes of the peer's messages may wait for JavaScript.
+    pub fn max_untold(&self) -> usize {
+        self.max_untold
     }
 
     /// Whether what is sent from now on may bring pieces along. Once it may, it always may.
@@ -175,10 +190,14 @@ impl Channel {
         self.bounds.max_message
     }
 
-    /// Whether the peer has left more unread than the usual buffer of a socket holds, though nothing waits here: the sockets
-    /// between two corrals hold more, and who sends is to be told all the same.
-    pub fn is_far_behind(&self) -> bool {
-        self.takes_pieces() && os::unread_by_peer(self.sockets.sending()) > USUAL_BUFFER
+    /// How many bytes more the peer has left unread than the usual buffer of a socket holds: the sockets between two corrals hold
+    /// more, and who sends is to be told all the same.
+    pub fn behind(&self) -> usize {
+        if self.takes_pieces() {
+            os::unread_by_peer(self.sockets.sending()).saturating_sub(USUAL_BUFFER)
+        } else {
+            0
+        }
     }
 
     /// What has gone over it.

@@ -11,7 +11,7 @@ use super::greeting::Side;
 use super::{Deferred, Event, Ipc, Source, Terms};
 use crate::channel::{
     BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Format, Frame, Frames, HANDLE_WEIGHT, Inbound,
-    Inbox, Lending, Look, MAX_ANSWERS, MAX_UNTOLD, QUIET, ReadStatus, Retransmission, SendStatus,
+    Inbox, Lending, Look, MAX_ANSWERS, QUIET, ReadStatus, Retransmission, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -96,7 +96,7 @@ impl Link {
     fn may_read(&self) -> bool {
         self.phase == Phase::Closing
             || self.is_ending
-            || !self.is_paused && self.untold.load(Ordering::Relaxed) <= MAX_UNTOLD
+            || !self.is_paused && self.untold.load(Ordering::Relaxed) <= self.channel.max_untold()
     }
 }
 

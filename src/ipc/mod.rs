@@ -235,7 +235,10 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
                 self.deferred.insert(timer, Deferred::Uncork(id));
             }
             Command::Resume(id) => self.resume(context, id),
-            Command::TakeBack(id) => self.take_back(context, id),
+            Command::TakeBack(id) => {
+                self.take_back(context, id);
+                self.resume(context, id);
+            }
             Command::Pause(id) => self.pause(context, id),
             Command::Unpause(id) => self.unpause(context, id),
             Command::CloseChannel(id) | Command::Destroy(id) if self.guests.contains_key(&id) => {

@@ -237,7 +237,10 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                 self.deferred.insert(timer, Deferred::Uncork(id));
             }
             Command::Resume(id) => self.resume(context, id),
-            Command::TakeBack(id) => self.take_back(context, id),
+            Command::TakeBack(id) => {
+                self.take_back(context, id);
+                self.resume(context, id);
+            }
             Command::Disconnect(id) => self.disconnect(context, id),
             Command::CloseChannel(id) => self.close_channel(context, id),
             Command::Condemn(id, error) => self.close_worker(context, id, Some(error)),
