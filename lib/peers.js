@@ -135,6 +135,8 @@ class Peers {
   #cluster;
   /** @type {Map<number, Peer>} */
   #byId = new Map();
+  /** How many sockets to each have come. @type {Map<number, number>} */
+  #links = new Map();
   /** What waits until everybody is known, in its order. @type {(() => void)[] | undefined} */
   #untilKnown;
   #knowsAll = false;
@@ -196,7 +198,11 @@ class Peers {
       if (peer) this.#lose(peer, errors.channelClosed());
       return;
     }
-    /** @type {any} */ (process)._send({ cmd: CONNECT, to }, undefined, true);
+    /** @type {any} */ (process)._send(
+      { cmd: CONNECT, to, after: this.#links.get(to) ?? 0 },
+      undefined,
+      true,
+    );
   }
 
   /**
@@ -246,6 +252,7 @@ class Peers {
   #onPeer({ id, advanced, reason }, fd) {
     const peer = this.#byId.get(id) ?? this.#add(id);
     if (typeof fd === 'number') {
+      this.#links.set(id, (this.#links.get(id) ?? 0) + 1);
       peer.open(ipcCore('messages between workers'), fd, advanced === true, () => this.#byId.delete(id));
       return;
     }

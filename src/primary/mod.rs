@@ -124,8 +124,8 @@ pub struct Primary<S> {
     batch: Batch,
     /// The worker that is being read has said that it goes on on another socket.
     has_moved: bool,
-    /// Pairs of workers that have been given a socket, the lower number first.
-    acquainted: BTreeSet<(WorkerId, WorkerId)>,
+    /// Pairs of workers that have been given sockets, the lower number first, and how many.
+    acquainted: HashMap<(WorkerId, WorkerId), u32>,
     next_server: u64,
     warned_of_exhaustion: bool,
 }
@@ -149,7 +149,7 @@ impl<S: EventSink<Event>> Primary<S> {
             malformed: None,
             batch: Batch::default(),
             has_moved: false,
-            acquainted: BTreeSet::new(),
+            acquainted: HashMap::new(),
             next_server: 0,
             warned_of_exhaustion: false,
         }

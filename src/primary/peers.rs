@@ -52,29 +52,29 @@ impl<S: EventSink<Event>> Primary<S> {
     pub(super) fn on_connect(&mut self, context: &mut Context, id: WorkerId, bytes: &[u8]) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         match proto::parse_connect(worker.channel.serialization(), bytes) {
-            Ok(0) => {
+            Ok((0, _)) => {
                 worker.wants_all = true;
                 let mut others: Vec<WorkerId> =
                     self.workers.keys().copied().filter(|other| *other != id).collect();
                 others.sort_unstable();
                 for other in others {
                     if Presence::of(self.workers.get(&other)) == Presence::Here {
-                        self.acquaint(context, id, other);
+                        self.acquaint(context, id, other, 0);
                     }
                 }
                 self.tell_worker(context, id, proto::roster_frame);
             }
-            Ok(other) => self.connect(context, id, WorkerId(other)),
+            Ok((other, after)) => self.connect(context, id, WorkerId(other), after),
             // What follows is not believed.
             Err(reason) => self.malformed = Some(Error::BadFrame(reason)),
         }
     }
 
-    fn connect(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
+    fn connect(&mut self, context: &mut Context, id: WorkerId, other: WorkerId, after: u32) {
         let presence =
             if id == other { Presence::Absent(GONE) } else { Presence::of(self.workers.get(&other)) };
         match presence {
-            Presence::Here => self.acquaint(context, id, other),
+            Presence::Here => self.acquaint(context, id, other, after),
             Presence::Expected => {
                 if let Some(other) = self.workers.get_mut(&other) {
                     other.wanted_by.push(id);
@@ -92,13 +92,13 @@ impl<S: EventSink<Event>> Primary<S> {
         wanting.sort_unstable();
         wanting.dedup();
         for other in wanting.into_iter().filter(|other| *other != id) {
-            self.acquaint(context, other, id);
+            self.acquaint(context, other, id, 0);
         }
     }
 
     /// A worker has gone: those that wait for it wait in vain.
     pub(super) fn disappoint(&mut self, context: &mut Context, id: WorkerId, wanting: Vec<WorkerId>) {
-        self.acquainted.retain(|(one, other)| *one != id && *other != id);
+        self.acquainted.retain(|(one, other), _| *one != id && *other != id);
         for other in wanting {
             self.refuse_peer(context, other, id, GONE);
         }
@@ -116,12 +116,12 @@ impl<S: EventSink<Event>> Primary<S> {
         self.tell_worker(context, id, |serialization| proto::no_peer_frame(serialization, other.0, reason));
     }
 
-    /// Gives two workers a socket to each other, unless they have one.
-    fn acquaint(&mut self, context: &mut Context, one: WorkerId, other: WorkerId) {
+    /// Gives two workers a socket to each other, unless they have been given more than `after` of them: then one is on its way.
+    fn acquaint(&mut self, context: &mut Context, one: WorkerId, other: WorkerId, after: u32) {
         let pair = (one.min(other), one.max(other));
         let of = |id| self.workers.get(&id).map(|worker| worker.channel.serialization());
         let (Some(first), Some(second)) = (of(one), of(other)) else { return };
-        if self.acquainted.contains(&pair) {
+        if self.acquainted.get(&pair).is_some_and(|given| *given > after) {
             return;
         }
         let ends = os::socket_pair().and_then(|SocketPair { ours, theirs }| {
@@ -132,7 +132,7 @@ impl<S: EventSink<Event>> Primary<S> {
             Ok(ends) => ends,
             Err(errno) => return self.refuse_peer(context, one, other, errno.desc()),
         };
-        self.acquainted.insert(pair);
+        *self.acquainted.entry(pair).or_default() += 1;
         let between = if first == second { first } else { Serialization::Json };
         for (id, peer, socket) in [(one, other, ours), (other, one, theirs)] {
             os::enlarge_buffer(socket.as_fd(), PEER_BUFFER);
@@ -149,7 +149,9 @@ impl<S: EventSink<Event>> Primary<S> {
 
     /// A worker had no room for its socket to another: the other one sees its end, and both may try again.
     pub(super) fn on_peer_lost(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
-        self.acquainted.remove(&(id.min(other), id.max(other)));
+        if let Some(given) = self.acquainted.get_mut(&(id.min(other), id.max(other))) {
+            *given -= 1;
+        }
         self.refuse_peer(context, id, other, "this process has no file descriptors left");
     }
 

@@ -289,16 +289,19 @@ pub fn newconn_frame(serialization: Serialization, key: &str, seq: Seq) -> Resul
     encode(serialization, &wrap(HandleKind::Stream, message))
 }
 
-/// Whom a worker wants to talk to, by its [`PEER_CONNECT`]; 0 for all.
+/// Whom a worker wants to talk to, by its [`PEER_CONNECT`], 0 for all; and how many sockets to it have come by then, so that one
+/// which is on its way can be told from one that has ended.
 ///
 /// Errors: a description of what is wrong with it.
-pub fn parse_connect(serialization: Serialization, frame: &[u8]) -> Result<u32, String> {
+pub fn parse_connect(serialization: Serialization, frame: &[u8]) -> Result<(u32, u32), String> {
     let message: Value = match serialization {
         Serialization::Json => serde_json::from_slice(frame).map_err(|error| error.to_string())?,
         Serialization::Advanced => v8value::from_v8(frame)?,
     };
-    let to = message.get("to").and_then(Value::as_u64).and_then(|to| u32::try_from(to).ok());
-    to.ok_or_else(|| "a worker that wants to talk to nobody".to_owned())
+    let number =
+        |name| message.get(name).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+    let to = number("to").ok_or_else(|| "a worker that wants to talk to nobody".to_owned())?;
+    Ok((to, number("after").unwrap_or(0)))
 }
 
 /// The frame that brings a worker a socket to another one, on which messages are written like this.
