@@ -106,6 +106,11 @@ impl Lane {
         self.state == LaneState::Open && !self.rests && self.in_flight.len() < LANE_WINDOW
     }
 
+    /// Whether as many are under way as may be, and nothing is known to keep the worker from them.
+    pub fn is_full(&self) -> bool {
+        self.state == LaneState::Open && !self.rests && self.in_flight.len() >= LANE_WINDOW
+    }
+
     /// Whether the worker could be sent one, has little under way, and has reported just now.
     pub fn keeps_up(&self) -> bool {
         self.has_credit()
@@ -402,6 +407,8 @@ impl<S: EventSink<Event>> Primary<S> {
         lane.is_recalled = false;
         self.stalled.insert(id);
         self.watch_lane(context, id);
+        // Nobody waits for it any longer.
+        self.serve_soon(id);
     }
 
     /// Takes back what waits for stalled workers, where another worker could take it now.

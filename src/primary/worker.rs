@@ -11,6 +11,7 @@ use super::stats::WorkerStats;
 use crate::channel::{Channel, Inbox, Lending};
 use crate::ids::{Seq, ServerId};
 use crate::reactor::{Interest, Token};
+use crate::sched::Standing;
 
 /// Where a worker is in its life, as far as connections go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,5 +121,19 @@ impl Worker {
                 Some(lane) => lane.has_credit(),
                 None => self.in_flight.len() < IN_FLIGHT_PER_WORKER,
             }
+    }
+
+    /// How it stands with it when a connection is to be given to some worker. Only on a lane can it be seen whether
+    /// one that is full works on what it has.
+    pub fn standing(&self) -> Standing {
+        if self.keeps_up() {
+            Standing::Idle
+        } else if self.has_credit() {
+            Standing::Busy
+        } else if self.phase == Phase::Serving && self.used_lane().is_some_and(Lane::is_full) {
+            Standing::Full
+        } else {
+            Standing::Away
+        }
     }
 }
