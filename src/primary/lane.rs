@@ -91,6 +91,21 @@ impl Lane {
         }
     }
 
+    /// A lane that stands like this, for tests of those who look at it.
+    #[cfg(test)]
+    pub fn with_under_way(mut self, state: LaneState, count: usize) -> Self {
+        self.state = state;
+        self.in_flight = (0..count)
+            .map(|seq| {
+                let fd = Arc::new(self.ends.ours.try_clone().unwrap());
+                let connection = Pending { fd, peer: crate::address::Peer::Unix, refused_by: Vec::new() };
+                OnLane { seq: LaneSeq(seq as u64), connection, server: ServerId(0) }
+            })
+            .collect();
+        self.waiting_since = (count > 0).then(Instant::now);
+        self
+    }
+
     fn set_state(&mut self, state: LaneState) {
         self.stats.lane.lock().clone_from(&state);
         self.state = state;
@@ -407,8 +422,6 @@ impl<S: EventSink<Event>> Primary<S> {
         lane.is_recalled = false;
         self.stalled.insert(id);
         self.watch_lane(context, id);
-        // Nobody waits for it any longer.
-        self.serve_soon(id);
     }
 
     /// Takes back what waits for stalled workers, where another worker could take it now.

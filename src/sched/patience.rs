@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// The most patience that there can be: long enough to make up for what a worker missed that was found blocked although
-/// it was at work.
-const MAX_PATIENCE: Duration = Duration::from_millis(20);
+/// The most patience that there can be: for as long as a worker may be kept from its processor when everybody is busy,
+/// and be behind. See docs/performance.md.
+const MAX_PATIENCE: Duration = Duration::from_millis(50);
 
 /// How much longer it takes to gain patience than to lose it: a worker that is slower than others for good keeps them waiting
-/// for a fifth of the time at most.
-const GAINED_IN: i64 = 4;
+/// for a quarter of the time at most.
+const GAINED_IN: i64 = 3;
 
 /// Is lost while it is tried, and gained again while it is not.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_gained_in_four_times_the_time_in_which_it_is_lost_and_there_is_a_most_of_it() {
+    fn it_is_gained_in_three_times_the_time_in_which_it_is_lost_and_there_is_a_most_of_it() {
         let mut patience = Patience::default();
         let mut now = Instant::now();
         assert!(!patience.lasts(now));
@@ -55,12 +55,12 @@ mod tests {
         };
         (0..400).for_each(|_| assert!(pass(&mut patience, 1)));
         patience.set_tried(true);
-        (0..19).for_each(|_| assert!(pass(&mut patience, 1)));
+        (0..49).for_each(|_| assert!(pass(&mut patience, 1)));
         assert!(!pass(&mut patience, 1));
         assert!(!pass(&mut patience, 5));
         patience.set_tried(false);
-        (0..4).for_each(|_| assert!(!pass(&mut patience, 5)));
-        assert!(pass(&mut patience, 4));
+        (0..3).for_each(|_| assert!(!pass(&mut patience, 5)));
+        assert!(pass(&mut patience, 3));
         patience.set_tried(true);
         assert!(!pass(&mut patience, 1));
     }
