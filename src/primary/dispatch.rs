@@ -1,14 +1,17 @@
 //! Giving connections to workers. A connection belongs to the primary until a worker has said that it took it.
 
+use std::time::Instant;
+
 use super::config::REFUSAL_PAUSE;
 use super::event::Connection;
 use super::server::{Accepting, Pending};
-use super::worker::{InFlight, Phase, Worker};
+use super::worker::{InFlight, Phase};
 use super::{Deferred, Event, Primary};
 use crate::channel::{Frame, HandleOrigin, SendStatus};
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::proto;
 use crate::reactor::{Context, EventSink};
+use crate::sched::Standing;
 
 impl<S: EventSink<Event>> Primary<S> {
     /// Hands out what waits at a server, as far as its workers have credit.
@@ -18,10 +21,11 @@ impl<S: EventSink<Event>> Primary<S> {
             let Some(connection) = server.pending.get(place) else { return };
             let wanted = |worker: &WorkerId| !connection.refused_by.contains(worker);
             let workers = &self.workers;
-            let has_credit = |worker: &WorkerId| workers.get(worker).is_some_and(Worker::has_credit);
-            let keeps_up = |worker| workers.get(&worker).is_some_and(Worker::keeps_up);
-            if let Some(worker) = server.line.next(|worker| wanted(&worker) && has_credit(&worker), keeps_up)
-            {
+            let standing = |worker| match workers.get(&worker) {
+                Some(there) if wanted(&worker) => there.standing(),
+                _ => Standing::Away,
+            };
+            if let Some(worker) = server.line.next(Instant::now(), standing) {
                 let Some(connection) = server.pending.remove(place) else { return };
                 server.in_flight += 1;
                 if self.workers.get(&worker).is_some_and(|worker| worker.used_lane().is_some()) {
@@ -30,7 +34,7 @@ impl<S: EventSink<Event>> Primary<S> {
                     self.hand_off(context, id, worker, connection);
                 }
             } else if connection.refused_by.is_empty() {
-                // Nobody has credit.
+                // Nobody has credit, or who has waits for one that has none.
                 return;
             } else if server.line.workers().any(|worker| wanted(&worker)) {
                 // Whoever is left for this one is busy; those behind it may be luckier.

@@ -96,6 +96,21 @@ impl Lane {
         }
     }
 
+    /// A lane that stands like this, for tests of those who look at it.
+    #[cfg(test)]
+    pub fn with_under_way(mut self, state: LaneState, count: usize) -> Self {
+        self.state = state;
+        self.in_flight = (0..count)
+            .map(|seq| {
+                let fd = Arc::new(self.ends.ours.try_clone().unwrap());
+                let connection = Pending { fd, peer: crate::address::Peer::Unix, refused_by: Vec::new() };
+                OnLane { seq: LaneSeq(seq as u64), connection, server: ServerId(0) }
+            })
+            .collect();
+        self.waiting_since = (count > 0).then(Instant::now);
+        self
+    }
+
     fn set_state(&mut self, state: LaneState) {
         self.stats.lane.lock().clone_from(&state);
         self.state = state;
@@ -114,6 +129,11 @@ impl Lane {
     /// Whether the worker may be sent one more.
     pub fn has_credit(&self) -> bool {
         self.state == LaneState::Open && !self.rests && self.in_flight.len() < LANE_WINDOW
+    }
+
+    /// Whether as many are under way as may be, and nothing is known to keep the worker from them.
+    pub fn is_full(&self) -> bool {
+        self.state == LaneState::Open && !self.rests && self.in_flight.len() >= LANE_WINDOW
     }
 
     /// Whether the worker could be sent one, has little under way, and has reported just now.

@@ -13,6 +13,7 @@ use crate::channel::{Channel, Inbox, Lending};
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::reactor::{Context, Interest, Token};
+use crate::sched::Standing;
 
 /// Where a worker is in its life, as far as connections go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,5 +153,67 @@ impl Worker {
                 Some(lane) => lane.has_credit(),
                 None => self.in_flight.len() < IN_FLIGHT_PER_WORKER,
             }
+    }
+
+    /// How it stands with it when a connection is to be given to some worker. Only on a lane can it be seen whether
+    /// one that is full works on what it has.
+    pub fn standing(&self) -> Standing {
+        if self.keeps_up() {
+            Standing::Idle
+        } else if self.has_credit() {
+            Standing::Busy
+        } else if self.phase == Phase::Serving && self.used_lane().is_some_and(Lane::is_full) {
+            Standing::Full
+        } else {
+            Standing::Away
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::LANE_WINDOW;
+    use super::super::lane::LaneState;
+    use super::*;
+    use crate::channel;
+    use crate::os::packet_pair;
+    use crate::proto::{LaneSeq, Serialization};
+
+    fn worker() -> Worker {
+        let (channel, _) = channel::pair(Serialization::Json).unwrap();
+        let inbox = Inbox::new(Serialization::Json, 1 << 20);
+        let stats = Arc::new(WorkerStats::new(LaneState::Open));
+        Worker::new(Arc::new(channel), inbox, mio::Token(0).into(), Arc::default(), stats)
+    }
+
+    fn on_lane(state: LaneState, under_way: usize) -> Worker {
+        let mut worker = worker();
+        let lane = Lane::new(packet_pair().unwrap(), worker.stats.clone());
+        worker.lane = Some(lane.with_under_way(state, under_way));
+        worker
+    }
+
+    #[test]
+    fn others_wait_only_for_a_worker_whose_lane_is_full_and_being_read() {
+        for (under_way, standing) in
+            [(0, Standing::Idle), (LANE_WINDOW - 1, Standing::Busy), (LANE_WINDOW, Standing::Full)]
+        {
+            assert_eq!(on_lane(LaneState::Open, under_way).standing(), standing);
+        }
+        assert_eq!(on_lane(LaneState::Stalled(LaneSeq(99)), LANE_WINDOW).standing(), Standing::Away);
+        let mut leaving = on_lane(LaneState::Open, LANE_WINDOW);
+        leaving.phase = Phase::Leaving;
+        assert_eq!(leaving.standing(), Standing::Away);
+        // On a channel nobody can tell a worker at work from one that is blocked.
+        let unused = LaneState::Unused(LaneState::NOT_LOADED.into());
+        let mut plain = on_lane(unused, 0);
+        assert_eq!(plain.standing(), Standing::Idle);
+        for _ in 0..IN_FLIGHT_PER_WORKER {
+            let fd = Arc::new(packet_pair().unwrap().ours);
+            let connection = Pending { fd, peer: crate::address::Peer::Unix, refused_by: Vec::new() };
+            let seq = plain.next_seq();
+            plain.in_flight.insert(seq, InFlight { connection, server: crate::ids::ServerId(0) });
+        }
+        assert_eq!(plain.standing(), Standing::Away);
     }
 }

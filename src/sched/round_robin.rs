@@ -1,19 +1,46 @@
 //! Round robin: everybody in turn. Whoever cannot take one now keeps its place, and gets the turns that it missed later, up
-//! to a bound.
+//! to a bound; and who is ahead of one that is only too busy waits for it, within limits. See docs/performance.md.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
+use super::patience::Patience;
 use crate::ids::WorkerId;
 
-/// How many missed turns a worker gets later at most: a few times as many as may be under way to it, as many as it misses
-/// when it is kept from its processor, or found blocked, a few times within a second. See docs/performance.md.
-const MAX_OWED: u64 = 64;
+/// How many missed turns a worker gets later at most: as many as it misses when it is kept from its processor, or found
+/// blocked, for some 10 ms at the highest rates. What one missed that was blocked for long is forgotten.
+const MAX_OWED: u64 = 128;
+
+/// How many turns a worker may be ahead of one that is full. As many as a worker takes between two of its reports: with
+/// fewer it would wait for reports and not for workers.
+const MAX_AHEAD: u64 = 8;
+
+/// How it stands with a worker when a connection is to be given to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may have the connection, and has little else to do.
+    Idle,
+    /// It may have the connection.
+    Busy,
+    /// It has as many as it may have, and works on them: others may wait for it.
+    Full,
+    /// It does not take this one, is blocked, or cannot be seen to work. Nobody waits for it.
+    Away,
+}
+
+impl Standing {
+    fn may_take(self) -> bool {
+        matches!(self, Standing::Idle | Standing::Busy)
+    }
+}
 
 /// Workers in the order of their turns.
 ///
 /// A worker without credit is passed over but not moved back: as soon as it can take connections again it is the
-/// next one. While it has had fewer turns than another and is idle enough, it has two in a row. So the shares of workers
-/// that keep up on the whole stay equal, and what one missed does not come over it all at once.
+/// next one. While it has had fewer turns than another and is idle, it has two in a row, so that what it missed does not
+/// come over it all at once. Where everybody is busy that is not enough: whoever has credit first would get the
+/// connection, and the worker with more of the processor all the more. So nobody is more than [`MAX_AHEAD`] turns ahead
+/// of a worker that is full, as long as the [`Patience`] of the idle lasts.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     turns: VecDeque<Turn>,
@@ -21,6 +48,8 @@ pub struct RoundRobin {
     most: u64,
     /// Whose turn was the last.
     last: Option<WorkerId>,
+    /// Tried while a connection waits although somebody is idle.
+    patience: Patience,
 }
 
 #[derive(Debug)]
@@ -59,18 +88,25 @@ impl RoundRobin {
         self.workers().any(|other| other == worker)
     }
 
-    /// The first in turn that `may_take` a connection. It then goes to the end of the line, unless it is owed another and
-    /// `is_idle`.
-    pub fn next(
-        &mut self,
-        mut may_take: impl FnMut(WorkerId) -> bool,
-        is_idle: impl FnOnce(WorkerId) -> bool,
-    ) -> Option<WorkerId> {
-        let place = self.turns.iter().position(|turn| may_take(turn.worker))?;
-        let Turn { worker, had } = self.turns.remove(place)?;
-        let had = had.max(self.most.saturating_sub(MAX_OWED)) + 1;
+    /// The first in turn that may take a connection and need not wait for another. It then goes to the end of the line, unless it
+    /// is owed another and idle.
+    ///
+    /// None also while all who could take it wait: ask again when one that was full no longer is, has left, or is away.
+    pub fn next(&mut self, now: Instant, standing: impl Fn(WorkerId) -> Standing) -> Option<WorkerId> {
+        let may_wait = self.patience.lasts(now);
+        let mut taker = Standing::Away;
+        let mut is_idle_waiting = false;
+        let place = self.turns.iter().position(|turn| {
+            taker = standing(turn.worker);
+            let waits = taker.may_take() && may_wait && self.has_to_wait(turn, &standing);
+            is_idle_waiting |= waits && taker == Standing::Idle;
+            taker.may_take() && !waits
+        });
+        self.patience.set_tried(place.is_none() && is_idle_waiting);
+        let Turn { worker, had } = self.turns.remove(place?)?;
+        let had = self.still_counts(had) + 1;
         self.most = self.most.max(had);
-        if had < self.most && self.last != Some(worker) && is_idle(worker) {
+        if had < self.most && self.last != Some(worker) && taker == Standing::Idle {
             self.turns.push_front(Turn { worker, had });
         } else {
             self.turns.push_back(Turn { worker, had });
@@ -85,98 +121,234 @@ impl RoundRobin {
             turn.had = turn.had.saturating_sub(1);
         }
     }
+
+    fn has_to_wait(&self, turn: &Turn, standing: impl Fn(WorkerId) -> Standing) -> bool {
+        let had = self.still_counts(turn.had);
+        self.turns.iter().any(|other| {
+            self.still_counts(other.had) + MAX_AHEAD <= had && standing(other.worker) == Standing::Full
+        })
+    }
+
+    /// How many turns a worker has had when those are added that are no longer owed.
+    fn still_counts(&self, had: u64) -> u64 {
+        had.max(self.most.saturating_sub(MAX_OWED))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn line(count: u32) -> RoundRobin {
-        let mut line = RoundRobin::default();
-        (1..=count).for_each(|id| line.add(WorkerId(id)));
+    /// A line at a time that passes only where a test lets it.
+    struct Line {
+        line: RoundRobin,
+        now: Instant,
+    }
+
+    impl Line {
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+            self.line.patience.lasts(self.now);
+        }
+
+        fn next(&mut self, standing: impl Fn(WorkerId) -> Standing) -> Option<WorkerId> {
+            self.line.next(self.now, standing)
+        }
+    }
+
+    /// A line of workers who have all patience.
+    fn line(count: u32) -> Line {
+        let mut line = Line { line: RoundRobin::default(), now: Instant::now() };
+        (1..=count).for_each(|id| line.line.add(WorkerId(id)));
+        (0..10).for_each(|_| line.pass(Duration::from_millis(10)));
         line
+    }
+
+    /// All idle but one, which stands otherwise.
+    fn all_idle_but(one: u32, standing: Standing) -> impl Fn(WorkerId) -> Standing {
+        move |worker| if worker.0 == one { standing } else { Standing::Idle }
+    }
+
+    fn all_idle(_: WorkerId) -> Standing {
+        Standing::Idle
+    }
+
+    fn order(line: &mut Line, count: usize, standing: impl Fn(WorkerId) -> Standing) -> Vec<u32> {
+        (0..count).map(|_| line.next(&standing).unwrap().0).collect()
+    }
+
+    /// How many of the next `count` connections each of three workers gets.
+    fn shares(line: &mut Line, count: usize, standing: impl Fn(WorkerId) -> Standing) -> [u64; 3] {
+        let mut shares = [0; 3];
+        order(line, count, standing).into_iter().for_each(|worker| shares[worker as usize - 1] += 1);
+        shares
     }
 
     #[test]
     fn everybody_in_turn() {
-        let mut line = line(3);
-        let order: Vec<u32> = (0..7).map(|_| line.next(|_| true, |_| true).unwrap().0).collect();
-        assert_eq!(order, [1, 2, 3, 1, 2, 3, 1]);
+        assert_eq!(order(&mut line(3), 7, all_idle), [1, 2, 3, 1, 2, 3, 1]);
+        assert_eq!(order(&mut line(3), 7, |_| Standing::Busy), [1, 2, 3, 1, 2, 3, 1]);
     }
 
     #[test]
     fn a_busy_worker_is_passed_over_and_comes_next_when_it_is_free() {
-        let mut line = line(3);
-        assert_eq!(line.next(|worker| worker.0 != 1, |_| true), Some(WorkerId(2)));
-        assert_eq!(line.next(|worker| worker.0 != 1, |_| true), Some(WorkerId(3)));
-        assert_eq!(line.next(|_| true, |_| true), Some(WorkerId(1)));
-        assert_eq!(line.next(|_| false, |_| true), None);
-        assert_eq!(line.next(|_| true, |_| true), Some(WorkerId(2)));
-    }
-
-    /// How many of the next `count` connections each of three workers gets.
-    fn shares(line: &mut RoundRobin, count: usize, may_take: impl Fn(WorkerId) -> bool) -> [u64; 3] {
-        let mut shares = [0; 3];
-        for _ in 0..count {
-            shares[line.next(&may_take, |_| true).unwrap().0 as usize - 1] += 1;
+        for standing in [Standing::Full, Standing::Away] {
+            let mut line = line(3);
+            assert_eq!(order(&mut line, 2, all_idle_but(1, standing)), [2, 3]);
+            assert_eq!(line.next(all_idle), Some(WorkerId(1)));
+            assert_eq!(line.next(|_| standing), None);
+            assert_eq!(line.next(all_idle), Some(WorkerId(2)));
         }
-        shares
     }
 
     #[test]
     fn a_worker_that_missed_a_few_turns_gets_them_back_and_has_two_in_a_row_at_most() {
         let mut line = line(3);
-        assert_eq!(shares(&mut line, 10, |worker| worker.0 != 1), [0, 5, 5]);
-        let order: Vec<u32> = (0..12).map(|_| line.next(|_| true, |_| true).unwrap().0).collect();
-        assert_eq!(order, [1, 1, 2, 3, 1, 1, 2, 3, 1, 1, 2, 3]);
-        shares(&mut line, 30, |_| true);
-        assert_eq!(shares(&mut line, 300, |_| true), [100, 100, 100]);
+        assert_eq!(shares(&mut line, 10, all_idle_but(1, Standing::Away)), [0, 5, 5]);
+        assert_eq!(order(&mut line, 12, all_idle), [1, 1, 2, 3, 1, 1, 2, 3, 1, 1, 2, 3]);
+        shares(&mut line, 30, all_idle);
+        assert_eq!(shares(&mut line, 300, all_idle), [100, 100, 100]);
+    }
+
+    #[test]
+    fn what_was_missed_within_some_10_ms_is_made_up_for_to_the_last() {
+        // At 10,000 connections per second.
+        let mut line = line(3);
+        let [_, two, three] = shares(&mut line, 200, all_idle_but(1, Standing::Away));
+        let [one, more_two, more_three] = shares(&mut line, 700, all_idle);
+        assert_eq!([one, two + more_two, three + more_three], [300; 3]);
     }
 
     #[test]
     fn a_worker_that_has_enough_to_do_waits_for_what_it_missed() {
         let mut line = line(3);
-        shares(&mut line, 10, |worker| worker.0 != 1);
-        let order: Vec<u32> = (0..6).map(|_| line.next(|_| true, |_| false).unwrap().0).collect();
-        assert_eq!(order, [1, 2, 3, 1, 2, 3]);
-        let order: Vec<u32> = (0..4).map(|_| line.next(|_| true, |_| true).unwrap().0).collect();
-        assert_eq!(order, [1, 1, 2, 3]);
+        shares(&mut line, 10, all_idle_but(1, Standing::Away));
+        assert_eq!(order(&mut line, 6, |_| Standing::Busy), [1, 2, 3, 1, 2, 3]);
+        assert_eq!(order(&mut line, 4, all_idle), [1, 1, 2, 3]);
     }
 
     #[test]
     fn a_worker_that_was_away_for_long_is_owed_no_more_than_a_few() {
         let mut line = line(3);
-        shares(&mut line, 10_000, |worker| worker.0 != 1);
-        let [one, _, _] = shares(&mut line, 3_000, |_| true);
+        shares(&mut line, 10_000, all_idle_but(1, Standing::Away));
+        let [one, _, _] = shares(&mut line, 3_000, all_idle);
         assert!((1_000..=1_000 + MAX_OWED).contains(&one), "{one}");
     }
 
     #[test]
     fn what_was_taken_back_is_made_up_for() {
         let mut line = line(3);
-        assert_eq!(shares(&mut line, 30, |_| true), [10, 10, 10]);
-        (0..6).for_each(|_| line.undo(WorkerId(1)));
+        assert_eq!(shares(&mut line, 30, all_idle), [10, 10, 10]);
+        (0..6).for_each(|_| line.line.undo(WorkerId(1)));
         // Six for those that were taken back, and a third of the rest.
-        assert_eq!(shares(&mut line, 306, |_| true), [106, 100, 100]);
+        assert_eq!(shares(&mut line, 306, all_idle), [106, 100, 100]);
     }
 
     #[test]
     fn a_new_worker_is_owed_nothing() {
         let mut line = line(2);
-        assert!((0..100).all(|_| line.next(|_| true, |_| true).is_some()));
-        line.add(WorkerId(3));
-        assert_eq!(shares(&mut line, 30, |_| true), [10, 10, 10]);
+        order(&mut line, 100, all_idle);
+        line.line.add(WorkerId(3));
+        assert_eq!(shares(&mut line, 30, all_idle), [10, 10, 10]);
+    }
+
+    #[test]
+    fn who_is_ahead_of_a_full_worker_waits_for_it_and_goes_on_when_it_is_away() {
+        let mut line = line(2);
+        order(&mut line, 20, all_idle);
+        let ahead = MAX_AHEAD as usize;
+        assert_eq!(order(&mut line, ahead, all_idle_but(1, Standing::Full)), vec![2; ahead]);
+        assert_eq!(line.next(all_idle_but(1, Standing::Full)), None);
+        assert_eq!(line.next(all_idle), Some(WorkerId(1)));
+        assert_eq!(order(&mut line, 1, all_idle_but(1, Standing::Full)), [2]);
+        assert_eq!(line.next(all_idle_but(1, Standing::Full)), None);
+        assert_eq!(order(&mut line, 20, all_idle_but(1, Standing::Away)), [2; 20]);
+    }
+
+    #[test]
+    fn who_is_not_ahead_does_not_wait() {
+        let mut line = line(3);
+        order(&mut line, 30, all_idle);
+        let three = |worker: WorkerId| if worker.0 == 3 { Standing::Idle } else { Standing::Full };
+        order(&mut line, MAX_AHEAD as usize, three);
+        assert_eq!(line.next(three), None);
+        assert_eq!(order(&mut line, 3, all_idle_but(1, Standing::Full)), [2, 2, 2]);
+    }
+
+    /// Workers that are given more than they can do. A moment is a millisecond.
+    struct Saturated {
+        line: Line,
+        under_way: Vec<u64>,
+        done: Vec<u64>,
+        waiting: u64,
+    }
+
+    impl Saturated {
+        fn new(workers: usize, clients: u64) -> Self {
+            let (under_way, done) = (vec![0; workers], vec![0; workers]);
+            Saturated { line: line(workers as u32), under_way, done, waiting: clients }
+        }
+
+        /// Each worker does as many as it is fast, and each client whose connection is done comes again.
+        fn pass_moment(&mut self, speeds: &[u64]) {
+            self.line.pass(Duration::from_millis(1));
+            for (worker, speed) in speeds.iter().enumerate() {
+                let done = self.under_way[worker].min(*speed);
+                self.under_way[worker] -= done;
+                self.done[worker] += done;
+                self.waiting += done;
+            }
+            while self.waiting > 0 {
+                let under_way = &self.under_way;
+                let standing = |worker: WorkerId| match under_way[worker.0 as usize - 1] {
+                    0..=4 => Standing::Idle,
+                    5..=15 => Standing::Busy,
+                    _ => Standing::Full,
+                };
+                let Some(worker) = self.line.next(standing) else { return };
+                self.under_way[worker.0 as usize - 1] += 1;
+                self.waiting -= 1;
+            }
+        }
+    }
+
+    #[test]
+    fn workers_of_which_each_is_slower_for_a_while_have_equal_shares() {
+        for workers in [2, 4] {
+            let mut site = Saturated::new(workers, 64);
+            for moment in 0.. {
+                // A long while, in which more is missed than a worker may be owed.
+                let slow = moment / 150 % workers;
+                let speeds: Vec<u64> =
+                    (0..workers).map(|worker| if worker == slow { 6 } else { 8 }).collect();
+                site.pass_moment(&speeds);
+                if site.done.iter().sum::<u64>() >= 10_000 {
+                    break;
+                }
+            }
+            let (least, most) = (site.done.iter().min().unwrap(), site.done.iter().max().unwrap());
+            assert!((most - least) * workers as u64 <= 100, "{:?}", site.done);
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_much_slower_for_good_does_not_keep_the_others_waiting() {
+        let mut site = Saturated::new(2, 64);
+        (0..10_000).for_each(|_| site.pass_moment(&[8, 1]));
+        assert!(site.done[0] >= 10_000 * 8 * 7 / 10, "{:?}", site.done);
+        assert!(site.done[1] >= 10_000 - 16, "{:?}", site.done);
     }
 
     proptest! {
         #[test]
         fn shares_differ_by_one_at_most_among_the_willing(workers in 1u32..8, rounds in 1usize..200) {
-            let mut line = line(workers);
             let mut shares = vec![0usize; workers as usize];
-            for _ in 0..rounds {
-                shares[line.next(|_| true, |_| true).unwrap().0 as usize - 1] += 1;
+            for worker in order(&mut line(workers), rounds, all_idle) {
+                shares[worker as usize - 1] += 1;
             }
             let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
             prop_assert!(most - least <= 1);
@@ -190,13 +362,13 @@ mod tests {
             let mut line = line(workers);
             for (absent, rounds) in absences {
                 for _ in 0..rounds {
-                    prop_assert!(line.next(|worker| worker.0 != absent, |_| true).is_some());
+                    prop_assert!(line.next(all_idle_but(absent, Standing::Away)).is_some());
                 }
             }
             let mut last = vec![0usize; workers as usize];
             let settled = 4 * MAX_OWED as usize * workers as usize;
             for round in 1..=settled {
-                let worker = line.next(|_| true, |_| true).unwrap().0 as usize - 1;
+                let worker = line.next(all_idle).unwrap().0 as usize - 1;
                 last[worker] = round;
                 // Those that are owed something are served in between, everybody else goes on in turn.
                 let longest = last.iter().map(|last| round - last).max().unwrap();
@@ -204,9 +376,29 @@ mod tests {
             }
             let mut shares = vec![0usize; workers as usize];
             for _ in 0..10 * workers {
-                shares[line.next(|_| true, |_| true).unwrap().0 as usize - 1] += 1;
+                shares[line.next(all_idle).unwrap().0 as usize - 1] += 1;
             }
             prop_assert!(shares.iter().all(|share| *share == 10), "{shares:?}");
+        }
+
+        /// Whatever workers do: one gets a connection that may, and none waits but for one that is full.
+        #[test]
+        fn nobody_waits_for_a_worker_that_is_not_full(
+            moments in proptest::collection::vec(proptest::collection::vec(0..4usize, 4), 1..400),
+        ) {
+            let mut line = line(4);
+            for moment in moments {
+                let standing = |worker: WorkerId| {
+                    [Standing::Idle, Standing::Busy, Standing::Full, Standing::Away][moment[worker.0 as usize - 1]]
+                };
+                let ours = || line.line.workers().map(standing).collect::<Vec<_>>();
+                let is_due = ours().iter().any(|standing| standing.may_take());
+                let is_full = ours().contains(&Standing::Full);
+                match line.next(standing) {
+                    Some(worker) => prop_assert!(standing(worker).may_take()),
+                    None => prop_assert!(!is_due || is_full),
+                }
+            }
         }
     }
 }

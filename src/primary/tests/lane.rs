@@ -172,6 +172,27 @@ fn what_was_taken_back_from_a_worker_is_made_up_for() {
 }
 
 #[test]
+fn whoever_is_ahead_of_a_full_worker_goes_on_when_that_is_found_blocked() {
+    let (rig, mut blocked, mut other, port) = lanes(Config::default());
+    // So many that the other is far ahead of the one that is full.
+    let mut clients: Vec<TcpStream> = (0..6 * LANE_WINDOW).map(|_| connect(port)).collect();
+    // All that it was sent has been received, and cannot be taken back: nothing but its being blocked sets the others free.
+    let held: Vec<_> = (0..LANE_WINDOW).map(|_| blocked.receive_on_lane()).collect();
+    for _ in 0..5 * LANE_WINDOW {
+        other.serve_on_lane();
+    }
+    for connection in held {
+        blocked.answer(connection);
+    }
+    blocked.lane().report().unwrap();
+    rig.settle();
+    let answers: Vec<_> = clients.iter_mut().map(answer).collect();
+    assert_eq!(answers.iter().filter(|answer| **answer == Some(2)).count(), 5 * LANE_WINDOW);
+    let stats = rig.stats.workers.read()[&blocked.id].clone();
+    assert_eq!((stats.stalls.get() >= 1, stats.recalled.get()), (true, 0));
+}
+
+#[test]
 fn when_all_are_blocked_connections_wait_for_the_first_who_is_not() {
     let (_rig, mut one, mut two, port) = lanes(Config::default());
     let mut clients: Vec<TcpStream> = (0..2 * LANE_WINDOW + 10).map(|_| connect(port)).collect();
