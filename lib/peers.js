@@ -8,6 +8,7 @@ const EventEmitter = require('node:events');
 const { Channel } = require('./channel');
 const errors = require('./errors');
 const { ipcCore } = require('./ipc/core');
+const { sendToAll } = require('./send-to-all');
 const serializations = require('./serialization');
 const { hearRequest, requestsOf } = require('./worker-requests');
 
@@ -213,18 +214,7 @@ class Peers {
     if (message === undefined) throw errors.missingArgs('message');
     this.#whenKnown(() => {
       const peers = [...this.#byId.values()].filter(({ connected }) => connected);
-      let left = peers.length;
-      /** @type {Error | null} */
-      let failure = null;
-      if (left === 0 && callback) process.nextTick(callback, null);
-      for (const peer of peers) {
-        const isDone = (/** @type {Error | null} */ error) => {
-          // One that goes meanwhile is not to be told any more.
-          failure ??= error;
-          if (--left === 0) callback?.(failure);
-        };
-        /** @type {any} */ (peer).send(message, callback ? isDone : () => {});
-      }
+      sendToAll(peers, message, callback);
     });
   }
 

@@ -12,6 +12,7 @@ const { Core } = require('./core');
 const errors = require('./errors');
 const lane = require('./lane');
 const internals = require('./node-internals');
+const { sendToAll } = require('./send-to-all');
 const serializations = require('./serialization');
 const { commandLine, limits, merge, stdioOf } = require('./settings');
 const { Worker } = require('./worker');
@@ -258,18 +259,11 @@ function createPrimary(cluster, binding) {
    * @param {(error: Error | null) => void} [callback] called when it has gone out to all, or with the first error
    */
   cluster.broadcast = (message, callback) => {
-    const workers = [...connected].filter((worker) => worker.isConnected());
-    let left = workers.length;
-    /** @type {Error | null} */
-    let failure = null;
-    if (left === 0 && callback) process.nextTick(callback, null);
-    for (const worker of workers) {
-      // One that goes meanwhile is not to be told any more.
-      worker.send(message, (/** @type {Error | null} */ error) => {
-        failure ??= error;
-        if (--left === 0) callback?.(failure);
-      });
-    }
+    sendToAll(
+      [...connected].filter((worker) => worker.isConnected()),
+      message,
+      callback,
+    );
   };
 
   cluster.stats = () => core.stats();

@@ -69,19 +69,10 @@ class Channel extends EventEmitter {
 
   /** @returns {import('../channel').Owner} */
   #owner() {
-    const core = this.#core;
     return {
-      keepAlive: core.keepAlive,
-      channelFd: (id) => core.channelFd(id),
-      write: (id, frame, fd, completion) => core.write(id, frame, fd, completion),
-      cork: (id, frame) => core.cork(id, frame),
-      uncork: (id, completion) => core.uncork(id, completion),
+      ...this.#core.ownerOf(this),
       takesPieces: () => false,
-      writeApart: (id, frame, pieces, completion) => core.writeApart(id, frame, pieces, completion),
       closeChannel: () => this.#close(),
-      condemn: (id, reason) => core.condemn(id, reason),
-      closeHandle: (fd) => core.closeHandle(fd),
-      wantInternalMessages: () => {},
       report: (_channel, error) => this.report(error),
       closed: () => process.nextTick(() => this.#closed()),
     };

@@ -183,11 +183,9 @@ impl Outbox {
         }
         append(&mut self.corked);
         if self.corked.len() >= CORKED {
-            let status = self.write_corked(sockets);
-            let needs_flush = matches!(status, SendStatus::Queued { needs_flush: true, .. });
-            let status = match status {
-                SendStatus::Failed(_) | SendStatus::Written => SendStatus::Written,
-                _ => SendStatus::Queued { bytes: self.queued_bytes(), needs_flush },
+            let status = match self.write_corked(sockets) {
+                SendStatus::Failed(_) => SendStatus::Written,
+                status => status,
             };
             return Corked { status, needs_look: false };
         }
