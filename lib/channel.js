@@ -33,14 +33,7 @@ const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
  * @typedef {object} Owner
  * @property {import('./keep-alive').KeepAlive} keepAlive
  * @property {(id: number) => number} channelFd
- * @property {(id: number, frame: string | Buffer, fd: number, completion: number) => number} write
- *   0 when everything was written, less than 1 when it was and the peer is far behind, the number of bytes that wait when not,
- *   a negative errno on failure
- * @property {(id: number, frame: string | Buffer) => number} cork sends a message with others of this turn; returns how many
- *   bytes wait, or a negative errno
- * @property {(id: number, completion: number) => number} uncork ends the turn; as `write`, for all that was corked in it
- * @property {(id: number) => boolean} takesPieces whether messages may be taken apart from now on
- * @property {(id: number, frame: any, pieces: any[], completion: number) => number} writeApart as `write`, for one that is
+ * @property {import('./sends').Sends} sends
  * @property {(id: number) => void} closeChannel
  * @property {(id: number, reason: string) => void} condemn
  * @property {(fd: number) => void} closeHandle

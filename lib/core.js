@@ -8,6 +8,7 @@ const errors = require('./errors');
 const { KeepAlive } = require('./keep-alive');
 const internals = require('./node-internals');
 const { goDirect } = require('./sending');
+const { Sends } = require('./sends');
 
 /** @typedef {import('./native').Binding} Binding */
 /** @typedef {import('./channel').Channel} Channel */
@@ -45,6 +46,7 @@ class Core {
       () => this.dispatch(),
       (kind, id, messages, pieces) => deliver(binding, this.#peers.get(id)?.channel, kind, messages, pieces),
     );
+    this.sends = new Sends(this.#native);
     process.once('exit', () => {
       goDirect();
       // What was sent in the last turn must not be lost.
@@ -113,52 +115,6 @@ class Core {
         return { id, pid, state: worker.state, laneReason: laneReason ?? null, ...counts };
       }),
     };
-  }
-
-  /**
-   * @param {number} id
-   * @param {string | Buffer} frame
-   * @param {number} fd
-   * @param {number} completion
-   */
-  write(id, frame, fd, completion) {
-    return typeof frame === 'string'
-      ? this.#native.sendText(id, frame, fd, completion)
-      : this.#native.sendBytes(id, frame, fd, completion);
-  }
-
-  /** @param {number} id */
-  takesPieces(id) {
-    return this.#native.takesPieces(id);
-  }
-
-  /**
-   * @param {number} id
-   * @param {any} frame
-   * @param {any[]} pieces
-   * @param {number} completion
-   */
-  writeApart(id, frame, pieces, completion) {
-    return typeof frame === 'string'
-      ? this.#native.sendTextAttached(id, frame, pieces, completion)
-      : this.#native.sendBytesAttached(id, frame, pieces, completion);
-  }
-
-  /**
-   * @param {number} id
-   * @param {string | Buffer} frame
-   * @returns {number} how many bytes wait, or a negative errno
-   */
-  cork(id, frame) {
-    return typeof frame === 'string' ? this.#native.corkText(id, frame) : this.#native.corkBytes(id, frame);
-  }
-
-  /**
-   * @param {number} id
-   * @param {number} completion
-   */
-  uncork(id, completion) {
-    return this.#native.uncork(id, completion);
   }
 
   /** @param {number} id */

@@ -25,31 +25,33 @@ function isPlain(value) {
   return prototype === Object.prototype || prototype === null;
 }
 
-class StringSearch {
-  #left = MAX_LOOKED_AT;
-  /** @type {Path[]} */
-  paths = [];
-  /** @type {string[]} */
-  strings = [];
+/** How many properties may still be looked at. */
+let left = 0;
+/** The large strings that have been found. @type {string[]} */
+let strings = [];
 
-  /**
-   * @param {any} value
-   * @param {Path} path
-   */
-  look(value, path) {
-    if (typeof value === 'string') {
-      if (value.length < LARGE_STRING) return;
-      this.paths.push(path);
-      this.strings.push(value);
-    } else if (path.length < MAX_DEPTH && isPlain(value)) {
-      for (const key of Object.keys(value)) {
-        if (this.#left-- <= 0) return;
-        const inner = value[key];
-        // JSON.parse makes a property of this name, an assignment does not.
-        if (isWorthLooking(inner) && key !== '__proto__') this.look(inner, [...path, key]);
-      }
-    }
+/**
+ * @param {any} value
+ * @param {number} depth
+ * @returns {Path[] | undefined} where the large strings in it are, in the order of `strings`; nothing is made if there are none
+ */
+function findStrings(value, depth) {
+  if (typeof value === 'string') {
+    strings.push(value);
+    return [[]];
   }
+  if (depth === MAX_DEPTH || !isPlain(value)) return undefined;
+  /** @type {Path[] | undefined} */
+  let paths;
+  for (const key of Object.keys(value)) {
+    if (left-- <= 0) break;
+    const inner = value[key];
+    // JSON.parse makes a property of this name, an assignment does not.
+    if (!isWorthLooking(inner) || key === '__proto__') continue;
+    const below = findStrings(inner, depth + 1);
+    if (below) paths = [...(paths ?? []), ...below.map((path) => [key, ...path])];
+  }
+  return paths;
 }
 
 /** @param {any} value */
@@ -96,10 +98,10 @@ function without(message, paths) {
  */
 function takeStrings(message) {
   if (!isWorthLooking(message)) return undefined;
-  const search = new StringSearch();
-  search.look(message, []);
-  const { paths, strings } = search;
-  if (paths.length === 0) return undefined;
+  left = MAX_LOOKED_AT;
+  strings = [];
+  const paths = findStrings(message, 0);
+  if (paths === undefined) return undefined;
   return { text: JSON.stringify([paths, without(message, paths)]), pieces: strings };
 }
 

@@ -57,6 +57,7 @@ function sizeOf(frame) {
 
 class Sending {
   #owner;
+  #sends;
   #child;
   #serialization;
   #bounds;
@@ -97,6 +98,7 @@ class Sending {
    */
   constructor(owner, id, { child, serialization, bounds, control }) {
     this.#owner = owner;
+    this.#sends = owner.sends;
     this.#id = id;
     this.#child = child;
     this.#serialization = serialization;
@@ -155,7 +157,7 @@ class Sending {
 
   /** Whether the peer is a corral too, with which large pieces of a message travel beside it. */
   #mayTakeApart() {
-    this.#takesPieces ||= this.#owner.takesPieces(this.#id);
+    this.#takesPieces ||= this.#sends.takesPieces(this.#id);
     return this.#takesPieces;
   }
 
@@ -167,7 +169,7 @@ class Sending {
    */
   #sendApart({ frame, pieces }, options, callback) {
     this.flush();
-    const status = this.#owner.writeApart(this.#id, frame, pieces, this.#nextCompletion);
+    const status = this.#sends.writeApart(this.#id, frame, pieces, this.#nextCompletion);
     return this.#account(status, [{ message: undefined, handle: null, options, callback }]);
   }
 
@@ -180,7 +182,7 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   #cork(frame, options, callback) {
-    const status = this.#owner.cork(this.#id, frame);
+    const status = this.#sends.cork(this.#id, frame);
     this.#batch.push({ message: undefined, handle: null, options, callback });
     // Of what goes wrong the end of the turn tells.
     return !this.#isFarBehind && this.isBelow(status);
@@ -197,7 +199,7 @@ class Sending {
     const batch = this.#takeBatch();
     if (batch.length === 0) return true;
     if (this.#bounds === undefined)
-      return this.#account(this.#owner.uncork(this.#id, this.#nextCompletion), batch);
+      return this.#account(this.#sends.uncork(this.#id, this.#nextCompletion), batch);
     const frames = batch.map(({ frame }) => /** @type {string | Buffer} */ (frame));
     const together = this.#serialization.join(frames);
     const status = this.#bounds.writeMany(this.#id, together, batch.length, this.#nextCompletion);
@@ -224,7 +226,7 @@ class Sending {
    */
   write(message, handle, options, callback, frame = this.#serialization.write(message), onSent = undefined) {
     const fd = handle ? handle.fd : -1;
-    const status = this.#owner.write(this.#id, frame, fd, this.#nextCompletion);
+    const status = this.#sends.write(this.#id, frame, fd, this.#nextCompletion);
     if (status >= 0) onSent?.();
     const kept = this.#bounds?.keepsUnwritten && !handle ? frame : undefined;
     const order = this.#nextOrder++;

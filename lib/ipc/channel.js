@@ -71,7 +71,6 @@ class Channel extends EventEmitter {
   #owner() {
     return {
       ...this.#core.ownerOf(this),
-      takesPieces: () => false,
       closeChannel: () => this.#close(),
       report: (_channel, error) => this.report(error),
       closed: () => process.nextTick(() => this.#closed()),

@@ -10,6 +10,7 @@ const errors = require('../errors');
 const { KeepAlive } = require('../keep-alive');
 const internals = require('../node-internals');
 const { goDirect } = require('../sending');
+const { Sends } = require('../sends');
 
 /** @typedef {import('../native').Binding} Binding */
 /** @typedef {import('./channel').Channel} PublicChannel */
@@ -54,6 +55,7 @@ class IpcCore {
       (kind, id, messages, pieces) =>
         deliver(binding, this.#channels.get(id)?.messaging, kind, messages, pieces),
     );
+    this.sends = new Sends(this.#native);
     process.once('exit', () => {
       goDirect();
       // What was sent in the last turn must not be lost.
@@ -147,11 +149,7 @@ class IpcCore {
     return {
       keepAlive: this.keepAlive,
       channelFd: (id) => this.channelFd(id),
-      write: (id, frame, fd, completion) => this.write(id, frame, fd, completion),
-      cork: (id, frame) => this.cork(id, frame),
-      uncork: (id, completion) => this.uncork(id, completion),
-      takesPieces: () => true,
-      writeApart: (id, frame, pieces, completion) => this.writeApart(id, frame, pieces, completion),
+      sends: this.sends,
       closeChannel: (id) => this.closeChannel(id),
       condemn: (id, reason) => this.condemn(id, reason),
       closeHandle: (fd) => this.closeHandle(fd),
@@ -170,52 +168,6 @@ class IpcCore {
    */
   hasEnded(fd) {
     return this.#native.hasEnded(fd);
-  }
-
-  /**
-   * @param {number} id
-   * @param {string | Buffer} frame
-   * @param {number} fd
-   * @param {number} completion
-   */
-  write(id, frame, fd, completion) {
-    return typeof frame === 'string'
-      ? this.#native.sendText(id, frame, fd, completion)
-      : this.#native.sendBytes(id, frame, fd, completion);
-  }
-
-  /** @param {number} id */
-  takesPieces(id) {
-    return this.#native.takesPieces(id);
-  }
-
-  /**
-   * @param {number} id
-   * @param {any} frame
-   * @param {any[]} pieces
-   * @param {number} completion
-   */
-  writeApart(id, frame, pieces, completion) {
-    return typeof frame === 'string'
-      ? this.#native.sendTextAttached(id, frame, pieces, completion)
-      : this.#native.sendBytesAttached(id, frame, pieces, completion);
-  }
-
-  /**
-   * @param {number} id
-   * @param {string | Buffer} frame
-   * @returns {number} how many bytes wait, or a negative errno
-   */
-  cork(id, frame) {
-    return typeof frame === 'string' ? this.#native.corkText(id, frame) : this.#native.corkBytes(id, frame);
-  }
-
-  /**
-   * @param {number} id
-   * @param {number} completion
-   */
-  uncork(id, completion) {
-    return this.#native.uncork(id, completion);
   }
 
   /**

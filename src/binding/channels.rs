@@ -80,10 +80,7 @@ impl Sent {
     }
 
     /// Has the reactor look after what is corked, if that is needed. Without a reactor the end of the turn comes, or fails.
-    pub fn looked_after_by(
-        self,
-        look: impl FnOnce() -> std::result::Result<(), crate::error::Error>,
-    ) -> Sent {
+    pub fn looked_after_by(self, look: impl FnOnce() -> std::result::Result<(), Error>) -> Sent {
         if self.needs_look {
             let _ = look();
         }
@@ -238,7 +235,8 @@ impl Channels {
             append(bytes);
             length = bytes.len() - before;
         });
-        Sent { needs_look, ..outcome(peer, status, 1, length) }
+        // Whether the peer is far behind the end of the turn tells: to ask the kernel costs as much as what corking saves.
+        Sent { needs_look, ..counted(peer, status, 1, length) }
     }
 
     /// Sends what was corked. What has to wait has this completion.
@@ -340,18 +338,25 @@ fn dispatch(peer: &Peer, bytes: &[u8], handle: i32, completion: u32) -> Sent {
     outcome(peer, status, 1, bytes.len())
 }
 
-/// Counts what was sent, and says what came of it.
+/// Says what came of what was sent, also how far behind the peer is.
 fn outcome(peer: &Peer, status: SendStatus, count: u32, bytes: usize) -> Sent {
+    let sent = counted(peer, status, count, bytes);
+    match (status, peer.channel.behind()) {
+        (SendStatus::Written, 1..) => Sent { status: WRITTEN_AND_BEHIND, ..sent },
+        (SendStatus::Queued { .. }, behind) => Sent { status: sent.status + behind as f64, ..sent },
+        _ => sent,
+    }
+}
+
+/// Counts what was sent, and says what came of it.
+fn counted(peer: &Peer, status: SendStatus, count: u32, bytes: usize) -> Sent {
     if matches!(status, SendStatus::Written | SendStatus::Queued { .. }) {
         peer.channel.traffic().sent(count, bytes);
     }
     match status {
-        SendStatus::Written if peer.channel.behind() > 0 => {
-            Sent { status: WRITTEN_AND_BEHIND, needs_flush: false, needs_look: false }
-        }
         SendStatus::Written => Sent { status: 0.0, needs_flush: false, needs_look: false },
         SendStatus::Queued { bytes, needs_flush } => {
-            Sent { status: (bytes + peer.channel.behind()) as f64, needs_flush, needs_look: false }
+            Sent { status: bytes as f64, needs_flush, needs_look: false }
         }
         SendStatus::Failed(errno) => Sent::failed(errno),
         SendStatus::Closed => Sent::failed(Errno::EPIPE),

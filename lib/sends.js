@@ -1,0 +1,73 @@
+'use strict';
+
+// How frames get to the core, the primary's or that of channels over named sockets: both take them alike.
+
+/** @typedef {import('../binding').NativePrimary | import('../binding').NativeIpc} Native */
+
+class Sends {
+  #native;
+
+  /** @param {Native} native */
+  constructor(native) {
+    this.#native = native;
+  }
+
+  /**
+   * @param {number} id of the channel
+   * @param {string | Buffer} frame
+   * @param {number} fd of a handle, or -1
+   * @param {number} completion
+   * @returns {number} 0 when everything was written, less than 1 when it was and the peer is far behind, the number of bytes that
+   *   wait when not, a negative errno on failure
+   */
+  write(id, frame, fd, completion) {
+    return typeof frame === 'string'
+      ? this.#native.sendText(id, frame, fd, completion)
+      : this.#native.sendBytes(id, frame, fd, completion);
+  }
+
+  /**
+   * Sends a message with others of this turn.
+   *
+   * @param {number} id
+   * @param {string | Buffer} frame
+   * @returns {number} how many bytes wait, or a negative errno
+   */
+  cork(id, frame) {
+    return typeof frame === 'string' ? this.#native.corkText(id, frame) : this.#native.corkBytes(id, frame);
+  }
+
+  /**
+   * Ends the turn.
+   *
+   * @param {number} id
+   * @param {number} completion
+   * @returns {number} as `write`, for all that was corked in it
+   */
+  uncork(id, completion) {
+    return this.#native.uncork(id, completion);
+  }
+
+  /**
+   * @param {number} id
+   * @returns {boolean} whether messages may be taken apart from now on
+   */
+  takesPieces(id) {
+    return this.#native.takesPieces(id);
+  }
+
+  /**
+   * @param {number} id
+   * @param {any} frame a message without what was large in it
+   * @param {any[]} pieces
+   * @param {number} completion
+   * @returns {number} as `write`
+   */
+  writeApart(id, frame, pieces, completion) {
+    return typeof frame === 'string'
+      ? this.#native.sendTextAttached(id, frame, pieces, completion)
+      : this.#native.sendBytesAttached(id, frame, pieces, completion);
+  }
+}
+
+module.exports = { Sends };
