@@ -102,6 +102,8 @@ module.exports = {
       `The feature ${feature} is unavailable on the current platform, which is being used to run Node.js: ${reason}`,
     ),
   noHandler: () => create(Error, 'ERR_CORRAL_NO_HANDLER', 'The peer does not answer requests'),
+  noLane: () =>
+    create(Error, 'ERR_CORRAL_NO_LANE', 'This worker has no lane, and so no way to other workers'),
   noSuchWorker: (/** @type {number} */ id, /** @type {string} */ reason) =>
     create(Error, 'ERR_CORRAL_NO_SUCH_WORKER', `No way to worker ${id}: ${reason}`),
   noReply: () => create(Error, 'ERR_CORRAL_NO_REPLY', 'The channel was closed before the reply came'),

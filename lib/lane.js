@@ -55,6 +55,8 @@ function hearDecision(message) {
   return true;
 }
 
+let wasOpened = false;
+
 /** This worker's lane, while it is read. @type {import('../binding').NativeLane | undefined} */
 let opened;
 
@@ -65,6 +67,11 @@ let opened;
 function closeLane() {
   opened?.close();
   opened = undefined;
+}
+
+/** Whether this worker has, or had, a lane: its primary is a corral, and lets it have one. */
+function hasLane() {
+  return wasOpened;
 }
 
 /** Begins to read this worker's lane, if its primary has given it one. Once. */
@@ -107,7 +114,8 @@ function openLane() {
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EBADF') return;
     throw error;
   }
+  wasOpened = true;
   require('./worker-channel').moveChannel(opened, serialization === 'advanced');
 }
 
-module.exports = { VARIABLE, closeLane, hearDecision, openLane };
+module.exports = { VARIABLE, closeLane, hasLane, hearDecision, openLane };

@@ -8,6 +8,7 @@ const EventEmitter = require('node:events');
 const { Channel } = require('./channel');
 const errors = require('./errors');
 const { ipcCore } = require('./ipc/core');
+const { hasLane } = require('./lane');
 const { sendToAll } = require('./send-to-all');
 const serializations = require('./serialization');
 const { hearRequest, requestsOf } = require('./worker-requests');
@@ -29,9 +30,9 @@ const MANY_WAITING = 1024;
 class Peer extends EventEmitter {
   /** @type {any[][]} */
   #waiting = [];
-  /** @type {Channel | undefined} */
-  #messaging;
   #onMessage;
+  /** Why there is no way to it. @type {Error | undefined} */
+  #failure;
   /** Of ChildProcess, which a channel expects. @type {any} */
   channel = null;
   connected = false;
@@ -51,6 +52,7 @@ class Peer extends EventEmitter {
   send(/** @type {any[]} */ ...args) {
     if (args[0] === undefined) throw errors.missingArgs('message');
     // Until the channel is there, which puts its own in the place of this one.
+    if (this.#failure !== undefined) return this.#refuse(args, this.#failure);
     this.#waiting.push(args);
     return this.#waiting.length < MANY_WAITING;
   }
@@ -83,7 +85,6 @@ class Peer extends EventEmitter {
       const serialization = advanced ? serializations.advanced : serializations.json;
       const messaging = new Channel(core.ownerOf(this), id, this, serialization);
       messaging.onRequest = (message, handle) => hearRequest(this, this, message, handle);
-      this.#messaging = messaging;
       // It must not be what keeps a worker from ending.
       this.channel.unref();
       this.on('message', (message, handle) => this.#onMessage(this, message, handle));
@@ -109,25 +110,29 @@ class Peer extends EventEmitter {
    */
   fail(error) {
     this.connecting = false;
+    this.#failure = error;
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const args of waiting) {
-      const callback = args.find((argument) => typeof argument === 'function');
-      if (callback) process.nextTick(callback, error);
-      else process.nextTick(() => this.#report(error));
-    }
+    for (const args of waiting) this.#refuse(args, error);
     process.nextTick(() => this.emit('disconnect'));
+  }
+
+  /**
+   * @param {any[]} args of `send`
+   * @param {Error} error
+   * @returns {false} what `send` answers
+   */
+  #refuse(args, error) {
+    const callback = args.find((argument) => typeof argument === 'function');
+    if (callback) process.nextTick(callback, error);
+    else process.nextTick(() => this.#report(error));
+    return false;
   }
 
   /** @param {Error} error a message that did not get there is nothing for a worker to die of */
   #report(error) {
     if (this.listenerCount('error') > 0) this.emit('error', error);
     else process.emitWarning(error);
-  }
-
-  /** Sends at once what would go out at the end of the turn. */
-  flush() {
-    this.#messaging?.flush();
   }
 }
 
@@ -138,7 +143,7 @@ class Peers {
   #byId = new Map();
   /** How many sockets to each have come. @type {Map<number, number>} */
   #links = new Map();
-  /** What waits until everybody is known, in its order. @type {(() => void)[] | undefined} */
+  /** What waits until everybody is known, in its order. @type {((error?: Error) => void)[] | undefined} */
   #untilKnown;
   #knowsAll = false;
   /** @type {((this: Peer, message: any, handle: any) => any) | undefined} */
@@ -157,7 +162,8 @@ class Peers {
       },
     );
     process.once('disconnect', () => {
-      for (const peer of this.#byId.values()) if (peer.connecting) this.#lose(peer, errors.channelClosed());
+      for (const peer of this.#byId.values()) this.#lose(peer, errors.channelClosed());
+      this.#settleBroadcasts(errors.channelClosed());
     });
   }
 
@@ -195,8 +201,10 @@ class Peers {
    * @param {Peer} [peer]
    */
   #ask(to, peer = undefined) {
-    if (!process.connected) {
-      if (peer) this.#lose(peer, errors.channelClosed());
+    const reason = !process.connected ? errors.channelClosed() : hasLane() ? undefined : errors.noLane();
+    if (reason !== undefined) {
+      if (peer) this.#lose(peer, reason);
+      else this.#settleBroadcasts(reason);
       return;
     }
     /** @type {any} */ (process)._send(
@@ -212,27 +220,31 @@ class Peers {
    */
   broadcast(message, callback) {
     if (message === undefined) throw errors.missingArgs('message');
-    this.#whenKnown(() => {
+    this.#whenKnown((error) => {
+      if (error) return callback ? process.nextTick(callback, error) : process.emitWarning(error);
       const peers = [...this.#byId.values()].filter(({ connected }) => connected);
       sendToAll(peers, message, callback);
     });
   }
 
-  /** @param {() => void} work */
+  /** @param {(error?: Error) => void} work */
   #whenKnown(work) {
     if (this.#knowsAll) return work();
-    if (this.#untilKnown === undefined) {
-      this.#untilKnown = [];
-      this.#ask(ALL);
-    }
-    this.#untilKnown.push(work);
+    const isFirst = this.#untilKnown === undefined;
+    this.#untilKnown = [...(this.#untilKnown ?? []), work];
+    if (isFirst) this.#ask(ALL);
   }
 
   #onRoster() {
     this.#knowsAll = true;
+    this.#settleBroadcasts(undefined);
+  }
+
+  /** @param {Error | undefined} error why nobody will be known, or nothing when everybody is */
+  #settleBroadcasts(error) {
     const waiting = this.#untilKnown ?? [];
     this.#untilKnown = undefined;
-    for (const work of waiting) work();
+    for (const work of waiting) work(error);
   }
 
   /**
@@ -240,13 +252,17 @@ class Peers {
    * @param {any} fd of the socket, if there is one
    */
   #onPeer({ id, advanced, reason }, fd) {
-    const peer = this.#byId.get(id) ?? this.#add(id);
-    if (typeof fd === 'number') {
-      this.#links.set(id, (this.#links.get(id) ?? 0) + 1);
-      peer.open(ipcCore('messages between workers'), fd, advanced === true, () => this.#byId.delete(id));
+    const known = this.#byId.get(id);
+    if (typeof fd !== 'number') {
+      const error = errors.noSuchWorker(id, `${reason}`);
+      if (id === ALL) this.#settleBroadcasts(error);
+      else if (known !== undefined) this.#lose(known, error);
       return;
     }
-    this.#lose(peer, errors.noSuchWorker(id, `${reason}`));
+    this.#links.set(id, (this.#links.get(id) ?? 0) + 1);
+    // One that has a socket has lost it, and is about to see that: the other worker had no room for its end.
+    const peer = known?.connecting ? known : this.#add(id);
+    peer.open(ipcCore('messages between workers'), fd, advanced === true, () => this.#forget(peer));
   }
 
   /**
@@ -254,9 +270,14 @@ class Peers {
    * @param {Error} error
    */
   #lose(peer, error) {
-    if (peer.connected) return;
-    this.#byId.delete(peer.id);
+    if (!peer.connecting) return;
+    this.#forget(peer);
     peer.fail(error);
+  }
+
+  /** @param {Peer} peer */
+  #forget(peer) {
+    if (this.#byId.get(peer.id) === peer) this.#byId.delete(peer.id);
   }
 }
 

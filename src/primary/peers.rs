@@ -18,6 +18,7 @@ const PEER_BUFFER: usize = 1 << 20;
 
 /// Why a worker cannot be talked to.
 const GONE: &str = "there is no such worker";
+const NOT_MOVED: &str = "this worker's channel is on the socket that Node has";
 const PLAIN: &str = "the worker has not loaded corral, or has no lane";
 
 /// Whether a worker can be given a socket to another.
@@ -50,8 +51,15 @@ impl Presence {
 impl<S: EventSink<Event>> Primary<S> {
     /// A worker wants to talk to another one, or to all.
     pub(super) fn on_connect(&mut self, context: &mut Context, id: WorkerId, bytes: &[u8]) {
+        if self.workers.get(&id).is_some_and(|worker| !worker.channel.takes_pieces()) {
+            // It has said on its lane, before this, that its channel may move.
+            self.collect(context, id);
+        }
         let Some(worker) = self.workers.get_mut(&id) else { return };
+        let has_moved = worker.channel.takes_pieces();
         match proto::parse_connect(worker.channel.serialization(), bytes) {
+            // Node's own reader would not know what to make of a socket to another worker.
+            Ok((other, _)) if !has_moved => self.refuse_peer(context, id, WorkerId(other), NOT_MOVED),
             Ok((0, _)) => {
                 worker.wants_all = true;
                 let mut others: Vec<WorkerId> =

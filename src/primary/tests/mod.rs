@@ -1,6 +1,8 @@
 //! The primary against workers that speak the protocol by hand: what is told, offered, given back and closed.
 
 mod lane;
+mod moving;
+mod peers;
 mod reading;
 mod rig;
 

@@ -1,0 +1,101 @@
+//! Workers that want to talk to each other.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde_json::{Value, json};
+
+use super::super::Config;
+use super::rig::{FakeWorker, Rig};
+use crate::os;
+use crate::proto::Serialization;
+
+fn connect(worker: &mut FakeWorker, to: u32, after: u32) {
+    worker.send(&json!({"cmd": "NODE_CORRAL_CONNECT", "to": to, "after": after}));
+}
+
+/// The socket to another worker that comes next.
+fn socket_to(worker: &mut FakeWorker, peer: u32) -> OwnedFd {
+    let (message, handle) = worker.receive();
+    assert_eq!(message, json!({"cmd": "NODE_CORRAL_PEER", "id": peer, "advanced": false}));
+    handle.unwrap()
+}
+
+fn refusal(worker: &mut FakeWorker) -> (Value, String) {
+    let (message, handle) = worker.receive();
+    assert_eq!((message["cmd"].as_str(), handle.is_some()), (Some("NODE_CORRAL_PEER"), false));
+    (message["id"].clone(), message["reason"].as_str().unwrap().to_owned())
+}
+
+fn assert_connected(one: &OwnedFd, other: &OwnedFd) {
+    assert_eq!(os::send(one.as_fd(), &[IoSlice::new(b"hello")], None), Ok(5));
+    assert!(os::has_arrived(other.as_fd()));
+}
+
+#[test]
+fn two_workers_are_given_the_ends_of_one_socket_whoever_asks_and_once() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork_with_lane(), rig.fork_with_lane());
+    connect(&mut one, 2, 0);
+    // At the same time, before it has got what the other has asked for.
+    connect(&mut two, 1, 0);
+    let (first, second) = (socket_to(&mut one, 2), socket_to(&mut two, 1));
+    assert_connected(&first, &second);
+    rig.settle();
+    assert!(!one.has_mail() && !two.has_mail());
+}
+
+#[test]
+fn who_has_lost_its_socket_is_given_another() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork_with_lane(), rig.fork_with_lane());
+    connect(&mut one, 2, 0);
+    drop((socket_to(&mut one, 2), socket_to(&mut two, 1)));
+    connect(&mut one, 2, 1);
+    assert_connected(&socket_to(&mut one, 2), &socket_to(&mut two, 1));
+}
+
+#[test]
+fn a_worker_that_may_load_corral_yet_is_waited_for_and_one_that_goes_instead_is_told_of() {
+    let mut rig = Rig::new(Config::default());
+    let mut one = rig.fork_with_lane();
+    let (mut late, mortal) = (rig.fork_with_silent_lane(), rig.fork_with_silent_lane());
+    connect(&mut one, 2, 0);
+    connect(&mut one, 3, 0);
+    rig.settle();
+    assert!(!one.has_mail());
+    drop(mortal);
+    let (id, reason) = refusal(&mut one);
+    assert_eq!((id, reason.contains("no such worker")), (json!(3), true));
+    late.announce();
+    assert_connected(&socket_to(&mut one, 2), &socket_to(&mut late, 1));
+}
+
+#[test]
+fn there_is_no_way_to_nobody_oneself_or_a_plain_worker_and_none_for_a_plain_one() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut plain) = (rig.fork_with_lane(), rig.fork(Serialization::Json));
+    for other in [9, 1, 2] {
+        connect(&mut one, other, 0);
+        assert_eq!(refusal(&mut one).0, other);
+    }
+    for other in [0, 1] {
+        connect(&mut plain, other, 0);
+        assert_eq!(refusal(&mut plain).0, other);
+    }
+    rig.settle();
+    assert!(!one.has_mail());
+}
+
+#[test]
+fn who_wants_to_talk_to_all_is_told_of_all_and_of_those_that_come() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork_with_lane(), rig.fork_with_lane());
+    connect(&mut one, 0, 0);
+    assert_connected(&socket_to(&mut one, 2), &socket_to(&mut two, 1));
+    assert_eq!(one.receive().0, json!({"cmd": "NODE_CORRAL_ROSTER"}));
+    let mut three = rig.fork_with_lane();
+    assert_connected(&socket_to(&mut one, 3), &socket_to(&mut three, 1));
+    rig.settle();
+    assert!(!two.has_mail());
+}
