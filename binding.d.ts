@@ -59,6 +59,13 @@ export declare class NativeIpc {
   corkText(id: number, text: string): number
   /** As `corkText`, for a message as in `sendBytes`. */
   corkBytes(id: number, message: Uint8Array): number
+  /**
+   * As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
+   * none, or no room in it.
+   */
+  corkTextInMemory(id: number, text: string, strings: Array<string>): number | null
+  /** As `corkBytes`, for a message whose large buffers go to shared memory; as `corkTextInMemory`. */
+  corkBytesInMemory(id: number, message: Uint8Array, buffers: Uint8Array[]): number | null
   /** Sends what was corked in this turn. Returns as `sendText`, for all of it. */
   uncork(id: number, completion: number): number
   /**
@@ -162,6 +169,13 @@ export declare class NativePrimary {
   corkText(id: number, text: string): number
   /** As `corkText`, for a message as in `sendBytes`. */
   corkBytes(id: number, message: Uint8Array): number
+  /**
+   * As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
+   * none, or no room in it.
+   */
+  corkTextInMemory(id: number, text: string, strings: Array<string>): number | null
+  /** As `corkBytes`, for a message whose large buffers go to shared memory; as `corkTextInMemory`. */
+  corkBytesInMemory(id: number, message: Uint8Array, buffers: Uint8Array[]): number | null
   /** Sends what was corked in this turn. Returns as `sendText`, for all of it. */
   uncork(id: number, completion: number): number
   /** `worker.disconnect()`. When it returns, the worker takes part in no server any more. */

@@ -136,13 +136,9 @@ class Sending {
       this.flush();
       return this.write(message, undefined, options, callback, frame);
     }
-    if (!this.#isTurn) {
-      // The first goes at once: as a rule there is no second.
-      this.#isTurn = true;
-      process.nextTick(endTurn, this);
-      return this.write(message, undefined, options, callback, frame);
-    }
-    if (this.#bounds === undefined) return this.#cork(frame, options, callback);
+    // The first goes at once: as a rule there is no second.
+    if (this.#beginTurn()) return this.write(message, undefined, options, callback, frame);
+    if (this.#bounds === undefined) return this.#corked(this.#sends.cork(this.#id, frame), options, callback);
     this.#batch.push({
       message: undefined,
       handle: null,
@@ -168,21 +164,34 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   #sendApart({ frame, pieces }, options, callback) {
+    const corked = isExiting ? null : this.#sends.corkApart(this.#id, frame, pieces);
+    if (corked !== null) {
+      const isFirst = this.#beginTurn();
+      const answer = this.#corked(corked, options, callback);
+      return isFirst ? this.flush() : answer;
+    }
     this.flush();
     const status = this.#sends.writeApart(this.#id, frame, pieces, this.#nextCompletion);
     return this.#account(status, [{ message: undefined, handle: null, options, callback }]);
   }
 
+  /** @returns {boolean} whether nothing has been sent in this turn before */
+  #beginTurn() {
+    if (this.#isTurn) return false;
+    this.#isTurn = true;
+    process.nextTick(endTurn, this);
+    return true;
+  }
+
   /**
-   * Gives a message to the core, which sends it when the turn ends, or when that takes long.
+   * The core has been given a message, which it sends when the turn ends, or when that takes long.
    *
-   * @param {string | Buffer} frame
+   * @param {number} status of the core
    * @param {SendOptions} options
    * @param {SendCallback | undefined} callback
    * @returns {boolean} what `send` answers
    */
-  #cork(frame, options, callback) {
-    const status = this.#sends.cork(this.#id, frame);
+  #corked(status, options, callback) {
     this.#batch.push({ message: undefined, handle: null, options, callback });
     // Of what goes wrong the end of the turn tells.
     return !this.#isFarBehind && this.isBelow(status);

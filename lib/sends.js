@@ -57,6 +57,20 @@ class Sends {
   }
 
   /**
+   * Sends a message with others of this turn, with what was large in it in the memory that the two ends share.
+   *
+   * @param {number} id
+   * @param {any} frame the message without that
+   * @param {any[]} pieces
+   * @returns {number | null} as `cork`; null if there is no such memory, or no room in it
+   */
+  corkApart(id, frame, pieces) {
+    return typeof frame === 'string'
+      ? this.#native.corkTextInMemory(id, frame, pieces)
+      : this.#native.corkBytesInMemory(id, frame, pieces);
+  }
+
+  /**
    * @param {number} id
    * @param {any} frame a message without what was large in it
    * @param {any[]} pieces

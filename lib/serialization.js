@@ -167,9 +167,14 @@ const advanced = {
     return { frame: serializer.releaseBuffer(), pieces: serializer.pieces };
   },
   putTogether(bytes, places) {
-    const [frame, ...pieces] = Array.from({ length: places.length / 2 }, (_, index) =>
-      bytes.subarray(places[2 * index], places[2 * index + 1]),
-    );
+    /** @type {Uint8Array[]} */
+    const parts = [];
+    for (let index = 0; index < places.length; ) {
+      const place = places[index++];
+      // Where it is among the bytes, or what is elsewhere.
+      parts.push(typeof place === 'number' ? bytes.subarray(place, places[index++]) : place);
+    }
+    const [frame, ...pieces] = parts;
     const deserializer = new Deserializer(frame);
     deserializer.pieces = pieces;
     deserializer.readHeader();

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use serde_json::json;
 
 use super::text;
-use crate::channel::{Channel, Corked, Frame, HandleOrigin, SendStatus, Unfit};
+use crate::channel::{Channel, Corked, Frame, HandleOrigin, Room, SendStatus, Unfit};
 use crate::error::Error;
 use crate::ids::Completion;
 use crate::os;
@@ -85,6 +85,39 @@ impl Sent {
             let _ = look();
         }
         self
+    }
+}
+
+/// Pieces of a message in the memory that the two sides of a channel share. Those that are not sent are put back.
+struct Placed<'a> {
+    channel: &'a Channel,
+    pieces: Vec<Piece>,
+    rooms: Vec<Room>,
+}
+
+impl<'a> Placed<'a> {
+    fn new(channel: &'a Channel) -> Self {
+        Placed { channel, pieces: Vec::new(), rooms: Vec::new() }
+    }
+
+    fn room(&self, bytes: usize, needs_tending: &mut bool) -> Option<Room> {
+        let (room, needs) = self.channel.room(bytes);
+        *needs_tending |= needs;
+        room
+    }
+
+    fn add(&mut self, room: Room, kind: PieceKind, length: usize) {
+        self.pieces.push(Piece { kind, length, offset: Some(room.offset()) });
+        self.rooms.push(room);
+    }
+
+    fn length(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.length).sum()
+    }
+
+    /// They are the receiver's now.
+    fn sent(self) {
+        self.rooms.into_iter().zip(self.pieces).for_each(|(room, piece)| room.sent(piece.length));
     }
 }
 
@@ -179,7 +212,8 @@ impl Channels {
     /// As `send_bytes`, for a message that brings large buffers along. Between two corrals.
     pub fn send_bytes_attached(&self, id: u32, message: &[u8], buffers: &[&[u8]], completion: u32) -> Sent {
         let Some((_, body)) = message.split_at_checked(PREFIX) else { return Sent::failed(Errno::EINVAL) };
-        let pieces: Vec<Piece> = buffers.iter().map(|buffer| (PieceKind::Bytes, buffer.len())).collect();
+        let pieces: Vec<Piece> =
+            buffers.iter().map(|buffer| Piece::behind(PieceKind::Bytes, buffer.len())).collect();
         let mut head = vec![0; PREFIX];
         announce(&pieces, PREFIX + body.len(), &mut head);
         let Ok(size) = u32::try_from(head.len() - PREFIX + body.len()) else {
@@ -227,16 +261,81 @@ impl Channels {
         })
     }
 
-    fn cork(&self, id: u32, append: impl FnOnce(&mut Vec<u8>)) -> Sent {
-        let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
-        let mut length = 0;
-        let Corked { status, needs_look } = peer.channel.cork(|bytes| {
-            let before = bytes.len();
-            append(bytes);
-            length = bytes.len() - before;
+    /// As `cork_text`, for a message whose large strings go to the memory that the two sides share. None if there is none, or no room
+    /// in it. `needs_tending` is set when the reactor is to tend it.
+    pub fn cork_text_in_memory(
+        &self,
+        id: u32,
+        text: &JsString,
+        strings: &[JsString],
+        needs_tending: &mut bool,
+    ) -> Result<Option<Sent>> {
+        let Some(peer) = self.get(id) else { return Ok(Some(Sent::failed(Errno::EPIPE))) };
+        let mut placed = Placed::new(&peer.channel);
+        for string in strings {
+            match text::place_piece(string, |bytes| placed.room(bytes, needs_tending))? {
+                Some((room, kind, length)) => placed.add(room, kind, length),
+                None => return Ok(None),
+            }
+        }
+        let mut appended = Ok(());
+        let sent = self.cork_placed(peer, placed, |pieces, bytes| {
+            let start = bytes.len();
+            announce(pieces, 0, bytes);
+            appended = text::append_utf8(text, bytes);
+            if appended.is_ok() { bytes.push(b'\n') } else { bytes.truncate(start) }
         });
-        // Whether the peer is far behind the end of the turn tells: to ask the kernel costs as much as what corking saves.
-        Sent { needs_look, ..counted(peer, status, 1, length) }
+        appended.map(|()| Some(sent))
+    }
+
+    /// As `cork_bytes`, for a message whose large buffers go to the memory that the two sides share; as `cork_text_in_memory`.
+    pub fn cork_bytes_in_memory(
+        &self,
+        id: u32,
+        message: &[u8],
+        buffers: &[&[u8]],
+        needs_tending: &mut bool,
+    ) -> Option<Sent> {
+        let Some(peer) = self.get(id) else { return Some(Sent::failed(Errno::EPIPE)) };
+        let Some(body) = message.get(PREFIX..) else { return Some(Sent::failed(Errno::EINVAL)) };
+        if u32::try_from(message.len()).is_err() {
+            return Some(Sent::failed(Errno::EMSGSIZE));
+        }
+        let mut placed = Placed::new(&peer.channel);
+        for buffer in buffers {
+            let room = placed.room(buffer.len(), needs_tending)?;
+            room.write(buffer);
+            placed.add(room, PieceKind::Bytes, buffer.len());
+        }
+        Some(self.cork_placed(peer, placed, |pieces, bytes| {
+            let start = bytes.len();
+            bytes.extend([0; PREFIX]);
+            announce(pieces, 0, bytes);
+            bytes.extend(body);
+            set_prefix(&mut bytes[start..]);
+        }))
+    }
+
+    /// Corks a frame whose pieces are in shared memory.
+    fn cork_placed(
+        &self,
+        peer: &Peer,
+        placed: Placed<'_>,
+        append: impl FnOnce(&[Piece], &mut Vec<u8>),
+    ) -> Sent {
+        let sent = cork(peer, placed.length(), |bytes| append(&placed.pieces, bytes));
+        if sent.status < 0.0 {
+            return sent;
+        }
+        placed.sent();
+        Sent { status: sent.status + peer.channel.behind_in_memory() as f64, ..sent }
+    }
+
+    fn cork(&self, id: u32, append: impl FnOnce(&mut Vec<u8>)) -> Sent {
+        match self.get(id) {
+            Some(peer) => cork(peer, 0, append),
+            None => Sent::failed(Errno::EPIPE),
+        }
     }
 
     /// Sends what was corked. What has to wait has this completion.
@@ -297,6 +396,24 @@ impl Channels {
     }
 }
 
+/// Corks a frame that brings `beside` more bytes along in shared memory.
+fn cork(peer: &Peer, beside: usize, append: impl FnOnce(&mut Vec<u8>)) -> Sent {
+    let mut length = 0;
+    let Corked { status, needs_look } = peer.channel.cork(|bytes| {
+        let before = bytes.len();
+        append(bytes);
+        length = bytes.len() - before;
+    });
+    // Whether the peer is far behind the end of the turn tells: to ask the kernel costs as much as what corking saves.
+    Sent { needs_look, ..counted(peer, status, 1, length + beside) }
+}
+
+/// Fills in the length in front of a frame in V8's format, which is less than 4 GiB.
+fn set_prefix(frame: &mut [u8]) {
+    let size = (frame.len() - PREFIX) as u32;
+    frame[..PREFIX].copy_from_slice(&size.to_be_bytes());
+}
+
 /// Appends JSON text as a frame. Where V8's format is spoken that is for a corral only.
 fn append_text(serialization: Serialization, text: &JsString, bytes: &mut Vec<u8>) -> Result<()> {
     match serialization {
@@ -309,8 +426,7 @@ fn append_text(serialization: Serialization, text: &JsString, bytes: &mut Vec<u8
             bytes.extend([0; PREFIX]);
             text::append_utf8(text, bytes)?;
             // JavaScript gives no longer texts than V8 has strings, of some 512 MiB.
-            let size = (bytes.len() - start - PREFIX) as u32;
-            bytes[start..start + PREFIX].copy_from_slice(&size.to_be_bytes());
+            set_prefix(&mut bytes[start..]);
         }
     }
     Ok(())

@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 
 use super::channels::{Channels, FollowUp};
 use super::text;
-use crate::channel::{ChannelEvent, Format, Frames, HANDLE_WEIGHT, Unwritten};
+use crate::channel::{Bundle, ChannelEvent, Format, Frames, HANDLE_WEIGHT, Part, Segment, Unwritten};
 use crate::error::Error;
 use crate::ids::{ChannelId, WorkerId};
-use crate::proto::{Attached, Serialization};
+use crate::proto::Serialization;
 use crate::reactor::EventSink;
 use crate::{ipc, os, primary};
 
@@ -183,28 +183,49 @@ pub fn message_values(env: &Env, serialization: Serialization, frames: Frames) -
     let (kind, format, bytes) = match frames {
         Frames::One(format, bytes) => (EventKind::Message, format, bytes),
         Frames::Many(format, bytes) => (EventKind::Messages, format, bytes),
-        Frames::Attached(attached) => return attached_values(env, serialization, attached),
+        Frames::Attached(bundle) => return attached_values(env, serialization, bundle),
     };
     let kind = env.create_uint32(kind as u32)?.to_unknown();
     Ok([kind, frame_value(env, format, bytes)?, ().into_unknown(env)?])
 }
 
-fn attached_values(env: &Env, serialization: Serialization, attached: Attached) -> Result<[Unknown<'_>; 3]> {
-    let Attached { bytes, frame, pieces } = attached;
+fn attached_values(env: &Env, serialization: Serialization, bundle: Bundle) -> Result<[Unknown<'_>; 3]> {
+    let Bundle { bytes, frame, pieces } = bundle;
     let kind = env.create_uint32(EventKind::Attached as u32)?.to_unknown();
     match serialization {
         Serialization::Json => {
             let text = text::from_utf8(env, bytes[frame].to_vec())?.to_unknown();
-            let strings = pieces.into_iter().map(|(kind, range)| text::piece(env, kind, &bytes[range]));
+            let strings = pieces.into_iter().map(|(kind, part)| match part {
+                Part::Behind(range) => text::piece(env, kind, &bytes[range]),
+                Part::Shared(segment) => text::shared_piece(env, kind, &segment),
+            });
             Ok([kind, text, strings.collect::<Result<Vec<_>>>()?.into_unknown(env)?])
         }
-        // In place: they become views of one buffer, as those in a message of Node's own do.
+        // In place: what came with the frame become views of one buffer, as in a message of Node's own, what is in shared memory
+        // buffers there.
         Serialization::Advanced => {
-            let ranges = std::iter::once(frame).chain(pieces.into_iter().map(|(_, range)| range));
-            let places: Vec<f64> = ranges.flat_map(|range| [range.start as f64, range.end as f64]).collect();
-            Ok([kind, Buffer::from(bytes).into_unknown(env)?, places.into_unknown(env)?])
+            let mut places = env.create_array(0)?;
+            let parts = std::iter::once(Part::Behind(frame)).chain(pieces.into_iter().map(|(_, part)| part));
+            for part in parts {
+                match part {
+                    Part::Behind(range) => {
+                        places.insert(range.start as f64)?;
+                        places.insert(range.end as f64)?;
+                    }
+                    Part::Shared(segment) => places.insert(shared_buffer(env, segment)?)?,
+                }
+            }
+            Ok([kind, frame_value(env, Format::V8, bytes)?, places.into_unknown(env)?])
         }
     }
+}
+
+/// A piece in shared memory as a buffer, which has it until it is collected.
+fn shared_buffer(env: &Env, mut segment: Segment) -> Result<BufferSlice<'_>> {
+    segment.read();
+    let (start, length) = (segment.pointer(), segment.len());
+    // SAFETY: so many bytes are there while the segment is, which the buffer has until its end. No two segments overlap.
+    unsafe { BufferSlice::from_external(env, start, length, segment, |_, segment| drop(segment)) }
 }
 
 /// Messages in the form that JavaScript parses: a string for JSON, bytes for V8's format.

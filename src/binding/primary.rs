@@ -225,6 +225,42 @@ impl NativePrimary {
         self.look_after(id, self.channels.cork_bytes(id, message))
     }
 
+    /// As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
+    /// none, or no room in it.
+    #[napi]
+    pub fn cork_text_in_memory(
+        &self,
+        id: u32,
+        text: JsString,
+        strings: Vec<JsString>,
+    ) -> Result<Option<f64>> {
+        let mut needs_tending = false;
+        let sent = self.channels.cork_text_in_memory(id, &text, &strings, &mut needs_tending)?;
+        self.tend_memory(id, needs_tending);
+        Ok(sent.map(|sent| self.look_after(id, sent)))
+    }
+
+    /// As `corkBytes`, for a message whose large buffers go to shared memory; as `corkTextInMemory`.
+    #[napi]
+    pub fn cork_bytes_in_memory(
+        &self,
+        id: u32,
+        message: &[u8],
+        #[napi(ts_arg_type = "Uint8Array[]")] buffers: Vec<&[u8]>,
+    ) -> Option<f64> {
+        let mut needs_tending = false;
+        let sent = self.channels.cork_bytes_in_memory(id, message, &buffers, &mut needs_tending);
+        self.tend_memory(id, needs_tending);
+        sent.map(|sent| self.look_after(id, sent))
+    }
+
+    fn tend_memory(&self, id: u32, is_needed: bool) {
+        if is_needed {
+            // Without a reactor there is nobody to send to either.
+            let _ = self.reactor.send(Command::TendMemory(WorkerId(id)));
+        }
+    }
+
     fn look_after(&self, id: u32, sent: Sent) -> f64 {
         sent.looked_after_by(|| self.reactor.send(Command::LookAfterCorked(WorkerId(id))))
             .flushed_by(|| self.reactor.send(Command::Flush(WorkerId(id))))

@@ -1,7 +1,9 @@
 //! Text between Rust and JavaScript.
 
+use napi::bindgen_prelude::FromNapiValue;
 use napi::{Env, JsString, JsValue, Result, check_status, sys};
 
+use crate::channel::{Room, Segment};
 use crate::proto::{Piece, PieceKind, aligned};
 
 /// Room for most messages, in bytes.
@@ -38,6 +40,60 @@ pub fn piece<'env>(env: &'env Env, kind: PieceKind, bytes: &[u8]) -> Result<JsSt
     }
 }
 
+/// A piece in shared memory, as a string.
+pub fn shared_piece<'env>(env: &'env Env, kind: PieceKind, segment: &Segment) -> Result<JsString<'env>> {
+    let (start, mut value) = (segment.pointer(), std::ptr::null_mut());
+    // SAFETY: so many bytes are there while the segment is, from a place that is aligned for units of two. V8 copies them, and minds
+    // as little as we do that the other side could change them meanwhile.
+    let status = unsafe {
+        match kind {
+            PieceKind::Latin1 | PieceKind::Bytes => {
+                let length = segment.len() as isize;
+                sys::napi_create_string_latin1(env.raw(), start.cast(), length, &raw mut value)
+            }
+            PieceKind::Utf16 => {
+                let length = (segment.len() / 2) as isize;
+                sys::napi_create_string_utf16(env.raw(), start.cast(), length, &raw mut value)
+            }
+        }
+    };
+    check_status!(status)?;
+    // SAFETY: it is the string that has just been made.
+    unsafe { JsString::from_napi_value(env.raw(), value) }
+}
+
+/// Writes a JavaScript string as it is, without loss, to shared memory, of which `room` gives so many bytes. None if there is not
+/// so much.
+pub fn place_piece(
+    text: &JsString<'_>,
+    mut room: impl FnMut(usize) -> Option<Room>,
+) -> Result<Option<(Room, PieceKind, usize)>> {
+    let (units, value) = (length(text)?, text.value());
+    let Some(narrow) = room(units + 5) else { return Ok(None) };
+    let mut written = 0;
+    // SAFETY: environment and value are those of the call that is under way; the room has as many bytes as are passed, and nothing
+    // else is in it.
+    let status = unsafe {
+        let (start, size) = (narrow.pointer().cast(), narrow.capacity());
+        sys::napi_get_value_string_utf8(value.env, value.value, start, size, &raw mut written)
+    };
+    check_status!(status)?;
+    // As many bytes as units: it is all ASCII. What is cut off for want of room has more.
+    if written == units {
+        return Ok(Some((narrow, PieceKind::Latin1, units)));
+    }
+    drop(narrow);
+    let Some(wide) = room(2 * (units + 1)) else { return Ok(None) };
+    let mut count = 0;
+    // SAFETY: as above; the room is aligned for units of two bytes.
+    let status = unsafe {
+        let (start, size) = (wide.pointer().cast(), wide.capacity() / 2);
+        sys::napi_get_value_string_utf16(value.env, value.value, start, size, &raw mut count)
+    };
+    check_status!(status)?;
+    Ok(Some((wide, PieceKind::Utf16, 2 * count)))
+}
+
 /// Appends a JavaScript string as it is, without loss, and fills up to the alignment of a piece.
 pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Piece> {
     let start = bytes.len();
@@ -49,7 +105,7 @@ pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Piece> {
     // ASCII is the same in UTF-8, which is the quickest to ask for. What is cut off for want of room is none.
     if written == units && bytes[start..].is_ascii() {
         bytes.resize(start + aligned(units), 0);
-        return Ok((PieceKind::Latin1, units));
+        return Ok(Piece::behind(PieceKind::Latin1, units));
     }
     bytes.truncate(start);
     let mut utf16 = vec![0u16; units + 1];
@@ -70,7 +126,7 @@ pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Piece> {
     bytes.reserve(aligned(2 * count));
     utf16[..count].iter().for_each(|unit| bytes.extend(unit.to_le_bytes()));
     bytes.resize(start + aligned(2 * count), 0);
-    Ok((PieceKind::Utf16, 2 * count))
+    Ok(Piece::behind(PieceKind::Utf16, 2 * count))
 }
 
 /// How many UTF-16 units a string has; costs next to nothing.

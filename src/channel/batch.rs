@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use crate::proto::{self, Attached, Serialization};
+use super::memory::Segment;
+use crate::proto::{self, Attached, PieceKind, Place, Serialization};
 
 /// Messages of up to this size are told together.
 const BATCHED_MESSAGE: usize = 16 << 10;
@@ -42,15 +43,49 @@ pub enum Frames {
     /// JavaScript costs once and not for each.
     Many(Format, Vec<u8>),
     /// A frame with what it brought along.
-    Attached(Attached),
+    Attached(Bundle),
+}
+
+/// A piece of a message.
+#[derive(Debug)]
+pub enum Part {
+    /// Among the bytes of its frame.
+    Behind(Range<usize>),
+    /// In shared memory.
+    Shared(Segment),
+}
+
+/// A frame with what it brought along.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Its bytes, and those of the pieces behind it.
+    pub bytes: Vec<u8>,
+    /// Where the frame proper is.
+    pub frame: Range<usize>,
+    /// The pieces, in order.
+    pub pieces: Vec<(PieceKind, Part)>,
+}
+
+impl Bundle {
+    /// `segments` are the pieces that the frame has in shared memory.
+    fn new(frame: Attached, segments: Vec<Segment>) -> Self {
+        let Attached { bytes, frame, pieces } = frame;
+        let mut segments = segments.into_iter();
+        let pieces = pieces.into_iter().filter_map(|(kind, place)| match place {
+            Place::Behind(range) => Some((kind, Part::Behind(range))),
+            Place::Shared { .. } => segments.next().map(|segment| (kind, Part::Shared(segment))),
+        });
+        Bundle { pieces: pieces.collect(), bytes, frame }
+    }
 }
 
 impl Frames {
-    /// How many bytes there are.
+    /// How many bytes there are. Those in shared memory are not counted: there is an end to it, and the sender is told when the program
+    /// has them.
     pub fn len(&self) -> usize {
         match self {
             Frames::One(_, bytes) | Frames::Many(_, bytes) => bytes.len(),
-            Frames::Attached(attached) => attached.len(),
+            Frames::Attached(bundle) => bundle.bytes.len(),
         }
     }
 
@@ -71,16 +106,17 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Adds a message and hands over what is to be told now, in order.
+    /// Adds a message, with what it brought along in shared memory, and hands over what is to be told now, in order.
     pub fn add(
         &mut self,
         serialization: Serialization,
         frame: proto::Frame<'_>,
+        segments: Vec<Segment>,
         mut tell: impl FnMut(Frames),
     ) {
         if frame.has_pieces() {
             self.take().into_iter().for_each(&mut tell);
-            return tell(Frames::Attached(frame.into_attached()));
+            return tell(Frames::Attached(Bundle::new(frame.into_attached(), segments)));
         }
         let format = Format::of(serialization, &frame);
         if format != self.format || frame.len() > BATCHED_MESSAGE {
@@ -141,7 +177,7 @@ mod tests {
                 decoder.buffer().extend(chunk);
             }
             let frame = decoder.next_frame().unwrap().unwrap();
-            batch.add(serialization, frame, |frames| told.push(frames));
+            batch.add(serialization, frame, Vec::new(), |frames| told.push(frames));
         }
         told.extend(batch.take());
         assert!(batch.take().is_none());

@@ -1,10 +1,12 @@
 //! What a peer sends: bytes cut into frames, descriptors given to the frames that they came with.
 
 use std::collections::VecDeque;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::memory::{Incoming, Segment};
 use crate::error::Error;
 use crate::os::{self, Ancillary};
 use crate::proto::{Decoder, Frame, FrameError, Kind, Serialization, classify};
@@ -25,8 +27,18 @@ pub struct Inbound<'a> {
     pub kind: Kind,
     /// Its bytes, without newline or length.
     pub bytes: Frame<'a>,
-    /// The descriptor of a NODE_HANDLE frame; None when it was lost on the way.
+    /// What it brought along in shared memory, in order.
+    pub segments: Vec<Segment>,
+    /// The descriptor of a NODE_HANDLE frame; None when it was lost on the way. Also of memory, which has been mapped; None if it
+    /// could not be.
     pub handle: Option<OwnedFd>,
+}
+
+impl Inbound<'_> {
+    /// How many bytes there are, with those of what it brought along.
+    pub fn length(&self) -> usize {
+        self.bytes.total_length()
+    }
 }
 
 /// How far reading came.
@@ -60,6 +72,7 @@ pub struct Inbox {
     ancillary: Ancillary,
     /// Arrived, not yet claimed by a frame.
     unclaimed: VecDeque<OwnedFd>,
+    memory: SharedMemory,
     /// Frames have arrived and were left where they were.
     has_rest: bool,
 }
@@ -72,6 +85,7 @@ impl Inbox {
             decoder: Decoder::new(serialization, limit),
             ancillary: Ancillary::default(),
             unclaimed: VecDeque::new(),
+            memory: SharedMemory::default(),
             has_rest: false,
         }
     }
@@ -79,6 +93,7 @@ impl Inbox {
     /// From here on frames may bring pieces along: the peer is a corral.
     pub fn take_pieces(&mut self) {
         self.decoder.take_pieces();
+        self.memory.is_taken = true;
     }
 
     /// Reads once, 64 KiB or so, and hands over messages of the program. Stops at the first frame that is something
@@ -86,7 +101,7 @@ impl Inbox {
     pub fn read_messages(
         &mut self,
         socket: BorrowedFd<'_>,
-        mut on_message: impl FnMut(Frame<'_>),
+        mut on_message: impl FnMut(Frame<'_>, Vec<Segment>),
     ) -> MessagesRead {
         match os::receive(socket, self.decoder.buffer(), &mut self.ancillary) {
             Ok(received) if received.bytes > 0 => self.unclaimed.extend(received.handles),
@@ -102,15 +117,15 @@ impl Inbox {
                 }
                 break;
             };
-            if frame.has_pieces() {
-                on_message(frame);
-                continue;
+            let is_small = frame.has_pieces()
+                || frame.len() <= LARGE_MESSAGE && classify(self.serialization, &frame) == Kind::User;
+            match self.memory.claim(&frame) {
+                Ok(segments) if is_small => on_message(frame, segments),
+                _ => {
+                    frame.put_back();
+                    break;
+                }
             }
-            if frame.len() > LARGE_MESSAGE || classify(self.serialization, &frame) != Kind::User {
-                frame.put_back();
-                break;
-            }
-            on_message(frame);
         }
         self.has_rest = true;
         MessagesRead::SomethingElse
@@ -162,14 +177,21 @@ impl Inbox {
 
     fn take_frames(&mut self, on_frame: &mut impl FnMut(Inbound<'_>)) -> Result<(), Error> {
         let serialization = self.serialization;
-        let unclaimed = &mut self.unclaimed;
+        let (unclaimed, memory) = (&mut self.unclaimed, &mut self.memory);
         while let Some(bytes) = self.decoder.next_frame().map_err(|error| match error {
             FrameError::TooLarge { limit } => Error::FrameTooLarge { limit },
             FrameError::Malformed(fault) => Error::BadFrame(fault.into()),
         })? {
-            let kind = if bytes.has_pieces() { Kind::User } else { classify(serialization, &bytes) };
-            let handle = if kind == Kind::Handle { unclaimed.pop_front() } else { None };
-            on_frame(Inbound { kind, bytes, handle });
+            let segments = memory.claim(&bytes)?;
+            let (kind, handle) = match classify(serialization, &bytes) {
+                _ if bytes.has_pieces() => (Kind::User, None),
+                Kind::Handle => (Kind::Handle, unclaimed.pop_front()),
+                // To others than a corral this is a message as any other.
+                Kind::Memory if !memory.is_taken => (Kind::User, None),
+                Kind::Memory => (Kind::Memory, unclaimed.pop_front().filter(|file| memory.map(file.as_fd()))),
+                kind => (kind, None),
+            };
+            on_frame(Inbound { kind, bytes, segments, handle });
         }
         // Every frame that began in what was read is complete: a descriptor that none of them claimed came without
         // a NODE_HANDLE frame and must not be given to a later one.
@@ -180,6 +202,36 @@ impl Inbox {
             return Err(Error::BadFrame("descriptors without frames".into()));
         }
         Ok(())
+    }
+}
+
+/// The memory in which the peer leaves large pieces.
+#[derive(Debug, Default)]
+struct SharedMemory {
+    /// The peer may offer some.
+    is_taken: bool,
+    incoming: Option<Arc<Incoming>>,
+}
+
+impl SharedMemory {
+    /// Returns whether it could be mapped.
+    fn map(&mut self, file: BorrowedFd<'_>) -> bool {
+        let incoming = Incoming::map(file).ok();
+        let is_mapped = incoming.is_some();
+        // Pieces of an earlier one keep that.
+        self.incoming = incoming.or(self.incoming.take());
+        is_mapped
+    }
+
+    /// What a frame says that it has there.
+    ///
+    /// Errors: it cannot be there.
+    fn claim(&self, frame: &Frame<'_>) -> Result<Vec<Segment>, Error> {
+        frame
+            .shared_pieces()
+            .map(|(offset, length)| self.incoming.as_ref()?.claim(offset, length))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| Error::BadFrame("a piece that cannot be where it is said to be".into()))
     }
 }
 

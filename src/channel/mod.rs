@@ -8,27 +8,32 @@ mod batch;
 mod event;
 mod inbox;
 mod lending;
+mod memory;
 mod outbox;
 mod receiving;
 mod sockets;
 mod window;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::json;
 
-pub use batch::{Batch, Format, Frames};
+pub use batch::{Batch, Bundle, Format, Frames, Part};
 pub use event::ChannelEvent;
 pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use lending::{BUSY_AFTER, Lending, Look, QUIET};
+pub use memory::{MEMORY_KEPT, Room, Segment, Tending};
 pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Unwritten};
 pub use receiving::DirectRead;
 
 use crate::ids::{Completion, Offer};
 use crate::os;
-use crate::proto::Serialization;
+use crate::proto::{self, MEMORY, Serialization};
+use memory::Sharing;
 use outbox::Outbox;
 use receiving::Receiving;
 use sockets::Sockets;
@@ -62,6 +67,7 @@ pub struct Channel {
     serialization: Serialization,
     outbox: Mutex<Outbox>,
     receiving: Mutex<Receiving>,
+    sharing: Arc<Sharing>,
     traffic: Traffic,
     bounds: Bounds,
     /// What is sent from now on is read by a corral.
@@ -140,6 +146,7 @@ impl Channel {
             serialization,
             outbox: Mutex::default(),
             receiving: Mutex::default(),
+            sharing: Arc::default(),
             traffic: Traffic::default(),
             bounds,
             takes_pieces: AtomicBool::new(false),
@@ -191,13 +198,48 @@ impl Channel {
     }
 
     /// How many bytes more the peer has left unread than the usual buffer of a socket holds: the sockets between two corrals hold
-    /// more, and who sends is to be told all the same.
+    /// more, and their memory, and who sends is to be told all the same.
     pub fn behind(&self) -> usize {
         if self.takes_pieces() {
-            os::unread_by_peer(self.sockets.sending()).saturating_sub(USUAL_BUFFER)
+            let unread = os::unread_by_peer(self.sockets.sending()) + self.sharing.unread();
+            unread.saturating_sub(USUAL_BUFFER)
         } else {
             0
         }
+    }
+
+    /// As [`Channel::behind`], of what is in shared memory alone; costs no system call.
+    pub fn behind_in_memory(&self) -> usize {
+        self.sharing.unread().saturating_sub(USUAL_BUFFER)
+    }
+
+    /// Room for a large piece of a message in the memory that the two sides share, if they do and there is. The second value says
+    /// that the reactor is to [`Channel::tend_memory`].
+    pub fn room(&self, bytes: usize) -> (Option<Room>, bool) {
+        if self.takes_pieces() { self.sharing.room(bytes) } else { (None, false) }
+    }
+
+    /// For the reactor, when it has been asked to: makes memory for large pieces and offers it to the peer, or gives back to the
+    /// system what has not been used. It may be that the reactor is to flush after this.
+    pub fn tend_memory(&self) -> Tending {
+        let tending = self.sharing.tend();
+        if let Tending::Offered(file) = &tending {
+            match proto::encode(self.serialization, &json!({ "cmd": MEMORY })) {
+                Ok(bytes) => {
+                    self.send(Frame::with_handle(bytes, file.clone(), HandleOrigin::Memory));
+                }
+                Err(_) => self.sharing.refused(),
+            }
+        }
+        tending
+    }
+
+    /// A descriptor has not arrived, and is given up; or nothing is known of it.
+    fn lost(&self, retransmission: Retransmission) -> Retransmission {
+        if retransmission == Retransmission::GivenUp(HandleOrigin::Memory) {
+            self.sharing.refused();
+        }
+        retransmission
     }
 
     /// What has gone over it.
@@ -260,13 +302,17 @@ impl Channel {
     /// The peer has acknowledged the oldest descriptor that is under way. Returns whose it was; None when nothing is
     /// under way, which a peer that behaves never says.
     pub fn acknowledge(&self) -> Option<HandleOrigin> {
-        self.with_outbox(|outbox| outbox.acknowledge())
+        let origin = self.with_outbox(|outbox| outbox.acknowledge());
+        if origin == Some(HandleOrigin::Memory) {
+            self.sharing.accepted();
+        }
+        origin
     }
 
     /// The peer says that the oldest descriptor under way did not arrive: it is queued again, in front, unless it
     /// was sent too often already.
     pub fn retransmit(&self) -> Retransmission {
-        self.with_outbox(|outbox| outbox.retransmit())
+        self.lost(self.with_outbox(|outbox| outbox.retransmit()))
     }
 
     /// Whether nothing waits to be sent or to be acknowledged.

@@ -32,6 +32,8 @@ pub enum HandleOrigin {
     Peer(WorkerId),
     /// A handle that the program has sent.
     User,
+    /// Memory for large pieces of messages.
+    Memory,
 }
 
 /// A frame to be sent.

@@ -95,9 +95,9 @@ impl Receiving {
         let Holder::JavaScript(inbox) = &mut self.holder else { return DirectRead::NotHere };
         self.reads += 1;
         let mut batch = Batch::default();
-        let status = inbox.read_messages(channel.as_fd(), |frame| {
-            channel.traffic().received(frame.len());
-            batch.add(channel.serialization(), frame, &mut tell);
+        let status = inbox.read_messages(channel.as_fd(), |frame, segments| {
+            channel.traffic().received(frame.total_length());
+            batch.add(channel.serialization(), frame, segments, &mut tell);
         });
         batch.take().into_iter().for_each(tell);
         if status == MessagesRead::All {

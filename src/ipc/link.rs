@@ -10,12 +10,12 @@ use serde_json::json;
 use super::greeting::Side;
 use super::{Deferred, Event, Ipc, Source, Terms};
 use crate::channel::{
-    BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Format, Frame, Frames, HANDLE_WEIGHT, Inbound,
-    Inbox, Lending, Look, MAX_ANSWERS, QUIET, ReadStatus, Retransmission, SendStatus,
+    BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Format, Frame, Frames, HANDLE_WEIGHT,
+    HandleOrigin, Inbound, Inbox, Lending, Look, MAX_ANSWERS, QUIET, ReadStatus, Retransmission, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
-use crate::proto::{self, HANDLE_NACK, Kind};
+use crate::proto::{self, HANDLE_ACK, HANDLE_NACK, Kind};
 use crate::reactor::{Context, EventSink, Interest, Token};
 
 /// How long a channel rests when the machine has too many descriptors under way.
@@ -351,18 +351,19 @@ impl<S: EventSink<Event>> Teller<'_, S> {
             // This is the end of the channel.
             return;
         }
-        let Inbound { kind, bytes, handle } = frame;
+        let length = frame.length();
+        let Inbound { kind, bytes, segments, handle } = frame;
         match kind {
             // Here the cluster's protocol is a message like any other.
             Kind::User | Kind::Cluster | Kind::Move | Kind::Connect => {
-                self.channel.traffic().received(bytes.len());
+                self.channel.traffic().received(length);
                 self.lending.note_message(bytes.len());
                 let mut batch = std::mem::take(self.batch);
-                batch.add(self.channel.serialization(), bytes, |frames| self.tell(frames));
+                batch.add(self.channel.serialization(), bytes, segments, |frames| self.tell(frames));
                 *self.batch = batch;
                 return;
             }
-            Kind::Handle | Kind::HandleAck | Kind::HandleNack => {
+            Kind::Handle | Kind::HandleAck | Kind::HandleNack | Kind::Memory => {
                 self.lending.disturb();
                 self.tell_batch();
             }
@@ -375,19 +376,21 @@ impl<S: EventSink<Event>> Teller<'_, S> {
                     self.push(ChannelEvent::HandleMessage { bytes: bytes.into_bytes(), handle });
                 }
             }
-            (Kind::Handle, None) => self.reply(HANDLE_NACK),
+            (Kind::Handle | Kind::Memory, None) => self.reply(HANDLE_NACK),
+            (Kind::Memory, Some(_)) => self.reply(HANDLE_ACK),
             (Kind::HandleAck, _) => match self.channel.acknowledge() {
+                Some(HandleOrigin::Memory) => {}
                 Some(_) => self.push(ChannelEvent::HandleArrived),
                 // Of a handle that Node itself has sent on the socket that the channel began with.
                 None if self.side.is_none() => self
                     .tell(Frames::One(Format::of(self.channel.serialization(), &bytes), bytes.into_bytes())),
                 None => {}
             },
-            (Kind::HandleNack, _) => {
-                if let Retransmission::GivenUp(_) = self.channel.retransmit() {
-                    self.push(ChannelEvent::HandleLost);
-                }
-            }
+            (Kind::HandleNack, _) => match self.channel.retransmit() {
+                Retransmission::GivenUp(HandleOrigin::Memory) => {}
+                Retransmission::GivenUp(_) => self.push(ChannelEvent::HandleLost),
+                Retransmission::SentAgain | Retransmission::Nothing => {}
+            },
             (Kind::User | Kind::Cluster | Kind::Move | Kind::Connect, _) => {}
         }
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use event::Event;
 
-use crate::channel::{CORKED_FOR, Channel, ChannelEvent};
+use crate::channel::{CORKED_FOR, Channel, ChannelEvent, MEMORY_KEPT, Tending};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
@@ -91,6 +91,8 @@ pub enum Command {
     Flush(ChannelId),
     /// Messages were corked by another thread: see in a while that they have gone out.
     LookAfterCorked(ChannelId),
+    /// Memory for large messages is wanted, or is used again.
+    TendMemory(ChannelId),
     /// Messages were taken: a channel that rests because of too many may be read again.
     Resume(ChannelId),
     /// The JavaScript thread has met something on a channel that is not for it, or cannot read it: take it back.
@@ -134,6 +136,7 @@ enum Deferred {
     Offer(ChannelId),
     CheckLent(ChannelId),
     Uncork(ChannelId),
+    TendMemory(ChannelId),
 }
 
 /// Names for channels, whichever side begins.
@@ -197,6 +200,18 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
+    /// Makes memory for large messages, or gives back what is not used.
+    fn tend_memory(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(link) = self.links.get(&id) else { return };
+        match link.channel.tend_memory() {
+            Tending::Offered(_) => self.flush(context, id),
+            Tending::Later => {
+                self.defer(context, MEMORY_KEPT, Deferred::TendMemory(id));
+            }
+            Tending::Nothing => {}
+        }
+    }
+
     fn defer(&mut self, context: &mut Context, after: Duration, what: Deferred) -> TimerId {
         let timer = context.set_timer(after);
         self.deferred.insert(timer, what);
@@ -234,6 +249,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
                 let timer = context.set_timer(CORKED_FOR);
                 self.deferred.insert(timer, Deferred::Uncork(id));
             }
+            Command::TendMemory(id) => self.tend_memory(context, id),
             Command::Resume(id) => self.resume(context, id),
             Command::TakeBack(id) => {
                 self.take_back(context, id);
@@ -284,6 +300,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
                 self.flush(context, id);
             }
             Some(Deferred::Uncork(id)) => self.uncork(context, id),
+            Some(Deferred::TendMemory(id)) => self.tend_memory(context, id),
             Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
             Some(Deferred::CheckLent(id)) => self.check_lent(context, id),
             None => {}

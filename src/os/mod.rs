@@ -13,6 +13,7 @@ mod control;
 mod directory;
 mod fdpass;
 mod lane;
+mod memory;
 mod name_lock;
 mod named;
 mod schedule;
@@ -31,6 +32,7 @@ pub use fdpass::{
     socket_pair, unread_by_peer,
 };
 pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
+pub use memory::{Memory, give_memory_back, reserve_memory};
 pub use named::{Credentials, Line, connect_named, credentials, listen_named, receive_line};
 pub use schedule::schedule_in_batches;
 

@@ -31,7 +31,7 @@ use std::time::Instant;
 pub use config::{Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, Policy, RECALL_AFTER};
 pub use event::{Connection, Event};
 
-use crate::channel::{Batch, CORKED_FOR, Channel, ChannelEvent, FlushStatus};
+use crate::channel::{Batch, CORKED_FOR, Channel, ChannelEvent, FlushStatus, MEMORY_KEPT, Tending};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
@@ -61,6 +61,8 @@ pub enum Command {
     Flush(WorkerId),
     /// Messages were corked by another thread: see in a while that they have gone out.
     LookAfterCorked(WorkerId),
+    /// Memory for large messages to the worker is wanted, or is used again.
+    TendMemory(WorkerId),
     /// Messages were taken: a channel that rests because of too many may be read again.
     Resume(WorkerId),
     /// The JavaScript thread has met something on a channel that is not for it, or cannot read it: take it back.
@@ -95,6 +97,7 @@ enum Deferred {
     Offer(WorkerId),
     CheckLent(WorkerId),
     Uncork(WorkerId),
+    TendMemory(WorkerId),
 }
 
 /// All state of the primary, on the reactor thread.
@@ -167,6 +170,19 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
+    /// Makes memory for large messages, or gives back what is not used.
+    fn tend_memory(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        match worker.channel.tend_memory() {
+            Tending::Offered(_) => self.flush(context, id),
+            Tending::Later => {
+                let timer = context.set_timer(MEMORY_KEPT);
+                self.deferred.insert(timer, Deferred::TendMemory(id));
+            }
+            Tending::Nothing => {}
+        }
+    }
+
     /// Writes what waits for a worker, and arranges to go on if that is not all.
     fn flush(&mut self, context: &mut Context, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
@@ -236,6 +252,7 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                 let timer = context.set_timer(CORKED_FOR);
                 self.deferred.insert(timer, Deferred::Uncork(id));
             }
+            Command::TendMemory(id) => self.tend_memory(context, id),
             Command::Resume(id) => self.resume(context, id),
             Command::TakeBack(id) => {
                 self.take_back(context, id);
@@ -295,6 +312,7 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                 self.flush(context, id);
             }
             Some(Deferred::Uncork(id)) => self.uncork(context, id),
+            Some(Deferred::TendMemory(id)) => self.tend_memory(context, id),
             Some(Deferred::LookAtLanes) => self.look_at_lanes(context),
             Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
             Some(Deferred::CheckLent(id)) => self.check_lent(context, id),

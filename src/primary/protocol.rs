@@ -11,11 +11,11 @@ use super::worker::Phase;
 use super::{Event, Primary, Source};
 use crate::channel::{
     ChannelEvent, Frame, Frames, HANDLE_WEIGHT, HandleOrigin, Inbound, MAX_UNTOLD, ReadStatus,
-    Retransmission, SendStatus,
+    Retransmission, Segment, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
-use crate::proto::{self, ClusterMessage, HANDLE_NACK, HandleKind, Kind, QueryServer, ToWorker};
+use crate::proto::{self, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, Kind, QueryServer, ToWorker};
 use crate::reactor::{Context, EventSink, Interest};
 
 impl<S: EventSink<Event>> Primary<S> {
@@ -58,17 +58,18 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     fn on_frame(&mut self, context: &mut Context, id: WorkerId, frame: Inbound<'_>) {
-        let Inbound { kind, bytes, handle } = frame;
+        let length = frame.length();
+        let Inbound { kind, bytes, segments, handle } = frame;
         if self.malformed.is_some() || self.has_moved {
             return;
         }
         if matches!(kind, Kind::User | Kind::Handle)
             && let Some(worker) = self.workers.get(&id)
         {
-            worker.channel.traffic().received(bytes.len());
+            worker.channel.traffic().received(length);
         }
         if kind == Kind::User {
-            return self.on_message(id, bytes);
+            return self.on_message(id, bytes, segments);
         }
         self.tell_batch(id);
         if let Some(worker) = self.workers.get_mut(&id) {
@@ -93,6 +94,10 @@ impl<S: EventSink<Event>> Primary<S> {
                     None => self.send_command(context, id, HANDLE_NACK),
                 }
             }
+            Kind::Memory => {
+                let answer = if handle.is_some() { HANDLE_ACK } else { HANDLE_NACK };
+                self.send_command(context, id, answer);
+            }
             Kind::HandleAck => {
                 let Some(worker) = self.workers.get(&id) else { return };
                 if worker.channel.acknowledge() == Some(HandleOrigin::User) {
@@ -109,7 +114,7 @@ impl<S: EventSink<Event>> Primary<S> {
                         self.on_connection_lost(id, seq)
                     }
                     Retransmission::GivenUp(HandleOrigin::Peer(peer)) => self.on_peer_lost(context, id, peer),
-                    Retransmission::GivenUp(HandleOrigin::Reply)
+                    Retransmission::GivenUp(HandleOrigin::Reply | HandleOrigin::Memory)
                     | Retransmission::SentAgain
                     | Retransmission::Nothing => {}
                 }
@@ -117,12 +122,12 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    fn on_message(&mut self, id: WorkerId, frame: proto::Frame<'_>) {
+    fn on_message(&mut self, id: WorkerId, frame: proto::Frame<'_>, segments: Vec<Segment>) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.lending.note_message(frame.len());
         let serialization = worker.channel.serialization();
         let mut batch = std::mem::take(&mut self.batch);
-        batch.add(serialization, frame, |frames| self.tell(id, frames));
+        batch.add(serialization, frame, segments, |frames| self.tell(id, frames));
         self.batch = batch;
     }
 

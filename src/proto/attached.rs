@@ -2,12 +2,15 @@
 //! corrals only.
 //!
 //! Such a frame begins with a byte that no other begins with, then says what follows: of each piece its kind and its length in
-//! decimal. The frame proper ends as any other does, with its newline or by its length, and the pieces follow it.
+//! decimal. The frame proper ends as any other does, with its newline or by its length, and the pieces follow it. Of a piece in
+//! memory that both sides have it says also where: nothing of it follows.
 
 use std::ops::Range;
 
 /// What no JSON text and nothing of V8's begins with.
 const MARK: u8 = 1;
+/// Between the length of a piece and its place in shared memory.
+const AT: u8 = b'@';
 /// Ends what is said of the pieces.
 const END: u8 = b';';
 /// More pieces than this a message is not taken apart into.
@@ -43,8 +46,28 @@ impl PieceKind {
     }
 }
 
-/// A piece: its kind and its length in bytes.
-pub type Piece = (PieceKind, usize);
+/// A piece, as its frame announces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// What it is.
+    pub kind: PieceKind,
+    /// Its length in bytes.
+    pub length: usize,
+    /// Where it is in the memory that the two sides share; None for one that follows the frame.
+    pub offset: Option<usize>,
+}
+
+impl Piece {
+    /// One that follows the frame.
+    pub fn behind(kind: PieceKind, length: usize) -> Self {
+        Piece { kind, length, offset: None }
+    }
+
+    /// How many bytes follow the frame for it.
+    pub fn attached(self) -> usize {
+        if self.offset.is_some() { 0 } else { aligned(self.length) }
+    }
+}
 
 /// A length, filled up to a multiple of [`ALIGNMENT`].
 pub fn aligned(length: usize) -> usize {
@@ -56,9 +79,12 @@ pub fn aligned(length: usize) -> usize {
 pub fn announce(pieces: &[Piece], rest: usize, bytes: &mut Vec<u8>) {
     let start = bytes.len();
     bytes.push(MARK);
-    for (index, (kind, length)) in pieces.iter().enumerate() {
+    for (index, Piece { kind, length, offset }) in pieces.iter().enumerate() {
         bytes.push(kind.letter());
-        let digits = length.to_string();
+        let digits = match offset {
+            Some(offset) => format!("{length}@{offset}"),
+            None => length.to_string(),
+        };
         if index + 1 == pieces.len() {
             let end = bytes.len() - start + digits.len() + 1 + rest;
             // Leading zeros, so that the pieces are aligned.
@@ -84,10 +110,11 @@ fn parse(frame: &[u8]) -> Result<(Vec<Piece>, usize), &'static str> {
     let mut total = 0usize;
     while let Some((letter, behind)) = rest.split_first() {
         let kind = PieceKind::of(*letter).ok_or(FAULT)?;
-        let digits = behind.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (digits, behind) = behind.split_at(digits);
-        let digits = std::str::from_utf8(digits).map_err(|_| FAULT)?;
-        let length: usize = digits.parse().map_err(|_| FAULT)?;
+        let (length, behind) = number(behind).ok_or(FAULT)?;
+        let (offset, behind) = match behind.strip_prefix(&[AT]) {
+            Some(behind) => number(behind).map(|(offset, behind)| (Some(offset), behind)).ok_or(FAULT)?,
+            None => (None, behind),
+        };
         total = length
             .checked_next_multiple_of(ALIGNMENT)
             .and_then(|more| total.checked_add(more))
@@ -96,10 +123,31 @@ fn parse(frame: &[u8]) -> Result<(Vec<Piece>, usize), &'static str> {
         if !is_whole || pieces.len() == MAX_PIECES || total > isize::MAX as usize {
             return Err(FAULT);
         }
-        pieces.push((kind, length));
+        pieces.push(Piece { kind, length, offset });
         rest = behind;
     }
     if pieces.is_empty() { Err(FAULT) } else { Ok((pieces, end + 1)) }
+}
+
+/// A decimal number that bytes begin with, and what is behind it.
+fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, behind) = bytes.split_at(digits);
+    Some((std::str::from_utf8(digits).ok()?.parse().ok()?, behind))
+}
+
+/// Where a piece is that has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Among the bytes of its frame.
+    Behind(Range<usize>),
+    /// In the memory that the two sides share.
+    Shared {
+        /// Where it begins.
+        offset: usize,
+        /// How many bytes there are.
+        length: usize,
+    },
 }
 
 /// A frame and the pieces that it brought along.
@@ -109,8 +157,8 @@ pub struct Attached {
     pub bytes: Vec<u8>,
     /// Where the frame proper is.
     pub frame: Range<usize>,
-    /// Where the pieces are, and what.
-    pub pieces: Vec<(PieceKind, Range<usize>)>,
+    /// What the pieces are, and where.
+    pub pieces: Vec<(PieceKind, Place)>,
 }
 
 impl Attached {
@@ -133,7 +181,11 @@ mod tests {
 
     fn any_piece() -> impl Strategy<Value = Piece> {
         let kind = prop_oneof![Just(PieceKind::Latin1), Just(PieceKind::Utf16), Just(PieceKind::Bytes)];
-        (kind, 0usize..1 << 40).prop_map(|(kind, length)| (kind, length * 2))
+        (kind, 0usize..1 << 40, prop::option::of(any::<usize>())).prop_map(|(kind, length, offset)| Piece {
+            kind,
+            length: length * 2,
+            offset,
+        })
     }
 
     proptest! {
@@ -164,9 +216,21 @@ mod tests {
         let huge = format!("\x01b{};", usize::MAX);
         let twice = format!("\x01b{0}b{0};", isize::MAX);
         let many = format!("\x01{};", "b1".repeat(MAX_PIECES + 1));
-        for fault in
-            ["\x01", "\x01;", "\x01b;", "\x01b1", "\x01x1;", "\x01w3;", "\x01b-1;", &huge, &twice, &many]
-        {
+        for fault in [
+            "\x01",
+            "\x01;",
+            "\x01b;",
+            "\x01b1",
+            "\x01x1;",
+            "\x01w3;",
+            "\x01b-1;",
+            "\x01b1@;",
+            "\x01b@1;",
+            "\x01b1@-1;",
+            &huge,
+            &twice,
+            &many,
+        ] {
             assert!(announced(fault.as_bytes()).unwrap().is_err(), "{fault:?}");
         }
         assert!(announced(b"{\"a\":1}").is_none());

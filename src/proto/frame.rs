@@ -4,7 +4,7 @@ use std::ops::{Deref, Range};
 
 use memchr::memchr;
 
-use super::attached::{self, Attached, PieceKind, aligned};
+use super::attached::{self, Attached, Piece, PieceKind, Place};
 
 /// How messages are written, fixed for a channel when its process is spawned (`serialization` in `child_process`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -160,20 +160,25 @@ impl Decoder {
             _ => return Ok(Some(Frame { decoder: self, range, pieces: Vec::new(), begin: start })),
         };
         let (pieces, head) = pieces;
-        let length = pieces.iter().map(|(_, length)| aligned(*length)).sum::<usize>();
-        if length.saturating_add(range.len()) > self.limit {
+        let all = pieces.iter().map(|piece| piece.length).sum::<usize>();
+        if all.saturating_add(range.len()) > self.limit {
             return Err(FrameError::TooLarge { limit: self.limit });
         }
+        let length = pieces.iter().map(|piece| piece.attached()).sum::<usize>();
         if self.buffer.len() - self.start < length {
             self.whole = self.start - start + length;
             (self.start, self.scanned) = (start, scanned.max(range.start));
             return Ok(None);
         }
         let mut end = self.start;
-        let pieces = pieces.into_iter().map(|(kind, length)| {
-            let piece = end..end + length;
-            end += aligned(length);
-            (kind, piece)
+        let pieces = pieces.into_iter().map(|piece| {
+            let start = end;
+            end += piece.attached();
+            let Piece { kind, length, offset } = piece;
+            match offset {
+                Some(offset) => (kind, Place::Shared { offset, length }),
+                None => (kind, Place::Behind(start..start + length)),
+            }
         });
         let pieces = pieces.collect();
         self.start = end;
@@ -224,7 +229,7 @@ pub struct Frame<'a> {
     decoder: &'a mut Decoder,
     range: Range<usize>,
     /// What it brought along.
-    pieces: Vec<(PieceKind, Range<usize>)>,
+    pieces: Vec<(PieceKind, Place)>,
     /// Where it begins, with its length and what it says of its pieces.
     begin: usize,
 }
@@ -243,6 +248,23 @@ impl Frame<'_> {
         !self.pieces.is_empty()
     }
 
+    /// The pieces that are in shared memory: where each begins, and its length.
+    pub fn shared_pieces(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.pieces.iter().filter_map(|(_, place)| match place {
+            Place::Shared { offset, length } => Some((*offset, *length)),
+            Place::Behind(_) => None,
+        })
+    }
+
+    /// How many bytes there are, with those of the pieces.
+    pub fn total_length(&self) -> usize {
+        let length = |place: &Place| match place {
+            Place::Shared { length, .. } => *length,
+            Place::Behind(range) => range.len(),
+        };
+        self.len() + self.pieces.iter().map(|(_, place)| length(place)).sum::<usize>()
+    }
+
     /// The frame with what it brought along.
     pub fn into_attached(self) -> Attached {
         let Frame { decoder, range, pieces, begin } = self;
@@ -257,21 +279,17 @@ impl Frame<'_> {
         };
         let moved = end - bytes.len();
         let back = |range: Range<usize>| range.start - moved..range.end - moved;
-        Attached {
-            bytes,
-            frame: back(range),
-            pieces: pieces.into_iter().map(|(kind, piece)| (kind, back(piece))).collect(),
-        }
+        let pieces = pieces.into_iter().map(|(kind, place)| match place {
+            Place::Behind(range) => (kind, Place::Behind(back(range))),
+            shared => (kind, shared),
+        });
+        Attached { bytes, frame: back(range), pieces: pieces.collect() }
     }
 
-    /// Leaves the frame where it was: it is the next one again. Not for one with pieces.
+    /// Leaves the frame where it was: it is the next one again.
     pub fn put_back(self) {
-        let prefix = match self.decoder.serialization {
-            Serialization::Json => 0,
-            Serialization::Advanced => PREFIX,
-        };
-        self.decoder.start = self.range.start - prefix;
-        self.decoder.scanned = self.range.start;
+        self.decoder.start = self.begin;
+        self.decoder.scanned = self.begin;
     }
 
     /// The frame as bytes of its own. A large one that is alone in the buffer takes the buffer along.
@@ -305,6 +323,8 @@ pub enum Kind {
     Move,
     /// A worker wants to talk to another one: `NODE_CORRAL_CONNECT`.
     Connect,
+    /// The peer offers memory for large pieces; its descriptor travels beside it: `NODE_CORRAL_MEMORY`. Between two corrals.
+    Memory,
     /// Everything else, to be parsed where it is consumed.
     User,
 }
@@ -317,13 +337,14 @@ pub fn classify(serialization: Serialization, frame: &[u8]) -> Kind {
         Serialization::Advanced => strip_v8_command(frame),
     };
     let Some(rest) = rest.and_then(|rest| rest.strip_prefix(b"NODE_")) else { return Kind::User };
-    let known: [(&[u8], Kind); 6] = [
+    let known: [(&[u8], Kind); 7] = [
         (b"CLUSTER", Kind::Cluster),
         (b"HANDLE_ACK", Kind::HandleAck),
         (b"HANDLE_NACK", Kind::HandleNack),
         (b"HANDLE", Kind::Handle),
         (b"CORRAL_MOVE", Kind::Move),
         (b"CORRAL_CONNECT", Kind::Connect),
+        (b"CORRAL_MEMORY", Kind::Memory),
     ];
     for (name, kind) in known {
         // In JSON the name ends with its quote; in V8's format it ends by length, where the next byte is a tag.

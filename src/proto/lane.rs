@@ -2,7 +2,7 @@
 //! of all and the whole of [`FromWorker::Ready`] and [`FromWorker::Unusable`] are the same in every version.
 
 /// The version of what follows [`FromWorker::Ready`].
-pub const LANE_VERSION: u8 = 2;
+pub const LANE_VERSION: u8 = 3;
 
 /// The longest message; keys are addresses and paths.
 pub const MAX_LANE_MESSAGE: usize = 4096;

@@ -27,6 +27,8 @@ const PEER_HANDLE: &str = "corral.Peer";
 /// Between two corrals: the last message on the socket that a channel began with. What follows is on the socket that came
 /// with [`FromWorker::Ready`](super::FromWorker::Ready). Said by the worker first, then by the primary.
 pub const CHANNEL_MOVE: &str = "NODE_CORRAL_MOVE";
+/// What comes with memory for large pieces, and is answered as a handle is.
+pub const MEMORY: &str = "NODE_CORRAL_MEMORY";
 
 /// What a worker says to its primary.
 #[derive(Debug, Clone, PartialEq)]

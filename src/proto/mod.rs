@@ -11,12 +11,12 @@ mod lane;
 mod message;
 mod v8value;
 
-pub use attached::{ALIGNMENT, Attached, MAX_PIECES, Piece, PieceKind, aligned, announce};
+pub use attached::{ALIGNMENT, Attached, MAX_PIECES, Piece, PieceKind, Place, aligned, announce};
 pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, Serialization, classify};
 pub use hello::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 pub use message::{
-    AddressKind, CHANNEL_MOVE, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo,
+    AddressKind, CHANNEL_MOVE, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo, MEMORY,
     PEER_CONNECT, QueryServer, ToWorker, encode, newconn_frame, no_peer_frame, parse, parse_connect,
     peer_frame, roster_frame,
 };

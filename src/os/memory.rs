@@ -1,0 +1,262 @@
+//! Memory that two processes share: an anonymous file whose size nobody can change, mapped by both.
+
+use std::ops::Range;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+
+use nix::errno::Errno;
+
+/// A mapping of shared memory, for as long as this lives.
+///
+/// What is in it may change at any moment: the other process has it too. So nothing here gives out a reference to bytes,
+/// only copies, atomics, and a pointer for who passes it on to somebody that knows the same.
+#[derive(Debug)]
+pub struct Memory {
+    #[cfg(target_os = "linux")]
+    base: std::ptr::NonNull<std::ffi::c_void>,
+    length: usize,
+}
+
+// SAFETY: the mapping belongs to no thread, and all access to it is by copies and atomics.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::num::NonZeroUsize;
+    use std::os::fd::AsFd;
+
+    use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+    use nix::sys::stat::fstat;
+    use nix::unistd::ftruncate;
+
+    use super::*;
+
+    /// What the file must be sealed against: who maps a file that the other side can make shorter is killed by SIGBUS.
+    const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
+
+    impl Memory {
+        /// Makes a file of this size and maps it. No memory is taken before it is reserved, or written.
+        ///
+        /// Errors: `EMFILE`, `ENFILE`, `ENOMEM`; `ENOSYS`, `EPERM` where a sandbox forbids it.
+        pub fn create(length: usize) -> Result<(Self, OwnedFd), Errno> {
+            let file = memfd_create(c"corral", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+            ftruncate(&file, i64::try_from(length).map_err(|_| Errno::EFBIG)?)?;
+            fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS))?;
+            Ok((Self::map_all(file.as_fd(), length)?, file))
+        }
+
+        /// Maps a file that another process has made by [`Memory::create`], and which it cannot take away.
+        ///
+        /// Errors: `EINVAL` for any other file, or one of another size; `ENOMEM`.
+        pub fn map(file: BorrowedFd<'_>, length: usize) -> Result<Self, Errno> {
+            // What knows no seals says EINVAL.
+            let seals = SealFlag::from_bits_retain(fcntl(file, FcntlArg::F_GET_SEALS)?);
+            let has_length = usize::try_from(fstat(file)?.st_size) == Ok(length);
+            let is_writable = !seals.intersects(SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_FUTURE_WRITE);
+            if !(seals.contains(SEALS) && has_length && is_writable) {
+                return Err(Errno::EINVAL);
+            }
+            Self::map_all(file, length)
+        }
+
+        fn map_all(file: BorrowedFd<'_>, length: usize) -> Result<Self, Errno> {
+            let size = NonZeroUsize::new(length).ok_or(Errno::EINVAL)?;
+            let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+            // SAFETY: a new mapping, at a place of the kernel's choice; it ends with `Memory`.
+            let base = unsafe { mmap(None, size, access, MapFlags::MAP_SHARED, file, 0) }?;
+            Ok(Memory { base, length })
+        }
+
+        /// Where it begins. What is read there may change meanwhile.
+        pub fn pointer(&self) -> *mut u8 {
+            self.base.as_ptr().cast()
+        }
+    }
+
+    impl Drop for Memory {
+        fn drop(&mut self) {
+            // SAFETY: it is this one's mapping, and nobody has a pointer into it any more. With these arguments it cannot fail.
+            let _ = unsafe { munmap(self.base, self.length) };
+        }
+    }
+
+    /// Takes memory for a part of a file, so that writing there cannot fail: that would be a SIGBUS.
+    ///
+    /// Errors: `ENOSPC`, `ENOMEM`.
+    pub fn reserve_memory(file: BorrowedFd<'_>, part: Range<usize>) -> Result<(), Errno> {
+        adjust(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, part)
+    }
+
+    /// Gives the memory of a part of a file back. It reads as zeros from now on.
+    ///
+    /// Errors: none that are known.
+    pub fn give_memory_back(file: BorrowedFd<'_>, part: Range<usize>) -> Result<(), Errno> {
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        adjust(file, hole, part)
+    }
+
+    fn adjust(file: BorrowedFd<'_>, mode: FallocateFlags, part: Range<usize>) -> Result<(), Errno> {
+        loop {
+            match fallocate(file, mode, part.start as i64, part.len() as i64) {
+                Err(Errno::EINTR) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::{give_memory_back, reserve_memory};
+
+#[cfg(not(target_os = "linux"))]
+mod elsewhere {
+    use super::*;
+
+    impl Memory {
+        /// Errors: `ENOSYS`: only Linux has files whose size can be sealed.
+        pub fn create(_length: usize) -> Result<(Self, OwnedFd), Errno> {
+            Err(Errno::ENOSYS)
+        }
+
+        /// Errors: `ENOSYS`, as [`Memory::create`].
+        pub fn map(_file: BorrowedFd<'_>, _length: usize) -> Result<Self, Errno> {
+            Err(Errno::ENOSYS)
+        }
+
+        /// There is none.
+        pub fn pointer(&self) -> *mut u8 {
+            std::ptr::null_mut()
+        }
+    }
+
+    /// Errors: `ENOSYS`, as [`Memory::create`].
+    pub fn reserve_memory(_file: BorrowedFd<'_>, _part: Range<usize>) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// Errors: `ENOSYS`, as [`Memory::create`].
+    pub fn give_memory_back(_file: BorrowedFd<'_>, _part: Range<usize>) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{give_memory_back, reserve_memory};
+
+impl Memory {
+    /// Where a part of it begins.
+    ///
+    /// Panics if the part is not within.
+    pub fn part(&self, part: Range<usize>) -> *mut u8 {
+        assert!(part.start <= part.end && part.end <= self.length, "{part:?} of {}", self.length);
+        // SAFETY: within the mapping.
+        unsafe { self.pointer().add(part.start) }
+    }
+
+    /// Copies bytes to a place in it.
+    ///
+    /// Panics if that is not within.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        let place = self.part(offset..offset + bytes.len());
+        // SAFETY: `part` has checked the bounds, and no reference to what is mapped exists.
+        unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+
+    /// Copies a part of it.
+    ///
+    /// Panics if that is not within.
+    pub fn read(&self, part: Range<usize>) -> Vec<u8> {
+        let mut bytes: Vec<u8> = Vec::with_capacity(part.len());
+        let place = self.part(part.clone());
+        // SAFETY: `part` has checked the bounds, no reference to what is mapped exists, and there is room for so many bytes.
+        unsafe {
+            bytes.as_mut_ptr().copy_from_nonoverlapping(place, part.len());
+            bytes.set_len(part.len());
+        }
+        bytes
+    }
+
+    /// The byte at a place in it.
+    ///
+    /// Panics if that is not within.
+    pub fn flag(&self, offset: usize) -> &AtomicU8 {
+        // SAFETY: within the mapping, which lives as long as the reference; only atomics are used there.
+        unsafe { AtomicU8::from_ptr(self.part(offset..offset + 1)) }
+    }
+
+    /// The four bytes at a place in it that is a multiple of four.
+    ///
+    /// Panics if that is not within.
+    pub fn count(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(align_of::<AtomicU32>()));
+        // SAFETY: as in `flag`; a mapping begins at a page, so that the place is aligned.
+        unsafe { AtomicU32::from_ptr(self.part(offset..offset + 4).cast()) }
+    }
+
+    /// The eight bytes at a place in it that is a multiple of eight.
+    ///
+    /// Panics if that is not within.
+    pub fn sum(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(align_of::<AtomicU64>()));
+        // SAFETY: as in `count`.
+        unsafe { AtomicU64::from_ptr(self.part(offset..offset + 8).cast()) }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::sync::atomic::Ordering;
+
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use nix::unistd::ftruncate;
+
+    use super::*;
+
+    const LENGTH: usize = 64 << 10;
+
+    #[test]
+    fn what_one_side_writes_the_other_reads() {
+        let (ours, file) = Memory::create(LENGTH).unwrap();
+        let theirs = Memory::map(file.as_fd(), LENGTH).unwrap();
+        ours.write(100, b"hello");
+        assert_eq!(theirs.read(100..105), b"hello");
+        theirs.count(8).fetch_add(7, Ordering::Release);
+        assert_eq!(ours.count(8).load(Ordering::Acquire), 7);
+    }
+
+    #[test]
+    fn nobody_can_make_it_shorter_or_longer() {
+        let (_ours, file) = Memory::create(LENGTH).unwrap();
+        assert_eq!(ftruncate(&file, 0), Err(Errno::EPERM));
+        assert_eq!(ftruncate(&file, 2 * LENGTH as i64), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn a_file_that_could_be_made_shorter_is_not_mapped() {
+        let unsealed = memfd_create(c"test", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        ftruncate(&unsealed, LENGTH as i64).unwrap();
+        assert_eq!(Memory::map(unsealed.as_fd(), LENGTH).unwrap_err(), Errno::EINVAL);
+        let (_ours, other_size) = Memory::create(2 * LENGTH).unwrap();
+        assert_eq!(Memory::map(other_size.as_fd(), LENGTH).unwrap_err(), Errno::EINVAL);
+        let no_memory = crate::os::socket_pair().unwrap().ours;
+        assert_eq!(Memory::map(no_memory.as_fd(), LENGTH).unwrap_err(), Errno::EINVAL);
+    }
+
+    #[test]
+    fn memory_is_taken_when_it_is_reserved_and_given_back() {
+        let blocks = |file: &OwnedFd| nix::sys::stat::fstat(file).unwrap().st_blocks;
+        let (ours, file) = Memory::create(LENGTH).unwrap();
+        assert_eq!(blocks(&file), 0);
+        reserve_memory(file.as_fd(), 0..LENGTH / 2).unwrap();
+        assert_eq!(blocks(&file) * 512, LENGTH as i64 / 2);
+        ours.write(0, b"hello");
+        give_memory_back(file.as_fd(), 0..LENGTH).unwrap();
+        assert_eq!(blocks(&file), 0);
+        assert_eq!(ours.read(0..5), [0; 5]);
+    }
+}
