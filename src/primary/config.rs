@@ -57,7 +57,7 @@ pub const IN_FLIGHT_PER_WORKER: usize = 4;
 ///
 /// Unlike those on a channel they can be taken back, so that a large number only delays those that wait behind a slow
 /// worker, by [`RECALL_AFTER`] at most; a small one makes the primary wait for reports. See docs/performance.md.
-pub const LANE_WINDOW: usize = 16;
+pub const LANE_WINDOW: usize = 64;
 
 /// How long a worker may leave its lane unread before what waits there is given to others: longer than a turn of its
 /// event loop takes when everybody has much to do. See docs/performance.md.
