@@ -49,6 +49,11 @@ pub const CORKED_FOR: Duration = Duration::from_millis(1);
 /// more than the worker takes is to hear of it as soon as with Node's own reader, which reads nothing in advance.
 const MAX_UNTOLD_IN_WORKER: usize = 256 << 10;
 
+/// How many bytes a peer may have written that the reactor has not read; the system may allow less. A peer that is Node writes as much
+/// of a message as the socket takes and the rest when its event loop comes round to it, each time with somebody to wake at the other end:
+/// more than a large message has room at once.
+const PEERS_BUFFER: usize = 1 << 20;
+
 /// What a Unix socket holds unless told otherwise, in bytes (`net.core.wmem_default`).
 const USUAL_BUFFER: usize = 212_992;
 
@@ -409,5 +414,6 @@ impl AsFd for Channel {
 /// Errors: `EMFILE`, `ENFILE`, `ENOBUFS`.
 pub fn pair(serialization: Serialization) -> Result<(Channel, OwnedFd), nix::errno::Errno> {
     let pair = os::socket_pair()?;
+    os::enlarge_buffer(pair.theirs.as_fd(), PEERS_BUFFER);
     Ok((Channel::new(pair.ours, serialization), pair.theirs))
 }
