@@ -340,4 +340,168 @@ mod tests {
         assert_eq!(frames, [("\"last\"".to_owned(), false)]);
         assert!(matches!(status, ReadStatus::Ended));
     }
+
+    /// Pieces in memory that the peer has offered.
+    #[cfg(target_os = "linux")]
+    mod memory {
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+
+        use super::*;
+        use crate::channel::Tending;
+        use crate::channel::memory::Sharing;
+
+        const MEMORY: &[u8] = b"{\"cmd\":\"NODE_CORRAL_MEMORY\"}\n";
+        const BLOCK: usize = 16 << 10;
+
+        /// What was read: whom it is for, whether it has a handle, and the pieces, which are held.
+        type Seen = Vec<(Kind, bool, Vec<Segment>)>;
+
+        impl Rig {
+            fn between_corrals() -> Self {
+                let mut rig = Rig::new(1 << 30);
+                rig.inbox.take_pieces();
+                rig
+            }
+
+            fn peer_gives(&self, file: BorrowedFd<'_>) {
+                send(self.pair.theirs.as_fd(), &[IoSlice::new(MEMORY)], Some(file)).unwrap();
+            }
+
+            /// The peer offers memory, which is mapped.
+            fn peer_offers_memory(&mut self) {
+                self.peer_gives(some_memory().as_fd());
+                let (seen, _) = self.see();
+                assert!(matches!(seen[..], [(Kind::Memory, true, _)]), "{seen:?}");
+            }
+
+            fn see(&mut self) -> (Seen, ReadStatus) {
+                let mut seen = Vec::new();
+                let status = self.inbox.read(self.pair.ours.as_fd(), false, |frame| {
+                    seen.push((frame.kind, frame.handle.is_some(), frame.segments));
+                });
+                (seen, status)
+            }
+
+            /// As the JavaScript thread does.
+            fn see_messages(&mut self) -> (Vec<usize>, MessagesRead) {
+                let mut seen = Vec::new();
+                let status = self.inbox.read_messages(self.pair.ours.as_fd(), |_, segments| {
+                    seen.push(segments.iter().map(Segment::len).sum());
+                });
+                (seen, status)
+            }
+        }
+
+        fn some_memory() -> Arc<OwnedFd> {
+            let sharing = Arc::new(Sharing::default());
+            sharing.room(1);
+            let Tending::Offered(file) = sharing.tend() else { panic!("no memory") };
+            file
+        }
+
+        #[test]
+        fn a_frame_has_its_pieces_in_memory_that_was_offered() {
+            let mut rig = Rig::between_corrals();
+            rig.peer_offers_memory();
+            rig.peer_sends(b"\x01b70000@16384l1@114688;0\n1\n", false);
+            let (seen, _) = rig.see();
+            let [(Kind::User, false, pieces), (Kind::User, false, none)] = &seen[..] else {
+                panic!("{seen:?}")
+            };
+            assert_eq!(pieces.iter().map(Segment::len).collect::<Vec<_>>(), [70_000, 1]);
+            assert!(none.is_empty());
+        }
+
+        #[test]
+        fn other_memory_may_be_offered_later_and_pieces_of_the_first_stay() {
+            let mut rig = Rig::between_corrals();
+            rig.peer_offers_memory();
+            rig.peer_sends(b"\x01b70000@16384;0\n", false);
+            let (held, _) = rig.see();
+            rig.peer_offers_memory();
+            // No memory does not take away what there is.
+            rig.peer_gives(rig.pair.ours.as_fd());
+            rig.peer_sends(b"\x01b70000@16384;0\n", false);
+            let (seen, _) = rig.see();
+            assert!(
+                matches!(&seen[..], [(Kind::Memory, false, _), (Kind::User, _, pieces)] if pieces.len() == 1)
+            );
+            drop((held, seen));
+        }
+
+        #[test]
+        fn what_is_no_sealed_memory_is_not_taken() {
+            let unsealed = memfd_create(c"test", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+            let length = nix::sys::stat::fstat(some_memory()).unwrap().st_size;
+            nix::unistd::ftruncate(&unsealed, length).unwrap();
+            let mut rig = Rig::between_corrals();
+            rig.peer_gives(unsealed.as_fd());
+            rig.peer_gives(rig.pair.theirs.as_fd());
+            rig.peer_sends(MEMORY, false);
+            let (seen, _) = rig.see();
+            assert!(seen.iter().all(|(kind, is_mapped, _)| (*kind, *is_mapped) == (Kind::Memory, false)));
+            assert_eq!(seen.len(), 3);
+            rig.peer_sends(b"\x01b1@16384;0\n", false);
+            assert!(matches!(rig.see().1, ReadStatus::Broken(Error::BadFrame(_))));
+        }
+
+        #[test]
+        fn to_a_plain_peer_memory_is_a_message_like_any_other() {
+            let mut rig = Rig::new(1000);
+            rig.peer_gives(some_memory().as_fd());
+            assert!(matches!(rig.see().0[..], [(Kind::User, false, _)]));
+            assert!(rig.inbox.unclaimed.is_empty());
+            // Nor do its frames bring anything along.
+            rig.peer_sends(b"\x01b1@16384;0\n", false);
+            assert!(matches!(&rig.see().0[..], [(Kind::User, false, pieces)] if pieces.is_empty()));
+        }
+
+        /// Frames that say of a piece that it is where none can be; the first memory block is held.
+        const NOWHERE: [&str; 7] = [
+            "b1@0;",
+            "b1@16385;",
+            "b0@32768;",
+            "b1@999999999999;",
+            "b99999999@201310208;",
+            "b1@16384;",
+            "b1@32768b1@32768;",
+        ];
+
+        #[test]
+        fn a_piece_that_cannot_be_where_it_is_said_to_be_breaks_the_channel_whoever_reads() {
+            for nowhere in NOWHERE {
+                let mut rig = Rig::between_corrals();
+                rig.peer_offers_memory();
+                rig.peer_sends(format!("\x01b{BLOCK}@{BLOCK};0\n").as_bytes(), false);
+                let (held, _) = rig.see();
+                assert_eq!(held.len(), 1);
+                rig.peer_sends(format!("1\n\x01{nowhere}2\n3\n").as_bytes(), false);
+                assert_eq!(rig.see_messages(), (vec![0], MessagesRead::SomethingElse), "{nowhere}");
+                let (seen, status) = rig.see();
+                assert!(seen.is_empty(), "{nowhere}");
+                assert!(matches!(status, ReadStatus::Broken(Error::BadFrame(_))), "{nowhere}: {status:?}");
+            }
+        }
+
+        #[test]
+        fn a_piece_in_memory_that_was_never_offered_breaks_the_channel() {
+            let mut rig = Rig::between_corrals();
+            rig.peer_sends(b"\x01b1@16384;0\n", false);
+            assert_eq!(rig.see_messages(), (vec![], MessagesRead::SomethingElse));
+            assert!(matches!(rig.see().1, ReadStatus::Broken(Error::BadFrame(_))));
+        }
+
+        #[test]
+        fn pieces_in_memory_are_read_directly_and_an_offer_is_left_to_the_reactor() {
+            let mut rig = Rig::between_corrals();
+            rig.peer_offers_memory();
+            rig.peer_sends(b"1\n\x01b70000@16384b5@98304;0\n2\n", false);
+            assert_eq!(rig.see_messages(), (vec![0, 70_005, 0], MessagesRead::All));
+            // They have been released by now.
+            rig.peer_sends(b"\x01b70000@16384;0\n", false);
+            rig.peer_gives(some_memory().as_fd());
+            assert_eq!(rig.see_messages(), (vec![70_000], MessagesRead::SomethingElse));
+            assert!(matches!(rig.see().0[..], [(Kind::Memory, true, _)]));
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! Servers and clients on a real reactor thread; the other end is as a rule this test, which speaks by hand.
 
+#[cfg(target_os = "linux")]
+mod memory;
+
 use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -42,7 +45,9 @@ const PANIC: &str = "\"panic\"";
 
 impl EventSink<Event> for ToTest {
     fn push(&mut self, event: Event) {
-        if let Event::Channel(_, ChannelEvent::Messages(frames)) = &event {
+        if let Event::Channel(_, ChannelEvent::Messages(frames @ (Frames::One(..) | Frames::Many(..)))) =
+            &event
+        {
             assert!(lines(frames) != [PANIC], "a fault of the reactor's, for the test");
         }
         // The test may have ended and dropped its half.

@@ -1,6 +1,8 @@
 //! The primary against workers that speak the protocol by hand: what is told, offered, given back and closed.
 
 mod lane;
+#[cfg(target_os = "linux")]
+mod memory;
 mod moving;
 mod peers;
 mod reading;
