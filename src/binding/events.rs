@@ -14,7 +14,7 @@ use super::text;
 use crate::channel::{Bundle, ChannelEvent, Format, Frames, HANDLE_WEIGHT, Part, Segment, Unwritten};
 use crate::error::Error;
 use crate::ids::{ChannelId, WorkerId};
-use crate::proto::Serialization;
+use crate::proto::{LargeFrame, Serialization};
 use crate::reactor::EventSink;
 use crate::{ipc, os, primary};
 
@@ -183,10 +183,33 @@ pub fn message_values(env: &Env, serialization: Serialization, frames: Frames) -
     let (kind, format, bytes) = match frames {
         Frames::One(format, bytes) => (EventKind::Message, format, bytes),
         Frames::Many(format, bytes) => (EventKind::Messages, format, bytes),
+        Frames::Large(format, frame) => return large_values(env, format, frame),
         Frames::Attached(bundle) => return attached_values(env, serialization, bundle),
     };
     let kind = env.create_uint32(kind as u32)?.to_unknown();
     Ok([kind, frame_value(env, format, bytes)?, ().into_unknown(env)?])
+}
+
+fn large_values(env: &Env, format: Format, mut frame: LargeFrame) -> Result<[Unknown<'_>; 3]> {
+    let kind = env.create_uint32(EventKind::Message as u32)?.to_unknown();
+    let value = match format {
+        Format::Text => text::from_utf8(env, &frame)?.to_unknown(),
+        Format::V8 => {
+            let (start, length) = (frame.as_mut_ptr(), frame.len());
+            // SAFETY: so many bytes are there while the frame is, which the buffer has until its end; nobody else has them.
+            let buffer =
+                unsafe { BufferSlice::from_external(env, start, length, frame, |_, frame| drop(frame)) }?;
+            prompt_collection(env)?;
+            buffer.to_unknown()
+        }
+    };
+    Ok([kind, value, ().into_unknown(env)?])
+}
+
+/// Has V8 see whether it is time to collect young buffers, which it does only when it makes one itself. Large buffers of others' would
+/// wait for a collection of everything, a hundred times as dear, and their memory as long.
+fn prompt_collection(env: &Env) -> Result<()> {
+    BufferSlice::copy_from(env, [0]).map(drop)
 }
 
 fn attached_values(env: &Env, serialization: Serialization, bundle: Bundle) -> Result<[Unknown<'_>; 3]> {
@@ -194,7 +217,7 @@ fn attached_values(env: &Env, serialization: Serialization, bundle: Bundle) -> R
     let kind = env.create_uint32(EventKind::Attached as u32)?.to_unknown();
     match serialization {
         Serialization::Json => {
-            let text = text::from_utf8(env, bytes[frame].to_vec())?.to_unknown();
+            let text = text::from_utf8(env, &bytes[frame])?.to_unknown();
             let strings = pieces.into_iter().map(|(kind, part)| match part {
                 Part::Behind(range) => text::piece(env, kind, &bytes[range]),
                 Part::Shared(segment) => text::shared_piece(env, kind, &segment),
@@ -231,7 +254,7 @@ fn shared_buffer(env: &Env, mut segment: Segment) -> Result<BufferSlice<'_>> {
 /// Messages in the form that JavaScript parses: a string for JSON, bytes for V8's format.
 fn frame_value(env: &Env, format: Format, bytes: Vec<u8>) -> Result<Unknown<'_>> {
     match format {
-        Format::Text => Ok(text::from_utf8(env, bytes)?.to_unknown()),
+        Format::Text => Ok(text::from_utf8(env, &bytes)?.to_unknown()),
         // Memory that is not V8's own costs it a good deal when it is collected: more than copying a little.
         Format::V8 if bytes.len() <= COPIED => Ok(BufferSlice::copy_from(env, &bytes)?.to_unknown()),
         Format::V8 => Buffer::from(bytes).into_unknown(env),

@@ -11,19 +11,19 @@ const SHORT: usize = 1 << 10;
 
 /// UTF-8 as a JavaScript string, in the narrower of V8's two forms. Its own reading of UTF-8 takes several times as
 /// long. Invalid bytes read as U+FFFD, as Node's StringDecoder has it.
-pub fn from_utf8(env: &Env, bytes: Vec<u8>) -> Result<JsString<'_>> {
+pub fn from_utf8<'env>(env: &'env Env, bytes: &[u8]) -> Result<JsString<'env>> {
     use encoding_rs::mem;
     if bytes.is_ascii() {
         env.create_string_latin1(bytes)
-    } else if mem::is_utf8_latin1(&bytes) {
+    } else if mem::is_utf8_latin1(bytes) {
         let mut latin1 = vec![0; bytes.len()];
-        let length = mem::convert_utf8_to_latin1_lossy(&bytes, &mut latin1);
+        let length = mem::convert_utf8_to_latin1_lossy(bytes, &mut latin1);
         latin1.truncate(length);
         env.create_string_latin1(latin1)
     } else {
         // One more than the bytes, says the contract of the conversion.
         let mut utf16 = vec![0; bytes.len() + 1];
-        let length = mem::convert_utf8_to_utf16(&bytes, &mut utf16);
+        let length = mem::convert_utf8_to_utf16(bytes, &mut utf16);
         utf16.truncate(length);
         env.create_string_utf16(utf16)
     }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::memory::Segment;
-use crate::proto::{self, Attached, PieceKind, Place, Serialization};
+use crate::proto::{self, Attached, LargeFrame, PieceKind, Place, Serialization};
 
 /// Messages of up to this size are told together.
 const BATCHED_MESSAGE: usize = 16 << 10;
@@ -39,6 +39,8 @@ impl Format {
 pub enum Frames {
     /// A single frame.
     One(Format, Vec<u8>),
+    /// A single frame in the buffer that it came in.
+    Large(Format, LargeFrame),
     /// Small frames in a row, each with its newline behind it or its length in front, so that crossing over to
     /// JavaScript costs once and not for each.
     Many(Format, Vec<u8>),
@@ -85,6 +87,7 @@ impl Frames {
     pub fn len(&self) -> usize {
         match self {
             Frames::One(_, bytes) | Frames::Many(_, bytes) => bytes.len(),
+            Frames::Large(_, frame) => frame.len(),
             Frames::Attached(bundle) => bundle.bytes.len(),
         }
     }
@@ -123,7 +126,10 @@ impl Batch {
             self.take().into_iter().for_each(&mut tell);
         }
         if frame.len() > BATCHED_MESSAGE {
-            return tell(Frames::One(format, frame.into_bytes()));
+            return tell(match frame.into_large() {
+                Ok(frame) => Frames::Large(format, frame),
+                Err(frame) => Frames::One(format, frame.into_bytes()),
+            });
         }
         self.format = format;
         if format == Format::V8 {

@@ -1,10 +1,11 @@
 //! Where one frame ends and the next begins, and whom it is for.
 
-use std::ops::{Deref, Range};
+use std::ops::{Deref, DerefMut, Range};
 
 use memchr::memchr;
 
 use super::attached::{self, Attached, Piece, PieceKind, Place};
+use super::spare;
 
 /// How messages are written, fixed for a channel when its process is spawned (`serialization` in `child_process`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -97,7 +98,7 @@ impl Decoder {
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         if self.start == self.buffer.len() {
             if self.buffer.capacity() > KEEP_SIZE {
-                self.buffer = Vec::new();
+                spare::give_back(std::mem::take(&mut self.buffer));
             }
             self.buffer.clear();
             self.start = 0;
@@ -122,8 +123,15 @@ impl Decoder {
             Serialization::Advanced => self.announced().map_or(0, |length| PREFIX + length),
         }
         .max(self.whole);
-        let rest = expected.saturating_sub(self.buffer.len());
-        self.buffer.reserve(rest.clamp(READ_SIZE, READ_AHEAD));
+        let rest = expected.saturating_sub(self.buffer.len()).clamp(READ_SIZE, READ_AHEAD);
+        let room = self.buffer.len() + rest;
+        if room < LARGE || self.buffer.capacity() >= LARGE {
+            self.buffer.reserve(rest);
+        } else {
+            let mut larger = spare::take(room);
+            larger.extend_from_slice(&self.buffer);
+            self.buffer = larger;
+        }
     }
 
     fn announced(&self) -> Option<usize> {
@@ -292,19 +300,48 @@ impl Frame<'_> {
         self.decoder.scanned = self.begin;
     }
 
-    /// The frame as bytes of its own. A large one that is alone in the buffer takes the buffer along.
+    /// The frame as bytes of its own.
     pub fn into_bytes(self) -> Vec<u8> {
-        let Frame { decoder, range, .. } = self;
-        if range.len() < LARGE || !decoder.is_empty() {
-            return decoder.buffer[range].to_vec();
+        self.decoder.buffer[self.range].to_vec()
+    }
+
+    /// A large frame that is alone in its buffer, with that.
+    pub fn into_large(self) -> Result<LargeFrame, Self> {
+        if self.range.len() < LARGE || !self.decoder.is_empty() {
+            return Err(self);
         }
+        let Frame { decoder, range, .. } = self;
         decoder.last_large = decoder.buffer.len();
-        let mut bytes = std::mem::take(&mut decoder.buffer);
         decoder.start = 0;
         decoder.scanned = 0;
-        bytes.truncate(range.end);
-        bytes.drain(..range.start);
-        bytes
+        Ok(LargeFrame { buffer: std::mem::take(&mut decoder.buffer), range })
+    }
+}
+
+/// A frame in the buffer that it came in, which is kept for another one afterwards.
+#[derive(Debug)]
+pub struct LargeFrame {
+    buffer: Vec<u8>,
+    range: Range<usize>,
+}
+
+impl Deref for LargeFrame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+}
+
+impl DerefMut for LargeFrame {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.range.clone()]
+    }
+}
+
+impl Drop for LargeFrame {
+    fn drop(&mut self) {
+        spare::give_back(std::mem::take(&mut self.buffer));
     }
 }
 

@@ -9,10 +9,11 @@ mod frame;
 mod hello;
 mod lane;
 mod message;
+pub mod spare;
 mod v8value;
 
 pub use attached::{ALIGNMENT, Attached, MAX_PIECES, Piece, PieceKind, Place, aligned, announce};
-pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, Serialization, classify};
+pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, LargeFrame, Serialization, classify};
 pub use hello::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 pub use message::{
