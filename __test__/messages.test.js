@@ -9,6 +9,9 @@ const { advanced } = require('../lib/serialization');
 const { programs } = require('./helpers/programs');
 
 describe('messages between corrals', { concurrency: 2 }, () => programs('messages/between-corrals'));
+describe('large messages in memory that both ends have', { concurrency: 2 }, () =>
+  programs('messages/memory'),
+);
 describe('workers that talk to each other', { concurrency: 2 }, () => programs('messages/peers'));
 describe('requests', { concurrency: 2 }, () => programs('messages/requests'));
 

@@ -79,11 +79,65 @@ function pollersOf(fd) {
   });
 }
 
+/** What the memory for large messages is called, among mappings and descriptors. */
+const MEMORY = '/memfd:corral';
+/** A piece of a message begins at a multiple of this there. */
+const BLOCK = 16 * 1024;
+
+/**
+ * @param {number} [pid]
+ * @returns {number} how many memories for large messages it has mapped: its own and those of whom it receives from
+ */
+function memoriesMapped(pid = process.pid) {
+  return fs.readFileSync(`/proc/${pid}/maps`, 'latin1').split(MEMORY).length - 1;
+}
+
+/**
+ * @param {number} [pid]
+ * @returns {string[]} the memories for large messages that it has made to send in them, as files
+ */
+function memoriesMade(pid = process.pid) {
+  const files = fs.readdirSync(`/proc/${pid}/fd`).map((number) => `/proc/${pid}/fd/${number}`);
+  return files.filter((file) => {
+    try {
+      return fs.readlinkSync(file).startsWith(MEMORY);
+    } catch {
+      // Closed meanwhile.
+      return false;
+    }
+  });
+}
+
+/**
+ * @param {string} start
+ * @param {number} [pid]
+ * @returns {boolean} whether a piece that begins like this is, or was, in memory that the process has made
+ */
+function isInMemory(start, pid = process.pid) {
+  // As a string of one byte a character, or of two.
+  const starts = [Buffer.from(start, 'latin1'), Buffer.from(start, 'utf16le')];
+  const bytes = Buffer.alloc(starts[1].length);
+  return memoriesMade(pid).some((file) => {
+    const fd = fs.openSync(file, 'r');
+    try {
+      for (let place = BLOCK; fs.readSync(fd, bytes, 0, bytes.length, place) > 0; place += BLOCK) {
+        if (starts.some((wanted) => wanted.equals(bytes.subarray(0, wanted.length)))) return true;
+      }
+      return false;
+    } finally {
+      fs.closeSync(fd);
+    }
+  });
+}
+
 module.exports = {
   pollersOf,
   acceptQueue,
   isDead,
+  isInMemory,
   isStopped,
+  memoriesMade,
+  memoriesMapped,
   openFiles,
   shareOfCpu,
 };

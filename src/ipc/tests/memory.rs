@@ -217,6 +217,15 @@ fn an_offer_that_arrives_the_second_time_is_taken() {
 }
 
 #[test]
+fn an_offer_that_has_to_wait_for_room_in_the_socket_is_made() {
+    let rig = Rig::new();
+    let (end, mut peer) = rig.end_of_peer();
+    while os::send(end.channel.as_fd(), &[IoSlice::new(b"0\n")], None).is_ok() {}
+    wants_memory(&rig, &end);
+    while line(&mut peer.0) != json!({ "cmd": MEMORY }) {}
+}
+
+#[test]
 fn what_is_no_memory_is_answered_with_nack_and_the_channel_goes_on() {
     let rig = Rig::new();
     let (end, mut peer) = rig.end_of_peer();
