@@ -279,12 +279,13 @@ fn who_reads_directly_leaves_a_piece_that_cannot_be_to_the_reactor() {
     lend(&rig, &mut peer.0, end.id, &end.channel);
     peer.says("\u{1}l20000@16384;0\n");
     let mut lengths = Vec::new();
-    let read = end.channel.read_directly(|frames| match frames {
-        Frames::Attached(Bundle { pieces, .. }) => match &pieces[0].1 {
-            Part::Shared(segment) => lengths.push(segment.len()),
-            Part::Behind(_) => unreachable!(),
-        },
-        _ => {}
+    let read = end.channel.read_directly(|frames| {
+        if let Frames::Attached(Bundle { pieces, .. }) = frames {
+            match &pieces[0].1 {
+                Part::Shared(segment) => lengths.push(segment.len()),
+                Part::Behind(_) => unreachable!(),
+            }
+        }
     });
     assert_eq!((read, &lengths[..]), (DirectRead::Told, &[20_000][..]));
     peer.says("\u{1}l20000@16385;0\n");
