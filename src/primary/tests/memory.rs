@@ -106,9 +106,12 @@ fn memory_that_a_worker_cannot_have_is_offered_again_and_then_no_more() {
 fn an_offer_that_has_to_wait_for_room_in_the_socket_is_made() {
     let mut rig = Rig::new(Config::default());
     let mut worker = rig.fork_with_lane();
+    // The channel has moved both ways.
+    rig.settle();
     while os::send(worker.channel.as_fd(), &[IoSlice::new(b"0\n")], None).is_ok() {}
     assert!(matches!(worker.channel.room(1), (None, true)));
     rig.reactor.call(Command::TendMemory(worker.id)).unwrap();
+    assert_eq!(worker.receive_frame().unwrap(), json!(0));
     while worker.receive_frame().unwrap() != json!({ "cmd": MEMORY }) {}
 }
 
