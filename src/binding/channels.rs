@@ -283,7 +283,12 @@ impl Channels {
             let start = bytes.len();
             announce(pieces, 0, bytes);
             appended = text::append_utf8(text, bytes);
-            if appended.is_ok() { bytes.push(b'\n') } else { bytes.truncate(start) }
+            if appended.is_ok() {
+                bytes.push(b'\n')
+            } else {
+                bytes.truncate(start)
+            }
+            appended.is_ok()
         });
         appended.map(|()| Some(sent))
     }
@@ -313,18 +318,20 @@ impl Channels {
             announce(pieces, 0, bytes);
             bytes.extend(body);
             set_prefix(&mut bytes[start..]);
+            true
         }))
     }
 
-    /// Corks a frame whose pieces are in shared memory.
+    /// Corks a frame whose pieces are in shared memory. `append` says whether it has written one.
     fn cork_placed(
         &self,
         peer: &Peer,
         placed: Placed<'_>,
-        append: impl FnOnce(&[Piece], &mut Vec<u8>),
+        append: impl FnOnce(&[Piece], &mut Vec<u8>) -> bool,
     ) -> Sent {
-        let sent = cork(peer, placed.length(), |bytes| append(&placed.pieces, bytes));
-        if sent.status < 0.0 {
+        let mut is_whole = false;
+        let sent = cork(peer, placed.length(), |bytes| is_whole = append(&placed.pieces, bytes));
+        if sent.status < 0.0 || !is_whole {
             return sent;
         }
         placed.sent();

@@ -35,6 +35,9 @@ const RELEASED_PIECES: usize = 64;
 const FLAGS: usize = 4096;
 const _: () = assert!(FLAGS + BLOCKS <= BLOCK);
 
+/// So much of it may be on its way to a program that is busy. More waits as messages do that bring nothing along, which has a bound of its own.
+const MOST_UNREAD: usize = 32 << 20;
+
 /// What was not used for so long is given back to the system.
 pub const MEMORY_KEPT: Duration = Duration::from_secs(5);
 /// After a refusal nothing is offered for so long.
@@ -188,6 +191,10 @@ impl Outgoing {
     }
 
     fn room(&mut self, bytes: usize) -> Option<Range<usize>> {
+        let unread = self.unread();
+        if unread > 0 && unread.saturating_add(bytes) > MOST_UNREAD {
+            return None;
+        }
         self.take_released();
         let blocks = self.free.take_first(bytes.div_ceil(BLOCK).max(1))?;
         let bare = self.bare.cut(&blocks);
@@ -551,6 +558,19 @@ mod tests {
             let start = place_of(self.blocks.start);
             self.incoming.memory.read(start..start + self.length)
         }
+    }
+
+    #[test]
+    fn no_more_is_unread_than_the_bound_but_for_one_that_is_alone() {
+        let (sharing, incoming, _file) = shared();
+        let alone = send(&sharing, &incoming, MOST_UNREAD / BLOCK + 1, 1);
+        assert!(sharing.room(1).0.is_none());
+        drop(alone);
+        let mut first = send(&sharing, &incoming, MOST_UNREAD / BLOCK / 2, 2);
+        let _second = send(&sharing, &incoming, MOST_UNREAD / BLOCK / 2, 3);
+        assert!(sharing.room(1).0.is_none());
+        first.read();
+        assert!(sharing.room(1).0.is_some());
     }
 
     #[test]
