@@ -109,6 +109,21 @@ function memoriesMade(pid = process.pid) {
 }
 
 /**
+ * Of memory that is received, and then mapped, the descriptor is closed, at any moment.
+ *
+ * @param {string} file
+ * @returns {number} its descriptor, or -1
+ */
+function openIfThere(file) {
+  try {
+    return fs.openSync(file, 'r');
+  } catch (error) {
+    if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ENOENT') throw error;
+    return -1;
+  }
+}
+
+/**
  * @param {string} start
  * @param {number} [pid]
  * @returns {boolean} whether a piece that begins like this is, or was, in memory that the process has made
@@ -118,7 +133,8 @@ function isInMemory(start, pid = process.pid) {
   const starts = [Buffer.from(start, 'latin1'), Buffer.from(start, 'utf16le')];
   const bytes = Buffer.alloc(starts[1].length);
   return memoriesMade(pid).some((file) => {
-    const fd = fs.openSync(file, 'r');
+    const fd = openIfThere(file);
+    if (fd < 0) return false;
     try {
       for (let place = BLOCK; fs.readSync(fd, bytes, 0, bytes.length, place) > 0; place += BLOCK) {
         if (starts.some((wanted) => wanted.equals(bytes.subarray(0, wanted.length)))) return true;
