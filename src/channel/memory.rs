@@ -254,11 +254,14 @@ impl Outgoing {
         if std::mem::take(&mut self.used_since_look) {
             return true;
         }
-        for (start, end) in &self.free.0 {
+        let mut unused = Ranges(self.free.0.clone());
+        for (start, end) in &self.bare.0 {
+            unused.cut(&(*start..*end));
+        }
+        for (start, end) in unused.0 {
             // What cannot be given back stays, and is used again.
-            if os::give_memory_back(self.file.as_fd(), place_of(*start)..place_of(*end)).is_ok() {
-                self.bare.cut(&(*start..*end));
-                self.bare.add(*start..*end);
+            if os::give_memory_back(self.file.as_fd(), place_of(start)..place_of(end)).is_ok() {
+                self.bare.add(start..end);
             }
         }
         !self.sent.is_empty()

@@ -161,18 +161,6 @@ pub struct Attached {
     pub pieces: Vec<(PieceKind, Place)>,
 }
 
-impl Attached {
-    /// How many bytes there are.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// False: there is at least a frame.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
