@@ -66,6 +66,7 @@ impl Ranges {
 
     /// Adds a range that does not overlap.
     fn add(&mut self, range: Range<usize>) {
+        debug_assert!(!self.overlaps(&range), "{range:?} of {self:?}");
         let Range { mut start, mut end } = range;
         if let Some((before, before_end)) =
             self.0.range(..start).next_back().map(|(start, end)| (*start, *end))
