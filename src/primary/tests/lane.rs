@@ -174,10 +174,11 @@ fn what_was_taken_back_from_a_worker_is_made_up_for() {
 #[test]
 fn whoever_is_ahead_of_a_full_worker_goes_on_when_that_is_found_blocked() {
     let (rig, mut blocked, mut other, port) = lanes(Config::default());
-    // So many that the other is far ahead of the one that is full.
-    let mut clients: Vec<TcpStream> = (0..6 * LANE_WINDOW).map(|_| connect(port)).collect();
+    let mut clients: Vec<TcpStream> = (0..2 * LANE_WINDOW).map(|_| connect(port)).collect();
     // All that it was sent has been received, and cannot be taken back: nothing but its being blocked sets the others free.
     let held: Vec<_> = (0..LANE_WINDOW).map(|_| blocked.receive_on_lane()).collect();
+    // So many that the other is far ahead of the one that is full.
+    clients.extend((0..4 * LANE_WINDOW).map(|_| connect(port)));
     for _ in 0..5 * LANE_WINDOW {
         other.serve_on_lane();
     }
