@@ -4,6 +4,9 @@
 
 const fs = require('node:fs');
 
+/** Where Linux lists the sockets of TCP over IPv4; written anew for whoever reads it. */
+const SOCKETS = '/proc/net/tcp';
+
 /** @param {number} [pid] how many descriptors it has open */
 function openFiles(pid = process.pid) {
   const own = pid === process.pid ? 1 : 0;
@@ -36,10 +39,11 @@ function isDead(pid) {
  * How many connections wait in the kernel for somebody to accept them.
  *
  * @param {number} port of a socket that listens on 127.0.0.1
+ * @param {string | number} [table] `SOCKETS`, or its descriptor, not read before, of one who may have none left
  */
-function acceptQueue(port) {
+function acceptQueue(port, table = SOCKETS) {
   const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
-  for (const line of fs.readFileSync('/proc/net/tcp', 'latin1').split('\n')) {
+  for (const line of fs.readFileSync(table, 'latin1').split('\n')) {
     const [, address, , state, queues] = line.trim().split(/\s+/);
     if (address === local && state === '0A') return Number.parseInt(queues.split(':')[1], 16);
   }
@@ -147,7 +151,7 @@ function isInMemory(start, pid = process.pid) {
 }
 
 module.exports = {
-  pollersOf,
+  SOCKETS,
   acceptQueue,
   isDead,
   isInMemory,
@@ -155,5 +159,6 @@ module.exports = {
   memoriesMade,
   memoriesMapped,
   openFiles,
+  pollersOf,
   shareOfCpu,
 };
