@@ -32,6 +32,11 @@ const HIGH_WATER = 65536 * 2;
 const BATCHED_MESSAGE = 16 * 1024;
 /** When a batch is full: about what the peer reads at once. */
 const BATCH = 64 * 1024;
+/**
+ * How much of what was large in messages is copied, in characters or bytes, before they go out: the peer is to have something to do
+ * while this side copies the next. See docs/performance.md.
+ */
+const APART_BATCH = 256 * 1024;
 /** How many bytes a character of a string becomes at most. */
 const BYTES_PER_UNIT = 3;
 /** What the core says to a message for which there is no room, to one that is too large, and when nobody is there. */
@@ -74,6 +79,8 @@ class Sending {
   /** What goes out together. @type {Outgoing[]} */
   #batch = [];
   #batchUnits = 0;
+  /** How much has been copied beside it. */
+  #apartUnits = 0;
   /** How many bytes the core had to queue when it was last given something. */
   #queuedBytes = 0;
   /** Something has been sent in this turn: what is sent now joins the batch. */
@@ -168,7 +175,8 @@ class Sending {
     if (corked !== null) {
       const isFirst = this.#beginTurn();
       const answer = this.#corked(corked, options, callback);
-      return isFirst ? this.flush() : answer;
+      for (const { length } of pieces) this.#apartUnits += length;
+      return isFirst || this.#apartUnits >= APART_BATCH ? this.flush() : answer;
     }
     this.flush();
     const status = this.#sends.writeApart(this.#id, frame, pieces, this.#nextCompletion);
@@ -219,6 +227,7 @@ class Sending {
     const batch = this.#batch;
     if (batch.length > 0) this.#batch = [];
     this.#batchUnits = 0;
+    this.#apartUnits = 0;
     return batch;
   }
 
