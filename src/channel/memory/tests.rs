@@ -1,0 +1,472 @@
+//! What both ends make of the memory, and what one can do to the other.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::ranges::first_of;
+use super::*;
+use crate::channel::{Channel, HandleOrigin, Retransmission};
+use crate::proto::Serialization;
+
+fn offered(sharing: &Arc<Sharing>) -> Arc<OwnedFd> {
+    assert!(matches!(sharing.room(1), (None, true)));
+    let Tending::Offered(file) = sharing.tend() else { panic!("nothing was offered") };
+    file
+}
+
+/// Memory that both sides have, and its file.
+fn shared() -> (Arc<Sharing>, Arc<Incoming>, Arc<OwnedFd>) {
+    let sharing = Arc::new(Sharing::default());
+    let file = offered(&sharing);
+    let incoming = Incoming::map(file.as_fd()).unwrap();
+    sharing.accepted();
+    (sharing, incoming, file)
+}
+
+/// Memory of which no more than so many blocks can be used.
+fn shared_blocks(count: usize) -> (Arc<Sharing>, Arc<Incoming>) {
+    let (sharing, incoming, _) = shared();
+    sharing.with_outgoing(|outgoing| drop(outgoing.free.cut(&(count..BLOCKS))));
+    (sharing, incoming)
+}
+
+fn room(sharing: &Arc<Sharing>, bytes: usize) -> Room {
+    sharing.room(bytes).0.expect("no room")
+}
+
+/// Sends a piece of so many blocks, filled with a byte, and claims it.
+fn send(sharing: &Arc<Sharing>, incoming: &Arc<Incoming>, blocks: usize, byte: u8) -> Segment {
+    let room = room(sharing, blocks * BLOCK);
+    room.write(&vec![byte; blocks * BLOCK]);
+    let offset = room.offset();
+    room.sent(blocks * BLOCK);
+    incoming.claim(offset, blocks * BLOCK).unwrap()
+}
+
+impl Segment {
+    /// What is there.
+    pub fn content(&self) -> Vec<u8> {
+        let start = place_of(self.blocks.start);
+        self.incoming.memory.read(start..start + self.length)
+    }
+}
+
+#[test]
+fn no_more_is_unread_than_the_bound_but_for_one_that_is_alone() {
+    let (sharing, incoming, _file) = shared();
+    let alone = send(&sharing, &incoming, MOST_UNREAD / BLOCK + 1, 1);
+    assert!(sharing.room(1).0.is_none());
+    drop(alone);
+    let mut first = send(&sharing, &incoming, MOST_UNREAD / BLOCK / 2, 2);
+    let _second = send(&sharing, &incoming, MOST_UNREAD / BLOCK / 2, 3);
+    assert!(sharing.room(1).0.is_none());
+    first.read();
+    assert!(sharing.room(1).0.is_some());
+}
+
+#[test]
+fn there_is_no_room_before_the_other_side_has_accepted() {
+    let sharing = Arc::new(Sharing::default());
+    assert!(matches!(sharing.tend(), Tending::Nothing));
+    let _file = offered(&sharing);
+    assert!(matches!(sharing.room(1), (None, false)));
+    assert!(matches!(sharing.tend(), Tending::Nothing));
+    sharing.accepted();
+    assert!(matches!(sharing.room(1), (Some(_), true)));
+    assert!(matches!(sharing.room(1), (Some(_), false)));
+}
+
+#[test]
+fn who_accepts_what_was_not_offered_changes_nothing() {
+    let sharing = Arc::new(Sharing::default());
+    sharing.accepted();
+    let _file = offered(&sharing);
+    assert!(matches!(sharing.room(1), (None, false)));
+}
+
+#[test]
+fn a_piece_is_read_as_it_was_written_and_its_place_is_used_again() {
+    let (sharing, incoming, _file) = shared();
+    let first = room(&sharing, BLOCK + 1);
+    assert_eq!((first.offset(), first.capacity()), (BLOCK, 2 * BLOCK));
+    let bytes: Vec<u8> = (0..=BLOCK).map(|index| index as u8).collect();
+    first.write(&bytes);
+    first.sent(bytes.len());
+    let segment = incoming.claim(BLOCK, bytes.len()).unwrap();
+    assert!(segment.content() == bytes);
+    assert_eq!(room(&sharing, 1).offset(), 3 * BLOCK);
+    drop(segment);
+    assert_eq!(room(&sharing, 1).offset(), BLOCK);
+}
+
+#[test]
+fn room_for_nothing_is_a_block() {
+    let (sharing, _incoming, _file) = shared();
+    assert_eq!(room(&sharing, 0).capacity(), BLOCK);
+}
+
+#[test]
+fn room_that_was_not_used_is_put_back() {
+    let (sharing, _incoming) = shared_blocks(4);
+    drop(room(&sharing, 4 * BLOCK));
+    let (one, other) = (room(&sharing, BLOCK), room(&sharing, BLOCK));
+    drop(one);
+    drop(other);
+    assert_eq!(room(&sharing, 4 * BLOCK).offset(), BLOCK);
+}
+
+#[test]
+fn when_all_is_held_there_is_no_room_until_a_piece_is_released() {
+    let (sharing, incoming) = shared_blocks(4);
+    let mut held: Vec<Segment> = (0..4).map(|byte| send(&sharing, &incoming, 1, byte)).collect();
+    assert!(sharing.room(1).0.is_none());
+    drop(held.remove(1));
+    assert!(sharing.room(BLOCK + 1).0.is_none());
+    drop(held.remove(1));
+    assert_eq!(room(&sharing, 2 * BLOCK).offset(), 2 * BLOCK);
+}
+
+#[test]
+fn a_piece_is_not_claimed_where_none_can_be() {
+    let (_sharing, incoming, _file) = shared();
+    for (offset, length) in [
+        (0, 1),
+        (0, 2 * BLOCK),
+        (BLOCK, 0),
+        (BLOCK + 8, 1),
+        (LENGTH, 1),
+        (LENGTH - BLOCK, BLOCK + 1),
+        (BLOCK, LENGTH),
+        (BLOCK, usize::MAX),
+        (usize::MAX, 1),
+        (usize::MAX - BLOCK + 1, BLOCK),
+    ] {
+        assert!(incoming.claim(offset, length).is_none(), "{length} at {offset}");
+    }
+    assert!(incoming.held.lock().iter().next().is_none());
+    assert!(incoming.claim(LENGTH - BLOCK, BLOCK).is_some());
+    assert!(incoming.claim(BLOCK, LENGTH - BLOCK).is_some());
+}
+
+#[test]
+fn a_piece_that_is_held_is_claimed_by_nobody_else() {
+    let (_sharing, incoming, _file) = shared();
+    let held = incoming.claim(3 * BLOCK, BLOCK + 1).unwrap();
+    for (offset, length) in [(3, 1), (3, 2 * BLOCK), (4, 1), (2, BLOCK + 1), (2, 9 * BLOCK)] {
+        assert!(incoming.claim(offset * BLOCK, length).is_none(), "{length} at {offset}");
+    }
+    let _neighbours =
+        [(2, BLOCK), (5, BLOCK)].map(|(offset, length)| incoming.claim(offset * BLOCK, length).unwrap());
+    drop(held);
+    assert!(incoming.claim(3 * BLOCK, 2 * BLOCK).is_some());
+}
+
+#[test]
+fn what_has_been_read_is_counted_once() {
+    let (sharing, incoming, _file) = shared();
+    assert_eq!(sharing.unread(), 0);
+    let [mut read, released] = [1, 2].map(|blocks| send(&sharing, &incoming, blocks, 0));
+    assert_eq!(sharing.unread(), 3 * BLOCK);
+    read.read();
+    read.read();
+    assert_eq!(sharing.unread(), 2 * BLOCK);
+    drop(read);
+    assert_eq!(sharing.unread(), 2 * BLOCK);
+    drop(released);
+    assert_eq!(sharing.unread(), 0);
+}
+
+/// How many blocks of ours the system has given memory for.
+fn taken(file: &OwnedFd) -> usize {
+    nix::sys::stat::fstat(file).unwrap().st_blocks as usize * 512 / BLOCK
+}
+
+#[test]
+fn what_is_not_used_is_given_back_and_what_is_held_stays() {
+    let (sharing, incoming, file) = shared();
+    assert_eq!(taken(&file), 1);
+    let held = send(&sharing, &incoming, 3, 7);
+    drop(send(&sharing, &incoming, 2, 0));
+    assert_eq!(taken(&file), 1 + 3 + 2);
+    assert!(matches!(sharing.tend(), Tending::Later));
+    assert_eq!(taken(&file), 1 + 3 + 2);
+    assert!(matches!(sharing.tend(), Tending::Later));
+    assert_eq!(taken(&file), 1 + 3);
+    assert!(held.content() == vec![7; 3 * BLOCK]);
+
+    // Somebody looks after it already.
+    let (again, needs_tending) = sharing.room(4 * BLOCK);
+    assert!(!needs_tending);
+    assert_eq!(again.unwrap().offset(), 4 * BLOCK);
+    assert_eq!(taken(&file), 1 + 3 + 4);
+    drop(held);
+    assert!(matches!(sharing.tend(), Tending::Later));
+    assert!(matches!(sharing.tend(), Tending::Nothing));
+    assert_eq!(taken(&file), 1);
+    // Nobody does any more.
+    assert!(matches!(sharing.room(1), (Some(_), true)));
+    assert_eq!(taken(&file), 2);
+}
+
+#[test]
+fn what_was_refused_is_offered_again_later() {
+    let sharing = Arc::new(Sharing::default());
+    let _file = offered(&sharing);
+    sharing.refused();
+    assert!(matches!(&*sharing.0.lock(), Stage::Refused(until) if *until > Instant::now()));
+    assert!(matches!(sharing.room(1), (None, false)));
+    assert!(matches!(sharing.tend(), Tending::Nothing));
+    // An answer that comes late.
+    sharing.accepted();
+    assert!(matches!(sharing.room(1), (None, false)));
+    *sharing.0.lock() = Stage::Refused(Instant::now());
+    let _file = offered(&sharing);
+    sharing.accepted();
+    assert!(sharing.room(1).0.is_some());
+}
+
+#[test]
+fn memory_that_is_given_up_is_kept_by_nobody() {
+    let pair = os::socket_pair().unwrap();
+    let channel = Channel::between_corrals(pair.ours, Serialization::Json);
+    channel.room(1);
+    let Tending::Offered(file) = channel.tend_memory() else { panic!("nothing was offered") };
+    for _ in 0..3 {
+        assert_eq!(channel.retransmit(), Retransmission::SentAgain);
+        channel.flush(&mut Vec::new());
+    }
+    assert_eq!(channel.retransmit(), Retransmission::GivenUp(HandleOrigin::Memory));
+    assert!(matches!(&*channel.sharing.0.lock(), Stage::Refused(_)));
+    assert_eq!(Arc::strong_count(&file), 1);
+}
+
+#[test]
+fn what_the_other_side_writes_over_the_account_spoils_no_more_than_messages() {
+    let (sharing, incoming) = shared_blocks(4);
+    let held = send(&sharing, &incoming, 2, 0);
+    let memory = &incoming.memory;
+    memory.sum(READ_BYTES).store(u64::MAX, Ordering::Release);
+    assert_eq!(sharing.unread(), 0);
+    (0..BLOCKS).for_each(|block| memory.flag(FLAGS + block).store(255, Ordering::Release));
+    memory.count(RELEASED_PIECES).store(u32::MAX, Ordering::Release);
+    assert_eq!(room(&sharing, 4 * BLOCK).offset(), BLOCK);
+    // There is no more of it than there was.
+    let _all = room(&sharing, 4 * BLOCK);
+    assert!(sharing.room(1).0.is_none());
+    drop(held);
+    assert!(sharing.room(1).0.is_none());
+}
+
+#[test]
+fn a_piece_that_comes_back_before_it_is_known_to_be_sent_is_used_again() {
+    let (sharing, incoming) = shared_blocks(1);
+    let room = room(&sharing, BLOCK);
+    // Its frame has gone out: the other side is quicker than this one, and the reactor looks meanwhile.
+    drop(incoming.claim(room.offset(), BLOCK).unwrap());
+    sharing.tend();
+    room.sent(BLOCK);
+    assert!(sharing.room(1).0.is_some());
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The sender asks for room for so many bytes.
+    Ask(usize),
+    /// The sender does not use room that it has.
+    Drop(usize),
+    /// The frame of a piece goes out.
+    Announce(usize),
+    /// The sender knows that a frame has gone out.
+    Sent(usize),
+    Tend,
+    /// The receiver comes to the next frame.
+    Claim,
+    Read(usize),
+    Release(usize),
+    /// A frame says that a piece is where one is held.
+    Overlap(usize),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let which = 0usize..8;
+    prop_oneof![
+        6 => (1..4 * BLOCK).prop_map(Step::Ask),
+        1 => which.clone().prop_map(Step::Drop),
+        5 => which.clone().prop_map(Step::Announce),
+        5 => which.clone().prop_map(Step::Sent),
+        1 => Just(Step::Tend),
+        5 => Just(Step::Claim),
+        1 => which.clone().prop_map(Step::Read),
+        4 => which.clone().prop_map(Step::Release),
+        1 => which.prop_map(Step::Overlap),
+    ]
+}
+
+/// So many blocks the model has.
+const FEW: usize = 16;
+
+struct Held {
+    segment: Segment,
+    is_read: bool,
+}
+
+/// Both sides, and which blocks the sender may use.
+struct Model {
+    sharing: Arc<Sharing>,
+    incoming: Arc<Incoming>,
+    free: BTreeSet<usize>,
+    /// Whether the sender knows that the piece has been sent, and whether it has been released.
+    pieces: Vec<(Range<usize>, bool, bool)>,
+    rooms: Vec<(Room, usize)>,
+    announced: Vec<(Room, usize)>,
+    frames: VecDeque<(usize, usize)>,
+    held: Vec<Held>,
+    bytes: [u8; FEW],
+    next_byte: u8,
+    /// What the sender counts, and what the receiver does.
+    counted: [usize; 2],
+}
+
+/// One of several, if there are any.
+fn pick<T>(list: &mut Vec<T>, which: usize) -> Option<T> {
+    (!list.is_empty()).then(|| list.swap_remove(which % list.len()))
+}
+
+impl Model {
+    fn new() -> Self {
+        let (sharing, incoming) = shared_blocks(FEW);
+        Model {
+            sharing,
+            incoming,
+            free: (0..FEW).collect(),
+            pieces: Vec::new(),
+            rooms: Vec::new(),
+            announced: Vec::new(),
+            frames: VecDeque::new(),
+            held: Vec::new(),
+            bytes: [0; FEW],
+            next_byte: 0,
+            counted: [0; 2],
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Ask(bytes) => self.ask(bytes),
+            Step::Drop(which) => {
+                if let Some((room, _)) = pick(&mut self.rooms, which) {
+                    self.free.extend(room.blocks.clone());
+                }
+            }
+            Step::Announce(which) => {
+                if let Some((room, bytes)) = pick(&mut self.rooms, which) {
+                    self.frames.push_back((room.offset(), bytes));
+                    self.pieces.push((room.blocks.clone(), false, false));
+                    self.announced.push((room, bytes));
+                }
+            }
+            Step::Sent(which) => self.sent(which),
+            Step::Tend => drop(self.sharing.tend()),
+            Step::Claim => self.claim(),
+            Step::Read(which) => {
+                if let Some(mut held) = pick(&mut self.held, which) {
+                    held.segment.read();
+                    self.counted[1] += if held.is_read { 0 } else { held.segment.len() };
+                    held.is_read = true;
+                    self.held.push(held);
+                }
+            }
+            Step::Release(which) => self.release(which),
+            Step::Overlap(which) => {
+                if let Some(Held { segment, .. }) = self.held.get(which) {
+                    let block = place_of(segment.blocks.end - 1);
+                    assert!(self.incoming.claim(block, 1).is_none());
+                }
+            }
+        }
+        assert_eq!(self.sharing.unread(), self.counted[0].saturating_sub(self.counted[1]));
+    }
+
+    fn ask(&mut self, bytes: usize) {
+        let room = self.sharing.room(bytes).0;
+        let blocks = bytes.div_ceil(BLOCK);
+        let expected = first_of(&self.free, blocks);
+        assert_eq!(room.as_ref().map(Room::offset), expected.map(place_of));
+        let Some(room) = room else { return };
+        self.next_byte = self.next_byte.wrapping_add(1);
+        room.write(&vec![self.next_byte; bytes]);
+        for block in room.blocks.clone() {
+            self.free.remove(&block);
+            self.bytes[block] = self.next_byte;
+        }
+        self.rooms.push((room, bytes));
+    }
+
+    fn sent(&mut self, which: usize) {
+        let Some((room, bytes)) = pick(&mut self.announced, which) else { return };
+        let blocks = room.blocks.clone();
+        room.sent(bytes);
+        self.counted[0] += bytes;
+        self.change(&blocks, |(_, is_sent, _)| *is_sent = true);
+    }
+
+    fn claim(&mut self) {
+        let Some((offset, bytes)) = self.frames.pop_front() else { return };
+        let segment = self.incoming.claim(offset, bytes).expect("the piece is there");
+        self.held.push(Held { segment, is_read: false });
+    }
+
+    fn release(&mut self, which: usize) {
+        let Some(Held { segment, is_read }) = pick(&mut self.held, which) else { return };
+        self.check(&segment);
+        self.counted[1] += if is_read { 0 } else { segment.len() };
+        let blocks = segment.blocks.clone();
+        drop(segment);
+        self.change(&blocks, |(_, _, is_released)| *is_released = true);
+    }
+
+    /// What is sent and released is the sender's again.
+    fn change(&mut self, blocks: &Range<usize>, change: impl FnOnce(&mut (Range<usize>, bool, bool))) {
+        let index = self.pieces.iter().position(|(piece, ..)| piece == blocks).unwrap();
+        change(&mut self.pieces[index]);
+        if let (_, true, true) = self.pieces[index] {
+            self.free.extend(self.pieces.swap_remove(index).0);
+        }
+    }
+
+    fn check(&self, segment: &Segment) {
+        let byte = self.bytes[segment.blocks.start];
+        assert!(segment.content().iter().all(|found| *found == byte));
+    }
+
+    /// Everything comes back.
+    fn finish(&mut self) {
+        self.held.iter().for_each(|held| self.check(&held.segment));
+        while !(self.rooms.is_empty() && self.announced.is_empty()) {
+            self.step(Step::Announce(0));
+            self.step(Step::Sent(0));
+        }
+        while !(self.frames.is_empty() && self.held.is_empty()) {
+            self.step(Step::Claim);
+            self.step(Step::Release(0));
+        }
+        assert_eq!(self.sharing.unread(), 0);
+        self.ask(FEW * BLOCK);
+        assert_eq!(self.rooms.len(), 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_piece_stays_as_it_was_written_for_as_long_as_it_is_held(
+        steps in prop::collection::vec(any_step(), 0..100),
+    ) {
+        let mut model = Model::new();
+        for step in steps {
+            model.step(step);
+        }
+        model.finish();
+    }
+}
