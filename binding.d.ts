@@ -42,44 +42,8 @@ export declare class NativeIpc {
   hasEnded(descriptor: number): boolean
   /** The answer to `Asked`. */
   decide(channel: number, allowed: boolean): void
-  /** As `NativePrimary.sendText`. `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when too much waits. */
-  sendText(id: number, text: string, handle: number, completion: number): number
-  /** As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them. */
-  sendBytes(id: number, message: Buffer, handle: number, completion: number): number
-  /** Whether messages may bring large pieces along from now on: the other end is a corral that reads them. */
-  takesPieces(id: number): boolean
-  /** As `sendText`, for a message that brings large strings along, between two corrals. */
-  sendTextAttached(id: number, text: string, strings: Array<string>, completion: number): number
-  /** As `sendBytes`, for a message that brings large buffers along, between two corrals. */
-  sendBytesAttached(id: number, message: Uint8Array, buffers: Uint8Array[], completion: number): number
-  /**
-   * As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns how many bytes
-   * wait; what goes wrong is told by `uncork`.
-   */
-  corkText(id: number, text: string): number
-  /** As `corkText`, for a message as in `sendBytes`. */
-  corkBytes(id: number, message: Uint8Array): number
-  /**
-   * As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
-   * none, or no room in it.
-   */
-  corkTextInMemory(id: number, text: string, strings: Array<string>): number | null
-  /** As `corkBytes`, for a message whose large buffers go to shared memory; as `corkTextInMemory`. */
-  corkBytesInMemory(id: number, message: Uint8Array, buffers: Uint8Array[]): number | null
-  /** Sends what was corked in this turn. Returns as `sendText`, for all of it. */
-  uncork(id: number, completion: number): number
-  /**
-   * As `sendText`, for several messages with newlines between them, none of which is too large. They share one
-   * completion.
-   */
-  sendTexts(id: number, text: string, count: number, completion: number): number
-  /**
-   * As `sendBytes`, for several messages, each with its length in front, none of which is too large. They share one
-   * completion.
-   */
-  sendFrames(id: number, frames: Buffer, count: number, completion: number): number
-  /** Whether a message of so many bytes may be sent: 0, or the errno as `sendText` would return it. */
-  takes(id: number, bytes: number): number
+  /** For sending on the channels. */
+  sends(): NativeSends
   /** Reads no more of a channel until `resume`; its end is not seen either. */
   pause(id: number): void
   /** Reads on. */
@@ -147,11 +111,38 @@ export declare class NativePrimary {
   spawned(id: number, noLane: string): void
   /** The worker could not be spawned at all: both ends are closed and no event will tell of it. */
   abandonChannel(id: number): void
+  /** For sending on the workers' channels. */
+  sends(): NativeSends
+  /** `worker.disconnect()`. When it returns, the worker takes part in no server any more. */
+  disconnectWorker(id: number): void
+  /** Closes the channel after what waits has been sent. */
+  closeChannel(id: number): void
+  /** A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`. */
+  condemn(id: number, reason: string): void
+  /**
+   * The worker's process has ended. When it returns, everything that the worker had sent, and its end, can be
+   * taken.
+   */
+  exited(id: number): void
+  /** What has been counted so far. Disturbs nobody. */
+  stats(): NativeStats
+  /** Closes a descriptor that came with an event and that nobody wants. */
+  closeHandle(number: number): void
+  /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
+  channelDescriptor(id: number): number
+  /** Takes what has happened: a flat array of four values per event, the first of them its `EventKind`. */
+  takeEvents(): unknown[]
+}
+
+/** Sends on the channels of one core. Belongs to the JavaScript thread that made it. */
+export declare class NativeSends {
   /**
    * Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
    * duplicated. `completion` names the callback for when the frame has to wait.
    *
-   * Returns 0 when everything was written, the number of bytes that wait when not, a negative errno on failure.
+   * Returns 0 when everything was written, more than 0 and less than 1 when it was and the peer is far behind, the number of
+   * bytes that wait when not, a negative errno on failure: `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when
+   * too much waits, `EPIPE` when nobody is there.
    */
   sendText(id: number, text: string, handle: number, completion: number): number
   /** As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them. */
@@ -178,25 +169,18 @@ export declare class NativePrimary {
   corkBytesInMemory(id: number, message: Uint8Array, buffers: Uint8Array[]): number | null
   /** Sends what was corked in this turn. Returns as `sendText`, for all of it. */
   uncork(id: number, completion: number): number
-  /** `worker.disconnect()`. When it returns, the worker takes part in no server any more. */
-  disconnectWorker(id: number): void
-  /** Closes the channel after what waits has been sent. */
-  closeChannel(id: number): void
-  /** A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`. */
-  condemn(id: number, reason: string): void
   /**
-   * The worker's process has ended. When it returns, everything that the worker had sent, and its end, can be
-   * taken.
+   * As `sendText`, for several messages with newlines between them, none of which is too large. They share one
+   * completion.
    */
-  exited(id: number): void
-  /** What has been counted so far. Disturbs nobody. */
-  stats(): NativeStats
-  /** Closes a descriptor that came with an event and that nobody wants. */
-  closeHandle(number: number): void
-  /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
-  channelDescriptor(id: number): number
-  /** Takes what has happened: a flat array of four values per event, the first of them its `EventKind`. */
-  takeEvents(): unknown[]
+  sendTexts(id: number, text: string, count: number, completion: number): number
+  /**
+   * As `sendBytes`, for several messages, each with its length in front, none of which is too large. They share one
+   * completion.
+   */
+  sendFrames(id: number, frames: Buffer, count: number, completion: number): number
+  /** Whether a message of so many bytes may be sent: 0, or the errno as `sendText` would return it. */
+  takes(id: number, bytes: number): number
 }
 
 /** What an event is; the three values behind it are, by kind, those in the comment. */

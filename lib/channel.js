@@ -57,9 +57,6 @@ const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
  * @typedef {object} Bounds
  * @property {number} maxQueuedBytes how much may wait
  * @property {boolean} keepsUnwritten what could not be written before the end waits for the next connection
- * @property {(id: number, bytes: number) => number} takes whether a message may be sent: 0, or a negative errno
- * @property {(id: number, frames: string | Buffer, count: number, completion: number) => number} writeMany
- *   as `write`, for several messages together
  * @property {(isWanted: boolean) => void} wantMessages whether to go on reading
  * @property {(message: any, handle: any) => void} onInternal takes an internal message
  * @property {() => boolean} endsWithThisAttempt there is no other attempt to connect after the one under way, if there is one
@@ -325,7 +322,7 @@ class Channel {
     sending.flush();
     if (this.#bounds && frame !== undefined) {
       // Before the handle is taken from whoever has it.
-      const refusal = this.#bounds.takes(this.#id, sizeOf(frame));
+      const refusal = sending.refusalOf(frame);
       if (refusal < 0) return sending.refuse(refusal, options, callback);
     }
     const raw = takeApart(child, message, handle, options);

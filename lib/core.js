@@ -46,7 +46,7 @@ class Core {
       () => this.dispatch(),
       (kind, id, messages, pieces) => deliver(binding, this.#peers.get(id)?.channel, kind, messages, pieces),
     );
-    this.sends = new Sends(this.#native);
+    this.sends = new Sends(this.#native.sends());
     process.once('exit', () => {
       goDirect();
       // What was sent in the last turn must not be lost.

@@ -211,6 +211,14 @@ class Sending {
     this.flush();
   }
 
+  /**
+   * @param {string | Buffer} frame
+   * @returns {number} what the core would say to it: 0 if it may be sent, a negative errno if not
+   */
+  refusalOf(frame) {
+    return this.#sends.takes(this.#id, sizeOf(frame));
+  }
+
   /** Sends the batch. @returns {boolean} what `send` answers */
   flush() {
     const batch = this.#takeBatch();
@@ -219,7 +227,7 @@ class Sending {
       return this.#account(this.#sends.uncork(this.#id, this.#nextCompletion), batch);
     const frames = batch.map(({ frame }) => /** @type {string | Buffer} */ (frame));
     const together = this.#serialization.join(frames);
-    const status = this.#bounds.writeMany(this.#id, together, batch.length, this.#nextCompletion);
+    const status = this.#sends.writeMany(this.#id, together, batch.length, this.#nextCompletion);
     return this.#account(status, batch);
   }
 

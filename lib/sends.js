@@ -2,12 +2,10 @@
 
 // How frames get to the core, the primary's or that of channels over named sockets: both take them alike.
 
-/** @typedef {import('../binding').NativePrimary | import('../binding').NativeIpc} Native */
-
 class Sends {
   #native;
 
-  /** @param {Native} native */
+  /** @param {import('../binding').NativeSends} native */
   constructor(native) {
     this.#native = native;
   }
@@ -81,6 +79,28 @@ class Sends {
     return typeof frame === 'string'
       ? this.#native.sendTextAttached(id, frame, pieces, completion)
       : this.#native.sendBytesAttached(id, frame, pieces, completion);
+  }
+
+  /**
+   * @param {number} id
+   * @param {string | Buffer} frames several, as they travel
+   * @param {number} count
+   * @param {number} completion
+   * @returns {number} as `write`, for all of them
+   */
+  writeMany(id, frames, count, completion) {
+    return typeof frames === 'string'
+      ? this.#native.sendTexts(id, frames, count, completion)
+      : this.#native.sendFrames(id, frames, count, completion);
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} bytes
+   * @returns {number} 0 if a message of so many bytes may be sent, a negative errno if not
+   */
+  takes(id, bytes) {
+    return this.#native.takes(id, bytes);
   }
 }
 

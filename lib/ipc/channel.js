@@ -79,12 +79,9 @@ class Channel extends EventEmitter {
 
   /** @returns {import('../channel').Bounds} */
   #bounds() {
-    const core = this.#core;
     return {
       maxQueuedBytes: this.#terms.maxQueuedBytes,
       keepsUnwritten: this.#policy !== undefined,
-      takes: (id, bytes) => core.takes(id, bytes),
-      writeMany: (id, frames, count, completion) => core.writeMany(id, frames, count, completion),
       wantMessages: (isWanted) => this.#brake('unheard', isWanted),
       onInternal: (message, handle) => this.#requests.onInternal(message, handle),
       endsWithThisAttempt: () => {

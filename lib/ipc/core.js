@@ -55,7 +55,7 @@ class IpcCore {
       (kind, id, messages, pieces) =>
         deliver(binding, this.#channels.get(id)?.messaging, kind, messages, pieces),
     );
-    this.sends = new Sends(this.#native);
+    this.sends = new Sends(this.#native.sends());
     process.once('exit', () => {
       goDirect();
       // What was sent in the last turn must not be lost.
@@ -168,27 +168,6 @@ class IpcCore {
    */
   hasEnded(fd) {
     return this.#native.hasEnded(fd);
-  }
-
-  /**
-   * @param {number} id
-   * @param {string | Buffer} frames
-   * @param {number} count
-   * @param {number} completion
-   */
-  writeMany(id, frames, count, completion) {
-    return typeof frames === 'string'
-      ? this.#native.sendTexts(id, frames, count, completion)
-      : this.#native.sendFrames(id, frames, count, completion);
-  }
-
-  /**
-   * @param {number} id
-   * @param {number} bytes
-   * @returns {number} 0 if a message of so many bytes may be sent, a negative errno if not
-   */
-  takes(id, bytes) {
-    return this.#native.takes(id, bytes);
   }
 
   /** @param {number} id */

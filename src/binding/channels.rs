@@ -27,7 +27,7 @@ const WRITTEN_AND_BEHIND: f64 = 0.5;
 const KEEP_SCRATCH: usize = 4 << 20;
 
 /// A failed send, as JavaScript gets it: a negative errno.
-fn failure(errno: Errno) -> f64 {
+pub fn failure(errno: Errno) -> f64 {
     -f64::from(errno as i32)
 }
 
@@ -39,6 +39,7 @@ fn errno_of(unfit: Unfit) -> Errno {
 }
 
 /// A channel as its two threads share it.
+#[derive(Clone)]
 pub struct Peer {
     pub channel: Arc<Channel>,
     /// Bytes of messages that were told and are not taken yet.
@@ -54,6 +55,12 @@ pub enum FollowUp {
     Resume(u32),
     /// End it: the peer sends handles and does not read what is answered.
     Condemn(u32),
+    /// Look after what is corked: the turn may be long.
+    LookAfterCorked(u32),
+    /// Tend the memory that the two ends share.
+    TendMemory(u32),
+    /// Take back what was lent, and read on.
+    TakeBack(u32),
 }
 
 /// What became of a message, for JavaScript, and what is to be done now.
@@ -69,22 +76,6 @@ pub struct Sent {
 impl Sent {
     fn failed(errno: Errno) -> Sent {
         Sent { status: failure(errno), needs_flush: false, needs_look: false }
-    }
-
-    /// Has the reactor flush, if that is needed.
-    pub fn flushed_by(self, flush: impl FnOnce() -> std::result::Result<(), Error>) -> f64 {
-        if self.needs_flush && flush().is_err() {
-            return failure(Errno::EPIPE);
-        }
-        self.status
-    }
-
-    /// Has the reactor look after what is corked, if that is needed. Without a reactor the end of the turn comes, or fails.
-    pub fn looked_after_by(self, look: impl FnOnce() -> std::result::Result<(), Error>) -> Sent {
-        if self.needs_look {
-            let _ = look();
-        }
-        self
     }
 }
 

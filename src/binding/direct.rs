@@ -41,7 +41,12 @@ impl<E: OfChannels> DirectReading<E> {
     }
 
     /// Converts an event of a channel's for JavaScript, or deals with it here.
-    pub fn write_event(self: &Rc<Self>, writer: &mut Writer<'_>, id: u32, event: ChannelEvent) -> Result<()> {
+    pub fn write_event(
+        self: &Rc<Self>,
+        writer: &mut Writer<'_, '_>,
+        id: u32,
+        event: ChannelEvent,
+    ) -> Result<()> {
         match event {
             ChannelEvent::Offered(offer) => {
                 let env = writer.env();

@@ -262,25 +262,25 @@ fn frame_value(env: &Env, format: Format, bytes: Vec<u8>) -> Result<Unknown<'_>>
 }
 
 /// Converts events for JavaScript: a flat array of four values each.
-pub struct Writer<'a> {
-    env: &'a Env,
+pub struct Writer<'env, 'a> {
+    env: &'env Env,
     channels: &'a mut Channels,
-    array: Array<'a>,
+    array: Array<'env>,
     length: u32,
     follow_up: Vec<FollowUp>,
 }
 
-impl<'a> Writer<'a> {
-    pub fn new(env: &'a Env, channels: &'a mut Channels) -> Result<Self> {
+impl<'env, 'a> Writer<'env, 'a> {
+    pub fn new(env: &'env Env, channels: &'a mut Channels) -> Result<Self> {
         Ok(Writer { env, channels, array: env.create_array(0)?, length: 0, follow_up: Vec::new() })
     }
 
     /// The array, and what the reactor is to do now that the events are taken.
-    pub fn finish(self) -> (Array<'a>, Vec<FollowUp>) {
+    pub fn finish(self) -> (Array<'env>, Vec<FollowUp>) {
         (self.array, self.follow_up)
     }
 
-    pub fn env(&self) -> &'a Env {
+    pub fn env(&self) -> &'env Env {
         self.env
     }
 

@@ -6,24 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Array, BufferSlice, Function};
-use napi::{Env, JsString, Result};
+use napi::bindgen_prelude::{Array, Function};
+use napi::{Env, Result};
 use napi_derive::napi;
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
-use super::callback::Callback;
-use super::channels::{Channels, FollowUp, Peer, Sent, unread_answers};
+use super::channels::{FollowUp, Peer, unread_answers};
+use super::coded;
+use super::core::Core;
 use super::direct::DirectReading;
-use super::events::{EventKind, EventQueue, Sink, Writer};
-use super::{coded, refused, stop_with_environment};
+use super::events::{EventKind, Writer};
+use super::sends::NativeSends;
 use crate::channel::Channel;
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::ipc::{ChannelIds, Command, Event, Ipc, Terms, Verdict};
 use crate::os::{self, AbstractNames, Credentials};
 use crate::proto::Serialization;
-use crate::reactor::{self, Handle};
 
 /// What a side wants of its channels; see `ChannelOptions` of net.d.ts.
 #[napi(object)]
@@ -63,11 +63,7 @@ impl From<&NativeTerms> for Terms {
 /// that made it.
 #[napi]
 pub struct NativeIpc {
-    reactor: Handle<Command>,
-    events: Arc<EventQueue<Event>>,
-    channels: Channels,
-    /// Channels that this thread reads itself.
-    direct: Rc<DirectReading<Event>>,
+    core: Core<Command, Event>,
     ids: ChannelIds,
     listeners: u32,
 }
@@ -86,22 +82,12 @@ impl NativeIpc {
         )]
         deliver: Function<(), ()>,
     ) -> Result<Self, String> {
-        let dispatch = Callback::new(env, &wake).map_err(refused)?;
-        let deliver = Callback::new(env, &deliver).map_err(refused)?;
-        let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
-        let events = Arc::new(EventQueue::new(wake.map_err(refused)?));
-        let ipc = Ipc::new(Sink::new(events.clone()));
-        let ids = ipc.ids();
-        let (reactor, thread) = reactor::spawn("corral-ipc", ipc).map_err(coded)?;
-        let taker = reactor.clone();
-        let direct = DirectReading::new(dispatch, deliver, events.clone(), move |id| {
-            // Without a reactor nobody reads any more.
-            let _ = taker.send(Command::TakeBack(ChannelId(id)));
-        });
-        // Node closes its loop and wants it empty.
-        let watches = direct.clone();
-        stop_with_environment(env, reactor.clone(), thread, move || watches.forget_all())?;
-        Ok(NativeIpc { reactor, events, channels: Channels::default(), direct, ids, listeners: 0 })
+        let (core, ids) = Core::start(env, "corral-ipc", wake, deliver, |sink| {
+            let ipc = Ipc::new(sink);
+            let ids = ipc.ids();
+            (ipc, ids)
+        })?;
+        Ok(NativeIpc { core, ids, listeners: 0 })
     }
 
     /// Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's number, or a
@@ -127,20 +113,20 @@ impl NativeIpc {
         // A number beyond usize's is as good as its largest.
         let max_connections = max_connections as usize;
         let command = Command::Listen { id, bound, terms: (&terms).into(), max_connections };
-        self.reactor.send(command).map_err(coded)?;
+        self.core.reactor.send(command).map_err(coded)?;
         i32::try_from(id.0).map_err(|_| coded(Error::Sys { doing: "listening", errno: Errno::ENFILE }))
     }
 
     /// How many connections the listener may have, from now on.
     #[napi]
     pub fn set_max_connections(&self, listener: u32, max: f64) -> Result<(), String> {
-        self.reactor.send(Command::SetMaxConnections(ListenerId(listener), max as usize)).map_err(coded)
+        self.core.reactor.send(Command::SetMaxConnections(ListenerId(listener), max as usize)).map_err(coded)
     }
 
     /// Listens no more. When it returns, the socket's file is gone; channels stay.
     #[napi]
     pub fn close_listener(&self, listener: u32) -> Result<(), String> {
-        self.reactor.call(Command::CloseListener(ListenerId(listener))).map_err(coded)
+        self.core.reactor.call(Command::CloseListener(ListenerId(listener))).map_err(coded)
     }
 
     /// Makes a channel and returns its number; what comes of it is an event.
@@ -149,7 +135,7 @@ impl NativeIpc {
         let id = self.ids.next();
         let abstract_names = terms.abstract_names();
         let command = Command::Connect { id, name: name.into(), abstract_names, terms: (&terms).into() };
-        self.reactor.send(command).map_err(coded)?;
+        self.core.reactor.send(command).map_err(coded)?;
         Ok(id.0)
     }
 
@@ -162,15 +148,15 @@ impl NativeIpc {
             .ok_or_else(|| coded(Error::Sys { doing: "taking over a channel", errno: Errno::EBADF }))?;
         let channel = Arc::new(Channel::between_corrals(socket, serialization));
         let (id, untold) = (self.ids.next(), Arc::<AtomicUsize>::default());
-        self.channels.add(id.0, Peer { channel: channel.clone(), untold: untold.clone() });
-        self.reactor.send(Command::Adopt { id, channel, untold }).map_err(coded)?;
+        self.core.channels_mut().add(id.0, Peer { channel: channel.clone(), untold: untold.clone() });
+        self.core.reactor.send(Command::Adopt { id, channel, untold }).map_err(coded)?;
         Ok(id.0)
     }
 
     /// The other end has gone: when this returns, everything that it had sent, and its end, can be taken.
     #[napi]
     pub fn read_all(&self, id: u32) -> Result<(), String> {
-        self.reactor.call(Command::ReadAll(ChannelId(id))).map_err(coded)
+        self.core.reactor.call(Command::ReadAll(ChannelId(id))).map_err(coded)
     }
 
     /// Whether the other end of a socket is closed, be there still something to read or not.
@@ -183,167 +169,43 @@ impl NativeIpc {
     #[napi]
     pub fn decide(&self, channel: u32, allowed: bool) -> Result<(), String> {
         let verdict = if allowed { Verdict::Allowed } else { Verdict::Refused };
-        self.reactor.send(Command::Decide(ChannelId(channel), verdict)).map_err(coded)
+        self.core.reactor.send(Command::Decide(ChannelId(channel), verdict)).map_err(coded)
     }
 
-    /// As `NativePrimary.sendText`. `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when too much waits.
+    /// For sending on the channels.
     #[napi]
-    pub fn send_text(&mut self, id: u32, text: JsString, handle: i32, completion: u32) -> Result<f64> {
-        let sent = self.channels.send_text(id, &text, handle, completion)?;
-        Ok(sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id)))))
-    }
-
-    /// As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them.
-    #[napi]
-    pub fn send_bytes(&self, id: u32, message: BufferSlice, handle: i32, completion: u32) -> f64 {
-        let sent = self.channels.send_bytes(id, message, handle, completion);
-        sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
-    }
-
-    /// Whether messages may bring large pieces along from now on: the other end is a corral that reads them.
-    #[napi]
-    pub fn takes_pieces(&self, id: u32) -> bool {
-        self.channels.get(id).is_some_and(|peer| peer.channel.takes_pieces())
-    }
-
-    /// As `sendText`, for a message that brings large strings along, between two corrals.
-    #[napi]
-    pub fn send_text_attached(
-        &mut self,
-        id: u32,
-        text: JsString,
-        strings: Vec<JsString>,
-        completion: u32,
-    ) -> Result<f64> {
-        let sent = self.channels.send_text_attached(id, &text, &strings, completion)?;
-        Ok(sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id)))))
-    }
-
-    /// As `sendBytes`, for a message that brings large buffers along, between two corrals.
-    #[napi]
-    pub fn send_bytes_attached(
-        &self,
-        id: u32,
-        message: &[u8],
-        #[napi(ts_arg_type = "Uint8Array[]")] buffers: Vec<&[u8]>,
-        completion: u32,
-    ) -> f64 {
-        let sent = self.channels.send_bytes_attached(id, message, &buffers, completion);
-        sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
-    }
-
-    /// As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns how many bytes
-    /// wait; what goes wrong is told by `uncork`.
-    #[napi]
-    pub fn cork_text(&self, id: u32, text: JsString) -> Result<f64> {
-        let sent = self.channels.cork_text(id, &text)?;
-        Ok(self.look_after(id, sent))
-    }
-
-    /// As `corkText`, for a message as in `sendBytes`.
-    #[napi]
-    pub fn cork_bytes(&self, id: u32, message: &[u8]) -> f64 {
-        self.look_after(id, self.channels.cork_bytes(id, message))
-    }
-
-    /// As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
-    /// none, or no room in it.
-    #[napi]
-    pub fn cork_text_in_memory(
-        &self,
-        id: u32,
-        text: JsString,
-        strings: Vec<JsString>,
-    ) -> Result<Option<f64>> {
-        let mut needs_tending = false;
-        let sent = self.channels.cork_text_in_memory(id, &text, &strings, &mut needs_tending)?;
-        self.tend_memory(id, needs_tending);
-        Ok(sent.map(|sent| self.look_after(id, sent)))
-    }
-
-    /// As `corkBytes`, for a message whose large buffers go to shared memory; as `corkTextInMemory`.
-    #[napi]
-    pub fn cork_bytes_in_memory(
-        &self,
-        id: u32,
-        message: &[u8],
-        #[napi(ts_arg_type = "Uint8Array[]")] buffers: Vec<&[u8]>,
-    ) -> Option<f64> {
-        let mut needs_tending = false;
-        let sent = self.channels.cork_bytes_in_memory(id, message, &buffers, &mut needs_tending);
-        self.tend_memory(id, needs_tending);
-        sent.map(|sent| self.look_after(id, sent))
-    }
-
-    fn tend_memory(&self, id: u32, is_needed: bool) {
-        if is_needed {
-            // Without a reactor there is nobody to send to either.
-            let _ = self.reactor.send(Command::TendMemory(ChannelId(id)));
-        }
-    }
-
-    fn look_after(&self, id: u32, sent: Sent) -> f64 {
-        sent.looked_after_by(|| self.reactor.send(Command::LookAfterCorked(ChannelId(id))))
-            .flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
-    }
-
-    /// Sends what was corked in this turn. Returns as `sendText`, for all of it.
-    #[napi]
-    pub fn uncork(&self, id: u32, completion: u32) -> f64 {
-        let sent = self.channels.uncork(id, completion);
-        sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
-    }
-
-    /// As `sendText`, for several messages with newlines between them, none of which is too large. They share one
-    /// completion.
-    #[napi]
-    pub fn send_texts(&mut self, id: u32, text: JsString, count: u32, completion: u32) -> Result<f64> {
-        let sent = self.channels.send_texts(id, &text, count, completion)?;
-        Ok(sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id)))))
-    }
-
-    /// As `sendBytes`, for several messages, each with its length in front, none of which is too large. They share one
-    /// completion.
-    #[napi]
-    pub fn send_frames(&self, id: u32, frames: BufferSlice, count: u32, completion: u32) -> f64 {
-        let sent = self.channels.send_many(id, &frames, count, completion);
-        sent.flushed_by(|| self.reactor.send(Command::Flush(ChannelId(id))))
-    }
-
-    /// Whether a message of so many bytes may be sent: 0, or the errno as `sendText` would return it.
-    #[napi]
-    pub fn takes(&self, id: u32, bytes: f64) -> f64 {
-        self.channels.takes(id, bytes as usize)
+    pub fn sends(&self) -> NativeSends {
+        self.core.sends()
     }
 
     /// Reads no more of a channel until `resume`; its end is not seen either.
     #[napi]
     pub fn pause(&self, id: u32) -> Result<(), String> {
-        self.reactor.send(Command::Pause(ChannelId(id))).map_err(coded)
+        self.core.reactor.send(Command::Pause(ChannelId(id))).map_err(coded)
     }
 
     /// Reads on.
     #[napi]
     pub fn resume(&self, id: u32) -> Result<(), String> {
-        self.reactor.send(Command::Unpause(ChannelId(id))).map_err(coded)
+        self.core.reactor.send(Command::Unpause(ChannelId(id))).map_err(coded)
     }
 
     /// Closes the channel after what waits has been sent, or gives up making it.
     #[napi]
     pub fn close_channel(&self, id: u32) -> Result<(), String> {
-        self.reactor.send(Command::CloseChannel(ChannelId(id))).map_err(coded)
+        self.core.reactor.send(Command::CloseChannel(ChannelId(id))).map_err(coded)
     }
 
     /// Closes the channel at once. What waits is not sent.
     #[napi]
     pub fn destroy(&self, id: u32) -> Result<(), String> {
-        self.reactor.send(Command::Destroy(ChannelId(id))).map_err(coded)
+        self.core.reactor.send(Command::Destroy(ChannelId(id))).map_err(coded)
     }
 
     /// A message of the peer's could not be parsed: closes the channel with `ERR_CORRAL_BAD_FRAME`.
     #[napi]
     pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
-        self.reactor.send(Command::Condemn(ChannelId(id), Error::BadFrame(reason))).map_err(coded)
+        self.core.reactor.send(Command::Condemn(ChannelId(id), Error::BadFrame(reason))).map_err(coded)
     }
 
     /// Closes a descriptor that came with an event and that nobody wants.
@@ -355,31 +217,31 @@ impl NativeIpc {
     /// The number of this side's descriptor of a channel; -1 when the channel is closed.
     #[napi]
     pub fn channel_descriptor(&self, id: u32) -> i32 {
-        self.channels.descriptor(id)
+        self.core.channels().descriptor(id)
     }
 
     /// Takes what has happened: a flat array of four values per event, the first of them its `EventKind`.
     #[napi]
-    pub fn take_events<'env>(&'env mut self, env: &'env Env) -> Result<Array<'env>> {
-        let mut writer = Writer::new(env, &mut self.channels)?;
-        for event in self.events.take() {
-            write_event(&mut writer, event, &self.direct)?;
+    pub fn take_events<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
+        self.core.take_events(env, write_event)
+    }
+}
+
+impl From<FollowUp> for Command {
+    fn from(what: FollowUp) -> Self {
+        match what {
+            FollowUp::Flush(id) => Command::Flush(ChannelId(id)),
+            FollowUp::Resume(id) => Command::Resume(ChannelId(id)),
+            FollowUp::Condemn(id) => Command::Condemn(ChannelId(id), unread_answers()),
+            FollowUp::LookAfterCorked(id) => Command::LookAfterCorked(ChannelId(id)),
+            FollowUp::TendMemory(id) => Command::TendMemory(ChannelId(id)),
+            FollowUp::TakeBack(id) => Command::TakeBack(ChannelId(id)),
         }
-        let (array, follow_up) = writer.finish();
-        for what in follow_up {
-            // Without a reactor nothing is left to follow up.
-            let _ = self.reactor.send(match what {
-                FollowUp::Flush(id) => Command::Flush(ChannelId(id)),
-                FollowUp::Resume(id) => Command::Resume(ChannelId(id)),
-                FollowUp::Condemn(id) => Command::Condemn(ChannelId(id), unread_answers()),
-            });
-        }
-        Ok(array)
     }
 }
 
 /// Converts an event for JavaScript, or deals with it here.
-fn write_event(writer: &mut Writer<'_>, event: Event, direct: &Rc<DirectReading<Event>>) -> Result<()> {
+fn write_event(writer: &mut Writer<'_, '_>, event: Event, direct: &Rc<DirectReading<Event>>) -> Result<()> {
     match event {
         Event::Channel(id, event) => direct.write_event(writer, id.0, event),
         Event::Asked { channel, listener, peer } => {

@@ -3,11 +3,13 @@
 
 mod callback;
 mod channels;
+mod core;
 mod direct;
 mod events;
 mod ipc;
 mod lane;
 mod primary;
+mod sends;
 mod stats;
 mod text;
 mod watch;

@@ -6,17 +6,18 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Array, BufferSlice, Function};
-use napi::{Env, JsString, Result};
+use napi::bindgen_prelude::{Array, Function};
+use napi::{Env, Result};
 use napi_derive::napi;
 use serde_json::json;
 
-use super::callback::Callback;
-use super::channels::{Channels, FollowUp, Peer, Sent, unread_answers};
+use super::channels::{FollowUp, Peer, unread_answers};
+use super::coded;
+use super::core::Core;
 use super::direct::DirectReading;
-use super::events::{EventKind, EventQueue, Sink, Writer};
+use super::events::{EventKind, Writer};
+use super::sends::NativeSends;
 use super::stats::{NativeStats, NativeWorkerStats};
-use super::{coded, refused, stop_with_environment};
 use crate::address;
 use crate::channel;
 use crate::error::Error;
@@ -24,7 +25,6 @@ use crate::ids::WorkerId;
 use crate::os::{self, AbstractNames, SocketPair};
 use crate::primary::{Command, Config, Event, Policy, Primary, Stats};
 use crate::proto::Serialization;
-use crate::reactor::{self, Handle};
 
 /// The settings of the primary.
 #[napi(object)]
@@ -54,14 +54,10 @@ struct Starting {
 /// A primary: one reactor thread with its servers and workers. Belongs to the JavaScript thread that made it.
 #[napi]
 pub struct NativePrimary {
-    reactor: Handle<Command>,
-    events: Arc<EventQueue<Event>>,
+    core: Core<Command, Event>,
     stats: Arc<Stats>,
-    channels: Channels,
     /// Workers that have not been spawned yet.
     starting: HashMap<u32, Starting>,
-    /// Channels that this thread reads itself.
-    direct: Rc<DirectReading<Event>>,
 }
 
 #[napi]
@@ -78,24 +74,12 @@ impl NativePrimary {
         )]
         deliver: Function<(), ()>,
     ) -> Result<Self, String> {
-        let dispatch = Callback::new(env, &wake).map_err(refused)?;
-        let deliver = Callback::new(env, &deliver).map_err(refused)?;
-        let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
-        let wake = wake.map_err(refused)?;
-        let events = Arc::new(EventQueue::new(wake));
-        let primary = Primary::new(Sink::new(events.clone()));
-        let stats = primary.stats();
-        let (reactor, thread) = reactor::spawn("corral", primary).map_err(coded)?;
-        let taker = reactor.clone();
-        let direct = DirectReading::new(dispatch, deliver, events.clone(), move |id| {
-            // Without a reactor nobody reads any more.
-            let _ = taker.send(Command::TakeBack(WorkerId(id)));
-        });
-        // Node closes its loop and wants it empty.
-        let watches = direct.clone();
-        stop_with_environment(env, reactor.clone(), thread, move || watches.forget_all())?;
-        let channels = Channels::default();
-        Ok(NativePrimary { reactor, events, stats, channels, starting: HashMap::new(), direct })
+        let (core, stats) = Core::start(env, "corral", wake, deliver, |sink| {
+            let primary = Primary::new(sink);
+            let stats = primary.stats();
+            (primary, stats)
+        })?;
+        Ok(NativePrimary { core, stats, starting: HashMap::new() })
     }
 
     /// Changes the settings.
@@ -116,7 +100,7 @@ impl NativePrimary {
             tell_connections: settings.tell_connections,
             tell_internal: settings.tell_internal,
         };
-        self.reactor.send(Command::Configure(config)).map_err(coded)
+        self.core.reactor.send(Command::Configure(config)).map_err(coded)
     }
 
     /// Makes the channel for a worker and returns the number of the descriptor that the worker is to inherit. It is
@@ -127,7 +111,7 @@ impl NativePrimary {
         let (channel, theirs) = channel::pair(serialization)
             .map_err(|errno| coded(Error::Sys { doing: "making a channel", errno }))?;
         let number = theirs.as_raw_fd();
-        self.channels.add(id, Peer { channel: Arc::new(channel), untold: Arc::default() });
+        self.core.channels_mut().add(id, Peer { channel: Arc::new(channel), untold: Arc::default() });
         self.starting.insert(id, Starting { theirs, lane: None });
         Ok(number)
     }
@@ -149,163 +133,58 @@ impl NativePrimary {
             return Err(coded(Error::NoSuchWorker(id)));
         };
         drop(theirs);
-        let peer = self.channels.get(id).ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
-        let (channel, untold) = (peer.channel.clone(), peer.untold.clone());
+        let peer = self.core.channels().get(id).cloned();
+        let Peer { channel, untold } = peer.ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
         let lane = lane.ok_or(Cow::Owned(no_lane));
-        self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, untold, lane }).map_err(coded)
+        self.core.reactor.send(Command::AddWorker { id: WorkerId(id), channel, untold, lane }).map_err(coded)
     }
 
     /// The worker could not be spawned at all: both ends are closed and no event will tell of it.
     #[napi]
     pub fn abandon_channel(&mut self, id: u32) {
-        self.channels.remove(id);
+        self.core.channels_mut().remove(id);
         self.starting.remove(&id);
     }
 
-    /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
-    /// duplicated. `completion` names the callback for when the frame has to wait.
-    ///
-    /// Returns 0 when everything was written, the number of bytes that wait when not, a negative errno on failure.
+    /// For sending on the workers' channels.
     #[napi]
-    pub fn send_text(&mut self, id: u32, text: JsString, handle: i32, completion: u32) -> Result<f64> {
-        let sent = self.channels.send_text(id, &text, handle, completion)?;
-        Ok(sent.flushed_by(|| self.reactor.send(Command::Flush(WorkerId(id)))))
-    }
-
-    /// As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them.
-    #[napi]
-    pub fn send_bytes(&self, id: u32, message: BufferSlice, handle: i32, completion: u32) -> f64 {
-        let sent = self.channels.send_bytes(id, message, handle, completion);
-        sent.flushed_by(|| self.reactor.send(Command::Flush(WorkerId(id))))
-    }
-
-    /// Whether messages may bring large pieces along from now on: the other end is a corral that reads them.
-    #[napi]
-    pub fn takes_pieces(&self, id: u32) -> bool {
-        self.channels.get(id).is_some_and(|peer| peer.channel.takes_pieces())
-    }
-
-    /// As `sendText`, for a message that brings large strings along, between two corrals.
-    #[napi]
-    pub fn send_text_attached(
-        &mut self,
-        id: u32,
-        text: JsString,
-        strings: Vec<JsString>,
-        completion: u32,
-    ) -> Result<f64> {
-        let sent = self.channels.send_text_attached(id, &text, &strings, completion)?;
-        Ok(sent.flushed_by(|| self.reactor.send(Command::Flush(WorkerId(id)))))
-    }
-
-    /// As `sendBytes`, for a message that brings large buffers along, between two corrals.
-    #[napi]
-    pub fn send_bytes_attached(
-        &self,
-        id: u32,
-        message: &[u8],
-        #[napi(ts_arg_type = "Uint8Array[]")] buffers: Vec<&[u8]>,
-        completion: u32,
-    ) -> f64 {
-        let sent = self.channels.send_bytes_attached(id, message, &buffers, completion);
-        sent.flushed_by(|| self.reactor.send(Command::Flush(WorkerId(id))))
-    }
-
-    /// As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns how many bytes
-    /// wait; what goes wrong is told by `uncork`.
-    #[napi]
-    pub fn cork_text(&self, id: u32, text: JsString) -> Result<f64> {
-        let sent = self.channels.cork_text(id, &text)?;
-        Ok(self.look_after(id, sent))
-    }
-
-    /// As `corkText`, for a message as in `sendBytes`.
-    #[napi]
-    pub fn cork_bytes(&self, id: u32, message: &[u8]) -> f64 {
-        self.look_after(id, self.channels.cork_bytes(id, message))
-    }
-
-    /// As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
-    /// none, or no room in it.
-    #[napi]
-    pub fn cork_text_in_memory(
-        &self,
-        id: u32,
-        text: JsString,
-        strings: Vec<JsString>,
-    ) -> Result<Option<f64>> {
-        let mut needs_tending = false;
-        let sent = self.channels.cork_text_in_memory(id, &text, &strings, &mut needs_tending)?;
-        self.tend_memory(id, needs_tending);
-        Ok(sent.map(|sent| self.look_after(id, sent)))
-    }
-
-    /// As `corkBytes`, for a message whose large buffers go to shared memory; as `corkTextInMemory`.
-    #[napi]
-    pub fn cork_bytes_in_memory(
-        &self,
-        id: u32,
-        message: &[u8],
-        #[napi(ts_arg_type = "Uint8Array[]")] buffers: Vec<&[u8]>,
-    ) -> Option<f64> {
-        let mut needs_tending = false;
-        let sent = self.channels.cork_bytes_in_memory(id, message, &buffers, &mut needs_tending);
-        self.tend_memory(id, needs_tending);
-        sent.map(|sent| self.look_after(id, sent))
-    }
-
-    fn tend_memory(&self, id: u32, is_needed: bool) {
-        if is_needed {
-            // Without a reactor there is nobody to send to either.
-            let _ = self.reactor.send(Command::TendMemory(WorkerId(id)));
-        }
-    }
-
-    fn look_after(&self, id: u32, sent: Sent) -> f64 {
-        sent.looked_after_by(|| self.reactor.send(Command::LookAfterCorked(WorkerId(id))))
-            .flushed_by(|| self.reactor.send(Command::Flush(WorkerId(id))))
-    }
-
-    /// Sends what was corked in this turn. Returns as `sendText`, for all of it.
-    #[napi]
-    pub fn uncork(&self, id: u32, completion: u32) -> f64 {
-        let sent = self.channels.uncork(id, completion);
-        sent.flushed_by(|| self.reactor.send(Command::Flush(WorkerId(id))))
+    pub fn sends(&self) -> NativeSends {
+        self.core.sends()
     }
 
     /// `worker.disconnect()`. When it returns, the worker takes part in no server any more.
     #[napi]
     pub fn disconnect_worker(&self, id: u32) -> Result<(), String> {
-        self.reactor.call(Command::Disconnect(WorkerId(id))).map_err(coded)
+        self.core.reactor.call(Command::Disconnect(WorkerId(id))).map_err(coded)
     }
 
     /// Closes the channel after what waits has been sent.
     #[napi]
     pub fn close_channel(&self, id: u32) -> Result<(), String> {
-        self.reactor.call(Command::CloseChannel(WorkerId(id))).map_err(coded)
+        self.core.reactor.call(Command::CloseChannel(WorkerId(id))).map_err(coded)
     }
 
     /// A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`.
     #[napi]
     pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
-        self.reactor.send(Command::Condemn(WorkerId(id), Error::BadFrame(reason))).map_err(coded)
+        self.core.reactor.send(Command::Condemn(WorkerId(id), Error::BadFrame(reason))).map_err(coded)
     }
 
     /// The worker's process has ended. When it returns, everything that the worker had sent, and its end, can be
     /// taken.
     #[napi]
     pub fn exited(&self, id: u32) -> Result<(), String> {
-        self.reactor.call(Command::Exited(WorkerId(id))).map_err(coded)
+        self.core.reactor.call(Command::Exited(WorkerId(id))).map_err(coded)
     }
 
     /// What has been counted so far. Disturbs nobody.
     #[napi]
     pub fn stats(&self) -> NativeStats {
         let servers = self.stats.servers.read().values().map(|stats| (&**stats).into()).collect();
-        let workers = self.stats.workers.read();
+        let (workers, channels) = (self.stats.workers.read(), self.core.channels());
         let workers = workers
             .iter()
-            .filter_map(|(id, stats)| Some(NativeWorkerStats::new(*id, stats, self.channels.get(id.0)?)))
+            .filter_map(|(id, stats)| Some(NativeWorkerStats::new(*id, stats, channels.get(id.0)?)))
             .collect();
         NativeStats { servers, workers }
     }
@@ -319,31 +198,31 @@ impl NativePrimary {
     /// The number of this side's descriptor of a channel; -1 when the channel is closed.
     #[napi]
     pub fn channel_descriptor(&self, id: u32) -> i32 {
-        self.channels.descriptor(id)
+        self.core.channels().descriptor(id)
     }
 
     /// Takes what has happened: a flat array of four values per event, the first of them its `EventKind`.
     #[napi]
-    pub fn take_events<'env>(&'env mut self, env: &'env Env) -> Result<Array<'env>> {
-        let mut writer = Writer::new(env, &mut self.channels)?;
-        for event in self.events.take() {
-            write_event(&mut writer, event, &self.direct)?;
+    pub fn take_events<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
+        self.core.take_events(env, write_event)
+    }
+}
+
+impl From<FollowUp> for Command {
+    fn from(what: FollowUp) -> Self {
+        match what {
+            FollowUp::Flush(id) => Command::Flush(WorkerId(id)),
+            FollowUp::Resume(id) => Command::Resume(WorkerId(id)),
+            FollowUp::Condemn(id) => Command::Condemn(WorkerId(id), unread_answers()),
+            FollowUp::LookAfterCorked(id) => Command::LookAfterCorked(WorkerId(id)),
+            FollowUp::TendMemory(id) => Command::TendMemory(WorkerId(id)),
+            FollowUp::TakeBack(id) => Command::TakeBack(WorkerId(id)),
         }
-        let (array, follow_up) = writer.finish();
-        for what in follow_up {
-            // Without a reactor nothing is left to follow up.
-            let _ = self.reactor.send(match what {
-                FollowUp::Flush(id) => Command::Flush(WorkerId(id)),
-                FollowUp::Resume(id) => Command::Resume(WorkerId(id)),
-                FollowUp::Condemn(id) => Command::Condemn(WorkerId(id), unread_answers()),
-            });
-        }
-        Ok(array)
     }
 }
 
 /// Converts an event for JavaScript, or deals with it here.
-fn write_event(writer: &mut Writer<'_>, event: Event, direct: &Rc<DirectReading<Event>>) -> Result<()> {
+fn write_event(writer: &mut Writer<'_, '_>, event: Event, direct: &Rc<DirectReading<Event>>) -> Result<()> {
     match event {
         Event::Channel(id, event) => direct.write_event(writer, id.0, event),
         Event::Internal { worker, bytes } => {

@@ -1,0 +1,86 @@
+//! What the classes with a reactor have in common: its thread, the events that it tells, the channels that JavaScript sends on and
+//! those that it reads.
+
+use std::cell::{Ref, RefCell, RefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use napi::bindgen_prelude::{Array, Function};
+use napi::{Env, Result};
+
+use super::callback::Callback;
+use super::channels::{Channels, FollowUp};
+use super::direct::DirectReading;
+use super::events::{EventQueue, OfChannels, Sink, Writer};
+use super::sends::NativeSends;
+use super::{coded, refused, stop_with_environment};
+use crate::reactor::{self, Handle, Handler};
+
+/// A reactor thread and the JavaScript thread's side of its channels.
+pub struct Core<C, E> {
+    pub reactor: Handle<C>,
+    events: Arc<EventQueue<E>>,
+    channels: Rc<RefCell<Channels>>,
+    direct: Rc<DirectReading<E>>,
+}
+
+impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
+    /// Starts the thread, with the handler that `make` makes, and passes on what it makes beside it. `wake` is called on the JavaScript thread when there is something to
+    /// take; it does not keep the process alive. `deliver` is called with messages when they are all there is to take.
+    pub fn start<H: Handler<Command = C>, T>(
+        env: Env,
+        name: &str,
+        wake: Function<(), ()>,
+        deliver: Function<(), ()>,
+        make: impl FnOnce(Sink<E>) -> (H, T),
+    ) -> Result<(Self, T), String> {
+        let dispatch = Callback::new(env, &wake).map_err(refused)?;
+        let deliver = Callback::new(env, &deliver).map_err(refused)?;
+        let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
+        let events = Arc::new(EventQueue::new(wake.map_err(refused)?));
+        let (handler, beside) = make(Sink::new(events.clone()));
+        let (reactor, thread) = reactor::spawn(name, handler).map_err(coded)?;
+        let taker = reactor.clone();
+        let direct = DirectReading::new(dispatch, deliver, events.clone(), move |id| {
+            // Without a reactor nobody reads any more.
+            let _ = taker.send(FollowUp::TakeBack(id).into());
+        });
+        // Node closes its loop and wants it empty.
+        let watches = direct.clone();
+        stop_with_environment(env, reactor.clone(), thread, move || watches.forget_all())?;
+        Ok((Core { reactor, events, channels: Rc::default(), direct }, beside))
+    }
+
+    /// For sending on the channels.
+    pub fn sends(&self) -> NativeSends {
+        let reactor = self.reactor.clone();
+        NativeSends::new(self.channels.clone(), Box::new(move |what| reactor.send(what.into())))
+    }
+
+    pub fn channels(&self) -> Ref<'_, Channels> {
+        self.channels.borrow()
+    }
+
+    pub fn channels_mut(&self) -> RefMut<'_, Channels> {
+        self.channels.borrow_mut()
+    }
+
+    /// What has happened, converted by `write`: a flat array of four values per event, the first of them its `EventKind`.
+    pub fn take_events<'env>(
+        &self,
+        env: &'env Env,
+        write: impl Fn(&mut Writer<'env, '_>, E, &Rc<DirectReading<E>>) -> Result<()>,
+    ) -> Result<Array<'env>> {
+        let mut channels = self.channels.borrow_mut();
+        let mut writer = Writer::new(env, &mut channels)?;
+        for event in self.events.take() {
+            write(&mut writer, event, &self.direct)?;
+        }
+        let (array, follow_up) = writer.finish();
+        for what in follow_up {
+            // Without a reactor nothing is left to follow up.
+            let _ = self.reactor.send(what.into());
+        }
+        Ok(array)
+    }
+}
