@@ -162,11 +162,11 @@ export declare class NativeSends {
   corkBytes(id: number, message: Uint8Array): number
   /**
    * As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
-   * none, or no room in it.
+   * none, or no room in it. `is_last` when `uncork` is next, so that nobody need look after it.
    */
-  corkTextInMemory(id: number, text: string, strings: Array<string>): number | null
+  corkTextInMemory(id: number, text: string, strings: Array<string>, isLast: boolean): number | null
   /** As `corkBytes`, for a message whose large buffers go to shared memory; as `corkTextInMemory`. */
-  corkBytesInMemory(id: number, message: Uint8Array, buffers: Uint8Array[]): number | null
+  corkBytesInMemory(id: number, message: Uint8Array, buffers: Uint8Array[], isLast: boolean): number | null
   /** Sends what was corked in this turn. Returns as `sendText`, for all of it. */
   uncork(id: number, completion: number): number
   /**

@@ -171,12 +171,15 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   #sendApart({ frame, pieces }, options, callback) {
-    const corked = isExiting ? null : this.#sends.corkApart(this.#id, frame, pieces);
+    let units = this.#apartUnits;
+    for (const { length } of pieces) units += length;
+    const isLast = !this.#isTurn || units >= APART_BATCH;
+    const corked = isExiting ? null : this.#sends.corkApart(this.#id, frame, pieces, isLast);
     if (corked !== null) {
-      const isFirst = this.#beginTurn();
+      this.#beginTurn();
+      this.#apartUnits = units;
       const answer = this.#corked(corked, options, callback);
-      for (const { length } of pieces) this.#apartUnits += length;
-      return isFirst || this.#apartUnits >= APART_BATCH ? this.flush() : answer;
+      return isLast ? this.flush() : answer;
     }
     this.flush();
     const status = this.#sends.writeApart(this.#id, frame, pieces, this.#nextCompletion);

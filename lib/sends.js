@@ -60,12 +60,13 @@ class Sends {
    * @param {number} id
    * @param {any} frame the message without that
    * @param {any[]} pieces
+   * @param {boolean} isLast `uncork` is next
    * @returns {number | null} as `cork`; null if there is no such memory, or no room in it
    */
-  corkApart(id, frame, pieces) {
+  corkApart(id, frame, pieces, isLast) {
     return typeof frame === 'string'
-      ? this.#native.corkTextInMemory(id, frame, pieces)
-      : this.#native.corkBytesInMemory(id, frame, pieces);
+      ? this.#native.corkTextInMemory(id, frame, pieces, isLast)
+      : this.#native.corkBytesInMemory(id, frame, pieces, isLast);
   }
 
   /**

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use serde_json::json;
 
 use super::text;
-use crate::channel::{Channel, Corked, Frame, HandleOrigin, Room, SendStatus, Unfit};
+use crate::channel::{Channel, Corked, Frame, HandleOrigin, Room, SendStatus, Uncorked, Unfit};
 use crate::error::Error;
 use crate::ids::Completion;
 use crate::os;
@@ -259,6 +259,7 @@ impl Channels {
         id: u32,
         text: &JsString,
         strings: &[JsString],
+        uncorked: Uncorked,
         needs_tending: &mut bool,
     ) -> Result<Option<Sent>> {
         let Some(peer) = self.get(id) else { return Ok(Some(Sent::failed(Errno::EPIPE))) };
@@ -270,7 +271,7 @@ impl Channels {
             }
         }
         let mut appended = Ok(());
-        let sent = self.cork_placed(peer, placed, |pieces, bytes| {
+        let sent = self.cork_placed(peer, placed, uncorked, |pieces, bytes| {
             let start = bytes.len();
             announce(pieces, 0, bytes);
             appended = text::append_utf8(text, bytes);
@@ -290,6 +291,7 @@ impl Channels {
         id: u32,
         message: &[u8],
         buffers: &[&[u8]],
+        uncorked: Uncorked,
         needs_tending: &mut bool,
     ) -> Option<Sent> {
         let Some(peer) = self.get(id) else { return Some(Sent::failed(Errno::EPIPE)) };
@@ -303,7 +305,7 @@ impl Channels {
             room.write(buffer);
             placed.add(room, PieceKind::Bytes, buffer.len());
         }
-        Some(self.cork_placed(peer, placed, |pieces, bytes| {
+        Some(self.cork_placed(peer, placed, uncorked, |pieces, bytes| {
             let start = bytes.len();
             bytes.extend([0; PREFIX]);
             announce(pieces, 0, bytes);
@@ -318,10 +320,11 @@ impl Channels {
         &self,
         peer: &Peer,
         placed: Placed<'_>,
+        uncorked: Uncorked,
         append: impl FnOnce(&[Piece], &mut Vec<u8>) -> bool,
     ) -> Sent {
         let mut is_whole = false;
-        let sent = cork(peer, placed.length(), |bytes| is_whole = append(&placed.pieces, bytes));
+        let sent = cork(peer, placed.length(), uncorked, |bytes| is_whole = append(&placed.pieces, bytes));
         if sent.status < 0.0 || !is_whole {
             return sent;
         }
@@ -331,7 +334,7 @@ impl Channels {
 
     fn cork(&self, id: u32, append: impl FnOnce(&mut Vec<u8>)) -> Sent {
         match self.get(id) {
-            Some(peer) => cork(peer, 0, append),
+            Some(peer) => cork(peer, 0, Uncorked::AtTurnEnd, append),
             None => Sent::failed(Errno::EPIPE),
         }
     }
@@ -395,9 +398,9 @@ impl Channels {
 }
 
 /// Corks a frame that brings `beside` more bytes along in shared memory.
-fn cork(peer: &Peer, beside: usize, append: impl FnOnce(&mut Vec<u8>)) -> Sent {
+fn cork(peer: &Peer, beside: usize, uncorked: Uncorked, append: impl FnOnce(&mut Vec<u8>)) -> Sent {
     let mut length = 0;
-    let Corked { status, needs_look } = peer.channel.cork(|bytes| {
+    let Corked { status, needs_look } = peer.channel.cork(uncorked, |bytes| {
         let before = bytes.len();
         append(bytes);
         length = bytes.len() - before;

@@ -9,6 +9,7 @@ use napi_derive::napi;
 use nix::errno::Errno;
 
 use super::channels::{Channels, FollowUp, Sent, failure};
+use crate::channel::Uncorked;
 use crate::error::Error;
 
 /// What has a reactor do something for a channel. Errors: [`Error::ReactorGone`].
@@ -114,16 +115,23 @@ impl NativeSends {
     }
 
     /// As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
-    /// none, or no room in it.
+    /// none, or no room in it. `is_last` when `uncork` is next, so that nobody need look after it.
     #[napi]
     pub fn cork_text_in_memory(
         &self,
         id: u32,
         text: JsString,
         strings: Vec<JsString>,
+        is_last: bool,
     ) -> Result<Option<f64>> {
         let mut needs_tending = false;
-        let sent = self.channels.borrow().cork_text_in_memory(id, &text, &strings, &mut needs_tending)?;
+        let sent = self.channels.borrow().cork_text_in_memory(
+            id,
+            &text,
+            &strings,
+            uncorked(is_last),
+            &mut needs_tending,
+        )?;
         self.tend_memory(id, needs_tending);
         Ok(sent.map(|sent| self.finish(id, sent)))
     }
@@ -135,9 +143,16 @@ impl NativeSends {
         id: u32,
         message: &[u8],
         #[napi(ts_arg_type = "Uint8Array[]")] buffers: Vec<&[u8]>,
+        is_last: bool,
     ) -> Option<f64> {
         let mut needs_tending = false;
-        let sent = self.channels.borrow().cork_bytes_in_memory(id, message, &buffers, &mut needs_tending);
+        let sent = self.channels.borrow().cork_bytes_in_memory(
+            id,
+            message,
+            &buffers,
+            uncorked(is_last),
+            &mut needs_tending,
+        );
         self.tend_memory(id, needs_tending);
         sent.map(|sent| self.finish(id, sent))
     }
@@ -170,4 +185,8 @@ impl NativeSends {
     pub fn takes(&self, id: u32, bytes: f64) -> f64 {
         self.channels.borrow().takes(id, bytes as usize)
     }
+}
+
+fn uncorked(is_last: bool) -> Uncorked {
+    if is_last { Uncorked::Next } else { Uncorked::AtTurnEnd }
 }

@@ -27,7 +27,7 @@ pub use event::ChannelEvent;
 pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use lending::{BUSY_AFTER, Lending, Look, QUIET};
 pub use memory::{MEMORY_KEPT, Room, Segment, Tending};
-pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Unwritten};
+pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Uncorked, Unwritten};
 pub use receiving::DirectRead;
 
 use crate::ids::{Completion, Offer};
@@ -284,8 +284,8 @@ impl Channel {
     /// Sends a frame together with others of the same turn of the event loop, to save a system call for each:
     /// [`Channel::uncork`] ends the turn. Nothing overtakes it meanwhile, and a turn that takes longer than
     /// [`CORKED_FOR`] does not hold it up if the reactor looks after it. `append` writes the frame.
-    pub fn cork(&self, append: impl FnOnce(&mut Vec<u8>)) -> Corked {
-        self.with_outbox(|outbox| outbox.cork(&self.sockets, append))
+    pub fn cork(&self, uncorked: Uncorked, append: impl FnOnce(&mut Vec<u8>)) -> Corked {
+        self.with_outbox(|outbox| outbox.cork(&self.sockets, uncorked, append))
     }
 
     /// The turn is over. If what was corked has to wait, its `completion` will be announced; if it could not be written,

@@ -86,6 +86,15 @@ pub enum SendStatus {
     Closed,
 }
 
+/// When what is corked goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uncorked {
+    /// The caller uncorks it next.
+    Next,
+    /// When the turn ends, which may be long.
+    AtTurnEnd,
+}
+
 /// What became of a frame that goes out with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corked {
@@ -178,8 +187,13 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Appends a frame to those that go out together at the end of the turn.
-    pub(super) fn cork(&mut self, sockets: &Sockets, append: impl FnOnce(&mut Vec<u8>)) -> Corked {
+    /// Appends a frame to those that go out together.
+    pub(super) fn cork(
+        &mut self,
+        sockets: &Sockets,
+        uncorked: Uncorked,
+        append: impl FnOnce(&mut Vec<u8>),
+    ) -> Corked {
         if self.state != State::Open {
             return Corked { status: SendStatus::Closed, needs_look: false };
         }
@@ -191,7 +205,8 @@ impl Outbox {
             };
             return Corked { status, needs_look: false };
         }
-        let needs_look = !std::mem::replace(&mut self.is_looked_after, true);
+        let needs_look =
+            uncorked == Uncorked::AtTurnEnd && !std::mem::replace(&mut self.is_looked_after, true);
         Corked { status: SendStatus::Queued { bytes: self.queued_bytes(), needs_flush: false }, needs_look }
     }
 
@@ -722,5 +737,36 @@ mod tests {
         assert_eq!(rig.send(Frame::plain(b"?".to_vec())), SendStatus::Failed(Errno::EPIPE));
         assert_eq!(rig.outbox.queued_bytes, 0);
         assert!(rig.outbox.queue.is_empty());
+    }
+
+    impl Rig {
+        fn cork(&mut self, uncorked: Uncorked, bytes: &[u8]) -> Corked {
+            self.outbox.cork(&self.sockets, uncorked, |corked| corked.extend(bytes))
+        }
+    }
+
+    #[test]
+    fn what_is_corked_goes_out_at_the_end_of_the_turn_or_in_front_of_what_follows() {
+        let mut rig = Rig::new();
+        rig.cork(Uncorked::AtTurnEnd, b"one ");
+        rig.cork(Uncorked::AtTurnEnd, b"two ");
+        assert_eq!(rig.read_all().0, b"");
+        rig.send(Frame::plain(b"three ".to_vec()));
+        assert_eq!(rig.read_all().0, b"one two three ");
+        rig.cork(Uncorked::AtTurnEnd, b"four");
+        assert_eq!(rig.outbox.uncork(&rig.sockets, Completion(1)), SendStatus::Written);
+        assert_eq!(rig.read_all().0, b"four");
+    }
+
+    #[test]
+    fn a_turn_that_may_be_long_is_looked_after_once_and_one_that_ends_next_is_not() {
+        let mut rig = Rig::new();
+        assert!(!rig.cork(Uncorked::Next, b"x").needs_look);
+        assert!(rig.cork(Uncorked::AtTurnEnd, b"x").needs_look);
+        assert!(!rig.cork(Uncorked::AtTurnEnd, b"x").needs_look);
+        assert!(rig.outbox.look_after_corked());
+        rig.outbox.uncork(&rig.sockets, Completion(1));
+        assert!(!rig.outbox.look_after_corked());
+        assert!(rig.cork(Uncorked::AtTurnEnd, b"x").needs_look);
     }
 }
