@@ -1,0 +1,267 @@
+//! What goes out, in which order, and what is told of it.
+
+use super::*;
+use crate::os::{Ancillary, SocketPair, receive, socket_pair};
+
+struct Rig {
+    sockets: Sockets,
+    theirs: OwnedFd,
+    outbox: Outbox,
+    ancillary: Ancillary,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let SocketPair { ours, theirs } = socket_pair().unwrap();
+        Rig {
+            sockets: Sockets::new(ours),
+            theirs,
+            outbox: Outbox::default(),
+            ancillary: Ancillary::default(),
+        }
+    }
+
+    fn send(&mut self, frame: Frame) -> SendStatus {
+        self.outbox.send(&self.sockets, frame)
+    }
+
+    fn cork(&mut self, uncorked: Uncorked, bytes: &[u8]) -> Corked {
+        self.outbox.cork(&self.sockets, uncorked, |corked| corked.extend(bytes))
+    }
+
+    fn flush(&mut self) -> (FlushStatus, Vec<Completion>) {
+        let mut completed = Vec::new();
+        (self.outbox.flush(&self.sockets, &mut completed), completed)
+    }
+
+    /// Everything that can be read, and the number of descriptors in each read.
+    fn read_all(&mut self) -> (Vec<u8>, Vec<usize>) {
+        let (mut bytes, mut handles) = (Vec::new(), Vec::new());
+        let mut buffer = Vec::with_capacity(64 << 10);
+        while let Ok(received) = receive(self.theirs.as_fd(), &mut buffer, &mut self.ancillary) {
+            if received.bytes == 0 {
+                break;
+            }
+            bytes.append(&mut buffer);
+            handles.push(received.handles.len());
+        }
+        (bytes, handles)
+    }
+}
+
+fn handle_frame(bytes: &[u8], seq: u64) -> Frame {
+    let fd = Arc::new(socket_pair().unwrap().ours);
+    Frame::with_handle(bytes.to_vec(), fd, HandleOrigin::Connection(Seq(seq)))
+}
+
+#[test]
+fn short_writes_go_on_where_they_stopped_and_tell_the_callback() {
+    let mut rig = Rig::new();
+    let block: Vec<u8> = (0..3 << 20).map(|index| (index % 251) as u8).collect();
+    let frame = Frame { bytes: block.clone(), handle: None, completion: Some(Completion(7)) };
+    assert!(matches!(rig.send(frame), SendStatus::Queued { needs_flush: true, .. }));
+    let behind = Frame { bytes: b"behind".to_vec(), handle: None, completion: Some(Completion(8)) };
+    assert!(matches!(rig.send(behind), SendStatus::Queued { needs_flush: false, .. }));
+    let (mut bytes, mut completed) = (Vec::new(), Vec::new());
+    loop {
+        bytes.extend(rig.read_all().0);
+        let (status, done) = rig.flush();
+        completed.extend(done);
+        if status == FlushStatus::Idle {
+            break;
+        }
+        assert_eq!(status, FlushStatus::Blocked);
+    }
+    bytes.extend(rig.read_all().0);
+    assert_eq!(bytes.len(), block.len() + 6);
+    assert!(bytes.starts_with(&block) && bytes.ends_with(b"behind"));
+    assert_eq!(completed, [Completion(7), Completion(8)]);
+}
+
+#[test]
+fn of_what_is_given_up_it_is_told_how_much_was_written() {
+    let mut rig = Rig::new();
+    let bytes = vec![b'x'; 4 << 20];
+    let status = rig.outbox.send_lent(&rig.sockets, &bytes, Completion(1));
+    assert!(matches!(status, SendStatus::Queued { .. }));
+    rig.send(Frame { bytes: b"behind".to_vec(), handle: None, completion: Some(Completion(2)) });
+    let mut received = rig.read_all().0.len();
+    // Written in part at once, and in part later.
+    assert_eq!(rig.flush().0, FlushStatus::Blocked);
+    received += rig.read_all().0.len();
+    let given_up = rig.outbox.abort(&rig.sockets);
+    let expected = [(Completion(1), received), (Completion(2), 0)];
+    assert_eq!(given_up, expected.map(|(completion, written)| Unwritten { completion, written }));
+}
+
+#[test]
+fn many_descriptors_may_be_under_way_each_read_by_itself() {
+    let mut rig = Rig::new();
+    for seq in 0..16 {
+        assert_eq!(rig.send(handle_frame(b"frame\n", seq)), SendStatus::Written);
+    }
+    assert_eq!(rig.read_all().1, [1; 16]);
+    for seq in 0..16 {
+        assert_eq!(rig.outbox.acknowledge(), Some(HandleOrigin::Connection(Seq(seq))));
+    }
+    assert_eq!(rig.outbox.acknowledge(), None);
+}
+
+#[test]
+fn a_second_descriptor_waits_while_more_than_a_read_is_unacknowledged() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.send(Frame::plain(vec![b'x'; 100_000])), SendStatus::Written);
+    assert_eq!(rig.send(handle_frame(b"first", 1)), SendStatus::Written);
+    assert!(matches!(rig.send(handle_frame(b"second", 2)), SendStatus::Queued { needs_flush: false, .. }));
+    assert!(matches!(rig.send(Frame::plain(b"third".to_vec())), SendStatus::Queued { .. }));
+    assert_eq!(rig.read_all().0.len(), 100_005);
+    assert_eq!(rig.flush().0, FlushStatus::AwaitsAcknowledgement);
+    assert_eq!(rig.outbox.acknowledge(), Some(HandleOrigin::Connection(Seq(1))));
+    assert_eq!(rig.flush().0, FlushStatus::Idle);
+    assert_eq!(rig.read_all().0, b"secondthird");
+}
+
+#[test]
+fn a_long_frame_with_a_descriptor_travels_alone() {
+    let mut rig = Rig::new();
+    let long = vec![b'x'; 40_000];
+    rig.send(handle_frame(&long, 1));
+    assert!(matches!(rig.send(handle_frame(b"short", 2)), SendStatus::Queued { needs_flush: false, .. }));
+    assert_eq!(rig.read_all().0, long);
+    rig.outbox.acknowledge();
+    rig.flush();
+    assert_eq!(rig.read_all(), (b"short".to_vec(), vec![1]));
+}
+
+#[test]
+fn a_lost_descriptor_is_sent_three_times_more_and_then_given_up() {
+    let mut rig = Rig::new();
+    rig.send(handle_frame(b"frame", 5));
+    for _ in 0..3 {
+        rig.read_all();
+        assert_eq!(rig.outbox.retransmit(), Retransmission::SentAgain);
+        assert_eq!(rig.flush().0, FlushStatus::Idle);
+    }
+    assert_eq!(rig.read_all(), (b"frame".to_vec(), vec![1]));
+    assert_eq!(rig.outbox.retransmit(), Retransmission::GivenUp(HandleOrigin::Connection(Seq(5))));
+    assert_eq!(rig.outbox.retransmit(), Retransmission::Nothing);
+}
+
+#[test]
+fn a_retransmission_does_not_break_into_a_half_written_frame() {
+    let mut rig = Rig::new();
+    rig.send(handle_frame(b"HANDLE", 1));
+    let block = vec![b'x'; 1 << 20];
+    assert!(matches!(rig.send(Frame::plain(block.clone())), SendStatus::Queued { .. }));
+    assert_eq!(rig.outbox.retransmit(), Retransmission::SentAgain);
+    let mut bytes = Vec::new();
+    while rig.flush().0 != FlushStatus::Idle {
+        bytes.extend(rig.read_all().0);
+    }
+    bytes.extend(rig.read_all().0);
+    assert_eq!(bytes, [b"HANDLE", &block[..], b"HANDLE"].concat());
+}
+
+#[test]
+fn lent_bytes_are_queued_from_where_the_socket_stopped() {
+    let mut rig = Rig::new();
+    let block: Vec<u8> = (0..1 << 20).map(|index| (index % 251) as u8).collect();
+    rig.send(handle_frame(b"HANDLE", 1));
+    let status = rig.outbox.send_lent(&rig.sockets, &block, Completion(3));
+    assert!(matches!(status, SendStatus::Queued { needs_flush: true, .. }));
+    let status = rig.outbox.send_lent(&rig.sockets, b"behind", Completion(4));
+    assert!(matches!(status, SendStatus::Queued { needs_flush: false, .. }));
+    // Nothing may come between the two halves of the block.
+    assert_eq!(rig.outbox.retransmit(), Retransmission::SentAgain);
+    let (mut bytes, mut completed) = (Vec::new(), Vec::new());
+    loop {
+        bytes.extend(rig.read_all().0);
+        let (status, done) = rig.flush();
+        completed.extend(done);
+        if status == FlushStatus::Idle {
+            break;
+        }
+    }
+    bytes.extend(rig.read_all().0);
+    assert_eq!(bytes, [b"HANDLE", &block[..], b"HANDLE", b"behind"].concat());
+    assert_eq!(completed, [Completion(3), Completion(4)]);
+}
+
+#[test]
+fn what_is_sent_behind_the_farewell_goes_out_on_the_other_socket_in_its_order() {
+    let mut rig = Rig::new();
+    let second = socket_pair().unwrap();
+    rig.sockets.prepare(second.ours);
+    let block = vec![b'x'; 1 << 20];
+    assert!(matches!(rig.send(Frame::plain(block.clone())), SendStatus::Queued { .. }));
+    assert!(rig.outbox.push_farewell(&rig.sockets, b"farewell".to_vec()));
+    rig.send(Frame::plain(b"one ".to_vec()));
+    let status = rig.outbox.send_lent(&rig.sockets, b"two ", Completion(1));
+    assert!(matches!(status, SendStatus::Queued { .. }));
+    rig.send(handle_frame(b"three", 1));
+    let mut first = Vec::new();
+    loop {
+        first.extend(rig.read_all().0);
+        if rig.flush().0 == FlushStatus::Idle {
+            break;
+        }
+        assert!(!rig.sockets.has_moved_sending());
+    }
+    first.extend(rig.read_all().0);
+    assert_eq!(first, [&block[..], b"farewell"].concat());
+    assert!(rig.sockets.has_moved_sending());
+    rig.theirs = second.theirs;
+    os::set_nonblocking(rig.theirs.as_fd()).unwrap();
+    assert_eq!(rig.read_all(), (b"one two three".to_vec(), vec![1]));
+    assert_eq!(rig.outbox.acknowledge(), Some(HandleOrigin::Connection(Seq(1))));
+}
+
+#[test]
+fn closing_sends_what_waits_and_then_the_end() {
+    let mut rig = Rig::new();
+    rig.send(Frame::plain(vec![b'x'; 1 << 20]));
+    rig.outbox.close_after_flush(&rig.sockets);
+    assert_eq!(rig.send(Frame::plain(b"late".to_vec())), SendStatus::Closed);
+    let mut count = 0;
+    while rig.flush().0 != FlushStatus::Idle {
+        count += rig.read_all().0.len();
+    }
+    count += rig.read_all().0.len();
+    assert_eq!(count, 1 << 20);
+    let end = receive(rig.theirs.as_fd(), &mut Vec::with_capacity(8), &mut rig.ancillary).unwrap();
+    assert_eq!(end.bytes, 0);
+}
+
+#[test]
+fn a_vanished_peer_fails_the_frame_and_keeps_nothing() {
+    let mut rig = Rig::new();
+    drop(std::mem::replace(&mut rig.theirs, socket_pair().unwrap().ours));
+    assert_eq!(rig.send(Frame::plain(b"?".to_vec())), SendStatus::Failed(Errno::EPIPE));
+    assert_eq!(rig.outbox.queued_bytes, 0);
+    assert!(rig.outbox.queue.is_empty());
+}
+
+#[test]
+fn what_is_corked_goes_out_at_the_end_of_the_turn_or_in_front_of_what_follows() {
+    let mut rig = Rig::new();
+    rig.cork(Uncorked::AtTurnEnd, b"one ");
+    rig.cork(Uncorked::AtTurnEnd, b"two ");
+    assert_eq!(rig.read_all().0, b"");
+    rig.send(Frame::plain(b"three ".to_vec()));
+    assert_eq!(rig.read_all().0, b"one two three ");
+    rig.cork(Uncorked::AtTurnEnd, b"four");
+    assert_eq!(rig.outbox.uncork(&rig.sockets, Completion(1)), SendStatus::Written);
+    assert_eq!(rig.read_all().0, b"four");
+}
+
+#[test]
+fn a_turn_that_may_be_long_is_looked_after_once_and_one_that_ends_next_is_not() {
+    let mut rig = Rig::new();
+    assert!(!rig.cork(Uncorked::Next, b"x").needs_look);
+    assert!(rig.cork(Uncorked::AtTurnEnd, b"x").needs_look);
+    assert!(!rig.cork(Uncorked::AtTurnEnd, b"x").needs_look);
+    assert!(rig.outbox.look_after_corked());
+    rig.outbox.uncork(&rig.sockets, Completion(1));
+    assert!(!rig.outbox.look_after_corked());
+    assert!(rig.cork(Uncorked::AtTurnEnd, b"x").needs_look);
+}
