@@ -25,8 +25,9 @@ pub struct Core<C, E> {
 }
 
 impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
-    /// Starts the thread, with the handler that `make` makes, and passes on what it makes beside it. `wake` is called on the JavaScript thread when there is something to
-    /// take; it does not keep the process alive. `deliver` is called with messages when they are all there is to take.
+    /// Starts the thread, with the handler that `make` makes, and passes on what it makes beside it. `wake` is called on the
+    /// JavaScript thread when there is something to take; it does not keep the process alive. `deliver` is called with messages
+    /// when they are all there is to take.
     pub fn start<H: Handler<Command = C>, T>(
         env: Env,
         name: &str,

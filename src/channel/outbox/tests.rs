@@ -34,6 +34,22 @@ impl Rig {
         (self.outbox.flush(&self.sockets, &mut completed), completed)
     }
 
+    /// Reads and flushes in turns until nothing waits; what was read, and who is called back.
+    fn flush_all(&mut self) -> (Vec<u8>, Vec<Completion>) {
+        let (mut bytes, mut completed) = (Vec::new(), Vec::new());
+        loop {
+            bytes.extend(self.read_all().0);
+            let (status, done) = self.flush();
+            completed.extend(done);
+            if status == FlushStatus::Idle {
+                break;
+            }
+            assert_eq!(status, FlushStatus::Blocked);
+        }
+        bytes.extend(self.read_all().0);
+        (bytes, completed)
+    }
+
     /// Everything that can be read, and the number of descriptors in each read.
     fn read_all(&mut self) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, mut handles) = (Vec::new(), Vec::new());
@@ -62,17 +78,7 @@ fn short_writes_go_on_where_they_stopped_and_tell_the_callback() {
     assert!(matches!(rig.send(frame), SendStatus::Queued { needs_flush: true, .. }));
     let behind = Frame { bytes: b"behind".to_vec(), handle: None, completion: Some(Completion(8)) };
     assert!(matches!(rig.send(behind), SendStatus::Queued { needs_flush: false, .. }));
-    let (mut bytes, mut completed) = (Vec::new(), Vec::new());
-    loop {
-        bytes.extend(rig.read_all().0);
-        let (status, done) = rig.flush();
-        completed.extend(done);
-        if status == FlushStatus::Idle {
-            break;
-        }
-        assert_eq!(status, FlushStatus::Blocked);
-    }
-    bytes.extend(rig.read_all().0);
+    let (bytes, completed) = rig.flush_all();
     assert_eq!(bytes.len(), block.len() + 6);
     assert!(bytes.starts_with(&block) && bytes.ends_with(b"behind"));
     assert_eq!(completed, [Completion(7), Completion(8)]);
@@ -173,16 +179,7 @@ fn lent_bytes_are_queued_from_where_the_socket_stopped() {
     assert!(matches!(status, SendStatus::Queued { needs_flush: false, .. }));
     // Nothing may come between the two halves of the block.
     assert_eq!(rig.outbox.retransmit(), Retransmission::SentAgain);
-    let (mut bytes, mut completed) = (Vec::new(), Vec::new());
-    loop {
-        bytes.extend(rig.read_all().0);
-        let (status, done) = rig.flush();
-        completed.extend(done);
-        if status == FlushStatus::Idle {
-            break;
-        }
-    }
-    bytes.extend(rig.read_all().0);
+    let (bytes, completed) = rig.flush_all();
     assert_eq!(bytes, [b"HANDLE", &block[..], b"HANDLE", b"behind"].concat());
     assert_eq!(completed, [Completion(3), Completion(4)]);
 }
