@@ -13,6 +13,7 @@ use crate::channel::ChannelEvent;
 use crate::error::Error;
 use crate::os;
 use crate::proto::{FromWorker, LaneSeq, Serialization};
+use crate::worker::Connection;
 use std::os::fd::AsFd;
 
 /// Two workers with lanes on one server.
@@ -171,12 +172,42 @@ fn what_was_taken_back_from_a_worker_is_made_up_for() {
     }
 }
 
+/// Two workers of which the first has received all that it may be sent, and has reported none of it.
+struct OneFull {
+    rig: Rig,
+    full: FakeWorker,
+    other: FakeWorker,
+    port: u16,
+    clients: Vec<TcpStream>,
+    held: Vec<Connection>,
+}
+
+/// A worker that is found blocked before it is full, on a machine that is slow, is sent no more: then this begins again, with others.
+fn one_full() -> OneFull {
+    let deadline = std::time::Instant::now() + super::PATIENCE;
+    while std::time::Instant::now() < deadline {
+        let (rig, mut full, other, port) = lanes(Config::default());
+        let stats = rig.stats.workers.read()[&full.id].clone();
+        let clients: Vec<TcpStream> = (0..2 * LANE_WINDOW).map(|_| connect(port)).collect();
+        let mut held = Vec::new();
+        while held.len() < LANE_WINDOW {
+            match full.look_on_lane() {
+                Some(connection) => held.push(connection),
+                None if stats.stalls.get() > 0 => break,
+                None => std::thread::yield_now(),
+            }
+        }
+        if held.len() == LANE_WINDOW {
+            return OneFull { rig, full, other, port, clients, held };
+        }
+    }
+    panic!("no worker became full");
+}
+
 #[test]
 fn whoever_is_ahead_of_a_full_worker_goes_on_when_that_is_found_blocked() {
-    let (rig, mut blocked, mut other, port) = lanes(Config::default());
-    let mut clients: Vec<TcpStream> = (0..2 * LANE_WINDOW).map(|_| connect(port)).collect();
-    // All that it was sent has been received, and cannot be taken back: nothing but its being blocked sets the others free.
-    let held: Vec<_> = (0..LANE_WINDOW).map(|_| blocked.receive_on_lane()).collect();
+    // What it was sent cannot be taken back: nothing but its being blocked sets the others free.
+    let OneFull { rig, full: mut blocked, mut other, port, mut clients, held } = one_full();
     // So many that the other is far ahead of the one that is full.
     clients.extend((0..4 * LANE_WINDOW).map(|_| connect(port)));
     for _ in 0..5 * LANE_WINDOW {
