@@ -147,6 +147,11 @@ export declare class NativeSends {
   sendText(id: number, text: string, handle: number, completion: number): number
   /** As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them. */
   sendBytes(id: number, message: Buffer, handle: number, completion: number): number
+  /**
+   * As `sendBytes`, for a message in several parts, which are one behind the other as they travel. What the socket takes at once is
+   * not copied.
+   */
+  sendParts(id: number, parts: Uint8Array[], completion: number): number
   /** Whether messages may bring large pieces along from now on: the other end is a corral that reads them. */
   takesPieces(id: number): boolean
   /** As `sendText`, for a message that brings large strings along, between two corrals. */

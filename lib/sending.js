@@ -137,6 +137,10 @@ class Sending {
       const apart = this.#serialization.takeApart(message);
       if (apart !== undefined && apart.pieces.length > 0) return this.#sendApart(apart, options, callback);
       frame = apart?.frame;
+    } else if (frame === undefined && !this.#bounds?.keepsUnwritten) {
+      const parts = this.#serialization.writeInParts?.(message);
+      if (parts !== undefined && parts.length > 1) return this.#sendParts(parts, options, callback);
+      frame = /** @type {Buffer | undefined} */ (parts?.[0]);
     }
     frame ??= this.#serialization.write(message);
     if (frame.length > this.#maxBatched || isExiting) {
@@ -183,6 +187,18 @@ class Sending {
     }
     this.flush();
     const status = this.#sends.writeApart(this.#id, frame, pieces, this.#nextCompletion);
+    return this.#account(status, [{ message: undefined, handle: null, options, callback }]);
+  }
+
+  /**
+   * @param {Uint8Array[]} parts of the frame
+   * @param {SendOptions} options
+   * @param {SendCallback | undefined} callback
+   * @returns {boolean} what `send` answers
+   */
+  #sendParts(parts, options, callback) {
+    this.flush();
+    const status = this.#sends.writeParts(this.#id, parts, this.#nextCompletion);
     return this.#account(status, [{ message: undefined, handle: null, options, callback }]);
   }
 

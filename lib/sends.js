@@ -25,6 +25,16 @@ class Sends {
   }
 
   /**
+   * @param {number} id
+   * @param {Uint8Array[]} parts of a frame, the length in front of the first; what is sent at once is not copied
+   * @param {number} completion
+   * @returns {number} as `write`
+   */
+  writeParts(id, parts, completion) {
+    return this.#native.sendParts(id, parts, completion);
+  }
+
+  /**
    * Sends a message with others of this turn.
    *
    * @param {number} id

@@ -2,6 +2,7 @@
 
 // Messages as they travel, `serialization: 'json'` and `'advanced'` (Node: internal/child_process/serialization).
 
+const { randomBytes } = require('node:crypto');
 const v8 = require('node:v8');
 
 const errors = require('./errors');
@@ -46,6 +47,18 @@ function indexOf(view) {
 class Serializer extends v8.DefaultSerializer {
   /** Where large views go, if they may travel beside the message. @type {Uint8Array[] | undefined} */
   pieces;
+  /** The bytes of large views, which are not copied: in the buffer is `MARK` where they belong. @type {Uint8Array[] | undefined} */
+  lent;
+
+  /**
+   * @override
+   * @param {Uint8Array} bytes
+   */
+  writeRawBytes(bytes) {
+    if (this.lent === undefined || bytes.byteLength < LARGE_VIEW) return super.writeRawBytes(bytes);
+    this.lent.push(bytes);
+    return super.writeRawBytes(MARK);
+  }
 
   /** @param {object} object */
   _writeHostObject(object) {
@@ -97,8 +110,42 @@ class Deserializer extends v8.DefaultDeserializer {
 /** The core's bound: more pieces a message does not bring along. */
 const MAX_PIECES = 64;
 
+/**
+ * Stands for a large view in what is serialized: V8 does not tell where it writes. It does not leave this process, so nobody can have
+ * it in a message.
+ */
+const MARK = randomBytes(16);
+
 /** Room for the length, which the core fills in. */
 const LENGTH = Buffer.alloc(4);
+
+/**
+ * @param {Serializer} serializer
+ * @param {unknown} message
+ */
+function serialize(serializer, message) {
+  serializer.writeRawBytes(LENGTH);
+  serializer.writeHeader();
+  serializer.writeValue(message);
+  return serializer.releaseBuffer();
+}
+
+/**
+ * @param {Buffer} frame with a mark where each of them belongs
+ * @param {Uint8Array[]} views
+ * @returns {Uint8Array[]} the parts of the whole frame, in their order
+ */
+function splice(frame, views) {
+  const parts = [];
+  let start = 0;
+  for (const view of views) {
+    const end = frame.indexOf(MARK, start);
+    parts.push(frame.subarray(start, end), view);
+    start = end + MARK.length;
+  }
+  parts.push(frame.subarray(start));
+  return parts;
+}
 
 /** A message without what is large in it. @typedef {{ frame: any, pieces: any[] }} Apart */
 
@@ -106,6 +153,8 @@ const LENGTH = Buffer.alloc(4);
  * @typedef {object} Serialization
  * @property {boolean} advanced
  * @property {(message: unknown) => string | Buffer} write throws what cannot be serialized
+ * @property {((message: unknown) => Uint8Array[]) | undefined} writeInParts as `write`, without copying large views: they are parts of
+ *   the frame by themselves. One part is all of it
  * @property {(frame: any) => any} read throws on what no peer of ours writes
  * @property {(message: any) => Apart | undefined} takeApart what is large in a message travels beside it; undefined if nothing is.
  *   Throws as `write`
@@ -124,6 +173,7 @@ const json = {
     if (text === undefined) throw errors.invalidArgType('message', 'serializable as JSON', message);
     return text;
   },
+  writeInParts: undefined,
   read: (text) => JSON.parse(text),
   takeApart(message) {
     const apart = takeStrings(message);
@@ -143,12 +193,16 @@ const json = {
 /** @type {Serialization} */
 const advanced = {
   advanced: true,
-  write(message) {
+  write: (message) => serialize(new Serializer(), message),
+  writeInParts(message) {
     const serializer = new Serializer();
-    serializer.writeRawBytes(LENGTH);
-    serializer.writeHeader();
-    serializer.writeValue(message);
-    return serializer.releaseBuffer();
+    serializer.lent = [];
+    const frame = serialize(serializer, message);
+    if (serializer.lent.length === 0) return [frame];
+    // A getter behind it has given its memory away, or made it smaller: V8 says what is wrong with that.
+    if (serializer.lent.some(({ byteLength }) => byteLength === 0))
+      return [serialize(new Serializer(), message)];
+    return splice(frame, serializer.lent);
   },
   read(bytes) {
     if (typeof bytes === 'string') return JSON.parse(bytes);
@@ -161,10 +215,7 @@ const advanced = {
     if (typeof message !== 'object' || message === null) return undefined;
     const serializer = new Serializer();
     serializer.pieces = [];
-    serializer.writeRawBytes(LENGTH);
-    serializer.writeHeader();
-    serializer.writeValue(message);
-    return { frame: serializer.releaseBuffer(), pieces: serializer.pieces };
+    return { frame: serialize(serializer, message), pieces: serializer.pieces };
   },
   putTogether(bytes, places) {
     /** @type {Uint8Array[]} */

@@ -166,6 +166,20 @@ impl Channels {
         }
     }
 
+    /// As `send_bytes`, for a message in several parts, of which the first has room for the length in front.
+    pub fn send_in_parts(&self, id: u32, parts: &[&[u8]], completion: u32) -> Sent {
+        let Some((first, rest)) = parts.split_first() else { return Sent::failed(Errno::EINVAL) };
+        let Some((_, first)) = first.split_at_checked(PREFIX) else { return Sent::failed(Errno::EINVAL) };
+        let length = first.len() + rest.iter().map(|part| part.len()).sum::<usize>();
+        let Ok(size) = u32::try_from(length) else { return Sent::failed(Errno::EMSGSIZE) };
+        let prefix = size.to_be_bytes();
+        let parts: Vec<&[u8]> = [&prefix, first].into_iter().chain(rest.iter().copied()).collect();
+        match self.admit(id, PREFIX + length) {
+            Ok(_) => self.send_parts(id, &parts, completion),
+            Err(sent) => sent,
+        }
+    }
+
     /// Sends several messages as they travel, none of which is too large.
     pub fn send_many(&self, id: u32, bytes: &[u8], count: u32, completion: u32) -> Sent {
         let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };

@@ -68,6 +68,19 @@ impl NativeSends {
         self.finish(id, sent)
     }
 
+    /// As `sendBytes`, for a message in several parts, which are one behind the other as they travel. What the socket takes at once is
+    /// not copied.
+    #[napi]
+    pub fn send_parts(
+        &self,
+        id: u32,
+        #[napi(ts_arg_type = "Uint8Array[]")] parts: Vec<&[u8]>,
+        completion: u32,
+    ) -> f64 {
+        let sent = self.channels.borrow().send_in_parts(id, &parts, completion);
+        self.finish(id, sent)
+    }
+
     /// Whether messages may bring large pieces along from now on: the other end is a corral that reads them.
     #[napi]
     pub fn takes_pieces(&self, id: u32) -> bool {
