@@ -9,4 +9,6 @@ describe('life of a channel', { concurrency: 2 }, () => programs('channel/life')
 
 describe('channels that JavaScript reads itself', { concurrency: 2 }, () => programs('channel/direct'));
 
+describe('large messages to plain workers', { concurrency: 2 }, () => programs('channel/large'));
+
 describe('handles', { concurrency: 2 }, () => programs('channel/handles'));

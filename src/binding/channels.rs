@@ -20,6 +20,9 @@ use crate::proto::{self, ALIGNMENT, HANDLE_ACK, Piece, PieceKind, Serialization,
 /// The length in front of a message in V8's format.
 const PREFIX: usize = 4;
 
+/// A peer that has left so many bytes unread, beside those that the usual buffer of a socket holds, is far behind: two of Node's reads.
+const FAR_BEHIND: usize = 2 * 65536;
+
 /// What a send returns that was written to a peer that is far behind.
 const WRITTEN_AND_BEHIND: f64 = 0.5;
 
@@ -472,8 +475,8 @@ fn dispatch(peer: &Peer, bytes: &[u8], handle: i32, completion: u32) -> Sent {
 /// Says what came of what was sent, also how far behind the peer is.
 fn outcome(peer: &Peer, status: SendStatus, count: u32, bytes: usize) -> Sent {
     let sent = counted(peer, status, count, bytes);
-    match (status, peer.channel.behind()) {
-        (SendStatus::Written, 1..) => Sent { status: WRITTEN_AND_BEHIND, ..sent },
+    match (status, peer.channel.behind(bytes)) {
+        (SendStatus::Written, FAR_BEHIND..) => Sent { status: WRITTEN_AND_BEHIND, ..sent },
         (SendStatus::Queued { .. }, behind) => Sent { status: sent.status + behind as f64, ..sent },
         _ => sent,
     }

@@ -11,6 +11,7 @@ mod lending;
 mod memory;
 mod outbox;
 mod receiving;
+mod send_buffer;
 mod sockets;
 mod window;
 
@@ -36,6 +37,7 @@ use crate::proto::{self, MEMORY, Serialization};
 use memory::Sharing;
 use outbox::Outbox;
 use receiving::Receiving;
+use send_buffer::LARGE_FRAME;
 use sockets::Sockets;
 
 /// How many bytes of a peer's messages may wait for JavaScript before its channel is no longer read. The peer's own queue
@@ -54,8 +56,8 @@ const MAX_UNTOLD_IN_WORKER: usize = 256 << 10;
 /// more than a large message has room at once.
 const PEERS_BUFFER: usize = 1 << 20;
 
-/// What a Unix socket holds unless told otherwise, in bytes (`net.core.wmem_default`).
-const USUAL_BUFFER: usize = 212_992;
+/// What a Unix socket holds unless told otherwise, in bytes (`net.core.wmem_default`), and the last piece, which need not fit whole.
+const USUAL_BUFFER: usize = 212_992 + (36 << 10);
 
 /// What a handle that waits for JavaScript counts for in [`MAX_UNTOLD`], so that a peer that does not wait for
 /// acknowledgements cannot use up the descriptors of this process.
@@ -78,6 +80,8 @@ pub struct Channel {
     /// What is sent from now on is read by a corral.
     takes_pieces: AtomicBool,
     max_untold: usize,
+    /// The socket may hold more than usual.
+    has_elastic_buffer: bool,
 }
 
 /// How many bytes of answers to the peer's handles may wait, beside what the program sends. No peer that goes by the rules has
@@ -141,21 +145,27 @@ impl Traffic {
 impl Channel {
     /// Takes over this process's end of a socket pair, which must be non-blocking.
     pub fn new(socket: OwnedFd, serialization: Serialization) -> Self {
-        Self::bounded(socket, serialization, Bounds::default())
+        Channel {
+            outbox: Mutex::default(),
+            has_elastic_buffer: true,
+            ..Self::bounded(socket, serialization, Bounds::default())
+        }
     }
 
-    /// As [`Channel::new`], for a channel that does not take everything.
+    /// As [`Channel::new`], for a channel that does not take everything. All that it takes and the usual send buffer does not hold
+    /// waits in its queue, which alone holds anybody up: it is told when that has become empty.
     pub fn bounded(socket: OwnedFd, serialization: Serialization, bounds: Bounds) -> Self {
         Channel {
             sockets: Sockets::new(socket),
             serialization,
-            outbox: Mutex::default(),
+            outbox: Mutex::new(Outbox::with_fixed_buffer()),
             receiving: Mutex::default(),
             sharing: Arc::default(),
             traffic: Traffic::default(),
             bounds,
             takes_pieces: AtomicBool::new(false),
             max_untold: MAX_UNTOLD,
+            has_elastic_buffer: false,
         }
     }
 
@@ -163,6 +173,7 @@ impl Channel {
     pub fn between_corrals(socket: OwnedFd, serialization: Serialization) -> Self {
         Channel {
             takes_pieces: AtomicBool::new(true),
+            outbox: Mutex::new(Outbox::with_fixed_buffer()),
             max_untold: MAX_UNTOLD_IN_WORKER,
             ..Self::new(socket, serialization)
         }
@@ -202,15 +213,19 @@ impl Channel {
         self.bounds.max_message
     }
 
-    /// How many bytes more the peer has left unread than the usual buffer of a socket holds: the sockets between two corrals hold
-    /// more, and their memory, and who sends is to be told all the same.
-    pub fn behind(&self) -> usize {
-        if self.takes_pieces() {
-            let unread = os::unread_by_peer(self.sockets.sending()) + self.sharing.unread();
-            unread.saturating_sub(USUAL_BUFFER)
-        } else {
-            0
+    /// How many bytes more the peer has left unread than the usual buffer of a socket holds, now that a message of so many has been
+    /// sent. The sockets between two corrals hold more, and their memory; other sockets do while a large message is in them. Who sends
+    /// is to be told all the same.
+    pub fn behind(&self, message: usize) -> usize {
+        // What is small and was written at once has found the usual buffer.
+        let may_be = self.takes_pieces()
+            || message > LARGE_FRAME
+            || self.traffic.bytes_queued.load(Ordering::Relaxed) > 0;
+        if !(self.has_elastic_buffer && may_be) {
+            return 0;
         }
+        let unread = os::unread_by_peer(self.sockets.sending()) + self.sharing.unread();
+        unread.saturating_sub(USUAL_BUFFER)
     }
 
     /// As [`Channel::behind`], of what is in shared memory alone; costs no system call.
@@ -414,6 +429,6 @@ impl AsFd for Channel {
 /// Errors: `EMFILE`, `ENFILE`, `ENOBUFS`.
 pub fn pair(serialization: Serialization) -> Result<(Channel, OwnedFd), nix::errno::Errno> {
     let pair = os::socket_pair()?;
-    os::enlarge_buffer(pair.theirs.as_fd(), PEERS_BUFFER);
+    os::set_send_buffer(pair.theirs.as_fd(), PEERS_BUFFER);
     Ok((Channel::new(pair.ours, serialization), pair.theirs))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::send_buffer::SendBuffer;
 use super::sockets::Sockets;
 use super::window::{Window, Writing};
 use crate::ids::{Completion, Seq, WorkerId};
@@ -177,6 +178,7 @@ pub(super) struct Outbox {
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     window: Window<Queued>,
+    buffer: SendBuffer,
     /// Frames that go out together, behind what is queued: at the end of the turn in which they were sent, with the next
     /// frame that is not corked, or when the reactor finds that the turn takes long.
     corked: Vec<u8>,
@@ -187,6 +189,11 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    /// For a socket whose send buffer is to stay as it is.
+    pub(super) fn with_fixed_buffer() -> Self {
+        Outbox { buffer: SendBuffer::Fixed, ..Outbox::default() }
+    }
+
     /// Appends a frame to those that go out together.
     pub(super) fn cork(
         &mut self,
@@ -319,6 +326,9 @@ impl Outbox {
         let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let mut rest = slices.as_mut_slice();
         let mut sent = 0;
+        if self.queue.is_empty() {
+            self.buffer.fit(sockets, length);
+        }
         while self.queue.is_empty() && sent < length {
             match os::send(sockets.sending(), &rest[..rest.len().min(MAX_PARTS)], None) {
                 Ok(count) => {
@@ -357,6 +367,7 @@ impl Outbox {
                 }
                 _ => None,
             };
+            self.buffer.fit(sockets, front.before + front.frame.bytes.len());
             let sent = os::send(sockets.sending(), &self.parts(), handle.as_deref().map(AsFd::as_fd));
             match sent {
                 Ok(count) => self.advance(sockets, count, completed),

@@ -4,7 +4,9 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, recv, sendmsg, setsockopt, shutdown, sockopt};
+use nix::sys::socket::{
+    ControlMessage, MsgFlags, Shutdown, getsockopt, recv, sendmsg, setsockopt, shutdown, sockopt,
+};
 use socket2::{Domain, Socket, Type};
 
 use super::control::{Ancillary, Message, receive_message};
@@ -115,8 +117,21 @@ pub fn unread_by_peer(socket: BorrowedFd<'_>) -> usize {
     if status == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
+/// How many bytes may wait in a Unix socket for the other end to read them, what the system takes for itself included.
+///
+/// Errors: as `getsockopt(2)`.
+pub fn send_buffer(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+    getsockopt(&socket, sockopt::SndBuf).map(|bytes| bytes / SEND_BUFFER_FACTOR)
+}
+
+/// Linux doubles what it is given, and tells the double.
+#[cfg(target_os = "linux")]
+const SEND_BUFFER_FACTOR: usize = 2;
+#[cfg(target_os = "macos")]
+const SEND_BUFFER_FACTOR: usize = 1;
+
 /// Lets so many bytes wait in a Unix socket, or as many as the system allows to whom this process is.
-pub fn enlarge_buffer(socket: BorrowedFd<'_>, bytes: usize) {
+pub fn set_send_buffer(socket: BorrowedFd<'_>, bytes: usize) {
     // What a privileged process may exceed is a limit for the others.
     #[cfg(target_os = "linux")]
     if setsockopt(&socket, sockopt::SndBufForce, &bytes).is_ok() {

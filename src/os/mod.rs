@@ -28,8 +28,8 @@ pub use bind::{
 };
 pub use control::Ancillary;
 pub use fdpass::{
-    Received, SocketPair, enlarge_buffer, has_arrived, has_hung_up, receive, send, shutdown_write,
-    socket_pair, unread_by_peer,
+    Received, SocketPair, has_arrived, has_hung_up, receive, send, send_buffer, set_send_buffer,
+    shutdown_write, socket_pair, unread_by_peer,
 };
 pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
 pub use memory::{Memory, give_memory_back, reserve_memory};

@@ -143,7 +143,7 @@ impl<S: EventSink<Event>> Primary<S> {
         *self.acquainted.entry(pair).or_default() += 1;
         let between = if first == second { first } else { Serialization::Json };
         for (id, peer, socket) in [(one, other, ours), (other, one, theirs)] {
-            os::enlarge_buffer(socket.as_fd(), PEER_BUFFER);
+            os::set_send_buffer(socket.as_fd(), PEER_BUFFER);
             let Some(worker) = self.workers.get(&id) else { continue };
             match proto::peer_frame(worker.channel.serialization(), peer.0, between) {
                 Ok(bytes) => {

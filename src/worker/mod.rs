@@ -75,7 +75,7 @@ impl WorkerLane {
         let SocketPair { ours, theirs } = os::socket_pair().map_err(Error::sys(doing))?;
         os::set_nonblocking(theirs.as_fd()).map_err(Error::sys(doing))?;
         for end in [&ours, &theirs] {
-            os::enlarge_buffer(end.as_fd(), CHANNEL_BUFFER);
+            os::set_send_buffer(end.as_fd(), CHANNEL_BUFFER);
         }
         FromWorker::Ready { version: LANE_VERSION }.encode(&mut self.outgoing);
         os::send_packet(self.socket.as_fd(), &self.outgoing, Some(theirs.as_fd()))

@@ -11,7 +11,13 @@ struct Rig {
 }
 
 impl Rig {
+    /// Of which the socket holds the same, whatever is sent.
     fn new() -> Self {
+        Rig { outbox: Outbox::with_fixed_buffer(), ..Rig::fitting() }
+    }
+
+    /// Of which the socket holds more while a large frame is sent.
+    fn fitting() -> Self {
         let SocketPair { ours, theirs } = socket_pair().unwrap();
         Rig {
             sockets: Sockets::new(ours),
@@ -261,4 +267,40 @@ fn a_turn_that_may_be_long_is_looked_after_once_and_one_that_ends_next_is_not() 
     rig.outbox.uncork(&rig.sockets, Completion(1));
     assert!(!rig.outbox.look_after_corked());
     assert!(rig.cork(Uncorked::AtTurnEnd, b"x").needs_look);
+}
+
+/// How many small frames go out before one has to wait.
+fn small_frames_until_full(rig: &mut Rig) -> usize {
+    (0..100_000).find(|_| rig.send(Frame::plain(b"small".to_vec())) != SendStatus::Written).unwrap()
+}
+
+#[test]
+fn a_large_frame_goes_out_at_once_and_small_ones_find_the_buffer_as_it_was() {
+    let usual = small_frames_until_full(&mut Rig::new());
+    let mut rig = Rig::fitting();
+    let large = vec![b'x'; 300_000];
+    // The usual buffer holds less, and has to be larger for the second.
+    for _ in 0..2 {
+        let status = rig.outbox.send_lent(&rig.sockets, &large, Completion(1));
+        assert_eq!((status, rig.read_all().0.len()), (SendStatus::Written, large.len()));
+    }
+    assert_eq!(small_frames_until_full(&mut rig), usual);
+    rig.flush_all();
+    assert_eq!(small_frames_until_full(&mut rig), usual);
+}
+
+#[test]
+fn the_rest_of_a_large_frame_finds_the_larger_buffer_too() {
+    let mut rig = Rig::fitting();
+    let (limit, large) = (os::send_buffer(rig.sockets.sending()).unwrap(), vec![b'x'; 16 << 20]);
+    assert!(matches!(rig.outbox.send_lent(&rig.sockets, &large, Completion(1)), SendStatus::Queued { .. }));
+    rig.send(Frame::plain(b"small".to_vec()));
+    let written = rig.read_all().0.len();
+    assert_eq!(rig.flush(), (FlushStatus::Blocked, vec![]));
+    let more = rig.read_all().0.len();
+    assert!(written > limit && more > limit, "{written} and {more} of {limit}");
+    let (rest, completed) = rig.flush_all();
+    assert_eq!((written + more + rest.len(), completed), (large.len() + 5, vec![Completion(1)]));
+    rig.send(Frame::plain(b"small".to_vec()));
+    assert_eq!(os::send_buffer(rig.sockets.sending()), Ok(limit));
 }

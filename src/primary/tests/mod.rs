@@ -446,7 +446,7 @@ fn callbacks_of_what_cannot_be_written_any_more_are_told() {
     let mut rig = Rig::new(Config::default());
     let worker = rig.fork(Serialization::Json);
     let frame =
-        crate::channel::Frame { bytes: vec![b'x'; 1 << 20], handle: None, completion: Some(Completion(5)) };
+        crate::channel::Frame { bytes: vec![b'x'; 8 << 20], handle: None, completion: Some(Completion(5)) };
     worker.channel.send(frame);
     drop(worker);
     let completion = rig.wait_for(|event| match event {

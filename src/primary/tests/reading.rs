@@ -202,7 +202,7 @@ fn a_callback_is_told_before_the_answer_to_what_was_written() {
     let mut rig = Rig::new(Config::default());
     let mut worker = rig.fork(Serialization::Json);
     lend(&rig, &mut worker);
-    let text = format!("\"{}\"\n", "x".repeat(900_000));
+    let text = format!("\"{}\"\n", "x".repeat(8 << 20));
     worker.channel.send(Frame { bytes: text.into_bytes(), handle: None, completion: Some(Completion(7)) });
     rig.reactor.call(Command::Flush(worker.id)).unwrap();
     assert_eq!(read_directly(&worker), (vec![], DirectRead::NotHere));

@@ -96,7 +96,7 @@ impl Rig {
             id,
             channel,
             socket,
-            decoder: Decoder::new(serialization, 1 << 20),
+            decoder: Decoder::new(serialization, 16 << 20),
             ancillary: Ancillary::default(),
             handles: VecDeque::new(),
             serialization,
