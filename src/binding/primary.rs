@@ -99,6 +99,7 @@ impl NativePrimary {
             },
             tell_connections: settings.tell_connections,
             tell_internal: settings.tell_internal,
+            ..default
         };
         self.core.reactor.send(Command::Configure(config)).map_err(coded)
     }

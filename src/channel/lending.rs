@@ -21,7 +21,9 @@ pub const QUIET: Duration = Duration::from_millis(50);
 /// For how long JavaScript may leave unread what has arrived on a channel that it reads directly; then it counts as
 /// busy, and the reactor reads. That is longer than a program takes for the small messages of one read, and short for
 /// a peer that waits for an answer.
-pub const BUSY_AFTER: Duration = Duration::from_millis(10);
+///
+/// Tests read what they have just sent, and may be kept from running in between.
+pub const BUSY_AFTER: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10 });
 
 /// What its owner has seen of a channel, for deciding who is to read it.
 #[derive(Debug, Default)]

@@ -62,6 +62,8 @@ pub fn send(
     loop {
         match sendmsg::<()>(socket.as_raw_fd(), parts, control, SEND_FLAGS, None) {
             Err(Errno::EINTR) => continue,
+            // The peer goes in the very moment of the call, with something unread: a moment later it is EPIPE.
+            Err(Errno::ECONNRESET) => return Err(Errno::EPIPE),
             other => return other,
         }
     }

@@ -27,6 +27,10 @@ pub struct Config {
     pub max_frame: usize,
     /// How the libuv of this process's Node writes abstract names.
     pub abstract_names: AbstractNames,
+    /// How long a worker may leave its lane unread before what waits there is given to others.
+    pub recall_after: Duration,
+    /// The same while another worker of the server keeps up with what it is sent.
+    pub recall_soon_after: Duration,
     /// Whether anybody listens for 'connection'.
     pub tell_connections: bool,
     /// Whether anybody listens for 'internalMessage'.
@@ -40,6 +44,8 @@ impl Default for Config {
             max_pending: 1024,
             max_frame: DEFAULT_MAX_FRAME,
             abstract_names: AbstractNames::default(),
+            recall_after: RECALL_AFTER,
+            recall_soon_after: RECALL_SOON_AFTER,
             tell_connections: false,
             tell_internal: false,
         }
@@ -59,11 +65,11 @@ pub const IN_FLIGHT_PER_WORKER: usize = 4;
 /// worker, by [`RECALL_AFTER`] at most; a small one makes the primary wait for reports. See docs/performance.md.
 pub const LANE_WINDOW: usize = 64;
 
-/// How long a worker may leave its lane unread before what waits there is given to others: longer than a turn of its
-/// event loop takes when everybody has much to do. See docs/performance.md.
+/// The default of [`Config::recall_after`]: longer than a turn of an event loop takes when everybody has much to do. See
+/// docs/performance.md.
 pub const RECALL_AFTER: Duration = Duration::from_millis(20);
 
-/// The same while another worker of the server keeps up with what it is sent.
+/// The default of [`Config::recall_soon_after`].
 pub const RECALL_SOON_AFTER: Duration = Duration::from_millis(8);
 
 /// How long after the last look lanes with something under way are looked at again, for reports and for workers that

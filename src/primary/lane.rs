@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::config::{LANE_LOOK, LANE_TICK, LANE_WINDOW, RECALL_AFTER, RECALL_SOON_AFTER};
+use super::config::{LANE_LOOK, LANE_TICK, LANE_WINDOW};
 use super::server::Pending;
 use super::stats::WorkerStats;
 use super::{Deferred, Event, Primary, Source};
@@ -409,8 +409,8 @@ impl<S: EventSink<Event>> Primary<S> {
             let Some(waiting) = lane.waiting_since.map(|since| since.elapsed()) else { continue };
             let is_open = lane.state == LaneState::Open;
             if is_open
-                && (waiting >= RECALL_AFTER
-                    || (waiting >= RECALL_SOON_AFTER && self.has_taker_that_keeps_up(id)))
+                && (waiting >= self.config.recall_after
+                    || (waiting >= self.config.recall_soon_after && self.has_taker_that_keeps_up(id)))
             {
                 self.stall(context, id);
             } else {

@@ -327,6 +327,8 @@ fn everything_a_worker_said_comes_before_its_end() {
                     let end = if serialization == Serialization::Json { b'}' } else { b'{' };
                     order.extend(bytes.iter().filter(|byte| **byte == end).map(|_| "message"));
                 }
+                // When this test has been kept from running: the end takes it back.
+                Event::Channel(_, ChannelEvent::Offered(_)) => {}
                 Event::Channel(worker, ChannelEvent::Closed(None)) if *worker == id => return Some(()),
                 other => panic!("{other:?}"),
             }

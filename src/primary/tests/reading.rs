@@ -2,13 +2,12 @@
 
 use std::os::fd::AsFd;
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
 use super::rig::{FakeWorker, Rig, tcp};
 use super::{Command, Config, Event, connect, pair, port_of};
-use crate::channel::{ChannelEvent, DirectRead, Frame, Frames};
+use crate::channel::{BUSY_AFTER, ChannelEvent, DirectRead, Frame, Frames};
 use crate::ids::{Completion, WorkerId};
 use crate::proto::Serialization;
 
@@ -73,7 +72,7 @@ fn a_steady_flow_stays_where_it_is() {
     for number in 0..60 {
         worker.send(&json!(number));
         read.extend(read_directly(&worker).0);
-        thread::sleep(Duration::from_millis(1));
+        thread::sleep(BUSY_AFTER / 20);
     }
     worker.act("online", json!({}));
     let (told, ()) = messages_until(&rig, worker.id, |event| matches!(event, Event::Online(_)).then_some(()));

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -323,6 +323,15 @@ impl FakeWorker {
 
     fn readable(&self, wait: Duration) -> bool {
         readable(self.socket.as_fd(), wait)
+    }
+}
+
+/// Waits for what nobody tells.
+pub fn wait_until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "it never came true");
+        std::thread::yield_now();
     }
 }
 
