@@ -16,7 +16,7 @@ const { open, scratch, serve, start } = require('./helpers/ipc');
 
 const KILLS = 100;
 const AT_A_TIME = 4;
-const options = { timeout: 60_000, skip: process.platform !== 'linux' && 'counts in /proc' };
+const options = { timeout: 120_000, skip: process.platform !== 'linux' && 'counts in /proc' };
 
 /** @param {any} t @param {string} file @param {string} where */
 function victim(t, file, where) {

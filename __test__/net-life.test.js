@@ -5,6 +5,7 @@
 const assert = require('node:assert/strict');
 const { fork } = require('node:child_process');
 const { once } = require('node:events');
+const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 
@@ -99,14 +100,19 @@ for (const how of ['disconnect', 'destroy']) {
   });
 
   test(`${how}() after the greeting but before its event ends the channel`, options, async (t) => {
-    const server = fork(path.join(__dirname, 'fixtures/net/server.js'), [pathFor(t)], { silent: true });
+    const file = pathFor(t);
+    const come = `${file}.come`;
+    const server = fork(path.join(__dirname, 'fixtures/net/server.js'), [file, come], { silent: true });
     t.after(() => server.kill('SIGKILL'));
     const [where] = await once(server, 'message');
     const client = open(t, where);
     const seen = record(client, EVENTS);
     // The channel is made on another thread while this one is busy.
     const greeted = new Promise((resolve) => server.once('message', resolve));
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+    const busyFor = (/** @type {number} */ ms) =>
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+    for (let waited = 0; !fs.existsSync(come) && waited < 10_000; waited += 5) busyFor(5);
+    busyFor(100);
     client[how]();
     await next(client, 'close');
     assert.deepEqual([client.connected, client.connecting], [false, false]);
