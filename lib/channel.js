@@ -145,7 +145,7 @@ class Control extends EventEmitter {
 }
 
 /**
- * A tick of its own for each message, as Node has it: between two of them promises have their turn.
+ * A tick of its own for each message, as Node has it.
  *
  * @param {Channel} channel
  * @param {any} message

@@ -3,6 +3,7 @@
 // The Rust core as the JavaScript of the primary sees it: what is asked of it, and its events passed on to workers
 // and channels.
 
+const { afterPromises } = require('./after-promises');
 const { deliver, passOn } = require('./channel-events');
 const errors = require('./errors');
 const { KeepAlive } = require('./keep-alive');
@@ -241,8 +242,8 @@ class Core {
         break;
       case EventKind.Closed:
         this.#peers.delete(id);
-        // Behind the messages that were told before: they still find the worker connected.
-        process.nextTick(() =>
+        // Behind the messages that were told before: they still find the worker connected. Node reads the end by itself.
+        afterPromises(() =>
           channel.onClosed(first === undefined ? undefined : errors.create(Error, first, second)),
         );
         break;

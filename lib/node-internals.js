@@ -7,6 +7,7 @@ const dgram = require('node:dgram');
 const net = require('node:net');
 const os = require('node:os');
 
+const { afterPromises } = require('./after-promises');
 const errors = require('./errors');
 
 /** @typedef {import('node:child_process').ChildProcess} ChildProcess */
@@ -233,8 +234,8 @@ function beforeExit(child, before) {
     // The process has been reaped: its pid may be another's from here on.
     handle.kill = () => -os.constants.errno.ESRCH;
     before();
-    // Behind 'disconnect', which is two ticks away: the end of the channel is told in one, the event in the next.
-    process.nextTick(() => process.nextTick(() => Reflect.apply(onexit, handle, [exitCode, signalCode])));
+    // Behind 'disconnect', as the event of its own that it is to libuv.
+    afterPromises(() => afterPromises(() => Reflect.apply(onexit, handle, [exitCode, signalCode])));
   };
 }
 

@@ -43,6 +43,16 @@ async function until(condition) {
 }
 
 /**
+ * Keeps this thread from everything else until something has come about.
+ *
+ * @param {() => unknown} condition
+ */
+function blockUntil(condition) {
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  while (!condition()) Atomics.wait(cell, 0, 0, POLL_INTERVAL_MS);
+}
+
+/**
  * @param {any} cluster
  * @param {any} worker that loads corral
  * @returns {boolean} whether everything of it is in place that it brings along, descriptors among it
@@ -73,4 +83,4 @@ async function endAll(cluster) {
   await Promise.all(exits);
 }
 
-module.exports = { endAll, hasSettled, message, next, portOf, until };
+module.exports = { blockUntil, endAll, hasSettled, message, next, portOf, until };

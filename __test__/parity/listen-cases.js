@@ -363,8 +363,9 @@ else
       worker: serve,
     },
     'EADDRINUSE by the primary': taken(async () => {
-      const server = await listen();
-      return { server, options: { port: server.address().port, host: LOCAL } };
+      // Not one that the system gives to whoever asks for any, in the moment between the two servers.
+      const options = { port: await freePort(), host: LOCAL };
+      return { server: await listen(options), options };
     }),
     'EADDRINUSE on a Unix path': taken(async () => {
       const name = path.join(SCRATCH, 'taken');

@@ -5,6 +5,7 @@
 
 const os = require('node:os');
 
+const { afterPromises } = require('../after-promises');
 const { deliver, passOn } = require('../channel-events');
 const errors = require('../errors');
 const { KeepAlive } = require('../keep-alive');
@@ -254,7 +255,7 @@ class IpcCore {
     if (passOn(this.#binding, channel.messaging, kind, first, second)) return;
     // What is left is its end, behind the messages that were told before: they still find it connected.
     this.#channels.delete(id);
-    process.nextTick(() => channel.onEnd(first === undefined ? undefined : failure(first, second, channel)));
+    afterPromises(() => channel.onEnd(first === undefined ? undefined : failure(first, second, channel)));
   }
 
   /** @param {number} id of a channel over a named socket */

@@ -19,6 +19,15 @@ function letGo(worker) {
   worker.process.channel.unref();
 }
 
+/**
+ * A worker's side: does something a while after its primary has said that it is ready.
+ *
+ * @param {() => unknown} act
+ */
+function whenTold(act) {
+  return () => process.on('message', () => setTimeout(act, 100));
+}
+
 /** @type {Record<string, Program>} */
 const programs = {
   'no workers': { primary: () => cluster.setupPrimary() },
@@ -66,8 +75,9 @@ const programs = {
       worker.process.channel.unref();
       worker.on('exit', () => console.log('exit'));
       process.on('exit', () => console.log('the primary ends'));
+      worker.send('go');
     },
-    worker: () => setTimeout(() => process.exit(), 100),
+    worker: whenTold(() => process.exit()),
   },
   'ref after unref': {
     async primary(fork) {
@@ -76,8 +86,9 @@ const programs = {
       letGo(worker);
       worker.process.channel.ref();
       process.on('exit', () => console.log('the primary ends', worker.isConnected()));
+      worker.send('go');
     },
-    worker: () => setTimeout(() => process.disconnect(), 100),
+    worker: whenTold(() => process.disconnect()),
   },
   'a server keeps a primary that lets go of its worker': {
     async primary(fork) {

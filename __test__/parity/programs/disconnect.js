@@ -155,7 +155,8 @@ run({
       const again = t.fork();
       await once(again, 'listening');
       const set = new Set();
-      for (let round = 0; round < 6; round++) set.add(await ask(info.port));
+      // One that was kept from running looks blocked for a moment, and gets nothing then.
+      while (set.size < 2) set.add(await ask(info.port));
       t.log('with a new one', [...set].sort());
       workers[0].disconnect();
       again.disconnect();

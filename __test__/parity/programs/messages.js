@@ -4,7 +4,12 @@
 // Messages both ways: what arrives, with which events; callbacks, return values and errors of send().
 
 const { once } = require('node:events');
-const { cluster, run } = require('../scenario.js');
+const fs = require('node:fs');
+const path = require('node:path');
+const { cluster, run, SCRATCH } = require('../scenario.js');
+
+/** Is there when a worker may read again. */
+const SENT = path.join(SCRATCH, 'sent');
 
 const ADVANCED = process.env.PARITY_SERIALIZATION === 'advanced';
 
@@ -299,9 +304,10 @@ run({
   'send without arguments': {
     async primary(t) {
       const worker = t.fork();
+      // Before it can have said anything.
+      worker.process.kill();
       trySend(t, worker, []);
       trySend(t, worker, [undefined, undefined, () => t.log('never')]);
-      worker.process.kill();
     },
   },
   callbacks: {
@@ -342,11 +348,13 @@ run({
     worker(t) {
       t.log('listeners', process.listenerCount('message'));
       // The cluster worker itself listens and passes on, so nothing waits for us: what came before is gone.
-      setTimeout(() => {
+      const listen = () => {
         process.on('message', (message) => t.log('late', message));
         cluster.worker.on('message', (message) => t.log('late, by cluster.worker', message));
         setImmediate(() => process.disconnect());
-      }, 200);
+      };
+      // Timers come before what can be read, and may be late themselves.
+      setTimeout(() => setImmediate(() => setImmediate(listen)), 200);
     },
   },
   'the send result': {
@@ -358,6 +366,7 @@ run({
       const results = [];
       for (let round = 0; round < 16; round++) results.push(worker.send('x'.repeat(1 << 17)));
       t.log('big', results.at(0), results.at(-1));
+      fs.writeFileSync(SENT, '');
       worker.process.send('last', () => t.log('last sent'));
     },
     worker(t) {
@@ -370,8 +379,7 @@ run({
         }
       });
       process.send('ready', () => {
-        const until = Date.now() + 300;
-        while (Date.now() < until);
+        while (!fs.existsSync(SENT));
       });
     },
   },
