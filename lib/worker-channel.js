@@ -4,6 +4,7 @@
 // what it is good at (`process.channel`, what keeps the process alive, `connected`, 'disconnect'); messages take the new way,
 // in the order in which they were sent. See docs/protocol.md.
 
+const { afterPromises } = require('./after-promises');
 const { Channel } = require('./channel');
 const { ipcCore } = require('./ipc/core');
 const { closeLane } = require('./lane');
@@ -46,6 +47,8 @@ class WorkerChannel {
   #id = 0;
   /** @type {Channel | undefined} */
   #messaging;
+  /** Node's part of it is under way: the end of the second socket may be told meanwhile. */
+  #isDisconnecting = false;
   #disconnectFirst = target._disconnect;
   #firstFd = target.channel.fd;
 
@@ -99,12 +102,23 @@ class WorkerChannel {
   }
 
   #disconnect() {
+    if (this.#isDisconnecting) return;
+    this.#isDisconnecting = true;
+    const hasEnded = this.#core.hasEnded(this.#firstFd);
     // Gone with what it had sent before unread: that comes before the 'disconnect', as it would on the first socket.
-    if (this.#core.hasEnded(this.#firstFd)) this.#core.readAll(this.#id);
+    if (hasEnded) this.#core.readAll(this.#id);
     this.#messaging?.flush();
     closeLane();
     this.#core.closeChannel(this.#id);
-    this.#disconnectFirst.call(target);
+    const { channel } = target;
+    const disconnect = () => {
+      // Node sets it to null when it has read the end, and does not expect that here.
+      target.channel = channel;
+      this.#disconnectFirst.call(target);
+    };
+    // Node reads the end by itself: who waits for messages with promises has heard of them by then.
+    if (hasEnded) afterPromises(disconnect);
+    else disconnect();
   }
 
   /** The descriptor of the second socket. */
