@@ -9,8 +9,9 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 
-const { next, until } = require('./helpers/events');
+const { blockUntil, next, until } = require('./helpers/events');
 const { WATCHDOG_MS, messages, net, open, pair, pathFor, record, serve, start } = require('./helpers/ipc');
+const { isDead } = require('./helpers/proc');
 
 const options = { timeout: WATCHDOG_MS };
 const EVENTS = ['connect', 'message', 'disconnect', 'error', 'close'];
@@ -121,6 +122,20 @@ for (const how of ['disconnect', 'destroy']) {
     await greeted;
   });
 }
+
+test('what a peer says last and its end can be waited for one by one, however late this side comes to them', {
+  ...options,
+  skip: process.platform !== 'linux' && 'looks into /proc',
+}, async (t) => {
+  const server = start(t, 'last-words.js', [pathFor(t)]);
+  const client = open(t, await server.line());
+  await next(client, 'connect');
+  client.send('go');
+  blockUntil(() => isDead(server.pid));
+  assert.equal(await next(client, 'message'), 'last words');
+  assert.equal(client.connected, true);
+  await next(client, 'disconnect');
+});
 
 test('send and disconnect on a closed channel fail as subprocess.send does', options, async (t) => {
   const child = fork(path.join(__dirname, 'fixtures/net/idle.js'));
