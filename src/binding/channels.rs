@@ -11,7 +11,9 @@ use nix::errno::Errno;
 use serde_json::json;
 
 use super::text;
-use crate::channel::{Channel, Corked, Frame, HandleOrigin, Room, SendStatus, Uncorked, Unfit};
+use crate::channel::{
+    Channel, ChannelCommand, Corked, Frame, HandleOrigin, Room, SendStatus, Uncorked, Unfit,
+};
 use crate::error::Error;
 use crate::ids::Completion;
 use crate::os;
@@ -49,22 +51,9 @@ pub struct Peer {
     pub untold: Arc<AtomicUsize>,
 }
 
-/// What the reactor is to do for a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FollowUp {
-    /// Write what waits.
-    Flush(u32),
-    /// Read on.
-    Resume(u32),
-    /// End it: the peer sends handles and does not read what is answered.
-    Condemn(u32),
-    /// Look after what is corked: the turn may be long.
-    LookAfterCorked(u32),
-    /// Tend the memory that the two ends share.
-    TendMemory(u32),
-    /// Take back what was lent, and read on.
-    TakeBack(u32),
-}
+/// What the reactor is to do for the channel of this number.
+#[derive(Debug)]
+pub struct FollowUp(pub u32, pub ChannelCommand);
 
 /// What became of a message, for JavaScript, and what is to be done now.
 pub struct Sent {
@@ -396,7 +385,7 @@ impl Channels {
         if let Some(peer) = self.get(id)
             && peer.untold.fetch_sub(bytes, Ordering::Relaxed) > peer.channel.max_untold()
         {
-            follow_up.push(FollowUp::Resume(id));
+            follow_up.push(FollowUp(id, ChannelCommand::Resume));
         }
     }
 
@@ -407,8 +396,12 @@ impl Channels {
             return;
         };
         match peer.channel.send(Frame::plain(bytes)) {
-            SendStatus::Queued { .. } if peer.channel.is_overfull() => follow_up.push(FollowUp::Condemn(id)),
-            SendStatus::Queued { needs_flush: true, .. } => follow_up.push(FollowUp::Flush(id)),
+            SendStatus::Queued { .. } if peer.channel.is_overfull() => {
+                follow_up.push(FollowUp(id, ChannelCommand::Condemn(unread_answers())))
+            }
+            SendStatus::Queued { needs_flush: true, .. } => {
+                follow_up.push(FollowUp(id, ChannelCommand::Flush))
+            }
             _ => {}
         }
     }
@@ -451,7 +444,7 @@ fn append_text(serialization: Serialization, text: &JsString, bytes: &mut Vec<u8
 }
 
 /// What a channel ends with whose peer sends handles without end and reads nothing.
-pub fn unread_answers() -> Error {
+fn unread_answers() -> Error {
     Error::BadFrame("handles sent, and the answers not read".into())
 }
 

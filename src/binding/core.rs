@@ -14,6 +14,7 @@ use super::direct::DirectReading;
 use super::events::{EventQueue, OfChannels, Sink, Writer};
 use super::sends::NativeSends;
 use super::{coded, refused, stop_with_environment};
+use crate::channel::ChannelCommand;
 use crate::reactor::{self, Handle, Handler};
 
 /// A reactor thread and the JavaScript thread's side of its channels.
@@ -44,7 +45,7 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
         let taker = reactor.clone();
         let direct = DirectReading::new(dispatch, deliver, events.clone(), move |id| {
             // Without a reactor nobody reads any more.
-            let _ = taker.send(FollowUp::TakeBack(id).into());
+            let _ = taker.send(FollowUp(id, ChannelCommand::TakeBack).into());
         });
         // Node closes its loop and wants it empty.
         let watches = direct.clone();

@@ -12,13 +12,13 @@ use napi_derive::napi;
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
-use super::channels::{FollowUp, Peer, unread_answers};
+use super::channels::{FollowUp, Peer};
 use super::coded;
 use super::core::Core;
 use super::direct::DirectReading;
 use super::events::{EventKind, Writer};
 use super::sends::NativeSends;
-use crate::channel::Channel;
+use crate::channel::{Channel, ChannelCommand};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::ipc::{ChannelIds, Command, Event, Ipc, Terms, Verdict};
@@ -205,7 +205,10 @@ impl NativeIpc {
     /// A message of the peer's could not be parsed: closes the channel with `ERR_CORRAL_BAD_FRAME`.
     #[napi]
     pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
-        self.core.reactor.send(Command::Condemn(ChannelId(id), Error::BadFrame(reason))).map_err(coded)
+        self.core
+            .reactor
+            .send(Command::Channel(ChannelId(id), ChannelCommand::Condemn(Error::BadFrame(reason))))
+            .map_err(coded)
     }
 
     /// Closes a descriptor that came with an event and that nobody wants.
@@ -228,15 +231,8 @@ impl NativeIpc {
 }
 
 impl From<FollowUp> for Command {
-    fn from(what: FollowUp) -> Self {
-        match what {
-            FollowUp::Flush(id) => Command::Flush(ChannelId(id)),
-            FollowUp::Resume(id) => Command::Resume(ChannelId(id)),
-            FollowUp::Condemn(id) => Command::Condemn(ChannelId(id), unread_answers()),
-            FollowUp::LookAfterCorked(id) => Command::LookAfterCorked(ChannelId(id)),
-            FollowUp::TendMemory(id) => Command::TendMemory(ChannelId(id)),
-            FollowUp::TakeBack(id) => Command::TakeBack(ChannelId(id)),
-        }
+    fn from(FollowUp(id, command): FollowUp) -> Self {
+        Command::Channel(ChannelId(id), command)
     }
 }
 

@@ -11,7 +11,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 use serde_json::json;
 
-use super::channels::{FollowUp, Peer, unread_answers};
+use super::channels::{FollowUp, Peer};
 use super::coded;
 use super::core::Core;
 use super::direct::DirectReading;
@@ -19,7 +19,7 @@ use super::events::{EventKind, Writer};
 use super::sends::NativeSends;
 use super::stats::{NativeStats, NativeWorkerStats};
 use crate::address;
-use crate::channel;
+use crate::channel::{self, ChannelCommand};
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os::{self, AbstractNames, SocketPair};
@@ -168,7 +168,10 @@ impl NativePrimary {
     /// A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`.
     #[napi]
     pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
-        self.core.reactor.send(Command::Condemn(WorkerId(id), Error::BadFrame(reason))).map_err(coded)
+        self.core
+            .reactor
+            .send(Command::Channel(WorkerId(id), ChannelCommand::Condemn(Error::BadFrame(reason))))
+            .map_err(coded)
     }
 
     /// The worker's process has ended. When it returns, everything that the worker had sent, and its end, can be
@@ -210,15 +213,8 @@ impl NativePrimary {
 }
 
 impl From<FollowUp> for Command {
-    fn from(what: FollowUp) -> Self {
-        match what {
-            FollowUp::Flush(id) => Command::Flush(WorkerId(id)),
-            FollowUp::Resume(id) => Command::Resume(WorkerId(id)),
-            FollowUp::Condemn(id) => Command::Condemn(WorkerId(id), unread_answers()),
-            FollowUp::LookAfterCorked(id) => Command::LookAfterCorked(WorkerId(id)),
-            FollowUp::TendMemory(id) => Command::TendMemory(WorkerId(id)),
-            FollowUp::TakeBack(id) => Command::TakeBack(WorkerId(id)),
-        }
+    fn from(FollowUp(id, command): FollowUp) -> Self {
+        Command::Channel(WorkerId(id), command)
     }
 }
 

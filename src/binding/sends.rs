@@ -9,7 +9,7 @@ use napi_derive::napi;
 use nix::errno::Errno;
 
 use super::channels::{Channels, FollowUp, Sent, failure};
-use crate::channel::Uncorked;
+use crate::channel::{ChannelCommand, Uncorked};
 use crate::error::Error;
 
 /// What has a reactor do something for a channel. Errors: [`Error::ReactorGone`].
@@ -31,9 +31,9 @@ impl NativeSends {
     fn finish(&self, id: u32, sent: Sent) -> f64 {
         if sent.needs_look {
             // Without a reactor the end of the turn comes, or fails.
-            let _ = (self.tell)(FollowUp::LookAfterCorked(id));
+            let _ = (self.tell)(FollowUp(id, ChannelCommand::LookAfterCorked));
         }
-        if sent.needs_flush && (self.tell)(FollowUp::Flush(id)).is_err() {
+        if sent.needs_flush && (self.tell)(FollowUp(id, ChannelCommand::Flush)).is_err() {
             return failure(Errno::EPIPE);
         }
         sent.status
@@ -42,7 +42,7 @@ impl NativeSends {
     fn tend_memory(&self, id: u32, is_needed: bool) {
         if is_needed {
             // Without a reactor there is nobody to send to either.
-            let _ = (self.tell)(FollowUp::TendMemory(id));
+            let _ = (self.tell)(FollowUp(id, ChannelCommand::TendMemory));
         }
     }
 }

@@ -5,6 +5,7 @@
 //! to the JavaScript thread while the channel carries nothing but the program's messages.
 
 mod batch;
+mod command;
 mod event;
 mod inbox;
 mod lending;
@@ -24,6 +25,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 pub use batch::{Batch, Bundle, Format, Frames, Part};
+pub use command::ChannelCommand;
 pub use event::ChannelEvent;
 pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use lending::{BUSY_AFTER, Lending, Look, QUIET};

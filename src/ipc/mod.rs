@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use event::Event;
 
-use crate::channel::{CORKED_FOR, Channel, ChannelEvent, MEMORY_KEPT, Tending};
+use crate::channel::{CORKED_FOR, Channel, ChannelCommand, ChannelEvent, MEMORY_KEPT, Tending};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
@@ -87,16 +87,8 @@ pub enum Command {
     ReadAll(ChannelId),
     /// The answer to [`Event::Asked`].
     Decide(ChannelId, Verdict),
-    /// A send of another thread did not get through at once.
-    Flush(ChannelId),
-    /// Messages were corked by another thread: see in a while that they have gone out.
-    LookAfterCorked(ChannelId),
-    /// Memory for large messages is wanted, or is used again.
-    TendMemory(ChannelId),
-    /// Messages were taken: a channel that rests because of too many may be read again.
-    Resume(ChannelId),
-    /// The JavaScript thread has met something on a channel that is not for it, or cannot read it: take it back.
-    TakeBack(ChannelId),
+    /// Do something for a channel that is common to all of them.
+    Channel(ChannelId, ChannelCommand),
     /// Read no more of a channel until told so; its end is not seen either.
     Pause(ChannelId),
     /// Read on.
@@ -105,8 +97,6 @@ pub enum Command {
     CloseChannel(ChannelId),
     /// Close a channel at once, whatever waits, or give up making it.
     Destroy(ChannelId),
-    /// The peer broke the protocol in a way that only the reader of its messages could see.
-    Condemn(ChannelId, Error),
 }
 
 /// Whether a process of another user may have a channel.
@@ -222,6 +212,23 @@ impl<S: EventSink<Event>> Ipc<S> {
         context.cancel_timer(timer);
         self.deferred.remove(&timer);
     }
+
+    fn on_channel_command(&mut self, context: &mut Context, id: ChannelId, command: ChannelCommand) {
+        match command {
+            ChannelCommand::Flush => self.flush(context, id),
+            ChannelCommand::LookAfterCorked => {
+                let timer = context.set_timer(CORKED_FOR);
+                self.deferred.insert(timer, Deferred::Uncork(id));
+            }
+            ChannelCommand::TendMemory => self.tend_memory(context, id),
+            ChannelCommand::Resume => self.resume(context, id),
+            ChannelCommand::TakeBack => {
+                self.take_back(context, id);
+                self.resume(context, id);
+            }
+            ChannelCommand::Condemn(error) => self.close_link(context, id, Some(error)),
+        }
+    }
 }
 
 impl<S: EventSink<Event>> Handler for Ipc<S> {
@@ -244,17 +251,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Command::Adopt { id, channel, untold } => self.adopt(context, id, channel, untold),
             Command::ReadAll(id) => self.read_all(context, id),
             Command::Decide(id, verdict) => self.decide(context, id, verdict),
-            Command::Flush(id) => self.flush(context, id),
-            Command::LookAfterCorked(id) => {
-                let timer = context.set_timer(CORKED_FOR);
-                self.deferred.insert(timer, Deferred::Uncork(id));
-            }
-            Command::TendMemory(id) => self.tend_memory(context, id),
-            Command::Resume(id) => self.resume(context, id),
-            Command::TakeBack(id) => {
-                self.take_back(context, id);
-                self.resume(context, id);
-            }
+            Command::Channel(id, command) => self.on_channel_command(context, id, command),
             Command::Pause(id) => self.pause(context, id),
             Command::Unpause(id) => self.unpause(context, id),
             Command::CloseChannel(id) | Command::Destroy(id) if self.guests.contains_key(&id) => {
@@ -262,7 +259,6 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             }
             Command::CloseChannel(id) => self.close_channel(context, id),
             Command::Destroy(id) => self.close_link(context, id, None),
-            Command::Condemn(id, error) => self.close_link(context, id, Some(error)),
         }
     }
 

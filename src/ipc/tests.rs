@@ -15,7 +15,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{ChannelIds, Command, Event, Ipc, Terms};
-use crate::channel::{Channel, ChannelEvent, DirectRead, Frame, Frames, HandleOrigin, SendStatus, Unfit};
+use crate::channel::{
+    Channel, ChannelCommand, ChannelEvent, DirectRead, Frame, Frames, HandleOrigin, SendStatus, Unfit,
+};
 use crate::error::Error;
 use crate::ids::{ChannelId, Completion, ListenerId};
 use crate::os::{self, AbstractNames};
@@ -245,7 +247,7 @@ fn a_greeting_in_pieces_is_one() {
     let mut stream = BufReader::new(UnixStream::connect(rig.path()).unwrap());
     let (start, end) = GREETING.split_at(20);
     stream.get_mut().write_all(start).unwrap();
-    rig.reactor.call(Command::Flush(ChannelId(0))).unwrap();
+    rig.reactor.call(Command::Channel(ChannelId(0), ChannelCommand::Flush)).unwrap();
     // The rest together with messages.
     stream.get_mut().write_all(&[end, b"1\n2\n"].concat()).unwrap();
     let (id, _) = rig.connected();
@@ -360,7 +362,7 @@ fn a_message_beyond_the_limit_ends_its_channel_and_no_other() {
     // The last share of the socket.
     drop(channel);
     writer.join().unwrap();
-    rig.reactor.call(Command::Flush(other)).unwrap();
+    rig.reactor.call(Command::Channel(other, ChannelCommand::Flush)).unwrap();
     assert!(rig.events.try_iter().next().is_none());
 }
 
@@ -376,7 +378,7 @@ fn who_does_not_read_fills_a_bounded_queue() {
         if let SendStatus::Queued { needs_flush: true, .. } =
             channel.send_lent(message.as_bytes(), Completion(completion))
         {
-            rig.reactor.call(Command::Flush(id)).unwrap();
+            rig.reactor.call(Command::Channel(id, ChannelCommand::Flush)).unwrap();
         }
         sent += 1;
         assert!(sent < 10_000, "no bound");
@@ -390,7 +392,7 @@ fn who_does_not_read_fills_a_bounded_queue() {
         assert_eq!(line, message);
         received += 1;
     }
-    rig.reactor.call(Command::Flush(id)).unwrap();
+    rig.reactor.call(Command::Channel(id, ChannelCommand::Flush)).unwrap();
     assert_eq!(channel.takes(message.len()), Ok(()));
 }
 
@@ -550,7 +552,7 @@ fn a_channel_of_messages_is_read_directly_until_something_else_happens() {
     lend(&rig, &mut stream, id, &channel);
     let frame = Frame { bytes: vec![b'x'; 4 << 20], handle: None, completion: Some(Completion(1)) };
     channel.send(frame);
-    rig.reactor.call(Command::Flush(id)).unwrap();
+    rig.reactor.call(Command::Channel(id, ChannelCommand::Flush)).unwrap();
     assert_eq!(read_directly(&channel), (vec![], DirectRead::NotHere));
 }
 

@@ -31,7 +31,9 @@ use std::time::Instant;
 pub use config::{Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, Policy, RECALL_AFTER};
 pub use event::{Connection, Event};
 
-use crate::channel::{Batch, CORKED_FOR, Channel, ChannelEvent, FlushStatus, MEMORY_KEPT, Tending};
+use crate::channel::{
+    Batch, CORKED_FOR, Channel, ChannelCommand, ChannelEvent, FlushStatus, MEMORY_KEPT, Tending,
+};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
@@ -57,22 +59,12 @@ pub enum Command {
         /// Both ends of its lane, or why it has none.
         lane: Result<SocketPair, Cow<'static, str>>,
     },
-    /// A send of another thread did not get through at once.
-    Flush(WorkerId),
-    /// Messages were corked by another thread: see in a while that they have gone out.
-    LookAfterCorked(WorkerId),
-    /// Memory for large messages to the worker is wanted, or is used again.
-    TendMemory(WorkerId),
-    /// Messages were taken: a channel that rests because of too many may be read again.
-    Resume(WorkerId),
-    /// The JavaScript thread has met something on a channel that is not for it, or cannot read it: take it back.
-    TakeBack(WorkerId),
+    /// Do something for a channel that is common to all of them.
+    Channel(WorkerId, ChannelCommand),
     /// Tell the worker to leave (`worker.disconnect()`); it takes part in no server any more.
     Disconnect(WorkerId),
     /// Close the channel after what waits has been sent (`subprocess.disconnect()`).
     CloseChannel(WorkerId),
-    /// The peer broke the protocol in a way that only the reader of its messages could see.
-    Condemn(WorkerId, Error),
     /// The process has ended: read what it left behind and close. Somebody else may hold its end of the channel.
     Exited(WorkerId),
 }
@@ -236,6 +228,23 @@ impl<S: EventSink<Event>> Primary<S> {
             self.close_worker(context, id, Some(error));
         }
     }
+
+    fn on_channel_command(&mut self, context: &mut Context, id: WorkerId, command: ChannelCommand) {
+        match command {
+            ChannelCommand::Flush => self.flush(context, id),
+            ChannelCommand::LookAfterCorked => {
+                let timer = context.set_timer(CORKED_FOR);
+                self.deferred.insert(timer, Deferred::Uncork(id));
+            }
+            ChannelCommand::TendMemory => self.tend_memory(context, id),
+            ChannelCommand::Resume => self.resume(context, id),
+            ChannelCommand::TakeBack => {
+                self.take_back(context, id);
+                self.resume(context, id);
+            }
+            ChannelCommand::Condemn(error) => self.close_worker(context, id, Some(error)),
+        }
+    }
 }
 
 impl<S: EventSink<Event>> Handler for Primary<S> {
@@ -247,20 +256,9 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
             Command::AddWorker { id, channel, untold, lane } => {
                 self.add_worker(context, id, channel, untold, lane)
             }
-            Command::Flush(id) => self.flush(context, id),
-            Command::LookAfterCorked(id) => {
-                let timer = context.set_timer(CORKED_FOR);
-                self.deferred.insert(timer, Deferred::Uncork(id));
-            }
-            Command::TendMemory(id) => self.tend_memory(context, id),
-            Command::Resume(id) => self.resume(context, id),
-            Command::TakeBack(id) => {
-                self.take_back(context, id);
-                self.resume(context, id);
-            }
+            Command::Channel(id, command) => self.on_channel_command(context, id, command),
             Command::Disconnect(id) => self.disconnect(context, id),
             Command::CloseChannel(id) => self.close_channel(context, id),
-            Command::Condemn(id, error) => self.close_worker(context, id, Some(error)),
             Command::Exited(id) => self.exited(context, id),
         }
     }

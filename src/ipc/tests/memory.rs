@@ -4,7 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use crate::channel::{Bundle, Part, Tending};
+use crate::channel::{Bundle, ChannelCommand, Part, Tending};
 use crate::proto::{HANDLE_ACK, HANDLE_NACK, MEMORY, Piece, PieceKind, announce};
 
 struct End {
@@ -47,7 +47,7 @@ impl Rig {
     fn send(&self, end: &End, piece: &[u8]) -> Way {
         let (room, needs_tending) = end.channel.room(piece.len());
         if needs_tending {
-            self.reactor.call(Command::TendMemory(end.id)).unwrap();
+            self.reactor.call(Command::Channel(end.id, ChannelCommand::TendMemory)).unwrap();
         }
         let mut bytes = Vec::new();
         let way = match room {
@@ -69,7 +69,7 @@ impl Rig {
                 Way::Socket
             }
         };
-        self.reactor.call(Command::Flush(end.id)).unwrap();
+        self.reactor.call(Command::Channel(end.id, ChannelCommand::Flush)).unwrap();
         way
     }
 
@@ -137,7 +137,7 @@ fn some_memory() -> Arc<OwnedFd> {
 
 fn wants_memory(rig: &Rig, end: &End) {
     assert!(matches!(end.channel.room(1), (None, true)));
-    rig.reactor.call(Command::TendMemory(end.id)).unwrap();
+    rig.reactor.call(Command::Channel(end.id, ChannelCommand::TendMemory)).unwrap();
 }
 
 #[test]
@@ -301,6 +301,6 @@ fn who_reads_directly_leaves_a_piece_that_cannot_be_to_the_reactor() {
     assert_eq!((read, &lengths[..]), (DirectRead::Told, &[20_000][..]));
     peer.says("\u{1}l20000@16385;0\n");
     assert_eq!(end.channel.read_directly(|_| unreachable!()), DirectRead::Returned);
-    rig.reactor.call(Command::TakeBack(end.id)).unwrap();
+    rig.reactor.call(Command::Channel(end.id, ChannelCommand::TakeBack)).unwrap();
     assert_eq!(rig.closed(end.id).unwrap().code(), "ERR_CORRAL_BAD_FRAME");
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::super::Config;
 use super::rig::{FakeWorker, Rig};
 use super::{Command, Event, Frames};
-use crate::channel::{Channel, ChannelEvent, Frame, Part, Tending};
+use crate::channel::{Channel, ChannelCommand, ChannelEvent, Frame, Part, Tending};
 use crate::os;
 use crate::proto::{HANDLE_ACK, HANDLE_NACK, MEMORY, Serialization};
 
@@ -90,7 +90,7 @@ fn memory_that_a_worker_cannot_have_is_offered_again_and_then_no_more() {
     let mut rig = Rig::new(Config::default());
     let mut worker = rig.fork_with_lane();
     assert!(matches!(worker.channel.room(1), (None, true)));
-    rig.reactor.call(Command::TendMemory(worker.id)).unwrap();
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::TendMemory)).unwrap();
     for _ in 0..4 {
         assert_hears(&mut worker, MEMORY);
         worker.send(&json!({ "cmd": HANDLE_NACK }));
@@ -110,7 +110,7 @@ fn an_offer_that_has_to_wait_for_room_in_the_socket_is_made() {
     rig.settle();
     while os::send(worker.channel.as_fd(), &[IoSlice::new(b"0\n")], None).is_ok() {}
     assert!(matches!(worker.channel.room(1), (None, true)));
-    rig.reactor.call(Command::TendMemory(worker.id)).unwrap();
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::TendMemory)).unwrap();
     assert_eq!(worker.receive_frame().unwrap(), json!(0));
     while worker.receive_frame().unwrap() != json!({ "cmd": MEMORY }) {}
 }
@@ -120,7 +120,7 @@ fn memory_that_a_worker_has_taken_is_used() {
     let mut rig = Rig::new(Config::default());
     let mut worker = rig.fork_with_lane();
     assert!(matches!(worker.channel.room(1), (None, true)));
-    rig.reactor.call(Command::TendMemory(worker.id)).unwrap();
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::TendMemory)).unwrap();
     assert_hears(&mut worker, MEMORY);
     assert!(matches!(worker.channel.room(1), (None, false)));
     worker.send(&json!({ "cmd": HANDLE_ACK }));

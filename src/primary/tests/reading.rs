@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::rig::{FakeWorker, Rig, tcp};
 use super::{Command, Config, Event, connect, pair, port_of};
-use crate::channel::{BUSY_AFTER, ChannelEvent, DirectRead, Frame, Frames};
+use crate::channel::{BUSY_AFTER, ChannelCommand, ChannelEvent, DirectRead, Frame, Frames};
 use crate::ids::{Completion, WorkerId};
 use crate::proto::Serialization;
 
@@ -104,7 +104,7 @@ fn protocol_among_messages_is_told_between_them() {
     let listening = "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"listening\",\"port\":1,\"addressType\":4,\"seq\":1}";
     worker.send_raw(format!("1\n2\n{listening}\n3\n").as_bytes());
     assert_eq!(read_directly(&worker), (vec!["1".into(), "2".into()], DirectRead::Returned));
-    rig.reactor.call(Command::TakeBack(worker.id)).unwrap();
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::TakeBack)).unwrap();
     let (before, ()) =
         messages_until(&rig, worker.id, |event| matches!(event, Event::Listening { .. }).then_some(()));
     assert!(before.is_empty());
@@ -127,7 +127,7 @@ fn a_descriptor_that_was_read_directly_goes_with_its_frame() {
     let parts = [std::io::IoSlice::new(frame)];
     crate::os::send(worker.socket.as_fd(), &parts, Some(gift.ours.as_fd())).unwrap();
     assert_eq!(read_directly(&worker), (vec!["\"before\"".into()], DirectRead::Returned));
-    rig.reactor.call(Command::TakeBack(worker.id)).unwrap();
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::TakeBack)).unwrap();
     rig.wait_for(|event| {
         matches!(event, Event::Channel(_, ChannelEvent::HandleMessage { .. })).then_some(())
     });
@@ -191,7 +191,7 @@ fn what_a_condemned_worker_still_sends_is_not_read_directly() {
     let mut worker = rig.fork(Serialization::Json);
     lend(&rig, &mut worker);
     let error = crate::error::Error::BadFrame("test".into());
-    rig.reactor.call(Command::Condemn(worker.id, error)).unwrap();
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::Condemn(error))).unwrap();
     assert_eq!(read_directly(&worker), (vec![], DirectRead::NotHere));
     rig.wait_for(|event| matches!(event, Event::Channel(_, ChannelEvent::Closed(Some(_)))).then_some(()));
 }
@@ -203,7 +203,7 @@ fn a_callback_is_told_before_the_answer_to_what_was_written() {
     lend(&rig, &mut worker);
     let text = format!("\"{}\"\n", "x".repeat(8 << 20));
     worker.channel.send(Frame { bytes: text.into_bytes(), handle: None, completion: Some(Completion(7)) });
-    rig.reactor.call(Command::Flush(worker.id)).unwrap();
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::Flush)).unwrap();
     assert_eq!(read_directly(&worker), (vec![], DirectRead::NotHere));
     assert!(worker.receive_frame().unwrap().is_string());
     worker.send(&json!("answer"));

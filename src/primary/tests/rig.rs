@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 
 use super::super::{Command, Config, Event, Primary, Stats};
-use crate::channel::{self, Channel};
+use crate::channel::{self, Channel, ChannelCommand};
 use crate::ids::WorkerId;
 use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{CHANNEL_MOVE, Decoder, Serialization};
@@ -126,7 +126,7 @@ impl Rig {
     pub fn settle(&self) {
         // Commands are handled in order, readiness of earlier writes with or before them.
         for _ in 0..2 {
-            self.reactor.call(Command::Flush(WorkerId(0))).unwrap();
+            self.reactor.call(Command::Channel(WorkerId(0), ChannelCommand::Flush)).unwrap();
         }
     }
 }
