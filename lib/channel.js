@@ -401,6 +401,11 @@ class Channel {
     this.#sending.dropBatch();
   }
 
+  /** @returns {() => void} to be called when what is sent from now on may be called back */
+  holdCallbacks() {
+    return this.#sending.holdCallbacks();
+  }
+
   /** Sends at once what would go out at the end of this turn. */
   flush() {
     this.#sending.flush();

@@ -43,6 +43,8 @@ const BYTES_PER_UNIT = 3;
 const QUEUE_FULL = -os.constants.errno.ENOBUFS;
 const TOO_LARGE = -os.constants.errno.EMSGSIZE;
 const PEER_GONE = -os.constants.errno.EPIPE;
+/** As if the core had a byte that is still to be written. */
+const QUEUED_ELSEWHERE = 1;
 
 /** The process ends: there is no later in which a batch would go out. */
 let isExiting = false;
@@ -441,6 +443,17 @@ class Sending {
       unsent.filter((outgoing) => !this.#isKept(outgoing)),
       error,
     );
+  }
+
+  /**
+   * What is written from now on is called back behind others, which the core knows nothing of.
+   *
+   * @returns {() => void} to be called when they have been
+   */
+  holdCallbacks() {
+    const completion = this.#nextCompletion;
+    this.#account(QUEUED_ELSEWHERE, []);
+    return () => this.onWritten(completion, null);
   }
 
   /** Whether the core has something that is still to be written. */

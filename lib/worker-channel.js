@@ -49,6 +49,8 @@ class WorkerChannel {
   #messaging;
   /** Node's part of it is under way: the end of the second socket may be told meanwhile. */
   #isDisconnecting = false;
+  /** Node has called back of all that it has sent. */
+  #release = () => {};
   #disconnectFirst = target._disconnect;
   #firstFd = target.channel.fd;
 
@@ -79,8 +81,12 @@ class WorkerChannel {
   /** Sends on the second socket, and says farewell on the first. */
   send() {
     const { _send } = target;
-    _send.call(target, { cmd: MOVE }, undefined, true);
-    this.#messaging?.installSend();
+    const messaging = /** @type {Channel} */ (this.#messaging);
+    this.#release = messaging.holdCallbacks();
+    // Node calls back of this when it has written everything, and of what went out with a handle when libuv comes round to it.
+    const onWritten = () => setImmediate(() => setImmediate(() => this.#release()));
+    _send.call(target, { cmd: MOVE }, undefined, true, onWritten);
+    messaging.installSend();
     for (const name of ['kill', 'abort']) this.#flushBefore(name);
   }
 
@@ -108,6 +114,7 @@ class WorkerChannel {
     // Gone with what it had sent before unread: that comes before the 'disconnect', as it would on the first socket.
     if (hasEnded) this.#core.readAll(this.#id);
     this.#messaging?.flush();
+    this.#release();
     closeLane();
     this.#core.closeChannel(this.#id);
     const { channel } = target;
