@@ -110,10 +110,10 @@ for (const how of ['disconnect', 'destroy']) {
     const seen = record(client, EVENTS);
     // The channel is made on another thread while this one is busy.
     const greeted = new Promise((resolve) => server.once('message', resolve));
-    const busyFor = (/** @type {number} */ ms) =>
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
-    for (let waited = 0; !fs.existsSync(come) && waited < 10_000; waited += 5) busyFor(5);
-    busyFor(100);
+    const deadline = Date.now() + 10_000;
+    blockUntil(() => fs.existsSync(come) || Date.now() > deadline);
+    const heardHere = Date.now() + 100;
+    blockUntil(() => Date.now() > heardHere);
     client[how]();
     await next(client, 'close');
     assert.deepEqual([client.connected, client.connecting], [false, false]);

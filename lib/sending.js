@@ -135,11 +135,12 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   send(message, options, callback, frame = undefined) {
+    // Where there are bounds it is serialized already.
     if (frame === undefined && this.#mayTakeApart()) {
       const apart = this.#serialization.takeApart(message);
       if (apart !== undefined && apart.pieces.length > 0) return this.#sendApart(apart, options, callback);
       frame = apart?.frame;
-    } else if (frame === undefined && !this.#bounds?.keepsUnwritten) {
+    } else if (frame === undefined) {
       const parts = this.#serialization.writeInParts?.(message);
       if (parts !== undefined && parts.length > 1) return this.#sendParts(parts, options, callback);
       frame = /** @type {Buffer | undefined} */ (parts?.[0]);

@@ -4,6 +4,8 @@
 
 const fs = require('node:fs');
 
+const { until } = require('./events');
+
 /** Where Linux lists the sockets of TCP over IPv4; written anew for whoever reads it. */
 const SOCKETS = '/proc/net/tcp';
 
@@ -28,6 +30,12 @@ function stateOf(pid) {
 /** @param {number} pid true once SIGSTOP has taken effect on the process */
 function isStopped(pid) {
   return stateOf(pid) === 'T';
+}
+
+/** @param {any} worker it gets SIGSTOP, and has taken it when this returns */
+async function stop({ process: child }) {
+  child.kill('SIGSTOP');
+  await until(() => isStopped(child.pid));
 }
 
 /** @param {number} pid true also before its parent has asked for its status */
@@ -161,4 +169,5 @@ module.exports = {
   openFiles,
   pollersOf,
   shareOfCpu,
+  stop,
 };

@@ -22,7 +22,8 @@ use crate::proto::{self, ALIGNMENT, HANDLE_ACK, Piece, PieceKind, Serialization,
 /// The length in front of a message in V8's format.
 const PREFIX: usize = 4;
 
-/// A peer that has left so many bytes unread, beside those that the usual buffer of a socket holds, is far behind: two of Node's reads.
+/// A peer that has left so many bytes unread, beside those that the usual buffer of a socket holds, is far behind: two of Node's reads,
+/// as `HIGH_WATER` in lib/sending.js.
 const FAR_BEHIND: usize = 2 * 65536;
 
 /// What a send returns that was written to a peer that is far behind.

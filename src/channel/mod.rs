@@ -83,7 +83,7 @@ pub struct Channel {
     takes_pieces: AtomicBool,
     max_untold: usize,
     /// The socket may hold more than usual.
-    has_elastic_buffer: bool,
+    may_exceed_usual: bool,
 }
 
 /// How many bytes of answers to the peer's handles may wait, beside what the program sends. No peer that goes by the rules has
@@ -149,7 +149,7 @@ impl Channel {
     pub fn new(socket: OwnedFd, serialization: Serialization) -> Self {
         Channel {
             outbox: Mutex::default(),
-            has_elastic_buffer: true,
+            may_exceed_usual: true,
             ..Self::bounded(socket, serialization, Bounds::default())
         }
     }
@@ -167,7 +167,7 @@ impl Channel {
             bounds,
             takes_pieces: AtomicBool::new(false),
             max_untold: MAX_UNTOLD,
-            has_elastic_buffer: false,
+            may_exceed_usual: false,
         }
     }
 
@@ -223,7 +223,7 @@ impl Channel {
         let may_be = self.takes_pieces()
             || message > LARGE_FRAME
             || self.traffic.bytes_queued.load(Ordering::Relaxed) > 0;
-        if !(self.has_elastic_buffer && may_be) {
+        if !(self.may_exceed_usual && may_be) {
             return 0;
         }
         let unread = os::unread_by_peer(self.sockets.sending()) + self.sharing.unread();

@@ -26,18 +26,21 @@ pub(super) enum SendBuffer {
 impl SendBuffer {
     /// A frame of so many bytes is about to be written, or the rest of it.
     pub(super) fn fit(&mut self, sockets: &Sockets, frame: usize) {
+        if sockets.has_moved_sending() {
+            return;
+        }
         let is_large = frame > LARGE_FRAME;
-        *self = match *self {
-            SendBuffer::Usual if is_large && !sockets.has_moved_sending() => {
+        match *self {
+            SendBuffer::Usual if is_large => {
                 let Ok(usual) = os::send_buffer(sockets.sending()) else { return };
                 os::set_send_buffer(sockets.sending(), LARGE_BUFFER);
-                SendBuffer::Enlarged { usual }
+                *self = SendBuffer::Enlarged { usual };
             }
-            SendBuffer::Enlarged { usual } if !is_large && !sockets.has_moved_sending() => {
+            SendBuffer::Enlarged { usual } if !is_large => {
                 os::set_send_buffer(sockets.sending(), usual);
-                SendBuffer::Usual
+                *self = SendBuffer::Usual;
             }
-            other => other,
-        };
+            _ => {}
+        }
     }
 }

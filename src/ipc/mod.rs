@@ -217,8 +217,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         match command {
             ChannelCommand::Flush => self.flush(context, id),
             ChannelCommand::LookAfterCorked => {
-                let timer = context.set_timer(CORKED_FOR);
-                self.deferred.insert(timer, Deferred::Uncork(id));
+                self.defer(context, CORKED_FOR, Deferred::Uncork(id));
             }
             ChannelCommand::TendMemory => self.tend_memory(context, id),
             ChannelCommand::Resume => self.resume(context, id),
