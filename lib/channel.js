@@ -70,6 +70,8 @@ const HANDLE_WEIGHT = 512 * 1024;
 const WAITING_WEIGHT = 128;
 /** So many messages may wait for a listener before the peer has to wait, where there are bounds. */
 const MAX_UNHEARD = 1024;
+/** So much is said of what is wrong with a frame, in characters. */
+const MAX_REASON = 200;
 const PREFIX = 'NODE_';
 
 /** @param {any} message */
@@ -526,7 +528,7 @@ class Channel {
     try {
       message = this.#serialization.read(frame);
       handle = putTogether(this.#child, message, fd);
-      if (this.#bounds) guard(handle);
+      guard(handle);
     } catch (error) {
       // Closed once: by now its number could be another's.
       if (!(/** @type {any} */ (error).descriptorTaken)) this.#owner.closeHandle(fd);
@@ -538,12 +540,23 @@ class Channel {
 
   /** @param {unknown} error a message that nobody can read is the end of its channel, and of nothing else */
   #condemn(error) {
-    this.#owner.condemn(this.#id, /** @type {Error} */ (error).message);
+    const { message } = /** @type {Error} */ (error);
+    // It may quote what the peer has sent.
+    this.#owner.condemn(this.#id, message.slice(0, MAX_REASON));
   }
 
   /** @param {string | Buffer} frame an internal message that the core has dealt with */
   onInternal(frame) {
-    if (this.#child.channel) this.emit(this.#serialization.read(frame), undefined, frame.length);
+    if (!this.#child.channel) return;
+    let message;
+    try {
+      message = this.#serialization.read(frame);
+    } catch (error) {
+      // The core and V8 need not agree on what can be read.
+      this.#condemn(error);
+      return;
+    }
+    this.emit(message, undefined, frame.length);
   }
 
   /**

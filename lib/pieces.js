@@ -12,7 +12,7 @@ const MAX_LOOKED_AT = 32;
 /** So deep a message is looked at. */
 const MAX_DEPTH = 3;
 
-/** @typedef {(string | number)[]} Path of a string in a message */
+/** @typedef {(string | number)[]} Path of a string in a message: names of properties, indexes of arrays */
 
 /**
  * @param {any} value
@@ -43,7 +43,8 @@ function findStrings(value, depth) {
   if (depth === MAX_DEPTH || !isPlain(value)) return undefined;
   /** @type {Path[] | undefined} */
   let paths;
-  for (const key of Object.keys(value)) {
+  // Of an array JSON writes the elements, whatever else it has.
+  for (const key of Array.isArray(value) ? value.keys() : Object.keys(value)) {
     if (left-- <= 0) break;
     const inner = value[key];
     // JSON.parse makes a property of this name, an assignment does not.
@@ -106,23 +107,54 @@ function takeStrings(message) {
 }
 
 /**
- * @param {string} text as `takeStrings` has made it
- * @param {string[]} pieces
+ * The path comes from the other process. What is not there in the message itself is refused: a prototype, which others have too,
+ * the length of an array, a character of a string.
+ *
+ * @param {any} place
+ * @param {unknown} key
+ * @returns {boolean} whether JSON has written something there
+ */
+function has(place, key) {
+  if (typeof place !== 'object' || place === null) return false;
+  const isKey = Array.isArray(place) ? Number.isInteger(key) : typeof key === 'string';
+  return isKey && Object.hasOwn(place, /** @type {string | number} */ (key));
+}
+
+/**
+ * Puts a piece into the place of what stands for it.
+ *
+ * @param {any} message
+ * @param {unknown} path
+ * @param {string} piece
  * @returns {any} the message
  */
-function putStrings(text, pieces) {
-  const [paths, message] = JSON.parse(text);
-  let whole = message;
-  for (const [index, path] of paths.entries()) {
-    if (path.length === 0) {
-      whole = pieces[index];
-      continue;
-    }
-    let place = whole;
-    for (const key of path.slice(0, -1)) place = place[key];
-    place[path.at(-1)] = pieces[index];
+function put(message, path, piece) {
+  if (!Array.isArray(path) || path.length > MAX_DEPTH) throw nowhere();
+  if (path.length === 0) return piece;
+  let place = message;
+  for (const [depth, key] of path.entries()) {
+    if (!has(place, key)) throw nowhere();
+    if (depth === path.length - 1) place[key] = piece;
+    else place = place[key];
   }
-  return whole;
+  return message;
+}
+
+function nowhere() {
+  return new Error('a piece that belongs nowhere in its message');
+}
+
+/**
+ * @param {string} text as `takeStrings` has made it
+ * @param {string[]} pieces
+ * @returns {any} the message; throws on what it would not have made
+ */
+function putStrings(text, pieces) {
+  const parts = JSON.parse(text);
+  if (!Array.isArray(parts) || parts.length !== 2) throw new Error('pieces without a message');
+  const [paths, message] = parts;
+  if (!Array.isArray(paths) || paths.length !== pieces.length) throw nowhere();
+  return paths.reduce((whole, path, index) => put(whole, path, pieces[index]), message);
 }
 
 module.exports = { LARGE_VIEW, putStrings, takeStrings };

@@ -102,6 +102,7 @@ class Deserializer extends v8.DefaultDeserializer {
     const { buffer, byteOffset, byteLength } = piece;
     if (View === Buffer) return Buffer.from(buffer, byteOffset, byteLength);
     const size = View.BYTES_PER_ELEMENT ?? 1;
+    if (byteLength % size !== 0) throw new Error('a piece that is no whole number of elements');
     if (byteOffset % size === 0) return new View(buffer, byteOffset, byteLength / size);
     return new View(Uint8Array.prototype.slice.call(piece).buffer, 0, byteLength / size);
   }

@@ -166,6 +166,8 @@ class SocketLists {
   /** @param {any} message */
   #onMessage(message) {
     const { cmd, key } = message;
+    // The peer may give anything; an object can be no name of a property without being asked for its own.
+    if (!isKey(key)) return;
     const isQuestion = cmd === 'NODE_SOCKET_GET_COUNT' || cmd === 'NODE_SOCKET_NOTIFY_CLOSE';
     if (isQuestion && Object.hasOwn(this.#ofNode.got, key)) return;
     switch (cmd) {
@@ -174,13 +176,12 @@ class SocketLists {
         this.#sent.get(key)?.onReply(message);
         break;
       case 'NODE_SOCKET_GET_COUNT':
-        if (isKey(key))
-          this.#tell({ cmd: 'NODE_SOCKET_COUNT', key, count: this.#received.get(key)?.count ?? 0 });
+        this.#tell({ cmd: 'NODE_SOCKET_COUNT', key, count: this.#received.get(key)?.count ?? 0 });
         break;
       case 'NODE_SOCKET_NOTIFY_CLOSE': {
         const list = this.#received.get(key);
         if (list !== undefined) list.isAwaited = true;
-        else if (isKey(key)) this.#tell({ cmd: 'NODE_SOCKET_ALL_CLOSED', key });
+        else this.#tell({ cmd: 'NODE_SOCKET_ALL_CLOSED', key });
         break;
       }
     }

@@ -13,15 +13,16 @@ function channelFd() {
 }
 
 /**
- * Writes bytes on the channel of this process.
+ * Writes bytes on the channel of this process, or on another.
  *
  * @param {string | Buffer} bytes
+ * @param {number} [fd]
  */
-function writeRaw(bytes) {
+function writeRaw(bytes, fd = channelFd()) {
   let rest = Buffer.from(/** @type {any} */ (bytes));
   while (rest.length > 0) {
     try {
-      rest = rest.subarray(fs.writeSync(channelFd(), rest));
+      rest = rest.subarray(fs.writeSync(fd, rest));
     } catch (error) {
       // The primary reads on a thread of its own: it makes room whatever this process does meanwhile.
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EAGAIN') throw error;
@@ -103,4 +104,25 @@ function frame(mode, message) {
   return mode === 'advanced' ? prefixed(v8.serialize(message)) : Buffer.from(`${JSON.stringify(message)}\n`);
 }
 
-module.exports = { frame, onHandleAnswer, prefixed, writeRaw, writeUnlessStuck, writeWithHandle };
+/** What the first piece of a frame begins at a multiple of, and fills. */
+const ALIGNMENT = 8;
+
+/**
+ * A frame of JSON that brings strings along, as one corral sends it to another.
+ *
+ * @param {unknown} paths
+ * @param {unknown} message
+ * @param {string[]} pieces
+ */
+function apart(paths, message, ...pieces) {
+  const text = `${JSON.stringify([paths, message])}\n`;
+  const lengths = pieces.map((piece) => `l${piece.length}`).join('');
+  const tail = `;${text}`;
+  const missing = -(1 + lengths.length + tail.length) & (ALIGNMENT - 1);
+  // Leading zeros of the last length.
+  const head = `\x01${lengths.replace(/\d+$/, (digits) => '0'.repeat(missing) + digits)}${tail}`;
+  const filled = pieces.map((piece) => piece.padEnd(Math.ceil(piece.length / ALIGNMENT) * ALIGNMENT, '\0'));
+  return Buffer.from(head + filled.join(''), 'latin1');
+}
+
+module.exports = { apart, frame, onHandleAnswer, prefixed, writeRaw, writeUnlessStuck, writeWithHandle };
