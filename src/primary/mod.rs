@@ -119,7 +119,8 @@ pub struct Primary<S> {
     batch: Batch,
     /// The worker that is being read has said that it goes on on another socket.
     has_moved: bool,
-    /// Pairs of workers that have been given sockets, the lower number first, and how many.
+    /// How many sockets to the second worker the first has been given that were not lost on the way. Each has its own count:
+    /// what one had no room for may have arrived at the other.
     acquainted: HashMap<(WorkerId, WorkerId), u32>,
     next_server: u64,
     warned_of_exhaustion: bool,

@@ -124,12 +124,12 @@ impl<S: EventSink<Event>> Primary<S> {
         self.tell_worker(context, id, |serialization| proto::no_peer_frame(serialization, other.0, reason));
     }
 
-    /// Gives two workers a socket to each other, unless they have been given more than `after` of them: then one is on its way.
+    /// Gives two workers a socket to each other, unless more than `after` of them have been given to the first and not been
+    /// lost on the way: then one is about to arrive there.
     fn acquaint(&mut self, context: &mut Context, one: WorkerId, other: WorkerId, after: u32) {
-        let pair = (one.min(other), one.max(other));
         let of = |id| self.workers.get(&id).map(|worker| worker.channel.serialization());
         let (Some(first), Some(second)) = (of(one), of(other)) else { return };
-        if self.acquainted.get(&pair).is_some_and(|given| *given > after) {
+        if self.acquainted.get(&(one, other)).is_some_and(|given| *given > after) {
             return;
         }
         let ends = os::socket_pair().and_then(|SocketPair { ours, theirs }| {
@@ -140,9 +140,9 @@ impl<S: EventSink<Event>> Primary<S> {
             Ok(ends) => ends,
             Err(errno) => return self.refuse_peer(context, one, other, errno.desc()),
         };
-        *self.acquainted.entry(pair).or_default() += 1;
         let between = if first == second { first } else { Serialization::Json };
         for (id, peer, socket) in [(one, other, ours), (other, one, theirs)] {
+            *self.acquainted.entry((id, peer)).or_default() += 1;
             os::set_send_buffer(socket.as_fd(), PEER_BUFFER);
             let Some(worker) = self.workers.get(&id) else { continue };
             match proto::peer_frame(worker.channel.serialization(), peer.0, between) {
@@ -155,10 +155,12 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// A worker had no room for its socket to another: the other one sees its end, and both may try again.
+    /// A worker had no room for its socket to another: the other one sees its end, unless it had no room for its own either,
+    /// and both may try again.
     pub(super) fn on_peer_lost(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
-        if let Some(given) = self.acquainted.get_mut(&(id.min(other), id.max(other))) {
-            *given -= 1;
+        // None when the other has gone meanwhile.
+        if let Some(given) = self.acquainted.get_mut(&(id, other)) {
+            *given = given.saturating_sub(1);
         }
         self.refuse_peer(context, id, other, "this process has no file descriptors left");
     }

@@ -55,6 +55,45 @@ fn who_has_lost_its_socket_is_given_another() {
     assert_connected(&socket_to(&mut one, 2), &socket_to(&mut two, 1));
 }
 
+/// A worker has no room for a descriptor, however often it is sent.
+fn lose(worker: &mut FakeWorker, peer: u32) {
+    for _ in 0..4 {
+        assert_eq!(worker.lose_handle()["id"], peer);
+    }
+    assert_eq!(refusal(worker).0, peer);
+}
+
+#[test]
+fn two_workers_that_both_had_no_room_for_their_first_socket_are_given_another() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork_with_lane(), rig.fork_with_lane());
+    connect(&mut one, 2, 0);
+    lose(&mut one, 2);
+    lose(&mut two, 1);
+    connect(&mut one, 2, 0);
+    assert_connected(&socket_to(&mut one, 2), &socket_to(&mut two, 1));
+    // And nothing more is due to either.
+    connect(&mut two, 1, 0);
+    rig.settle();
+    assert!(!one.has_mail() && !two.has_mail());
+}
+
+#[test]
+fn what_one_worker_had_no_room_for_does_not_count_against_the_other() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork_with_lane(), rig.fork_with_lane());
+    connect(&mut one, 2, 0);
+    lose(&mut one, 2);
+    drop(socket_to(&mut two, 1));
+    // Both try again at the same time: the one has got none so far, the other one.
+    connect(&mut one, 2, 0);
+    rig.settle();
+    connect(&mut two, 1, 1);
+    assert_connected(&socket_to(&mut one, 2), &socket_to(&mut two, 1));
+    rig.settle();
+    assert!(!one.has_mail() && !two.has_mail());
+}
+
 #[test]
 fn a_worker_that_may_load_corral_yet_is_waited_for_and_one_that_goes_instead_is_told_of() {
     let mut rig = Rig::new(Config::default());
