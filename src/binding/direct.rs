@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -70,10 +70,12 @@ impl<E: OfChannels> DirectReading<E> {
             return;
         }
         let mut watches = self.watches.borrow_mut();
-        if let Some(watch) = watches.get(&id) {
+        // One of before is on another socket if the channel has moved since: it goes when this one takes its place.
+        let fd = peer.channel.as_fd().as_raw_fd();
+        if let Some(watch) = watches.get(&id).filter(|watch| watch.fd() == fd) {
             return watch.start();
         }
-        match self.watch(env, id, peer) {
+        match self.watch(env, id, peer, fd) {
             Ok(watch) => {
                 watch.start();
                 watches.insert(id, watch);
@@ -96,11 +98,17 @@ impl<E: OfChannels> DirectReading<E> {
         self.watches.borrow_mut().clear();
     }
 
-    fn watch(self: &Rc<Self>, env: &Env, id: u32, peer: &Peer) -> std::result::Result<Watch, String> {
+    fn watch(
+        self: &Rc<Self>,
+        env: &Env,
+        id: u32,
+        peer: &Peer,
+        fd: RawFd,
+    ) -> std::result::Result<Watch, String> {
         // Weak: libuv keeps these for a turn of its loop after the watch has ended, and the descriptor is closed by then.
         let (this, channel) = (Rc::downgrade(self), Arc::downgrade(&peer.channel));
         let untold = peer.untold.clone();
-        Watch::new(env, peer.channel.as_fd().as_raw_fd(), move || {
+        Watch::new(env, fd, move || {
             if let (Some(this), Some(channel)) = (Weak::upgrade(&this), channel.upgrade()) {
                 this.read(id, &channel, &untold);
             }

@@ -149,7 +149,10 @@ impl Drop for Handle {
 
 /// A descriptor that the event loop watches. Belongs to the JavaScript thread; never keeps the process alive.
 /// Dropping it ends the watch.
-pub struct Watch(Handle);
+pub struct Watch {
+    handle: Handle,
+    fd: RawFd,
+}
 
 impl Watch {
     /// Prepares to watch a descriptor, which must be non-blocking, watched by nobody else on this loop and stay open
@@ -163,19 +166,25 @@ impl Watch {
             // place.
             unsafe { (libuv.poll_init)(event_loop, handle, fd) }
         };
-        Handle::new(env, UV_POLL, "uv_poll_init", init, on_readable).map(Watch)
+        let handle = Handle::new(env, UV_POLL, "uv_poll_init", init, on_readable)?;
+        Ok(Watch { handle, fd })
+    }
+
+    /// Which descriptor it watches.
+    pub fn fd(&self) -> RawFd {
+        self.fd
     }
 
     /// Begins to watch, or goes on. Takes effect with the loop's next turn.
     pub fn start(&self) {
         // SAFETY: the handle is initialized and not closing.
-        self.0.start(|libuv, handle| unsafe { (libuv.poll_start)(handle, UV_READABLE, readable) });
+        self.handle.start(|libuv, handle| unsafe { (libuv.poll_start)(handle, UV_READABLE, readable) });
     }
 
     /// Stops watching for the time being.
     pub fn stop(&self) {
         // SAFETY: the handle is initialized and not closing.
-        self.0.stop(|libuv, handle| unsafe { (libuv.poll_stop)(handle) });
+        self.handle.stop(|libuv, handle| unsafe { (libuv.poll_stop)(handle) });
     }
 }
 
