@@ -25,3 +25,5 @@ describe('descriptors, on the channel', { concurrency: 2 }, () =>
 describe('pressure', { concurrency: 2 }, () => programs('failures/pressure'));
 
 describe('descriptors', { concurrency: 2 }, () => programs('failures/descriptors'));
+
+describe('listeners that throw', { concurrency: 2 }, () => programs('failures/listeners'));

@@ -158,6 +158,18 @@ function emit(channel, message, handle, bytes) {
   channel.emit(message, handle, bytes);
 }
 
+/**
+ * @param {Channel} channel
+ * @param {Target} child
+ */
+function emitDisconnect(channel, child) {
+  try {
+    child.emit('disconnect');
+  } finally {
+    channel.onDisconnected?.();
+  }
+}
+
 /** One channel. */
 class Channel {
   #owner;
@@ -185,6 +197,8 @@ class Channel {
   #sending;
   /** Takes requests and replies, for a channel without bounds. @type {((message: any, handle: any) => void) | undefined} */
   onRequest = undefined;
+  /** Told behind the listeners for 'disconnect', whatever they throw. @type {(() => void) | undefined} */
+  onDisconnected = undefined;
 
   /**
    * @param {Owner} owner
@@ -691,8 +705,7 @@ class Channel {
   }
 
   #tellDisconnected() {
-    const child = this.#child;
-    if (this.#isOpen) process.nextTick(() => child.emit('disconnect'));
+    if (this.#isOpen) process.nextTick(emitDisconnect, this, this.#child);
     this.#isOpen = false;
   }
 

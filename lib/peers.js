@@ -161,7 +161,8 @@ class Peers {
         else hearRequest(process, this.#cluster.worker, message, handle);
       },
     );
-    process.once('disconnect', () => {
+    // In front of the program's listeners, whatever they throw.
+    process.prependOnceListener('disconnect', () => {
       for (const peer of this.#byId.values()) this.#lose(peer, errors.channelClosed());
       this.#settleBroadcasts(errors.channelClosed());
     });

@@ -83,6 +83,8 @@ function createPrimary(cluster, binding) {
   let initialized = false;
   /** Workers whose channel is open, listed in cluster.workers or not. @type {Set<any>} */
   const connected = new Set();
+  /** Who is called back when the last of so many has disconnected. @type {Set<{ leaving: Set<any>, callback: () => void }>} */
+  const waiting = new Set();
 
   cluster.isWorker = false;
   cluster.isMaster = true;
@@ -137,6 +139,7 @@ function createPrimary(cluster, binding) {
     owners.set(worker, { core, cluster });
     follow(worker, child);
     channel.onRequest = (message, handle) => hearRequest(child, worker, message, handle);
+    channel.onDisconnected = () => hasLeft(worker);
     core.adopt(id, worker, channel, whyNoLane());
     internals.beforeExit(child, () => core.exited(id));
     process.nextTick(() => cluster.emit('fork', worker));
@@ -214,7 +217,6 @@ function createPrimary(cluster, binding) {
       },
     );
     child.once('disconnect', () => {
-      connected.delete(worker);
       if (worker.isDead()) removeWorker(worker);
       worker.exitedAfterDisconnect = !!worker.exitedAfterDisconnect;
       worker.state = 'disconnected';
@@ -230,6 +232,16 @@ function createPrimary(cluster, binding) {
     });
   }
 
+  /** @param {any} worker has disconnected, and all listeners have been told */
+  function hasLeft(worker) {
+    connected.delete(worker);
+    for (const one of waiting) {
+      if (!one.leaving.delete(worker) || one.leaving.size > 0) continue;
+      waiting.delete(one);
+      process.nextTick(one.callback);
+    }
+  }
+
   /** @param {any} worker */
   function removeWorker(worker) {
     delete cluster.workers[worker.id];
@@ -241,17 +253,8 @@ function createPrimary(cluster, binding) {
       if (worker.isConnected()) worker.disconnect();
     }
     if (typeof callback !== 'function') return;
-    const leaving = new Set(connected);
-    if (leaving.size === 0) {
-      process.nextTick(callback);
-      return;
-    }
-    for (const worker of leaving) {
-      worker.process.once('disconnect', () => {
-        leaving.delete(worker);
-        if (leaving.size === 0) callback();
-      });
-    }
+    if (connected.size === 0) process.nextTick(callback);
+    else waiting.add({ leaving: new Set(connected), callback });
   };
 
   /**

@@ -405,21 +405,26 @@ class Sending {
     this.#unwritten.delete(completion);
     if (this.#unwritten.size === 0) this.#queuedBytes = 0;
     this.#control.unrefCounted();
-    if (error === null) this.#callBack(messages, null);
-    else this.#giveUp(messages, error, written);
-    this.drained();
+    try {
+      if (error === null) this.#callBack(messages, null);
+      else this.#giveUp(messages, error, written);
+    } finally {
+      // A callback that throws must not cost others the event.
+      this.drained();
+    }
   }
 
   /**
    * @param {Outgoing[]} messages
    * @param {Error | null} error
+   * @param {boolean} isAlone nobody else is called back in this turn
    */
-  #callBack(messages, error) {
+  #callBack(messages, error, isAlone = messages.length === 1) {
     for (const { callback } of messages) {
       if (typeof callback !== 'function') continue;
       // One that throws must not cost the others theirs.
-      if (messages.length > 1) process.nextTick(callback, error);
-      else callback(error);
+      if (isAlone) callback(error);
+      else process.nextTick(callback, error);
     }
   }
 
@@ -438,11 +443,13 @@ class Sending {
     };
     const first = messages.findIndex((outgoing) => !isWhole(outgoing));
     const unsent = first < 0 ? [] : messages.slice(first);
-    this.#callBack(messages.slice(0, messages.length - unsent.length), null);
+    const isAlone = messages.length === 1;
     this.#left.push(...unsent.filter((outgoing) => this.#isKept(outgoing)));
+    this.#callBack(messages.slice(0, messages.length - unsent.length), null, isAlone);
     this.#callBack(
       unsent.filter((outgoing) => !this.#isKept(outgoing)),
       error,
+      isAlone,
     );
   }
 

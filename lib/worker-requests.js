@@ -32,7 +32,8 @@ function requestsOf(target, self) {
     };
     requests = new Requests(channel, () => {}, self);
     known.set(target, requests);
-    target.once('disconnect', () => requests?.onDisconnect());
+    // In front of the program's listeners, whatever they throw.
+    target.prependOnceListener('disconnect', () => requests?.onDisconnect());
   }
   return requests;
 }
