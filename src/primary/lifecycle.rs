@@ -162,9 +162,11 @@ impl<S: EventSink<Event>> Primary<S> {
             context.deregister(server.socket.as_fd());
             self.sources.remove(&token);
         }
-        // The key may have gone to a newer server meanwhile.
-        if self.by_key.get(&server.key) == Some(&id) {
-            self.by_key.remove(&server.key);
+        if let Some(same) = self.by_key.get_mut(&server.query_key) {
+            same.retain(|other| *other != id);
+            if same.is_empty() {
+                self.by_key.remove(&server.query_key);
+            }
         }
         drop(server);
         self.sink.push(Event::Servers(self.servers.len()));

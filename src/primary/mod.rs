@@ -100,8 +100,8 @@ pub struct Primary<S> {
     stats: Arc<Stats>,
     workers: HashMap<WorkerId, Worker>,
     servers: HashMap<ServerId, Server>,
-    /// The server that the next worker asking with a key joins.
-    by_key: HashMap<Arc<str>, ServerId>,
+    /// The servers that workers have asked for with a key, oldest first. More than one where one worker asked again.
+    by_key: HashMap<Arc<str>, Vec<ServerId>>,
     sources: HashMap<Token, Source>,
     deferred: HashMap<TimerId, Deferred>,
     /// Workers that have more to be read and gave way to others; continued next turn.

@@ -195,10 +195,12 @@ impl<S: EventSink<Event>> Primary<S> {
             // Node does not answer a worker that is on its way out.
             return;
         }
-        // A worker that asks twice with one key gets a server of its own (Node 22.23, 26.10).
-        let known = self.by_key.get(query.key.as_str()).copied();
-        let shared =
-            known.filter(|server| self.servers.get(server).is_some_and(|server| !server.line.contains(id)));
+        // A worker that asks twice with one key gets a server of its own (Node 22.23, 26.10). The oldest that it does not
+        // take part in: the second of one worker is the second of all, as with the index that Node 20 has in every key.
+        let known = self.by_key.get(query.key.as_str()).into_iter().flatten().copied();
+        let shared = known
+            .into_iter()
+            .find(|server| self.servers.get(server).is_some_and(|server| !server.line.contains(id)));
         let server_id = match shared {
             Some(server) => server,
             None => match self.open_server(context, query) {
@@ -227,12 +229,20 @@ impl<S: EventSink<Event>> Primary<S> {
                 Mode::RoundRobin(token)
             }
         };
-        let server = Server::new(query, opened, mode);
+        let server = Server::new(query, self.name_for(query, id), opened, mode);
         self.stats.servers.write().insert(id, server.stats.clone());
-        self.by_key.insert(server.key.clone(), id);
+        self.by_key.entry(server.query_key.clone()).or_default().push(id);
         self.servers.insert(id, server);
         self.sink.push(Event::Servers(self.servers.len()));
         Ok(id)
+    }
+
+    /// What a new server is called in messages: the key that it was asked for with, unless that is another's. A worker
+    /// knows its servers by their names, and ends when two of them have the same (nodejs/node#64869).
+    fn name_for(&self, query: &QueryServer, id: ServerId) -> Arc<str> {
+        let mut same = self.by_key.get(query.key.as_str()).into_iter().flatten();
+        let is_taken = same.any(|id| self.servers.get(id).is_some_and(|server| *server.key == *query.key));
+        if is_taken { format!("{}:{}", query.key, id.0).into() } else { query.key.as_str().into() }
     }
 
     fn join_server(

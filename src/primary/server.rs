@@ -52,8 +52,10 @@ pub enum Accepting {
 /// A listening address.
 #[derive(Debug)]
 pub struct Server {
-    /// The server's name in messages.
+    /// The server's name in messages; of all servers of one worker it is the only one with it.
     pub key: Arc<str>,
+    /// What it was asked for with.
+    pub query_key: Arc<str>,
     /// Goes with the server, and before the socket: see [`Bound`].
     _file: Option<SocketFile>,
     /// The socket; listening, or only bound when it is shared.
@@ -154,14 +156,15 @@ fn backlog_of(query: &QueryServer) -> i32 {
 
 impl Server {
     /// A server without workers.
-    pub fn new(query: &QueryServer, opened: Opened, mode: Mode) -> Server {
+    pub fn new(query: &QueryServer, key: Arc<str>, opened: Opened, mode: Mode) -> Server {
         let address = match &opened.local {
             Some(local) => local.address.as_str(),
             None => query.address.as_deref().unwrap_or_default(),
         };
-        let (key, address): (Arc<str>, Arc<str>) = (query.key.as_str().into(), address.into());
+        let address: Arc<str> = address.into();
         Server {
             stats: Arc::new(ServerStats::new(key.clone(), address.clone(), opened.local.as_ref())),
+            query_key: if *key == *query.key { key.clone() } else { query.key.as_str().into() },
             key,
             mode,
             accepting: Accepting::Waiting,

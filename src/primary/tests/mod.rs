@@ -269,6 +269,40 @@ fn datagram_sockets_are_shared_under_round_robin_too() {
     assert_eq!(socket2::SockRef::from(&socket.unwrap()).r#type().unwrap(), socket2::Type::DGRAM);
 }
 
+/// A UDP port that may be bound again and again.
+fn reusable(port: u16) -> serde_json::Value {
+    json!({"index": 0, "address": "127.0.0.1", "port": port, "addressType": "udp4", "fd": -1, "flags": 4})
+}
+
+#[test]
+fn what_one_worker_asks_for_twice_has_two_names() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork(Serialization::Json), rig.fork(Serialization::Json));
+    let probe = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = probe.local_addr().unwrap().port();
+    drop(probe);
+    let ask = |worker: &mut FakeWorker| worker.query(reusable(port)).0["key"].clone();
+    let (first, second) = (ask(&mut one), ask(&mut one));
+    assert_ne!(first, second);
+    // The second of one worker is the second of all.
+    assert_eq!([ask(&mut two), ask(&mut two)], [first.clone(), second.clone()]);
+    let members = |rig: &Rig| {
+        let stats = rig.stats.servers.read();
+        stats.values().map(|server| (server.key.to_string(), server.workers.lock().len())).collect::<Vec<_>>()
+    };
+    let named = |key: &serde_json::Value, count| (key.as_str().unwrap().to_owned(), count);
+    assert_eq!(members(&rig), [named(&first, 2), named(&second, 2)]);
+    // It closes the one that it means.
+    one.act("close", json!({ "key": first }));
+    two.act("close", json!({ "key": first }));
+    two.act("close", json!({ "key": second }));
+    rig.settle();
+    assert_eq!(members(&rig), [named(&second, 1)]);
+    // The first name is free again.
+    assert_eq!(one.query(reusable(port)).0["key"], first);
+    assert_eq!(two.query(reusable(port)).0["key"], second);
+}
+
 #[test]
 fn the_file_of_a_unix_socket_goes_with_its_last_worker() {
     let directory = tempfile::tempdir().unwrap();
