@@ -80,6 +80,11 @@ export declare class NativeLane {
   takeChannel(): number
   /** Receives nothing more: what is left in the lane is the primary's again. */
   close(): void
+  /**
+   * As `close`, because the channel, of which this is the descriptor, is about to be closed. If its other end is closed
+   * already, the primary has gone, and nobody takes back what it has left in the lane: that is received first.
+   */
+  end(channel: number): void
   /** Closes the descriptor of a connection that could not be taken. */
   closeDescriptor(descriptor: number): void
 }

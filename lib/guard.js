@@ -6,7 +6,7 @@
 const net = require('node:net');
 
 const errors = require('./errors');
-const { closeLane, hearDecision } = require('./lane');
+const { closeLane, endLane, hearDecision } = require('./lane');
 const { handleOf, isRawHandle } = require('./node-internals');
 
 /**
@@ -27,7 +27,7 @@ function guardChannel() {
   const original = /** @type {Function} */ (process.disconnect);
   if (original === undefined) return;
   process.disconnect = /** @this {any} */ function disconnect() {
-    closeLane();
+    endLane(/** @type {any} */ (process.channel)?.fd);
     original.call(this);
   };
 }

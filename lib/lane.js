@@ -69,6 +69,18 @@ function closeLane() {
   opened = undefined;
 }
 
+/**
+ * As `closeLane`, before the channel is closed by whichever side. If that is so because the primary has gone, nobody is there to
+ * give to others what is in the lane: it is served here.
+ *
+ * @param {number | undefined} channelFd of the socket that Node has
+ */
+function endLane(channelFd) {
+  const lane = opened;
+  opened = undefined;
+  lane?.end(channelFd ?? -1);
+}
+
 /** Whether this worker has, or had, a lane: its primary is a corral, and lets it have one. */
 function hasLane() {
   return wasOpened;
@@ -76,8 +88,8 @@ function hasLane() {
 
 /** Begins to read this worker's lane, if its primary has given it one. Once. */
 function openLane() {
-  const lane = process.env[VARIABLE];
-  if (lane === undefined) return;
+  const told = process.env[VARIABLE];
+  if (told === undefined) return;
   // Not for this worker's own children.
   delete process.env[VARIABLE];
   const { native } = require('./native');
@@ -85,7 +97,7 @@ function openLane() {
   if (native === undefined) return;
   /** What connections are a consequence of, for async_hooks. @type {AsyncResource | undefined} */
   let resource;
-  const [descriptor, inode, serialization] = lane.split(':');
+  const [descriptor, inode, serialization] = told.split(':');
 
   /**
    * @param {string} key
@@ -100,22 +112,25 @@ function openLane() {
     try {
       handle = internals.connectionHandle(isPipe, fd);
     } catch (error) {
-      opened?.closeDescriptor(fd);
+      lane.closeDescriptor(fd);
       process.emitWarning(/** @type {Error} */ (error));
       return false;
     }
     return resource.runInAsyncScope(deliver, null, key, handle, seq);
   }
 
+  /** @type {import('../binding').NativeLane} */
+  let lane;
   try {
-    opened = new native.NativeLane(Number(descriptor), Number(inode), take);
+    lane = new native.NativeLane(Number(descriptor), Number(inode), take);
   } catch (error) {
     // The variable was meant for another process, from which this one has it: there is no lane here.
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EBADF') return;
     throw error;
   }
+  opened = lane;
   wasOpened = true;
-  require('./worker-channel').moveChannel(opened, serialization === 'advanced');
+  require('./worker-channel').moveChannel(lane, serialization === 'advanced');
 }
 
-module.exports = { VARIABLE, closeLane, hasLane, hearDecision, openLane };
+module.exports = { VARIABLE, closeLane, endLane, hasLane, hearDecision, openLane };

@@ -7,7 +7,7 @@
 const { afterPromises } = require('./after-promises');
 const { Channel } = require('./channel');
 const { ipcCore } = require('./ipc/core');
-const { closeLane } = require('./lane');
+const { endLane } = require('./lane');
 const { nodeSocketLists } = require('./node-internals');
 const serializations = require('./serialization');
 const { socketListsOf } = require('./socket-list');
@@ -115,7 +115,7 @@ class WorkerChannel {
     if (hasEnded) this.#core.readAll(this.#id);
     this.#messaging?.flush();
     this.#release();
-    closeLane();
+    endLane(this.#firstFd);
     this.#core.closeChannel(this.#id);
     const { channel } = target;
     const disconnect = () => {

@@ -117,6 +117,16 @@ impl NativeLane {
         self.watched.close();
     }
 
+    /// As `close`, because the channel, of which this is the descriptor, is about to be closed. If its other end is closed
+    /// already, the primary has gone, and nobody takes back what it has left in the lane: that is received first.
+    #[napi]
+    pub fn end(&self, channel: i32) {
+        if os::is_deserted(channel) {
+            self.watched.receive_all();
+        }
+        self.watched.close();
+    }
+
     /// Closes the descriptor of a connection that could not be taken.
     #[napi]
     pub fn close_descriptor(&self, descriptor: i32) {
@@ -160,8 +170,19 @@ impl Watched {
                 }
             }
         }
-        if self.lane.borrow_mut().report().is_err() {
-            self.close();
+        // If the primary has gone there is nobody to tell, and what it has left is received all the same, up to the end.
+        let _ = self.lane.borrow_mut().report();
+    }
+
+    /// Receives what is left by a primary that has gone.
+    fn receive_all(&self) {
+        loop {
+            // Not borrowed while JavaScript runs.
+            let received = self.lane.borrow_mut().receive();
+            match received {
+                Ok(Received::Connection(connection)) => self.serve(connection),
+                Ok(Received::Nothing | Received::Ended) | Err(_) => return,
+            }
         }
     }
 

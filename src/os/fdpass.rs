@@ -146,10 +146,19 @@ pub fn set_send_buffer(socket: BorrowedFd<'_>, bytes: usize) {
 /// Whether the other end of a Unix socket is closed, or sends no more, whatever there is still to be read. The number may be
 /// anything: what is no open descriptor has no other end.
 pub fn has_hung_up(number: RawFd) -> bool {
-    let mut poll = libc::pollfd { fd: number, events: HANG_UP, revents: 0 };
+    ready_for(number, HANG_UP) & (HANG_UP | libc::POLLHUP) != 0
+}
+
+/// As [`has_hung_up`], and not true of another end that only sends no more: nobody is there any more.
+pub fn is_deserted(number: RawFd) -> bool {
+    ready_for(number, 0) & libc::POLLHUP != 0
+}
+
+fn ready_for(number: RawFd, events: i16) -> i16 {
+    let mut poll = libc::pollfd { fd: number, events, revents: 0 };
     // SAFETY: one entry, live for the call, which does not wait.
     let count = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    count > 0 && poll.revents & (HANG_UP | libc::POLLHUP) != 0
+    if count > 0 { poll.revents } else { 0 }
 }
 
 #[cfg(target_os = "linux")]
@@ -218,6 +227,18 @@ mod tests {
         assert!(!has_arrived(pair.theirs.as_fd()));
         drop(pair.ours);
         assert!(has_arrived(pair.theirs.as_fd()));
+    }
+
+    #[test]
+    fn an_end_that_sends_no_more_has_hung_up_and_only_one_that_is_closed_has_left_the_other_deserted() {
+        let pair = socket_pair().unwrap();
+        let look = || (has_hung_up(pair.theirs.as_raw_fd()), is_deserted(pair.theirs.as_raw_fd()));
+        assert_eq!(look(), (false, false));
+        shutdown_write(pair.ours.as_fd()).unwrap();
+        assert_eq!(look(), (true, false));
+        drop(pair.ours);
+        assert_eq!(look(), (true, true));
+        assert_eq!((has_hung_up(-1), is_deserted(-1)), (false, false));
     }
 
     #[test]

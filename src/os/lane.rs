@@ -60,6 +60,8 @@ pub fn send_packet(
     loop {
         match sendmsg::<()>(socket.as_raw_fd(), &parts, rights.as_slice(), SEND_FLAGS, None) {
             Err(Errno::EINTR) => continue,
+            // That it is closed, told in another way, once: it was closed with messages unread.
+            Err(Errno::ECONNRESET) => return Err(Errno::EPIPE),
             other => return other.map(drop),
         }
     }
@@ -79,7 +81,7 @@ pub struct Packet {
 
 /// Receives one message, and its descriptor.
 ///
-/// Errors: `EAGAIN` when nothing is there, `ECONNRESET` when the other end was closed with messages unread.
+/// Errors: `EAGAIN` when nothing is there.
 pub fn receive_packet(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -98,9 +100,15 @@ pub fn receive_packet_bytes(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result
 fn receive_into(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
-    ancillary: Option<&mut Ancillary>,
+    mut ancillary: Option<&mut Ancillary>,
 ) -> Result<Packet, Errno> {
-    let Message { bytes, mut handles, flags } = receive_message(socket, buffer, ancillary)?;
+    let mut attempt = || receive_message(socket, buffer, ancillary.as_deref_mut());
+    let Message { bytes, mut handles, flags } = match attempt() {
+        // The other end was closed with messages unread. Where messages are whole, Linux tells so once, before what is still there,
+        // and then gives that, and the end: to who has to know the end is the same one way or the other.
+        Err(Errno::ECONNRESET) => attempt()?,
+        other => other?,
+    };
     Ok(Packet { length: bytes, handle: handles.pop(), is_cut: flags & libc::MSG_TRUNC != 0 })
 }
 
@@ -144,6 +152,32 @@ mod tests {
         // The share that travelled is closed: nobody has the other end of the gift any more.
         let end = receive_packet(gift.theirs.as_fd(), &mut buffer, &mut Ancillary::default()).unwrap();
         assert_eq!(end.length, 0);
+    }
+
+    #[test]
+    fn what_was_sent_before_an_end_that_left_messages_unread_is_received_before_the_end() {
+        let lane = packet_pair().unwrap();
+        let gift = packet_pair().unwrap();
+        send_packet(lane.theirs.as_fd(), b"unread", None).unwrap();
+        for text in [&b"one"[..], b"two"] {
+            send_packet(lane.ours.as_fd(), text, Some(gift.ours.as_fd())).unwrap();
+        }
+        drop(lane.ours);
+        assert_eq!(receive_text(lane.theirs.as_fd()), ("one".into(), true));
+        assert_eq!(receive_text(lane.theirs.as_fd()), ("two".into(), true));
+        assert_eq!(receive_text(lane.theirs.as_fd()), (String::new(), false));
+    }
+
+    #[test]
+    fn who_sends_to_an_end_that_left_messages_unread_is_told_that_it_is_closed_and_receives_what_is_there() {
+        let lane = packet_pair().unwrap();
+        send_packet(lane.theirs.as_fd(), b"unread", None).unwrap();
+        send_packet(lane.ours.as_fd(), b"one", None).unwrap();
+        drop(lane.ours);
+        for _ in 0..2 {
+            assert_eq!(send_packet(lane.theirs.as_fd(), b"?", None), Err(Errno::EPIPE));
+        }
+        assert_eq!(receive_text(lane.theirs.as_fd()), ("one".into(), false));
     }
 
     #[test]

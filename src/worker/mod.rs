@@ -99,7 +99,6 @@ impl WorkerLane {
                 match os::receive_packet(self.socket.as_fd(), &mut self.incoming, &mut self.ancillary) {
                     Ok(packet) => packet,
                     Err(Errno::EAGAIN) => return Ok(Received::Nothing),
-                    Err(Errno::ECONNRESET) => return Ok(Received::Ended),
                     Err(errno) => return Err(Error::Sys { doing: "reading a lane", errno }),
                 };
             if packet.length == 0 {
@@ -131,7 +130,7 @@ impl WorkerLane {
     /// there can be messages unreported; should one fail all the same, the next one, or the answer to the primary's
     /// probe, says the same.
     ///
-    /// Errors: `EPIPE` when the primary has gone.
+    /// Errors: `EPIPE` when the primary has gone; what it has left in the lane can be received all the same.
     pub fn report(&mut self) -> Result<(), Error> {
         let Some(through) = self.unreported else { return Ok(()) };
         let refused = std::mem::take(&mut self.refused);
@@ -185,8 +184,9 @@ mod tests {
         fn send(&self, message: &ToLane<'_>, with_handle: bool) {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
-            let handle = with_handle.then_some(self.primary.as_fd());
-            send_packet(self.primary.as_fd(), &bytes, handle).unwrap();
+            // Not the lane's own, which would outlive the primary in it.
+            let handle = with_handle.then(|| packet_pair().unwrap().ours);
+            send_packet(self.primary.as_fd(), &bytes, handle.as_ref().map(AsFd::as_fd)).unwrap();
         }
 
         fn send_connection(&self, seq: u64, key: &str, with_handle: bool) {
@@ -275,6 +275,23 @@ mod tests {
         assert!(received(&mut rig.lane).is_some());
         assert!(matches!(rig.lane.receive(), Ok(Received::Ended)));
         assert!(matches!(rig.lane.report(), Err(Error::Sys { errno: Errno::EPIPE, .. })));
+    }
+
+    #[test]
+    fn a_primary_that_dies_with_reports_unread_has_left_its_connections() {
+        let mut rig = Rig::new();
+        for seq in 1..=4 {
+            rig.send_connection(seq, "a", true);
+        }
+        assert_eq!(received(&mut rig.lane), Some((1, "a".into())));
+        rig.lane.report().unwrap();
+        drop(std::mem::replace(&mut rig.primary, packet_pair().unwrap().ours));
+        assert_eq!(received(&mut rig.lane), Some((2, "a".into())));
+        // Nor is it the end of what can be received that nobody is there to be told.
+        assert!(matches!(rig.lane.report(), Err(Error::Sys { errno: Errno::EPIPE, .. })));
+        assert_eq!(received(&mut rig.lane), Some((3, "a".into())));
+        assert_eq!(received(&mut rig.lane), Some((4, "a".into())));
+        assert!(matches!(rig.lane.receive(), Ok(Received::Ended)));
     }
 
     #[test]
