@@ -15,11 +15,14 @@ export interface Peer {
   gid: number;
 }
 
-/** What can be sent along with a message: as in `subprocess.send`, and files. */
-export type Handle = SendHandle | number | FileHandle;
+/** `net.BoundSocket`, where Node and its types have it. */
+type Bound = typeof net extends { BoundSocket: new (...args: never) => infer B } ? B : never;
+
+/** What can be sent along with a message: as in `subprocess.send`, and files. A BoundSocket that is bound to a path cannot. */
+export type Handle = SendHandle | Bound | number | FileHandle;
 
 /** What arrives with a message; a file arrives as a descriptor, which is the receiver's to close. */
-export type ReceivedHandle = SendHandle | number | undefined;
+export type ReceivedHandle = SendHandle | Bound | number | undefined;
 
 /** As in `subprocess.send`. */
 export interface SendOptions {

@@ -12,3 +12,5 @@ describe('channels that JavaScript reads itself', { concurrency: 2 }, () => prog
 describe('large messages to plain workers', { concurrency: 2 }, () => programs('channel/large'));
 
 describe('handles', { concurrency: 2 }, () => programs('channel/handles'));
+
+describe('bound sockets', { concurrency: 2 }, () => programs('channel/bound-sockets'));

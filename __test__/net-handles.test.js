@@ -73,6 +73,49 @@ test('a listening server is listened on by the other process', options, async (t
   assert.equal(await said(port), 'net.Server');
 });
 
+const withBoundSockets = { ...options, skip: !('BoundSocket' in builtin) && 'this Node has none' };
+
+for (const serialization of ['json', 'advanced']) {
+  test(
+    `a net.BoundSocket is listened on by the other process (${serialization})`,
+    withBoundSockets,
+    async (t) => {
+      const server = await serve(t, { serialization });
+      const accepted = next(server, 'connection');
+      const taker = start(t, 'taker.js', [server.address(), serialization]);
+      const channel = await accepted;
+      /** @type {any} not in the types */
+      const { BoundSocket } = builtin;
+      const before = openFiles();
+      const bound = new BoundSocket({ host: '127.0.0.1' });
+      const { port } = bound.address();
+      channel.send({ adopt: true }, bound);
+      // From here on it is as if it were in use here.
+      assert.throws(() => bound.fd(), { code: 'ERR_SOCKET_HANDLE_ADOPTED' });
+      assert.throws(() => channel.send({ adopt: true }, bound), {
+        code: 'ERR_WORKER_HANDLE_NOT_TRANSFERABLE',
+      });
+      assert.deepEqual(await taker.line(), { kind: 'BoundSocket' });
+      await until(() => openFiles() === before);
+      assert.equal(await said(port), 'net.BoundSocket');
+      const path = new BoundSocket({ path: pathFor(t) });
+      t.after(() => path.close());
+      assert.throws(() => channel.send({ adopt: true }, path), { code: 'ERR_INVALID_HANDLE_TYPE' });
+      path.fd();
+    },
+  );
+}
+
+test('a net.BoundSocket for a Node that has none ends the channel there', withBoundSockets, async (t) => {
+  const { server, channel } = await withTaker(t, { file: 'boundless.js' });
+  /** @type {any} not in the types */
+  const { BoundSocket } = builtin;
+  const ended = next(channel, 'close');
+  channel.send({ adopt: true }, new BoundSocket({ host: '127.0.0.1' }));
+  await ended;
+  assert.equal(server.listening, true);
+});
+
 test('a UDP socket', options, async (t) => {
   const { channel, taker } = await withTaker(t);
   const socket = dgram.createSocket('udp4').bind(0, '127.0.0.1');

@@ -8,7 +8,7 @@
 const EventEmitter = require('node:events');
 
 const errors = require('./errors');
-const { describe, discard, guard, putTogether, takeApart } = require('./handles');
+const { describe, discard, guard, isGivenAway, putTogether, takeApart } = require('./handles');
 const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
@@ -348,7 +348,7 @@ class Channel {
       const alone = frame === undefined ? undefined : write(reread(frame).msg ?? null);
       return sending.send(message.msg, options, callback, alone);
     }
-    const closeWhenArrived = message.type === 'net.Socket' && !options.keepOpen;
+    const closeWhenArrived = isGivenAway(message, options);
     // The core keeps a descriptor of its own until the handle has arrived, and the order as well: between channels of
     // ours several may be on their way.
     const isPipelined = this.#bounds !== undefined;
@@ -443,14 +443,24 @@ class Channel {
     this.#waitingBytes = 0;
     this.#sending.catchUp(() => {
       for (const waiting of queue) {
-        const { message, handle, options, callback, frame } = waiting;
-        if (frame === undefined) child._send(message, handle, options, callback);
-        else if (child._handleQueue) this.#wait(waiting);
-        else if (handle) this.#sendHandle(message, handle, options, callback, frame);
-        else this.#sending.send(message, options, callback, frame);
+        try {
+          this.#sendOne(waiting);
+        } catch (error) {
+          // What has become of it since `send` took it: no fault of those behind it.
+          this.#sending.fail(/** @type {Error} */ (error), waiting.callback);
+        }
       }
     });
     this.#sending.drained();
+  }
+
+  /** @param {Waiting} waiting its turn has come */
+  #sendOne(waiting) {
+    const { message, handle, options, callback, frame } = waiting;
+    if (frame === undefined) this.#child._send(message, handle, options, callback);
+    else if (this.#child._handleQueue) this.#wait(waiting);
+    else if (handle) this.#sendHandle(message, handle, options, callback, frame);
+    else this.#sending.send(message, options, callback, frame);
   }
 
   /**

@@ -21,6 +21,9 @@ const PEER = 'corral.Peer';
 /** The `type` of a file: a number from `fs.open`. Only between channels of ours. */
 const FILE = 'corral.File';
 
+/** The `type` of a net.BoundSocket (Node 24.22, 26.12). */
+const BOUND = 'net.BoundSocket';
+
 /**
  * The `type` of a NODE_HANDLE message.
  *
@@ -31,6 +34,12 @@ function typeOf(handle, hasFiles) {
   if (handle instanceof net.Socket) return 'net.Socket';
   if (handle instanceof net.Server) return 'net.Server';
   if (handle instanceof dgram.Socket) return 'dgram.Socket';
+  if (internals.isBoundSocket(handle)) {
+    // A path's is for its process only, as Node has it.
+    if (/** @type {any} */ (handle).isPipe) throw errors.invalidHandleType();
+    internals.needTransferable(handle);
+    return BOUND;
+  }
   if (hasFiles && Number.isInteger(/** @type {any} */ (handle)?.fd) && !internals.isRawHandle(handle))
     return FILE;
   if (internals.isRawHandle(handle)) return handle.constructor.name === 'UDP' ? 'dgram.Native' : 'net.Native';
@@ -71,12 +80,24 @@ function takeApart(target, message, handle, options) {
       return internals.handleOf(handle);
     case 'dgram.Socket':
       return internals.datagramHandleOf(handle);
+    case BOUND:
+      return internals.takeBoundSocketApart(handle);
     case FILE:
       // Stays open here, and its owner's.
       return handle.fd >= 0 ? handle : undefined;
     default:
       return handle;
   }
+}
+
+/**
+ * Whether what was taken apart is nobody's here once it has been sent, and is to be closed.
+ *
+ * @param {any} message of `describe`
+ * @param {{ keepOpen?: boolean }} options
+ */
+function isGivenAway({ type }, { keepOpen }) {
+  return type === BOUND || (type === 'net.Socket' && !keepOpen);
 }
 
 /**
@@ -132,6 +153,8 @@ function putTogether(target, message, fd) {
       return internals.streamHandleFrom(fd);
     case 'dgram.Native':
       return internals.datagramHandleFrom(fd);
+    case BOUND:
+      return internals.boundSocketFrom(fd);
     case FILE:
       return fd;
     case PEER:
@@ -180,4 +203,4 @@ function discard(handle) {
   }
 }
 
-module.exports = { describe, discard, guard, putTogether, takeApart };
+module.exports = { describe, discard, guard, isGivenAway, putTogether, takeApart };

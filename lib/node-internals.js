@@ -163,6 +163,67 @@ function streamHandleFrom(fd) {
   return /** @type {RawHandle} */ (handle);
 }
 
+/** Only the newer Node has it, and no types know it. @type {{ BoundSocket?: any, _TransferredBoundSocket?: any }} */
+const { BoundSocket, _TransferredBoundSocket } = /** @type {any} */ (net);
+
+/**
+ * @param {any} value
+ * @returns {boolean} whether it is a net.BoundSocket (Node 24.22, 26.12): bound, and not yet a server or a socket
+ */
+function isBoundSocket(value) {
+  return BoundSocket !== undefined && value instanceof BoundSocket;
+}
+
+/**
+ * What worker threads use to give one to each other.
+ *
+ * @param {'transfer_list' | 'transfer' | 'deserialize'} what
+ * @returns {symbol} the name of a method
+ */
+function transferMethod(what) {
+  const symbol = Object.getOwnPropertySymbols(BoundSocket.prototype).find(
+    ({ description }) => description === `messaging_${what}_symbol`,
+  );
+  need(symbol !== undefined, `net.BoundSocket, messaging_${what}_symbol`);
+  return /** @type {symbol} */ (symbol);
+}
+
+/** @param {any} bound a net.BoundSocket; throws Node's error for one that is closed, or in use by now */
+function needTransferable(bound) {
+  bound[transferMethod('transfer_list')]();
+}
+
+/**
+ * Takes the handle away from a net.BoundSocket, which is then as if it were in use. Throws as `needTransferable`.
+ *
+ * @param {any} bound
+ * @returns {RawHandle}
+ */
+function takeBoundSocketApart(bound) {
+  return bound[transferMethod('transfer')]().data.handle;
+}
+
+/**
+ * A net.BoundSocket on a descriptor that was received. Throws where there is no such thing; the descriptor is then still the
+ * caller's, unless the error is marked `descriptorTaken`.
+ *
+ * @param {number} fd owned by the BoundSocket afterwards
+ */
+function boundSocketFrom(fd) {
+  if (BoundSocket === undefined)
+    throw new TypeError(`a net.BoundSocket, which Node ${process.version} does not have`);
+  need(typeof _TransferredBoundSocket === 'function', 'net._TransferredBoundSocket');
+  const bound = new _TransferredBoundSocket();
+  const handle = streamHandleFrom(fd);
+  try {
+    bound[transferMethod('deserialize')]({ handle });
+  } catch (error) {
+    handle.close();
+    throw Object.assign(/** @type {Error} */ (error), { descriptorTaken: true });
+  }
+  return bound;
+}
+
 /**
  * A server on a descriptor that was received. Not `listen(handle)`, which opens a Pipe's descriptor for a second handle,
  * and asks the primary for it where there is one.
@@ -295,6 +356,7 @@ function debugProcess(pid) {
 module.exports = {
   acceptedBy,
   beforeExit,
+  boundSocketFrom,
   connectionHandle,
   datagramFrom,
   datagramHandleFrom,
@@ -303,9 +365,12 @@ module.exports = {
   detachHandle,
   expectClose,
   handleOf,
+  isBoundSocket,
   isRawHandle,
+  needTransferable,
   nodeSocketLists,
   padsAbstractNames,
   serverFrom,
   streamHandleFrom,
+  takeBoundSocketApart,
 };

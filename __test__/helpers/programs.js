@@ -23,6 +23,7 @@ const { nodeWithout } = require('./node-without');
  * @property {NodeJS.ProcessEnv} [env]
  * @property {string} [without] a symbol that its Node does not export to addons
  * @property {string} [todo] why it cannot pass yet
+ * @property {string | false} [skip] what this Node lacks for it
  * @property {number} [timeout] in milliseconds
  * @property {(context: import('./run-program').Context) => unknown} primary
  * @property {(context: import('./run-program').Context) => unknown} [worker] called in every worker
@@ -82,10 +83,10 @@ function programs(file, env = {}) {
   /** @type {Record<string, Program>} */
   const table = require(path.join(FIXTURES, file));
   for (const [name, program] of Object.entries(table)) {
-    const { modes = [''], linux, todo, verify = assertEndedWell } = program;
+    const { modes = [''], linux, todo, skip, verify = assertEndedWell } = program;
     for (const mode of modes) {
       const title = mode ? `${name} (${mode})` : name;
-      const options = { todo, skip: linux && process.platform !== 'linux' && 'for Linux' };
+      const options = { todo, skip: skip || (linux && process.platform !== 'linux' && 'for Linux') };
       test(title, options, async (context) => {
         const options = { ...program, env: { ...program.env, ...env } };
         const rest = [RUNNER, file, name, mode];
