@@ -3,17 +3,19 @@
 // What went wrong once with channels of corral/net. Each test is named after it.
 
 const assert = require('node:assert/strict');
-const { execFileSync, spawn } = require('node:child_process');
+const { execFile, execFileSync, spawn } = require('node:child_process');
 const { once } = require('node:events');
 const nodeNet = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
+const { promisify } = require('node:util');
 
 const { next, until } = require('./helpers/events');
 const { isStopped } = require('./helpers/proc');
 const { GREETING, WATCHDOG_MS, messages, open, pair, pathFor, raw, record, serve } = require('./helpers/ipc');
 
 const options = { timeout: WATCHDOG_MS };
+const linuxOnly = { ...options, skip: process.platform !== 'linux' && 'for Linux' };
 const FAST = { reconnect: { minDelay: 1, maxDelay: 20 } };
 const NET = path.join(__dirname, '../net.js');
 
@@ -271,4 +273,47 @@ test("a process ended before its channel's 'close', with nothing else to wait fo
     const { code, text } = await program(t, server.address(), source);
     assert.deepEqual([code, text], [0, 'closed\n']);
   }
+});
+
+for (const kind of ['cluster', 'net alone']) {
+  test(
+    `each copy of the module that was loaded again had a thread of its own: ${kind}`,
+    linuxOnly,
+    async (t) => {
+      const file = path.join(__dirname, 'fixtures/net/reloaded.js');
+      const { stdout } = await promisify(execFile)(process.execPath, [file, pathFor(t), kind], options);
+      // In the primary and in its worker.
+      const processes = stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+      assert.equal(processes.length, kind === 'cluster' ? 2 : 1);
+      for (const [first, ...others] of processes) {
+        assert.ok(first[0] >= 1, stdout);
+        for (const other of others) assert.deepEqual(other, first, stdout);
+      }
+    },
+  );
+}
+
+test('what a copy that was loaded later sent when its process ended did not arrive', options, async (t) => {
+  const where = pathFor(t);
+  const server = await serve(t, {}, { path: where });
+  const heard = new Promise((resolve) => {
+    server.on('connection', async (/** @type {any} */ channel) => resolve(await messages(channel, 2)));
+  });
+  const ended = program(
+    t,
+    where,
+    `for (const file of Object.keys(require.cache)) delete require.cache[file];
+    const late = require(${JSON.stringify(NET)}).connect({ ipc: true, path: ${JSON.stringify(where)} });
+    late.once('connect', () => {
+      c.destroy();
+      // Behind the core's own listener; the second would wait for others of its turn.
+      process.on('exit', () => ['last', 'words'].forEach((word) => late.send(word)));
+      process.exit();
+    });`,
+  );
+  assert.deepEqual(await heard, ['last', 'words']);
+  await ended;
 });

@@ -8,7 +8,6 @@ const { deliver, passOn } = require('./channel-events');
 const errors = require('./errors');
 const { KeepAlive } = require('./keep-alive');
 const internals = require('./node-internals');
-const { goDirect } = require('./sending');
 const { Sends } = require('./sends');
 
 /** @typedef {import('./native').Binding} Binding */
@@ -49,7 +48,7 @@ class Core {
     );
     this.sends = new Sends(this.#native.sends());
     process.once('exit', () => {
-      goDirect();
+      this.sends.isDirect = true;
       // What was sent in the last turn must not be lost.
       for (const { channel } of this.#peers.values()) channel.flush();
     });

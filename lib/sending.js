@@ -46,14 +46,6 @@ const PEER_GONE = -os.constants.errno.EPIPE;
 /** As if the core had a byte that is still to be written. */
 const QUEUED_ELSEWHERE = 1;
 
-/** The process ends: there is no later in which a batch would go out. */
-let isExiting = false;
-
-/** From here on nothing waits for others. */
-function goDirect() {
-  isExiting = true;
-}
-
 /**
  * @param {string | Buffer} frame
  * @returns {number} how many bytes it is on the wire
@@ -146,7 +138,7 @@ class Sending {
       frame = /** @type {Buffer | undefined} */ (parts?.[0]);
     }
     frame ??= this.#serialization.write(message);
-    if (frame.length > this.#maxBatched || isExiting) {
+    if (frame.length > this.#maxBatched || this.#sends.isDirect) {
       this.flush();
       return this.write(message, undefined, options, callback, frame);
     }
@@ -181,7 +173,7 @@ class Sending {
     let units = this.#apartUnits;
     for (const { length } of pieces) units += length;
     const isLast = !this.#isTurn || units >= APART_BATCH;
-    const corked = isExiting ? null : this.#sends.corkApart(this.#id, frame, pieces, isLast);
+    const corked = this.#sends.isDirect ? null : this.#sends.corkApart(this.#id, frame, pieces, isLast);
     if (corked !== null) {
       this.#beginTurn();
       this.#apartUnits = units;
@@ -497,4 +489,4 @@ function endTurn(sending) {
   sending.endTurn();
 }
 
-module.exports = { QUEUE_FULL, Sending, goDirect, sizeOf };
+module.exports = { QUEUE_FULL, Sending, sizeOf };

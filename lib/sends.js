@@ -4,6 +4,8 @@
 
 class Sends {
   #native;
+  /** The process ends: there is no later in which a batch would go out, and nothing waits for others. */
+  isDirect = false;
 
   /** @param {import('../binding').NativeSends} native */
   constructor(native) {

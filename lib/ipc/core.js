@@ -10,8 +10,8 @@ const { deliver, passOn } = require('../channel-events');
 const errors = require('../errors');
 const { KeepAlive } = require('../keep-alive');
 const internals = require('../node-internals');
-const { goDirect } = require('../sending');
 const { Sends } = require('../sends');
+const { version } = require('../../package.json');
 
 /** @typedef {import('../native').Binding} Binding */
 /** @typedef {import('./channel').Channel} PublicChannel */
@@ -58,7 +58,7 @@ class IpcCore {
     );
     this.sends = new Sends(this.#native.sends());
     process.once('exit', () => {
-      goDirect();
+      this.sends.isDirect = true;
       // What was sent in the last turn must not be lost.
       for (const channel of this.#channels.values()) channel.messaging.flush();
       // Node tears nothing down after process.exit() or an uncaught exception: the sockets' files would stay.
@@ -311,22 +311,28 @@ function failure(code, message, channel) {
   return Object.assign(errors.errnoException(-errno, 'connect', channel.path), { address: channel.path });
 }
 
-/** @type {IpcCore | undefined} */
-let core;
+/**
+ * Where the core is that all copies of this version share which the process, or a thread of it, loads: it has a thread, and lasts as
+ * long as they. A copy of another version may ask other things of its core, and makes its own.
+ */
+const CORE = Symbol.for(`corral.ipc ${version}`);
+
+/** Every copy gets the same object, also where its `process` and its globals are not Node's own (as in Jest). */
+const builtin = /** @type {any} */ (require('node:cluster'));
 
 /**
- * The core of this process; made when it is first needed.
+ * The core of this process, or thread; made when it is first needed.
  *
  * @param {string} feature what it is needed for
  * @returns {IpcCore}
  */
 function ipcCore(feature) {
-  if (core === undefined) {
+  if (builtin[CORE] === undefined) {
     const { native, reason } = require('../native');
     if (native === undefined) throw errors.featureUnavailable(feature, reason);
-    core = new IpcCore(native);
+    Object.defineProperty(builtin, CORE, { value: new IpcCore(native) });
   }
-  return core;
+  return builtin[CORE];
 }
 
 module.exports = { ipcCore };
