@@ -344,7 +344,8 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   refuse(errno, options, callback) {
-    const isTold = !options.swallowErrors && !(options.isForAll && errno === PEER_GONE);
+    const isNoError = options.isForAll || (this.#owner.endsWithPeer && typeof callback !== 'function');
+    const isTold = !options.swallowErrors && !(isNoError && errno === PEER_GONE);
     if (isTold) this.fail(this.#writeError(errno), callback);
     if (errno !== QUEUE_FULL) return true;
     this.#needsDrain = true;
