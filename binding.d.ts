@@ -36,7 +36,7 @@ export declare class NativeIpc {
    * channel's from now on.
    */
   adopt(descriptor: number, advanced: boolean): number
-  /** The other end has gone: when this returns, everything that it had sent, and its end, can be taken. */
+  /** The other end has gone: everything that it had sent is told, and then the end of the channel. */
   readAll(id: number): void
   /** Whether the other end of a socket is closed, be there still something to read or not. */
   hasEnded(descriptor: number): boolean
@@ -58,8 +58,13 @@ export declare class NativeIpc {
   closeHandle(number: number): void
   /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
   channelDescriptor(id: number): number
-  /** Takes what has happened: a flat array of four values per event, the first of them its `EventKind`. */
+  /**
+   * Takes what has happened, as much as one turn of the event loop deals with: a flat array of four values per event, the first
+   * of them its `EventKind`. `turnEnded` is to be called when the loop comes round.
+   */
   takeEvents(): unknown[]
+  /** What was taken has been delivered, and the event loop goes on: has `wake` called when there is more. */
+  turnEnded(): void
 }
 
 /** A lane that is read by Node's event loop. Never keeps the process alive. */
@@ -124,10 +129,7 @@ export declare class NativePrimary {
   closeChannel(id: number): void
   /** A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`. */
   condemn(id: number, reason: string): void
-  /**
-   * The worker's process has ended. When it returns, everything that the worker had sent, and its end, can be
-   * taken.
-   */
+  /** The worker's process has ended: everything that it had sent is told, and then the end of its channel. */
   exited(id: number): void
   /** What has been counted so far. Disturbs nobody. */
   stats(): NativeStats
@@ -135,8 +137,13 @@ export declare class NativePrimary {
   closeHandle(number: number): void
   /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
   channelDescriptor(id: number): number
-  /** Takes what has happened: a flat array of four values per event, the first of them its `EventKind`. */
+  /**
+   * Takes what has happened, as much as one turn of the event loop deals with: a flat array of four values per event, the first
+   * of them its `EventKind`. `turnEnded` is to be called when the loop comes round.
+   */
   takeEvents(): unknown[]
+  /** What was taken has been delivered, and the event loop goes on: has `wake` called when there is more. */
+  turnEnded(): void
 }
 
 /** Sends on the channels of one core. Belongs to the JavaScript thread that made it. */

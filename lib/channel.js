@@ -40,6 +40,7 @@ const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
  * @property {() => void} wantInternalMessages
  * @property {(target: Target, error: Error) => void} report tells of a fault of the peer's
  * @property {(target: Target) => void} closed the last that is heard of a channel
+ * @property {boolean} [endsWithPeer] this process is about to end when the peer has: that a message finds nobody there is no error
  */
 
 /**

@@ -6,7 +6,7 @@
 const { afterPromises } = require('./after-promises');
 const { deliver, passOn } = require('./channel-events');
 const errors = require('./errors');
-const { KeepAlive } = require('./keep-alive');
+const { NativeReactor } = require('./native-reactor');
 const internals = require('./node-internals');
 const { Sends } = require('./sends');
 
@@ -14,7 +14,7 @@ const { Sends } = require('./sends');
 /** @typedef {import('./channel').Channel} Channel */
 
 /** What the parts of the primary share: the core, and who is who. */
-class Core {
+class Core extends NativeReactor {
   #binding;
   #native;
   #cluster;
@@ -26,14 +26,18 @@ class Core {
   /** Tells a child process that its channel has closed. @type {WeakMap<object, () => void>} */
   #closes = new WeakMap();
   #servers = 0;
-  keepAlive = new KeepAlive();
-
   /**
    * @param {Binding} binding
    * @param {any} cluster
    */
   constructor(binding, cluster) {
+    const native = new binding.NativePrimary(
+      () => this.dispatch(),
+      (kind, id, messages, pieces) => deliver(binding, this.#peers.get(id)?.channel, kind, messages, pieces),
+    );
+    super(native, (kind, id, first, second) => this.#dispatchOne(kind, id, first, second));
     this.#binding = binding;
+    this.#native = native;
     this.#cluster = cluster;
     /** @type {import('../binding').NativeSettings} */
     this.#settings = {
@@ -42,10 +46,6 @@ class Core {
       tellConnections: false,
       tellInternal: false,
     };
-    this.#native = new binding.NativePrimary(
-      () => this.dispatch(),
-      (kind, id, messages, pieces) => deliver(binding, this.#peers.get(id)?.channel, kind, messages, pieces),
-    );
     this.sends = new Sends(this.#native.sends());
     process.once('exit', () => {
       this.sends.isDirect = true;
@@ -119,12 +119,12 @@ class Core {
 
   /** @param {number} id */
   disconnectWorker(id) {
-    this.#unlessGone(() => this.#native.disconnectWorker(id));
+    this.unlessGone(() => this.#native.disconnectWorker(id));
   }
 
   /** @param {number} id */
   closeChannel(id) {
-    this.#unlessGone(() => this.#native.closeChannel(id));
+    this.unlessGone(() => this.#native.closeChannel(id));
   }
 
   /**
@@ -132,7 +132,7 @@ class Core {
    * @param {string} reason
    */
   condemn(id, reason) {
-    this.#unlessGone(() => this.#native.condemn(id, reason));
+    this.unlessGone(() => this.#native.condemn(id, reason));
   }
 
   /** @param {number} fd */
@@ -140,23 +140,17 @@ class Core {
     if (fd >= 0) this.#native.closeHandle(fd);
   }
 
-  /** @param {number} id its process has ended: what it left behind is told before anything else */
-  exited(id) {
-    this.#unlessGone(() => this.#native.exited(id));
-    this.dispatch();
-  }
-
   /**
-   * A core that has ended has told so by a fault, and has closed every channel: what is asked of it is done.
-   *
-   * @param {() => void} request
+   * @param {number} id its process has ended
+   * @param {() => void} proceed is called when everything that it left behind has been told
    */
-  #unlessGone(request) {
-    try {
-      request();
-    } catch (error) {
-      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ERR_CORRAL_REACTOR_GONE') throw error;
+  exited(id, proceed) {
+    if (!this.#peers.has(id)) {
+      proceed();
+      return;
     }
+    this.onEnd(id, proceed);
+    this.unlessGone(() => this.#native.exited(id));
   }
 
   /**
@@ -183,16 +177,9 @@ class Core {
     this.#closes.get(child)?.();
   }
 
-  /** Takes what has happened and passes it on, each in a tick of its own, as Node passes on messages. */
-  dispatch() {
-    /** @type {any[]} */
-    const events = this.#native.takeEvents();
-    for (let index = 0; index < events.length; index += 4) {
-      this.#dispatchOne(events[index], events[index + 1], events[index + 2], events[index + 3]);
-    }
-  }
-
   /**
+   * Passes on what has happened, each in a tick of its own, as Node passes on messages.
+   *
    * @param {number} kind
    * @param {number} id
    * @param {any} first
@@ -205,10 +192,7 @@ class Core {
         this.#keepServers(id);
         return;
       case EventKind.AcceptPaused:
-        process.emitWarning(`Accepting connections is paused, there are no resources left: ${second}`, {
-          code: 'CORRAL_ACCEPT_PAUSED',
-          detail: first,
-        });
+        this.warnOfPause(first, second);
         return;
       case EventKind.Fault:
         process.nextTick(() => this.#fault(errors.create(Error, first, second)));
@@ -245,6 +229,7 @@ class Core {
         afterPromises(() =>
           channel.onClosed(first === undefined ? undefined : errors.create(Error, first, second)),
         );
+        this.ended(id);
         break;
     }
   }

@@ -277,7 +277,7 @@ function datagramHandleFrom(fd) {
  * Lets `before` run between the end of a process and everything that tells of it ('exit', exitCode, 'close').
  *
  * @param {any} child just spawned
- * @param {() => void} before
+ * @param {(proceed: () => void) => void} before calls back when it has run
  */
 function beforeExit(child, before) {
   const handle = child._handle;
@@ -289,14 +289,15 @@ function beforeExit(child, before) {
     if (exitCode < 0) {
       // It was never spawned: 'error' comes, and no 'exit'.
       Reflect.apply(onexit, handle, [exitCode, signalCode]);
-      before();
+      before(() => {});
       return;
     }
     // The process has been reaped: its pid may be another's from here on.
     handle.kill = () => -os.constants.errno.ESRCH;
-    before();
     // Behind 'disconnect', as the event of its own that it is to libuv.
-    afterPromises(() => afterPromises(() => Reflect.apply(onexit, handle, [exitCode, signalCode])));
+    before(() =>
+      afterPromises(() => afterPromises(() => Reflect.apply(onexit, handle, [exitCode, signalCode]))),
+    );
   };
 }
 

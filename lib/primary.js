@@ -141,7 +141,7 @@ function createPrimary(cluster, binding) {
     channel.onRequest = (message, handle) => hearRequest(child, worker, message, handle);
     channel.onDisconnected = () => hasLeft(worker);
     core.adopt(id, worker, channel, whyNoLane());
-    internals.beforeExit(child, () => core.exited(id));
+    internals.beforeExit(child, (proceed) => core.exited(id, proceed));
     process.nextTick(() => cluster.emit('fork', worker));
     cluster.workers[id] = worker;
     return worker;

@@ -110,22 +110,31 @@ class WorkerChannel {
   #disconnect() {
     if (this.#isDisconnecting) return;
     this.#isDisconnecting = true;
-    const hasEnded = this.#core.hasEnded(this.#firstFd);
-    // Gone with what it had sent before unread: that comes before the 'disconnect', as it would on the first socket.
-    if (hasEnded) this.#core.readAll(this.#id);
     this.#messaging?.flush();
     this.#release();
     endLane(this.#firstFd);
-    this.#core.closeChannel(this.#id);
     const { channel } = target;
-    const disconnect = () => {
-      // Node sets it to null when it has read the end, and does not expect that here.
+    // Node has read the end, and sets it to null when this returns; it does not expect that in what is to come.
+    const restore = () => {
       target.channel = channel;
+    };
+    const disconnect = () => {
+      restore();
+      target.connected = false;
       this.#disconnectFirst.call(target);
     };
-    // Node reads the end by itself: who waits for messages with promises has heard of them by then.
-    if (hasEnded) afterPromises(disconnect);
-    else disconnect();
+    if (this.#core.hasEnded(this.#firstFd)) {
+      // Gone with what it had sent before unread: that comes before the 'disconnect', as it would on the first socket, and until then
+      // the channel is open. Node reads the end by itself: who waits for messages with promises has heard of them by then.
+      process.nextTick(() => {
+        restore();
+        target.connected = true;
+      });
+      this.#core.readAll(this.#id, () => afterPromises(disconnect));
+      return;
+    }
+    this.#core.closeChannel(this.#id);
+    disconnect();
   }
 
   /** The descriptor of the second socket. */

@@ -8,7 +8,7 @@ const os = require('node:os');
 const { afterPromises } = require('../after-promises');
 const { deliver, passOn } = require('../channel-events');
 const errors = require('../errors');
-const { KeepAlive } = require('../keep-alive');
+const { NativeReactor } = require('../native-reactor');
 const internals = require('../node-internals');
 const { Sends } = require('../sends');
 const { version } = require('../../package.json');
@@ -39,23 +39,23 @@ const { version } = require('../../package.json');
  * @property {((peer: Credentials) => boolean | Promise<boolean>) | undefined} allow
  */
 
-class IpcCore {
+class IpcCore extends NativeReactor {
   #binding;
   #native;
   /** Those that are connected, or are being connected. @type {Map<number, End>} */
   #channels = new Map();
   /** @type {Map<number, ChannelServer>} */
   #servers = new Map();
-  keepAlive = new KeepAlive();
-
   /** @param {Binding} binding */
   constructor(binding) {
-    this.#binding = binding;
-    this.#native = new binding.NativeIpc(
-      () => this.#dispatch(),
+    const native = new binding.NativeIpc(
+      () => this.dispatch(),
       (kind, id, messages, pieces) =>
         deliver(binding, this.#channels.get(id)?.messaging, kind, messages, pieces),
     );
+    super(native, (kind, id, first, second) => this.#dispatchOne(kind, id, first, second));
+    this.#binding = binding;
+    this.#native = native;
     this.sends = new Sends(this.#native.sends());
     process.once('exit', () => {
       this.sends.isDirect = true;
@@ -134,10 +134,17 @@ class IpcCore {
     this.#channels.set(id, take(id));
   }
 
-  /** @param {number} id its other end has gone: what that has left behind is told when this returns */
-  readAll(id) {
-    this.#native.readAll(id);
-    this.#dispatch();
+  /**
+   * @param {number} id its other end has gone
+   * @param {() => void} proceed is called when everything that it left behind has been told
+   */
+  readAll(id, proceed) {
+    if (!this.#channels.has(id)) {
+      proceed();
+      return;
+    }
+    this.onEnd(id, proceed);
+    this.unlessGone(() => this.#native.readAll(id));
   }
 
   /**
@@ -160,6 +167,7 @@ class IpcCore {
         else process.emitWarning(error);
       },
       closed: () => {},
+      endsWithPeer: true,
     };
   }
 
@@ -208,14 +216,6 @@ class IpcCore {
     if (fd >= 0) this.#native.closeHandle(fd);
   }
 
-  #dispatch() {
-    /** @type {any[]} */
-    const events = this.#native.takeEvents();
-    for (let index = 0; index < events.length; index += 4) {
-      this.#dispatchOne(events[index], events[index + 1], events[index + 2], events[index + 3]);
-    }
-  }
-
   /**
    * @param {number} kind
    * @param {number} id
@@ -238,10 +238,7 @@ class IpcCore {
         return;
       }
       case EventKind.AcceptPaused:
-        process.emitWarning(`Accepting connections is paused, there are no resources left: ${second}`, {
-          code: 'CORRAL_ACCEPT_PAUSED',
-          detail: first,
-        });
+        this.warnOfPause(first, second);
         return;
       case EventKind.Fault:
         process.emitWarning(errors.create(Error, first, second));
@@ -256,6 +253,7 @@ class IpcCore {
     // What is left is its end, behind the messages that were told before: they still find it connected.
     this.#channels.delete(id);
     afterPromises(() => channel.onEnd(first === undefined ? undefined : failure(first, second, channel)));
+    this.ended(id);
   }
 
   /** @param {number} id of a channel over a named socket */

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use napi::bindgen_prelude::BufferSlice;
 use napi::{JsString, Result};
@@ -42,14 +41,6 @@ fn errno_of(unfit: Unfit) -> Errno {
         Unfit::TooLarge => Errno::EMSGSIZE,
         Unfit::QueueFull => Errno::ENOBUFS,
     }
-}
-
-/// A channel as its two threads share it.
-#[derive(Clone)]
-pub struct Peer {
-    pub channel: Arc<Channel>,
-    /// Bytes of messages that were told and are not taken yet.
-    pub untold: Arc<AtomicUsize>,
 }
 
 /// What the reactor is to do for the channel of this number.
@@ -108,34 +99,34 @@ impl<'a> Placed<'a> {
 /// The channels by their numbers.
 #[derive(Default)]
 pub struct Channels {
-    peers: HashMap<u32, Peer>,
+    by_id: HashMap<u32, Arc<Channel>>,
     /// Where messages become UTF-8 on their way out.
     scratch: Vec<u8>,
 }
 
 impl Channels {
-    pub fn add(&mut self, id: u32, peer: Peer) {
-        self.peers.insert(id, peer);
+    pub fn add(&mut self, id: u32, channel: Arc<Channel>) {
+        self.by_id.insert(id, channel);
     }
 
-    pub fn get(&self, id: u32) -> Option<&Peer> {
-        self.peers.get(&id)
+    pub fn get(&self, id: u32) -> Option<&Arc<Channel>> {
+        self.by_id.get(&id)
     }
 
     pub fn remove(&mut self, id: u32) {
-        self.peers.remove(&id);
+        self.by_id.remove(&id);
     }
 
     /// The number of this side's descriptor of a channel; -1 when the channel is closed.
     pub fn descriptor(&self, id: u32) -> i32 {
-        self.get(id).map_or(-1, |peer| peer.channel.as_fd().as_raw_fd())
+        self.get(id).map_or(-1, |channel| channel.as_fd().as_raw_fd())
     }
 
     /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
     /// duplicated. `completion` names the callback for when the frame has to wait.
     pub fn send_text(&mut self, id: u32, text: &JsString, handle: i32, completion: u32) -> Result<Sent> {
         self.with_utf8(self.serialization(id), text, |this, bytes| match this.admit(id, bytes.len()) {
-            Ok(peer) => dispatch(peer, bytes, handle, completion),
+            Ok(channel) => dispatch(channel, bytes, handle, completion),
             Err(sent) => sent,
         })
     }
@@ -154,7 +145,7 @@ impl Channels {
         let Ok(size) = u32::try_from(body.len()) else { return Sent::failed(Errno::EMSGSIZE) };
         *length = size.to_be_bytes();
         match self.admit(id, bytes.len()) {
-            Ok(peer) => dispatch(peer, bytes, handle, completion),
+            Ok(channel) => dispatch(channel, bytes, handle, completion),
             Err(sent) => sent,
         }
     }
@@ -175,11 +166,9 @@ impl Channels {
 
     /// Sends several messages as they travel, none of which is too large.
     pub fn send_many(&self, id: u32, bytes: &[u8], count: u32, completion: u32) -> Sent {
-        let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
-        match peer.channel.has_room(bytes.len()) {
-            Ok(()) => {
-                outcome(peer, peer.channel.send_lent(bytes, Completion(completion)), count, bytes.len())
-            }
+        let Some(channel) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
+        match channel.has_room(bytes.len()) {
+            Ok(()) => outcome(channel, channel.send_lent(bytes, Completion(completion)), count, bytes.len()),
             Err(unfit) => Sent::failed(errno_of(unfit)),
         }
     }
@@ -226,9 +215,9 @@ impl Channels {
     }
 
     fn send_parts(&self, id: u32, parts: &[&[u8]], completion: u32) -> Sent {
-        let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
+        let Some(channel) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
         let length = parts.iter().map(|part| part.len()).sum();
-        outcome(peer, peer.channel.send_parts(parts, Completion(completion)), 1, length)
+        outcome(channel, channel.send_parts(parts, Completion(completion)), 1, length)
     }
 
     fn keep_scratch(&mut self, mut bytes: Vec<u8>) {
@@ -269,8 +258,8 @@ impl Channels {
         uncorked: Uncorked,
         needs_tending: &mut bool,
     ) -> Result<Option<Sent>> {
-        let Some(peer) = self.get(id) else { return Ok(Some(Sent::failed(Errno::EPIPE))) };
-        let mut placed = Placed::new(&peer.channel);
+        let Some(channel) = self.get(id) else { return Ok(Some(Sent::failed(Errno::EPIPE))) };
+        let mut placed = Placed::new(channel);
         for string in strings {
             match text::place_piece(string, |bytes| placed.room(bytes, needs_tending))? {
                 Some((room, kind, length)) => placed.add(room, kind, length),
@@ -278,7 +267,7 @@ impl Channels {
             }
         }
         let mut appended = Ok(());
-        let sent = self.cork_placed(peer, placed, uncorked, |pieces, bytes| {
+        let sent = self.cork_placed(channel, placed, uncorked, |pieces, bytes| {
             let start = bytes.len();
             announce(pieces, 0, bytes);
             appended = text::append_utf8(text, bytes);
@@ -301,18 +290,18 @@ impl Channels {
         uncorked: Uncorked,
         needs_tending: &mut bool,
     ) -> Option<Sent> {
-        let Some(peer) = self.get(id) else { return Some(Sent::failed(Errno::EPIPE)) };
+        let Some(channel) = self.get(id) else { return Some(Sent::failed(Errno::EPIPE)) };
         let Some(body) = message.get(PREFIX..) else { return Some(Sent::failed(Errno::EINVAL)) };
         if u32::try_from(message.len()).is_err() {
             return Some(Sent::failed(Errno::EMSGSIZE));
         }
-        let mut placed = Placed::new(&peer.channel);
+        let mut placed = Placed::new(channel);
         for buffer in buffers {
             let room = placed.room(buffer.len(), needs_tending)?;
             room.write(buffer);
             placed.add(room, PieceKind::Bytes, buffer.len());
         }
-        Some(self.cork_placed(peer, placed, uncorked, |pieces, bytes| {
+        Some(self.cork_placed(channel, placed, uncorked, |pieces, bytes| {
             let start = bytes.len();
             bytes.extend([0; PREFIX]);
             announce(pieces, 0, bytes);
@@ -325,35 +314,35 @@ impl Channels {
     /// Corks a frame whose pieces are in shared memory. `append` says whether it has written one.
     fn cork_placed(
         &self,
-        peer: &Peer,
+        channel: &Channel,
         placed: Placed<'_>,
         uncorked: Uncorked,
         append: impl FnOnce(&[Piece], &mut Vec<u8>) -> bool,
     ) -> Sent {
         let mut is_whole = false;
-        let sent = cork(peer, placed.length(), uncorked, |bytes| is_whole = append(&placed.pieces, bytes));
+        let sent = cork(channel, placed.length(), uncorked, |bytes| is_whole = append(&placed.pieces, bytes));
         if sent.status < 0.0 || !is_whole {
             return sent;
         }
         placed.sent();
-        Sent { status: sent.status + peer.channel.behind_in_memory() as f64, ..sent }
+        Sent { status: sent.status + channel.behind_in_memory() as f64, ..sent }
     }
 
     fn cork(&self, id: u32, append: impl FnOnce(&mut Vec<u8>)) -> Sent {
         match self.get(id) {
-            Some(peer) => cork(peer, 0, Uncorked::AtTurnEnd, append),
+            Some(channel) => cork(channel, 0, Uncorked::AtTurnEnd, append),
             None => Sent::failed(Errno::EPIPE),
         }
     }
 
     /// Sends what was corked. What has to wait has this completion.
     pub fn uncork(&self, id: u32, completion: u32) -> Sent {
-        let Some(peer) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
-        outcome(peer, peer.channel.uncork(Completion(completion)), 0, 0)
+        let Some(channel) = self.get(id) else { return Sent::failed(Errno::EPIPE) };
+        outcome(channel, channel.uncork(Completion(completion)), 0, 0)
     }
 
     fn serialization(&self, id: u32) -> Serialization {
-        self.get(id).map_or(Serialization::Json, |peer| peer.channel.serialization())
+        self.get(id).map_or(Serialization::Json, |channel| channel.serialization())
     }
 
     /// Calls `send` with the text as a frame.
@@ -375,29 +364,26 @@ impl Channels {
         self.admit(id, bytes).map_or_else(|sent| sent.status, |_| 0.0)
     }
 
-    fn admit(&self, id: u32, bytes: usize) -> std::result::Result<&Peer, Sent> {
-        let peer = self.get(id).ok_or(Sent::failed(Errno::EPIPE))?;
-        peer.channel.takes(bytes).map_err(|unfit| Sent::failed(errno_of(unfit)))?;
-        Ok(peer)
+    fn admit(&self, id: u32, bytes: usize) -> std::result::Result<&Channel, Sent> {
+        let channel = self.get(id).ok_or(Sent::failed(Errno::EPIPE))?;
+        channel.takes(bytes).map_err(|unfit| Sent::failed(errno_of(unfit)))?;
+        Ok(channel)
     }
 
-    /// JavaScript has these bytes now. A channel that rests because of too many is to be read again.
-    pub fn count_taken(&self, id: u32, bytes: usize, follow_up: &mut Vec<FollowUp>) {
-        if let Some(peer) = self.get(id)
-            && peer.untold.fetch_sub(bytes, Ordering::Relaxed) > peer.channel.max_untold()
-        {
-            follow_up.push(FollowUp(id, ChannelCommand::Resume));
-        }
+    /// JavaScript has dealt with what the peer has brought about. A channel that rests because of too much is to be read again.
+    pub fn delivered(&self, id: u32, cost: usize) -> Option<FollowUp> {
+        let is_waited_for = self.get(id)?.undelivered().remove(cost);
+        is_waited_for.then_some(FollowUp(id, ChannelCommand::Resume))
     }
 
     /// The peer may send its next handle. If it has gone, nobody waits for this.
     pub fn acknowledge(&self, id: u32, follow_up: &mut Vec<FollowUp>) {
-        let Some(peer) = self.get(id) else { return };
-        let Ok(bytes) = proto::encode(peer.channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
+        let Some(channel) = self.get(id) else { return };
+        let Ok(bytes) = proto::encode(channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
             return;
         };
-        match peer.channel.send(Frame::plain(bytes)) {
-            SendStatus::Queued { .. } if peer.channel.is_overfull() => {
+        match channel.send(Frame::plain(bytes)) {
+            SendStatus::Queued { .. } if channel.is_overfull() => {
                 follow_up.push(FollowUp(id, ChannelCommand::Condemn(unread_answers())))
             }
             SendStatus::Queued { needs_flush: true, .. } => {
@@ -409,15 +395,15 @@ impl Channels {
 }
 
 /// Corks a frame that brings `beside` more bytes along in shared memory.
-fn cork(peer: &Peer, beside: usize, uncorked: Uncorked, append: impl FnOnce(&mut Vec<u8>)) -> Sent {
+fn cork(channel: &Channel, beside: usize, uncorked: Uncorked, append: impl FnOnce(&mut Vec<u8>)) -> Sent {
     let mut length = 0;
-    let Corked { status, needs_look } = peer.channel.cork(uncorked, |bytes| {
+    let Corked { status, needs_look } = channel.cork(uncorked, |bytes| {
         let before = bytes.len();
         append(bytes);
         length = bytes.len() - before;
     });
     // Whether the peer is far behind the end of the turn tells: to ask the kernel costs as much as what corking saves.
-    Sent { needs_look, ..counted(peer, status, 1, length + beside) }
+    Sent { needs_look, ..counted(channel, status, 1, length + beside) }
 }
 
 /// Fills in the length in front of a frame in V8's format, which is less than 4 GiB.
@@ -449,13 +435,13 @@ fn unread_answers() -> Error {
     Error::BadFrame("handles sent, and the answers not read".into())
 }
 
-fn dispatch(peer: &Peer, bytes: &[u8], handle: i32, completion: u32) -> Sent {
+fn dispatch(channel: &Channel, bytes: &[u8], handle: i32, completion: u32) -> Sent {
     let completion = Completion(completion);
     let status = if handle < 0 {
-        peer.channel.send_lent(bytes, completion)
+        channel.send_lent(bytes, completion)
     } else {
         match os::duplicate_raw(handle) {
-            Ok(fd) => peer.channel.send(Frame {
+            Ok(fd) => channel.send(Frame {
                 bytes: bytes.to_vec(),
                 handle: Some((Arc::new(fd), HandleOrigin::User)),
                 completion: Some(completion),
@@ -463,13 +449,13 @@ fn dispatch(peer: &Peer, bytes: &[u8], handle: i32, completion: u32) -> Sent {
             Err(errno) => return Sent::failed(errno),
         }
     };
-    outcome(peer, status, 1, bytes.len())
+    outcome(channel, status, 1, bytes.len())
 }
 
 /// Says what came of what was sent, also how far behind the peer is.
-fn outcome(peer: &Peer, status: SendStatus, count: u32, bytes: usize) -> Sent {
-    let sent = counted(peer, status, count, bytes);
-    match (status, peer.channel.behind(bytes)) {
+fn outcome(channel: &Channel, status: SendStatus, count: u32, bytes: usize) -> Sent {
+    let sent = counted(channel, status, count, bytes);
+    match (status, channel.behind(bytes)) {
         (SendStatus::Written, FAR_BEHIND..) => Sent { status: WRITTEN_AND_BEHIND, ..sent },
         (SendStatus::Queued { .. }, behind) => Sent { status: sent.status + behind as f64, ..sent },
         _ => sent,
@@ -477,9 +463,9 @@ fn outcome(peer: &Peer, status: SendStatus, count: u32, bytes: usize) -> Sent {
 }
 
 /// Counts what was sent, and says what came of it.
-fn counted(peer: &Peer, status: SendStatus, count: u32, bytes: usize) -> Sent {
+fn counted(channel: &Channel, status: SendStatus, count: u32, bytes: usize) -> Sent {
     if matches!(status, SendStatus::Written | SendStatus::Queued { .. }) {
-        peer.channel.traffic().sent(count, bytes);
+        channel.traffic().sent(count, bytes);
     }
     match status {
         SendStatus::Written => Sent { status: 0.0, needs_flush: false, needs_look: false },

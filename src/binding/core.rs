@@ -11,7 +11,8 @@ use napi::{Env, Result};
 use super::callback::Callback;
 use super::channels::{Channels, FollowUp};
 use super::direct::DirectReading;
-use super::events::{EventQueue, OfChannels, Sink, Writer};
+use super::events::Writer;
+use super::queue::{EventQueue, OfChannels, Sink, Source};
 use super::sends::NativeSends;
 use super::{coded, refused, stop_with_environment};
 use crate::channel::ChannelCommand;
@@ -23,6 +24,8 @@ pub struct Core<C, E> {
     events: Arc<EventQueue<E>>,
     channels: Rc<RefCell<Channels>>,
     direct: Rc<DirectReading<E>>,
+    /// What was taken in this turn of the event loop: channels, and the cost of what they count as undelivered.
+    taken: RefCell<Vec<(u32, usize)>>,
 }
 
 impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
@@ -50,7 +53,7 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
         // Node closes its loop and wants it empty.
         let watches = direct.clone();
         stop_with_environment(env, reactor.clone(), thread, move || watches.forget_all())?;
-        Ok((Core { reactor, events, channels: Rc::default(), direct }, beside))
+        Ok((Core { reactor, events, channels: Rc::default(), direct, taken: RefCell::default() }, beside))
     }
 
     /// For sending on the channels.
@@ -67,22 +70,43 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
         self.channels.borrow_mut()
     }
 
-    /// What has happened, converted by `write`: a flat array of four values per event, the first of them its `EventKind`.
+    /// What has happened, as much as one turn of the event loop deals with, converted by `write`: a flat array of four values per
+    /// event, the first of them its `EventKind`. To be followed by `turn_ended`.
     pub fn take_events<'env>(
         &self,
         env: &'env Env,
         write: impl Fn(&mut Writer<'env, '_>, E, &Rc<DirectReading<E>>) -> Result<()>,
     ) -> Result<Array<'env>> {
-        let mut channels = self.channels.borrow_mut();
+        let (mut channels, mut taken) = (self.channels.borrow_mut(), self.taken.borrow_mut());
         let mut writer = Writer::new(env, &mut channels)?;
         for event in self.events.take() {
-            write(&mut writer, event, &self.direct)?;
+            let source = event.source();
+            taken.extend(event.cost().filter(|(_, cost)| *cost > 0));
+            if let Err(error) = write(&mut writer, event, &self.direct) {
+                match source {
+                    Source::Channel(id) => writer.condemn(id),
+                    // Nothing in these is of anybody's making or length.
+                    Source::Reactor | Source::Listener(_) => return Err(error),
+                }
+            }
         }
         let (array, follow_up) = writer.finish();
+        self.follow(follow_up);
+        Ok(array)
+    }
+
+    /// The event loop has had a turn since events were taken: they are delivered, and more may be taken.
+    pub fn turn_ended(&self) {
+        let channels = self.channels.borrow();
+        let delivered = std::mem::take(&mut *self.taken.borrow_mut());
+        self.follow(delivered.into_iter().filter_map(|(id, cost)| channels.delivered(id, cost)));
+        self.events.turn_ended();
+    }
+
+    fn follow(&self, follow_up: impl IntoIterator<Item = FollowUp>) {
         for what in follow_up {
             // Without a reactor nothing is left to follow up.
             let _ = self.reactor.send(what.into());
         }
-        Ok(array)
     }
 }

@@ -5,17 +5,19 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use napi::{Env, JsValue, Result, sys};
 
 use super::callback::Callback;
-use super::channels::Peer;
-use super::events::{self, EventQueue, OfChannels, Writer};
+use super::events::{self, Writer};
+use super::queue::{EventQueue, OfChannels, Source, TURN_EVENTS};
 use super::watch::Watch;
 use crate::channel::{Channel, ChannelEvent, DirectRead, Frames};
 use crate::ids::Offer;
 use crate::proto::Serialization;
+
+/// So many messages of a channel are taken at once, however many others are read here.
+const LEAST: usize = 16;
 
 /// The channels that the event loop watches, and what is done when one is readable. Belongs to the JavaScript thread.
 pub struct DirectReading<E> {
@@ -50,8 +52,8 @@ impl<E: OfChannels> DirectReading<E> {
         match event {
             ChannelEvent::Offered(offer) => {
                 let env = writer.env();
-                if let Some(peer) = writer.channels().get(id) {
-                    self.accept(env, id, peer, offer);
+                if let Some(channel) = writer.channels().get(id) {
+                    self.accept(env, id, channel, offer);
                 }
                 Ok(())
             }
@@ -65,24 +67,24 @@ impl<E: OfChannels> DirectReading<E> {
     }
 
     /// The reactor offers a channel: watches it, unless the reactor has taken it back meanwhile.
-    fn accept(self: &Rc<Self>, env: &Env, id: u32, peer: &Peer, offer: Offer) {
-        if !peer.channel.accept(offer) {
+    fn accept(self: &Rc<Self>, env: &Env, id: u32, channel: &Arc<Channel>, offer: Offer) {
+        if !channel.accept(offer) {
             return;
         }
         let mut watches = self.watches.borrow_mut();
         // One of before is on another socket if the channel has moved since: it goes when this one takes its place.
-        let fd = peer.channel.as_fd().as_raw_fd();
+        let fd = channel.as_fd().as_raw_fd();
         if let Some(watch) = watches.get(&id).filter(|watch| watch.fd() == fd) {
             return watch.start();
         }
-        match self.watch(env, id, peer, fd) {
+        match self.watch(env, id, channel, fd) {
             Ok(watch) => {
                 watch.start();
                 watches.insert(id, watch);
             }
             // The reactor reads, as without any of this.
             Err(_) => {
-                peer.channel.refuse_offers();
+                channel.refuse_offers();
                 (self.give_back)(id);
             }
         }
@@ -102,25 +104,37 @@ impl<E: OfChannels> DirectReading<E> {
         self: &Rc<Self>,
         env: &Env,
         id: u32,
-        peer: &Peer,
+        channel: &Arc<Channel>,
         fd: RawFd,
     ) -> std::result::Result<Watch, String> {
         // Weak: libuv keeps these for a turn of its loop after the watch has ended, and the descriptor is closed by then.
-        let (this, channel) = (Rc::downgrade(self), Arc::downgrade(&peer.channel));
-        let untold = peer.untold.clone();
+        let (this, weak) = (Rc::downgrade(self), Arc::downgrade(channel));
         Watch::new(env, fd, move || {
-            if let (Some(this), Some(channel)) = (Weak::upgrade(&this), channel.upgrade()) {
-                this.read(id, &channel, &untold);
+            if let (Some(this), Some(channel)) = (Weak::upgrade(&this), weak.upgrade()) {
+                this.read(id, &channel);
             }
         })
     }
 
-    fn read(&self, id: u32, channel: &Channel, untold: &AtomicUsize) {
-        let mut has_told = false;
-        let outcome = channel.read_directly(|frames| {
-            untold.fetch_add(frames.len(), Ordering::Relaxed);
-            self.events.push(E::of_channel(id, ChannelEvent::Messages(frames)));
-            has_told = true;
+    fn read(&self, id: u32, channel: &Channel) {
+        // All who read here share what one turn of the event loop takes. Who has more goes by the reactor, where channels take turns.
+        let most = (TURN_EVENTS / self.watches.borrow().len().max(1)).max(LEAST);
+        // The first messages, while nothing of the channel is in front of them: they need not go by the queue.
+        let mut first = None;
+        let mut is_queued = self.events.has(Source::Channel(id));
+        let queue = |frames| {
+            let event = ChannelEvent::Messages(frames);
+            channel.undelivered().add(event.cost());
+            self.events.push(E::of_channel(id, event));
+        };
+        let outcome = channel.read_directly(most, |frames| {
+            if !is_queued && first.is_none() {
+                first = Some(frames);
+            } else {
+                is_queued = true;
+                first.take().into_iter().for_each(queue);
+                queue(frames);
+            }
         });
         if outcome != DirectRead::Told
             && let Some(watch) = self.watches.borrow().get(&id)
@@ -130,20 +144,13 @@ impl<E: OfChannels> DirectReading<E> {
         if outcome == DirectRead::Returned {
             (self.give_back)(id);
         }
-        if !has_told {
-            return;
-        }
         // What the program throws has been told by then, and an environment that is going wants no messages.
-        let Some((id, frames)) = self.events.take_only_messages() else {
+        if let Some(frames) = first {
+            let serialization = channel.serialization();
+            self.deliver.call::<(), 4>(|env| arguments(env, serialization, id, frames));
+        } else if is_queued {
             self.dispatch.call::<(), 0>(|_| Ok([]));
-            return;
-        };
-        if untold.fetch_sub(frames.len(), Ordering::Relaxed) > channel.max_untold() {
-            // The reactor may have looked in between, and have left what comes next unread because of these.
-            (self.give_back)(id);
         }
-        let serialization = channel.serialization();
-        self.deliver.call::<(), 4>(|env| arguments(env, serialization, id, frames));
     }
 }
 

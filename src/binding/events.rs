@@ -1,22 +1,15 @@
-//! Events on their way from the reactor thread to JavaScript.
+//! Events as JavaScript sees them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use napi::bindgen_prelude::{Array, Buffer, BufferSlice, JsValue, Status, ToNapiValue, Unknown};
-use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::bindgen_prelude::{Array, Buffer, BufferSlice, JsValue, ToNapiValue, Unknown};
 use napi::{Env, Result};
 use napi_derive::napi;
-use parking_lot::Mutex;
 
 use super::channels::{Channels, FollowUp};
 use super::text;
-use crate::channel::{Bundle, ChannelEvent, Format, Frames, HANDLE_WEIGHT, Part, Segment, Unwritten};
+use crate::channel::{Bundle, ChannelCommand, ChannelEvent, Format, Frames, Part, Segment, Unwritten};
 use crate::error::Error;
-use crate::ids::{ChannelId, WorkerId};
+use crate::os;
 use crate::proto::{LargeFrame, Serialization};
-use crate::reactor::EventSink;
-use crate::{ipc, os, primary};
 
 /// What an event is; the three values behind it are, by kind, those in the comment.
 #[napi]
@@ -67,122 +60,11 @@ pub enum EventKind {
 /// Up to this size bytes are copied into V8's own memory.
 const COPIED: usize = 64 << 10;
 
-/// Calls JavaScript; never keeps the process alive; at most one call waits.
-type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
-
-/// Events that JavaScript has not taken yet.
-pub struct EventQueue<E> {
-    events: Mutex<Vec<E>>,
-    /// A call of `wake` is on its way that will see everything pushed so far.
-    scheduled: AtomicBool,
-    wake: Wake,
-}
-
-impl<E> EventQueue<E> {
-    pub fn new(wake: Wake) -> Self {
-        EventQueue { events: Mutex::new(Vec::new()), scheduled: AtomicBool::new(false), wake }
-    }
-
-    /// Adds an event on the JavaScript thread, which takes it without being woken.
-    pub fn push(&self, event: E) {
-        self.events.lock().push(event);
-    }
-
-    /// Everything so far, oldest first.
-    pub fn take(&self) -> Vec<E> {
-        // In this order: an event that is pushed after the swap finds the flag down and wakes again.
-        self.scheduled.store(false, Ordering::SeqCst);
-        std::mem::take(&mut self.events.lock())
-    }
-}
-
-/// The events of an owner of channels.
-pub trait OfChannels: Sized + Send + 'static {
-    /// What has happened on one of its channels.
-    fn of_channel(id: u32, event: ChannelEvent) -> Self;
-
-    /// The messages of an event; what it was if it has none.
-    fn into_messages(self) -> std::result::Result<(u32, Frames), Self>;
-}
-
-impl OfChannels for primary::Event {
-    fn of_channel(id: u32, event: ChannelEvent) -> Self {
-        primary::Event::Channel(WorkerId(id), event)
-    }
-
-    fn into_messages(self) -> std::result::Result<(u32, Frames), Self> {
-        match self {
-            primary::Event::Channel(id, ChannelEvent::Messages(frames)) => Ok((id.0, frames)),
-            other => Err(other),
-        }
-    }
-}
-
-impl OfChannels for ipc::Event {
-    fn of_channel(id: u32, event: ChannelEvent) -> Self {
-        ipc::Event::Channel(ChannelId(id), event)
-    }
-
-    fn into_messages(self) -> std::result::Result<(u32, Frames), Self> {
-        match self {
-            ipc::Event::Channel(id, ChannelEvent::Messages(frames)) => Ok((id.0, frames)),
-            other => Err(other),
-        }
-    }
-}
-
-impl<E: OfChannels> EventQueue<E> {
-    /// The messages of the one event that there is; None if there are others, or is another.
-    pub fn take_only_messages(&self) -> Option<(u32, Frames)> {
-        let mut events = self.events.lock();
-        if events.len() != 1 {
-            return None;
-        }
-        match events.pop()?.into_messages() {
-            Ok(messages) => Some(messages),
-            Err(other) => {
-                events.push(other);
-                None
-            }
-        }
-    }
-}
-
-/// The reactor's end of the queue. Events of one turn are handed over together.
-pub struct Sink<E> {
-    gathered: Vec<E>,
-    queue: Arc<EventQueue<E>>,
-}
-
-impl<E> Sink<E> {
-    pub fn new(queue: Arc<EventQueue<E>>) -> Self {
-        Sink { gathered: Vec::new(), queue }
-    }
-}
-
-impl<E: Send + 'static> EventSink<E> for Sink<E> {
-    fn push(&mut self, event: E) {
-        self.gathered.push(event);
-    }
-
-    fn flush(&mut self) {
-        if self.gathered.is_empty() {
-            return;
-        }
-        self.queue.events.lock().append(&mut self.gathered);
-        if !self.queue.scheduled.swap(true, Ordering::SeqCst) {
-            // It fails when a call is waiting already, which will see these too, and when the environment is being
-            // torn down, which wants no events.
-            self.queue.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
-        }
-    }
-}
-
 /// An event of messages for JavaScript: its kind, the messages, and what one has brought along.
 pub fn message_values(env: &Env, serialization: Serialization, frames: Frames) -> Result<[Unknown<'_>; 3]> {
     let (kind, format, bytes) = match frames {
         Frames::One(format, bytes) => (EventKind::Message, format, bytes),
-        Frames::Many(format, bytes) => (EventKind::Messages, format, bytes),
+        Frames::Many(format, bytes, _) => (EventKind::Messages, format, bytes),
         Frames::Large(format, frame) => return large_values(env, format, frame),
         Frames::Attached(bundle) => return attached_values(env, serialization, bundle),
     };
@@ -292,7 +174,6 @@ impl<'env, 'a> Writer<'env, 'a> {
     pub fn channel_event(&mut self, id: u32, event: ChannelEvent) -> Result<()> {
         match event {
             ChannelEvent::Messages(frames) => {
-                self.channels.count_taken(id, frames.len(), &mut self.follow_up);
                 let serialization = self.serialization(id);
                 let [kind, first, second] = message_values(self.env, serialization, frames)?;
                 self.put(kind)?;
@@ -301,10 +182,10 @@ impl<'env, 'a> Writer<'env, 'a> {
                 self.put(second)
             }
             ChannelEvent::HandleMessage { bytes, handle } => {
-                self.channels.count_taken(id, bytes.len() + HANDLE_WEIGHT, &mut self.follow_up);
+                let frame = self.frame(id, bytes)?;
                 self.channels.acknowledge(id, &mut self.follow_up);
                 self.head(EventKind::HandleMessage, id)?;
-                self.frame(id, bytes)?;
+                self.put(frame)?;
                 self.put(os::into_raw(handle))
             }
             ChannelEvent::HandleArrived => self.plain(EventKind::HandleArrived, id),
@@ -355,14 +236,20 @@ impl<'env, 'a> Writer<'env, 'a> {
         self.put(error.to_string())
     }
 
-    /// A message of a channel's, as that writes them.
-    pub fn frame(&mut self, id: u32, bytes: Vec<u8>) -> Result<()> {
+    /// A message of a channel's, as that writes them. Fails before anything is put when it is no value of V8's.
+    pub fn frame(&self, id: u32, bytes: Vec<u8>) -> Result<Unknown<'env>> {
         let format = Format::of(self.serialization(id), &bytes);
-        self.put(frame_value(self.env, format, bytes)?)
+        frame_value(self.env, format, bytes)
+    }
+
+    /// A message that V8 has no value for is the end of its channel, and of nothing else.
+    pub fn condemn(&mut self, id: u32) {
+        let error = Error::FrameTooLarge { limit: text::MAX_LENGTH };
+        self.follow_up.push(FollowUp(id, ChannelCommand::Condemn(error)));
     }
 
     fn serialization(&self, id: u32) -> Serialization {
-        self.channels.get(id).map_or(Serialization::Json, |peer| peer.channel.serialization())
+        self.channels.get(id).map_or(Serialization::Json, |channel| channel.serialization())
     }
 
     pub fn put<T: ToNapiValue>(&mut self, value: T) -> Result<()> {

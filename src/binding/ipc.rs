@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use napi::bindgen_prelude::{Array, Function};
@@ -12,7 +11,7 @@ use napi_derive::napi;
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
-use super::channels::{FollowUp, Peer};
+use super::channels::FollowUp;
 use super::coded;
 use super::core::Core;
 use super::direct::DirectReading;
@@ -147,16 +146,16 @@ impl NativeIpc {
         let socket = os::adopt(descriptor)
             .ok_or_else(|| coded(Error::Sys { doing: "taking over a channel", errno: Errno::EBADF }))?;
         let channel = Arc::new(Channel::between_corrals(socket, serialization));
-        let (id, untold) = (self.ids.next(), Arc::<AtomicUsize>::default());
-        self.core.channels_mut().add(id.0, Peer { channel: channel.clone(), untold: untold.clone() });
-        self.core.reactor.send(Command::Adopt { id, channel, untold }).map_err(coded)?;
+        let id = self.ids.next();
+        self.core.channels_mut().add(id.0, channel.clone());
+        self.core.reactor.send(Command::Adopt { id, channel }).map_err(coded)?;
         Ok(id.0)
     }
 
-    /// The other end has gone: when this returns, everything that it had sent, and its end, can be taken.
+    /// The other end has gone: everything that it had sent is told, and then the end of the channel.
     #[napi]
     pub fn read_all(&self, id: u32) -> Result<(), String> {
-        self.core.reactor.call(Command::ReadAll(ChannelId(id))).map_err(coded)
+        self.core.reactor.send(Command::ReadAll(ChannelId(id))).map_err(coded)
     }
 
     /// Whether the other end of a socket is closed, be there still something to read or not.
@@ -223,10 +222,17 @@ impl NativeIpc {
         self.core.channels().descriptor(id)
     }
 
-    /// Takes what has happened: a flat array of four values per event, the first of them its `EventKind`.
+    /// Takes what has happened, as much as one turn of the event loop deals with: a flat array of four values per event, the first
+    /// of them its `EventKind`. `turnEnded` is to be called when the loop comes round.
     #[napi]
     pub fn take_events<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
         self.core.take_events(env, write_event)
+    }
+
+    /// What was taken has been delivered, and the event loop goes on: has `wake` called when there is more.
+    #[napi]
+    pub fn turn_ended(&self) {
+        self.core.turn_ended();
     }
 }
 
@@ -243,10 +249,10 @@ fn write_event(writer: &mut Writer<'_, '_>, event: Event, direct: &Rc<DirectRead
         Event::Asked { channel, listener, peer } => {
             writer.text(EventKind::Asked, channel.0, about(listener, peer).to_string())
         }
-        Event::Connected { id, listener, peer, channel, untold } => {
+        Event::Connected { id, listener, peer, channel } => {
             let mut info = about(listener, peer);
             info["maxMessageSize"] = channel.max_message().into();
-            writer.channels().add(id.0, Peer { channel, untold });
+            writer.channels().add(id.0, channel);
             writer.text(EventKind::Connected, id.0, info.to_string())
         }
         Event::Refused { listener, peer, error } => {

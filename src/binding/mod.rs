@@ -9,6 +9,7 @@ mod events;
 mod ipc;
 mod lane;
 mod primary;
+mod queue;
 mod sends;
 mod stats;
 mod text;

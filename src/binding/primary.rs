@@ -11,7 +11,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 use serde_json::json;
 
-use super::channels::{FollowUp, Peer};
+use super::channels::FollowUp;
 use super::coded;
 use super::core::Core;
 use super::direct::DirectReading;
@@ -112,7 +112,7 @@ impl NativePrimary {
         let (channel, theirs) = channel::pair(serialization)
             .map_err(|errno| coded(Error::Sys { doing: "making a channel", errno }))?;
         let number = theirs.as_raw_fd();
-        self.core.channels_mut().add(id, Peer { channel: Arc::new(channel), untold: Arc::default() });
+        self.core.channels_mut().add(id, Arc::new(channel));
         self.starting.insert(id, Starting { theirs, lane: None });
         Ok(number)
     }
@@ -134,10 +134,10 @@ impl NativePrimary {
             return Err(coded(Error::NoSuchWorker(id)));
         };
         drop(theirs);
-        let peer = self.core.channels().get(id).cloned();
-        let Peer { channel, untold } = peer.ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
+        let channel = self.core.channels().get(id).cloned();
+        let channel = channel.ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
         let lane = lane.ok_or(Cow::Owned(no_lane));
-        self.core.reactor.send(Command::AddWorker { id: WorkerId(id), channel, untold, lane }).map_err(coded)
+        self.core.reactor.send(Command::AddWorker { id: WorkerId(id), channel, lane }).map_err(coded)
     }
 
     /// The worker could not be spawned at all: both ends are closed and no event will tell of it.
@@ -174,11 +174,10 @@ impl NativePrimary {
             .map_err(coded)
     }
 
-    /// The worker's process has ended. When it returns, everything that the worker had sent, and its end, can be
-    /// taken.
+    /// The worker's process has ended: everything that it had sent is told, and then the end of its channel.
     #[napi]
     pub fn exited(&self, id: u32) -> Result<(), String> {
-        self.core.reactor.call(Command::Exited(WorkerId(id))).map_err(coded)
+        self.core.reactor.send(Command::Exited(WorkerId(id))).map_err(coded)
     }
 
     /// What has been counted so far. Disturbs nobody.
@@ -205,10 +204,17 @@ impl NativePrimary {
         self.core.channels().descriptor(id)
     }
 
-    /// Takes what has happened: a flat array of four values per event, the first of them its `EventKind`.
+    /// Takes what has happened, as much as one turn of the event loop deals with: a flat array of four values per event, the first
+    /// of them its `EventKind`. `turnEnded` is to be called when the loop comes round.
     #[napi]
     pub fn take_events<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
         self.core.take_events(env, write_event)
+    }
+
+    /// What was taken has been delivered, and the event loop goes on: has `wake` called when there is more.
+    #[napi]
+    pub fn turn_ended(&self) {
+        self.core.turn_ended();
     }
 }
 
@@ -223,8 +229,9 @@ fn write_event(writer: &mut Writer<'_, '_>, event: Event, direct: &Rc<DirectRead
     match event {
         Event::Channel(id, event) => direct.write_event(writer, id.0, event),
         Event::Internal { worker, bytes } => {
+            let frame = writer.frame(worker.0, bytes)?;
             writer.head(EventKind::Internal, worker.0)?;
-            writer.frame(worker.0, bytes)?;
+            writer.put(frame)?;
             writer.skip(1)
         }
         Event::Online(worker) => writer.plain(EventKind::Online, worker.0),

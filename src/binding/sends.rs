@@ -84,7 +84,7 @@ impl NativeSends {
     /// Whether messages may bring large pieces along from now on: the other end is a corral that reads them.
     #[napi]
     pub fn takes_pieces(&self, id: u32) -> bool {
-        self.channels.borrow().get(id).is_some_and(|peer| peer.channel.takes_pieces())
+        self.channels.borrow().get(id).is_some_and(|channel| channel.takes_pieces())
     }
 
     /// As `sendText`, for a message that brings large strings along, between two corrals.

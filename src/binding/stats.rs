@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use napi_derive::napi;
 
-use super::channels::Peer;
+use crate::channel::Channel;
 use crate::ids::WorkerId;
 use crate::primary::{LaneState, ServerStats, WorkerStats};
 
@@ -63,18 +63,18 @@ pub struct NativeWorkerStats {
 }
 
 impl NativeWorkerStats {
-    pub(super) fn new(id: WorkerId, stats: &WorkerStats, peer: &Peer) -> Self {
+    pub(super) fn new(id: WorkerId, stats: &WorkerStats, channel: &Channel) -> Self {
         let (lane, lane_reason) = match &*stats.lane.lock() {
             LaneState::Unused(reason) => ("channel", Some(reason.to_string())),
             LaneState::Open | LaneState::Stalled(_) => ("lane", None),
         };
-        let traffic = peer.channel.traffic();
+        let traffic = channel.traffic();
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
         NativeWorkerStats {
             id: id.0,
             lane: lane.to_owned(),
             lane_reason,
-            moved: peer.channel.has_moved_reading(),
+            moved: channel.has_moved_reading(),
             stalled: matches!(*stats.lane.lock(), LaneState::Stalled(_)),
             dispatched: stats.dispatched.get() as f64,
             in_flight: stats.in_flight.get() as f64,

@@ -6,6 +6,9 @@ use napi::{Env, JsString, JsValue, Result, check_status, sys};
 use crate::channel::{Room, Segment};
 use crate::proto::{Piece, PieceKind, aligned};
 
+/// The longest string of V8, in UTF-16 units (`buffer.constants.MAX_STRING_LENGTH` on 64-bit systems).
+pub const MAX_LENGTH: usize = (1 << 29) - 24;
+
 /// Room for most messages, in bytes.
 const SHORT: usize = 1 << 10;
 

@@ -10,8 +10,10 @@ use crate::proto::{self, Attached, LargeFrame, PieceKind, Place, Serialization};
 const BATCHED_MESSAGE: usize = 16 << 10;
 /// What V8's format begins with, before its version.
 const V8_HEADER: u8 = 0xff;
-/// How much is told together at most.
-const BATCH: usize = 256 << 10;
+/// How many bytes, and how many messages, are told together at most: no more than a part of what JavaScript takes in one turn, so that
+/// others have theirs.
+const BATCH: usize = 64 << 10;
+const BATCH_MESSAGES: u32 = 512;
 
 /// How messages are serialized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,8 +44,8 @@ pub enum Frames {
     /// A single frame in the buffer that it came in.
     Large(Format, LargeFrame),
     /// Small frames in a row, each with its newline behind it or its length in front, so that crossing over to
-    /// JavaScript costs once and not for each.
-    Many(Format, Vec<u8>),
+    /// JavaScript costs once and not for each; and how many they are.
+    Many(Format, Vec<u8>, u32),
     /// A frame with what it brought along.
     Attached(Bundle),
 }
@@ -79,6 +81,14 @@ impl Bundle {
         });
         Bundle { pieces: pieces.collect(), bytes, frame }
     }
+
+    fn shared_length(&self) -> usize {
+        let lengths = self.pieces.iter().map(|(_, part)| match part {
+            Part::Behind(_) => 0,
+            Part::Shared(segment) => segment.len(),
+        });
+        lengths.sum()
+    }
 }
 
 impl Frames {
@@ -86,9 +96,25 @@ impl Frames {
     /// has them.
     pub fn len(&self) -> usize {
         match self {
-            Frames::One(_, bytes) | Frames::Many(_, bytes) => bytes.len(),
+            Frames::One(_, bytes) | Frames::Many(_, bytes, _) => bytes.len(),
             Frames::Large(_, frame) => frame.len(),
             Frames::Attached(bundle) => bundle.bytes.len(),
+        }
+    }
+
+    /// How many messages there are.
+    pub fn count(&self) -> u32 {
+        match self {
+            Frames::Many(_, _, count) => *count,
+            Frames::One(..) | Frames::Large(..) | Frames::Attached(_) => 1,
+        }
+    }
+
+    /// How many bytes JavaScript is to make values of, those in shared memory included.
+    pub fn total_length(&self) -> usize {
+        match self {
+            Frames::Attached(bundle) => bundle.bytes.len() + bundle.shared_length(),
+            frames => frames.len(),
         }
     }
 
@@ -105,7 +131,7 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Where the last one is, without newline or length.
     last: Range<usize>,
-    count: usize,
+    count: u32,
 }
 
 impl Batch {
@@ -141,7 +167,7 @@ impl Batch {
         if format == Format::Text {
             self.bytes.push(b'\n');
         }
-        if self.bytes.len() > BATCH {
+        if self.bytes.len() > BATCH || self.count == BATCH_MESSAGES {
             self.take().into_iter().for_each(tell);
         }
     }
@@ -156,7 +182,7 @@ impl Batch {
                 bytes.drain(..last.start);
                 Some(Frames::One(format, bytes))
             }
-            _ => Some(Frames::Many(format, bytes)),
+            _ => Some(Frames::Many(format, bytes, count)),
         }
     }
 }
@@ -199,7 +225,7 @@ mod tests {
             (Serialization::Advanced, v8, b"\0\0\0\x01\xff\0\0\0\0"),
         ] {
             assert!(
-                matches!(&told(serialization, &[small, b""])[..], [Frames::Many(_, bytes)] if bytes == both)
+                matches!(&told(serialization, &[small, b""])[..], [Frames::Many(_, bytes, 2)] if bytes == both)
             );
             assert!(matches!(&told(serialization, &[small])[..], [Frames::One(_, bytes)] if bytes == small));
             assert!(matches!(&told(serialization, &[b""])[..], [Frames::One(_, bytes)] if bytes.is_empty()));
@@ -207,10 +233,17 @@ mod tests {
             let mixed = told(serialization, &[small, b"", &large, small]);
             assert!(matches!(
                 &mixed[..],
-                [Frames::Many(_, first), Frames::One(_, second), Frames::One(_, third)]
+                [Frames::Many(_, first, 2), Frames::One(_, second), Frames::One(_, third)]
                     if first == both && *second == large && third == small
             ));
         }
+    }
+
+    #[test]
+    fn tiny_messages_are_told_in_parts_that_leave_others_their_turn() {
+        let messages = vec![&b"1"[..]; 2 * BATCH_MESSAGES as usize + 1];
+        let counts: Vec<u32> = told(Serialization::Json, &messages).iter().map(Frames::count).collect();
+        assert_eq!(counts, [BATCH_MESSAGES, BATCH_MESSAGES, 1]);
     }
 
     #[test]
@@ -218,7 +251,7 @@ mod tests {
         let mixed = told(Serialization::Advanced, &[b"\xff1", b"{}", b"[]", b"\xff2"]);
         assert!(matches!(
             &mixed[..],
-            [Frames::One(Format::V8, first), Frames::Many(Format::Text, second), Frames::One(Format::V8, third)]
+            [Frames::One(Format::V8, first), Frames::Many(Format::Text, second, 2), Frames::One(Format::V8, third)]
                 if first == b"\xff1" && second == b"{}\n[]\n" && third == b"\xff2"
         ));
     }

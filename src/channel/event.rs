@@ -2,7 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::{Frames, Unwritten};
+use super::undelivered::EVENT_COST;
+use super::{Frames, HANDLE_WEIGHT, Unwritten};
 use crate::error::Error;
 use crate::ids::{Completion, Offer};
 
@@ -32,4 +33,30 @@ pub enum ChannelEvent {
     /// The peer's end of the channel is closed; everything that it sent has been told before. The last event of the
     /// channel. The cause, if the peer has neither closed it nor ended.
     Closed(Option<Error>),
+}
+
+impl ChannelEvent {
+    /// What it counts for while it is undelivered, see [`super::Undelivered`]. Nothing if this process has brought it about itself, or
+    /// if there is one only.
+    pub fn cost(&self) -> usize {
+        match self {
+            ChannelEvent::Messages(frames) => frames.len() + frames.count() as usize * EVENT_COST,
+            ChannelEvent::HandleMessage { bytes, .. } => bytes.len() + HANDLE_WEIGHT + EVENT_COST,
+            ChannelEvent::HandleArrived
+            | ChannelEvent::HandleLost
+            | ChannelEvent::Written(_)
+            | ChannelEvent::Unwritten(_)
+            | ChannelEvent::Offered(_)
+            | ChannelEvent::Closed(_) => 0,
+        }
+    }
+
+    /// How many times JavaScript is to be called for it, and how many bytes it makes values of.
+    pub fn load(&self) -> (usize, usize) {
+        match self {
+            ChannelEvent::Messages(frames) => (frames.count() as usize, frames.total_length()),
+            ChannelEvent::HandleMessage { bytes, .. } => (1, bytes.len()),
+            _ => (1, 0),
+        }
+    }
 }

@@ -59,7 +59,7 @@ pub enum ReadStatus {
 pub enum MessagesRead {
     /// All that was read has been handed over; there may be more.
     All,
-    /// Something else is next: a frame of the cluster protocol or of a handle, a large one, the end, a failure. It is
+    /// Something else is next: a frame of the cluster protocol or of a handle, a large one, one too many, the end, a failure. It is
     /// still there, for [`Inbox::read`].
     SomethingElse,
 }
@@ -96,11 +96,12 @@ impl Inbox {
         self.memory.is_taken = true;
     }
 
-    /// Reads once, 64 KiB or so, and hands over messages of the program. Stops at the first frame that is something
+    /// Reads once, 64 KiB or so, and hands over messages of the program, so many at most. Stops at the first frame that is something
     /// else and leaves it, and what is behind it, where it is.
     pub fn read_messages(
         &mut self,
         socket: BorrowedFd<'_>,
+        most: usize,
         mut on_message: impl FnMut(Frame<'_>, Vec<Segment>),
     ) -> MessagesRead {
         match os::receive(socket, self.decoder.buffer(), &mut self.ancillary) {
@@ -109,6 +110,7 @@ impl Inbox {
             // The next read finds the same; after ECONNRESET it finds the end, which is what that means.
             Ok(_) | Err(_) => return MessagesRead::SomethingElse,
         }
+        let mut count = 0;
         // A frame that cannot be read is found again.
         while let Ok(next) = self.decoder.next_frame() {
             let Some(frame) = next else {
@@ -120,7 +122,10 @@ impl Inbox {
             let is_small = frame.has_pieces()
                 || frame.len() <= LARGE_MESSAGE && classify(self.serialization, &frame) == Kind::User;
             match self.memory.claim(&frame) {
-                Ok(segments) if is_small => on_message(frame, segments),
+                Ok(segments) if is_small && count < most => {
+                    count += 1;
+                    on_message(frame, segments)
+                }
                 _ => {
                     frame.put_back();
                     break;
@@ -385,7 +390,7 @@ mod tests {
             /// As the JavaScript thread does.
             fn see_messages(&mut self) -> (Vec<usize>, MessagesRead) {
                 let mut seen = Vec::new();
-                let status = self.inbox.read_messages(self.pair.ours.as_fd(), |_, segments| {
+                let status = self.inbox.read_messages(self.pair.ours.as_fd(), usize::MAX, |_, segments| {
                     seen.push(segments.iter().map(Segment::len).sum());
                 });
                 (seen, status)

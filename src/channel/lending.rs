@@ -25,6 +25,10 @@ pub const QUIET: Duration = Duration::from_millis(50);
 /// Tests read what they have just sent, and may be kept from running in between.
 pub const BUSY_AFTER: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10 });
 
+/// A channel with more undelivered is not lent: its peer sends more than JavaScript takes in a turn of its event loop, and those who
+/// share that are to be served in turn.
+pub const MAX_LENT: usize = 64 << 10;
+
 /// What its owner has seen of a channel, for deciding who is to read it.
 #[derive(Debug, Default)]
 pub struct Lending {

@@ -14,6 +14,7 @@ mod outbox;
 mod receiving;
 mod send_buffer;
 mod sockets;
+mod undelivered;
 mod window;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,10 +29,11 @@ pub use batch::{Batch, Bundle, Format, Frames, Part};
 pub use command::ChannelCommand;
 pub use event::ChannelEvent;
 pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
-pub use lending::{BUSY_AFTER, Lending, Look, QUIET};
+pub use lending::{BUSY_AFTER, Lending, Look, MAX_LENT, QUIET};
 pub use memory::{MEMORY_KEPT, Room, Segment, Tending};
 pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Uncorked, Unwritten};
 pub use receiving::DirectRead;
+pub use undelivered::{EVENT_COST, Undelivered};
 
 use crate::ids::{Completion, Offer};
 use crate::os;
@@ -42,16 +44,16 @@ use receiving::Receiving;
 use send_buffer::LARGE_FRAME;
 use sockets::Sockets;
 
-/// How many bytes of a peer's messages may wait for JavaScript before its channel is no longer read. The peer's own queue
-/// grows then, as it does when a built-in primary is busy.
-pub const MAX_UNTOLD: usize = 32 << 20;
+/// How much of a peer's may wait for JavaScript, by its cost ([`Undelivered`]), before its channel is no longer read. The peer's own
+/// queue grows then, as it does when a built-in primary is busy.
+const MAX_UNDELIVERED: usize = 8 << 20;
 
 /// For how long messages that are to go out together wait at most for the end of their turn.
 pub const CORKED_FOR: Duration = Duration::from_millis(1);
 
-/// As [`MAX_UNTOLD`], in a worker: enough for its JavaScript to find the next message when it has dealt with one. A primary that sends
+/// As [`MAX_UNDELIVERED`], in a worker: enough for its JavaScript to find the next message when it has dealt with one. A primary that sends
 /// more than the worker takes is to hear of it as soon as with Node's own reader, which reads nothing in advance.
-const MAX_UNTOLD_IN_WORKER: usize = 256 << 10;
+const MAX_UNDELIVERED_IN_WORKER: usize = 256 << 10;
 
 /// How many bytes a peer may have written that the reactor has not read; the system may allow less. A peer that is Node writes as much
 /// of a message as the socket takes and the rest when its event loop comes round to it, each time with somebody to wake at the other end:
@@ -61,9 +63,9 @@ const PEERS_BUFFER: usize = 1 << 20;
 /// What a Unix socket holds unless told otherwise, in bytes (`net.core.wmem_default`), and the last piece, which need not fit whole.
 const USUAL_BUFFER: usize = 212_992 + (36 << 10);
 
-/// What a handle that waits for JavaScript counts for in [`MAX_UNTOLD`], so that a peer that does not wait for
+/// What a handle that waits for JavaScript counts for in [`MAX_UNDELIVERED`], so that a peer that does not wait for
 /// acknowledgements cannot use up the descriptors of this process.
-pub const HANDLE_WEIGHT: usize = 512 << 10;
+pub const HANDLE_WEIGHT: usize = 128 << 10;
 
 /// The sending half of a channel, its socket, and the receiving half while that is lent.
 ///
@@ -81,7 +83,8 @@ pub struct Channel {
     bounds: Bounds,
     /// What is sent from now on is read by a corral.
     takes_pieces: AtomicBool,
-    max_untold: usize,
+    undelivered: Undelivered,
+    max_undelivered: usize,
     /// The socket may hold more than usual.
     may_exceed_usual: bool,
 }
@@ -166,7 +169,8 @@ impl Channel {
             traffic: Traffic::default(),
             bounds,
             takes_pieces: AtomicBool::new(false),
-            max_untold: MAX_UNTOLD,
+            undelivered: Undelivered::default(),
+            max_undelivered: MAX_UNDELIVERED,
             may_exceed_usual: false,
         }
     }
@@ -176,14 +180,20 @@ impl Channel {
         Channel {
             takes_pieces: AtomicBool::new(true),
             outbox: Mutex::new(Outbox::with_fixed_buffer()),
-            max_untold: MAX_UNTOLD_IN_WORKER,
+            max_undelivered: MAX_UNDELIVERED_IN_WORKER,
             ..Self::new(socket, serialization)
         }
     }
 
-    /// How many bytes of the peer's messages may wait for JavaScript.
-    pub fn max_untold(&self) -> usize {
-        self.max_untold
+    /// What the peer has sent and JavaScript has not been given yet.
+    pub fn undelivered(&self) -> &Undelivered {
+        &self.undelivered
+    }
+
+    /// Whether more of the peer's may wait for JavaScript, on one of so many channels of a reactor. If not, the reactor is told to
+    /// resume.
+    pub fn may_read(&self, channels: usize) -> bool {
+        self.undelivered.may_read(Undelivered::share(self.max_undelivered, channels))
     }
 
     /// Whether what is sent from now on may bring pieces along. Once it may, it always may.
@@ -365,8 +375,8 @@ impl Channel {
     }
 
     /// Reads once, on the JavaScript thread. `tell` is called under the channel's lock and must not use the channel.
-    pub fn read_directly(&self, tell: impl FnMut(Frames)) -> DirectRead {
-        self.receiving.lock().read(self, tell)
+    pub fn read_directly(&self, most: usize, tell: impl FnMut(Frames)) -> DirectRead {
+        self.receiving.lock().read(self, most, tell)
     }
 
     /// How often the JavaScript thread has read.

@@ -91,11 +91,16 @@ impl Receiving {
         self.reads
     }
 
-    pub(super) fn read(&mut self, channel: &Channel, mut tell: impl FnMut(Frames)) -> DirectRead {
+    pub(super) fn read(
+        &mut self,
+        channel: &Channel,
+        most: usize,
+        mut tell: impl FnMut(Frames),
+    ) -> DirectRead {
         let Holder::JavaScript(inbox) = &mut self.holder else { return DirectRead::NotHere };
         self.reads += 1;
         let mut batch = Batch::default();
-        let status = inbox.read_messages(channel.as_fd(), |frame, segments| {
+        let status = inbox.read_messages(channel.as_fd(), most, |frame, segments| {
             channel.traffic().received(frame.total_length());
             batch.add(channel.serialization(), frame, segments, &mut tell);
         });
@@ -247,8 +252,8 @@ mod tests {
 
         fn javascript_reads(&mut self) {
             let (queue, direct) = (&mut self.queue, &mut self.direct);
-            self.channel.read_directly(|frames| {
-                let (Frames::One(_, bytes) | Frames::Many(_, bytes)) = frames else { unreachable!() };
+            self.channel.read_directly(usize::MAX, |frames| {
+                let (Frames::One(_, bytes) | Frames::Many(_, bytes, _)) = frames else { unreachable!() };
                 for frame in bytes.split(|byte| *byte == b'\n').filter(|frame| !frame.is_empty()) {
                     *direct += 1;
                     queue.push(Event::Frame { number: number(frame), has_handle: false });
@@ -334,7 +339,7 @@ mod tests {
             model.javascript_reads();
             assert_eq!(model.direct, 2, "{other:?}");
             // From here on it is the reactor's, whatever comes.
-            assert_eq!(model.channel.read_directly(|_| unreachable!()), DirectRead::NotHere);
+            assert_eq!(model.channel.read_directly(usize::MAX, |_| unreachable!()), DirectRead::NotHere);
             model.finish();
         }
     }
@@ -345,7 +350,7 @@ mod tests {
         model.step(Step::PeerSends(Sent::Large));
         let length = model.to_write[0].0.len();
         model.step(Step::PeerWrites(length - 1));
-        let outcomes = [(); 4].map(|()| model.channel.read_directly(|_| unreachable!()));
+        let outcomes = [(); 4].map(|()| model.channel.read_directly(usize::MAX, |_| unreachable!()));
         assert!(outcomes.contains(&DirectRead::Returned), "{outcomes:?}");
         model.finish();
     }
@@ -357,7 +362,7 @@ mod tests {
         model.reactor_reads();
         model.step(Step::ReactorOffers);
         send_all(&mut model, &[Sent::Message]);
-        assert_eq!(model.channel.read_directly(|_| unreachable!()), DirectRead::NotHere);
+        assert_eq!(model.channel.read_directly(usize::MAX, |_| unreachable!()), DirectRead::NotHere);
         model.finish();
     }
 
@@ -372,7 +377,7 @@ mod tests {
         model.step(Step::ReactorOffers);
         send_all(&mut model, &[Sent::Message]);
         model.javascript_takes();
-        assert_eq!(model.channel.read_directly(|_| unreachable!()), DirectRead::NotHere);
+        assert_eq!(model.channel.read_directly(usize::MAX, |_| unreachable!()), DirectRead::NotHere);
         model.finish();
     }
 
@@ -383,7 +388,7 @@ mod tests {
         drop(std::mem::replace(&mut model.peer, pair(Serialization::Json).unwrap().1));
         model.javascript_reads();
         assert_eq!(model.direct, 1);
-        assert_eq!(model.channel.read_directly(|_| unreachable!()), DirectRead::Returned);
+        assert_eq!(model.channel.read_directly(usize::MAX, |_| unreachable!()), DirectRead::Returned);
         let mut inbox = model.channel.take_back().unwrap();
         let status = inbox.read(model.channel.as_fd(), true, |_| unreachable!());
         assert!(matches!(status, crate::channel::ReadStatus::Ended));

@@ -1,7 +1,6 @@
 //! What is told to JavaScript.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use crate::channel::{Channel, ChannelEvent};
 use crate::error::Error;
@@ -33,8 +32,6 @@ pub enum Event {
         peer: Credentials,
         /// The sending half, shared.
         channel: Arc<Channel>,
-        /// Bytes of messages told and not yet taken; the taker counts it down.
-        untold: Arc<AtomicUsize>,
     },
     /// Somebody connected and there is no channel, because of one side or the other.
     Refused {
@@ -49,4 +46,15 @@ pub enum Event {
     AcceptPaused(Error),
     /// The reactor cannot go on.
     Fault(Error),
+}
+
+impl Event {
+    /// The channel whose peer has brought it about, and what it counts for while it is undelivered, see
+    /// [`crate::channel::Undelivered`].
+    pub fn cost(&self) -> Option<(ChannelId, usize)> {
+        match self {
+            Event::Channel(id, event) => Some((*id, event.cost())),
+            _ => None,
+        }
+    }
 }

@@ -260,7 +260,6 @@ impl<S: EventSink<Event>> Ipc<S> {
             listener: side.listener(),
             peer,
             channel: link.channel.clone(),
-            untold: link.untold.clone(),
         });
         self.links.insert(id, link);
         // Something may have come right behind the greeting, the end even.

@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,8 +9,8 @@ use serde_json::json;
 use super::greeting::Side;
 use super::{Deferred, Event, Ipc, Source, Terms};
 use crate::channel::{
-    BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Format, Frame, Frames, HANDLE_WEIGHT,
-    HandleOrigin, Inbound, Inbox, Lending, Look, MAX_ANSWERS, QUIET, ReadStatus, Retransmission, SendStatus,
+    BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Format, Frame, Frames, HandleOrigin, Inbound,
+    Inbox, Lending, Look, MAX_ANSWERS, MAX_LENT, QUIET, ReadStatus, Retransmission, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -37,8 +36,6 @@ enum Phase {
 pub struct Link {
     /// Shared with the JavaScript thread, which sends on it.
     pub channel: Arc<Channel>,
-    /// Bytes of messages that JavaScript has not taken yet.
-    pub untold: Arc<AtomicUsize>,
     /// Set when a send did not get through and a timer runs.
     pub flush_deferred: bool,
     /// The receiving half; not here while it is lent.
@@ -64,19 +61,12 @@ impl Link {
     /// For a channel that is registered for reading.
     pub fn new(channel: Channel, side: Side, token: Token, terms: Terms) -> Self {
         let inbox = Inbox::new(terms.serialization, terms.max_message);
-        Link::of(Arc::new(channel), Arc::default(), inbox, Some(side), token)
+        Link::of(Arc::new(channel), inbox, Some(side), token)
     }
 
-    fn of(
-        channel: Arc<Channel>,
-        untold: Arc<AtomicUsize>,
-        inbox: Inbox,
-        side: Option<Side>,
-        token: Token,
-    ) -> Self {
+    fn of(channel: Arc<Channel>, inbox: Inbox, side: Option<Side>, token: Token) -> Self {
         Link {
             channel,
-            untold,
             flush_deferred: false,
             inbox: Some(inbox),
             lending: Lending::default(),
@@ -92,11 +82,9 @@ impl Link {
         }
     }
 
-    /// Whether more may be told.
-    fn may_read(&self) -> bool {
-        self.phase == Phase::Closing
-            || self.is_ending
-            || !self.is_paused && self.untold.load(Ordering::Relaxed) <= self.channel.max_untold()
+    /// Whether more may be told, being one of so many channels.
+    fn may_read(&self, channels: usize) -> bool {
+        self.phase == Phase::Closing || self.is_ending || !self.is_paused && self.channel.may_read(channels)
     }
 }
 
@@ -106,17 +94,17 @@ impl<S: EventSink<Event>> Ipc<S> {
         if !self.reclaim(context, id) {
             return;
         }
+        let channels = self.links.len();
         let Some(link) = self.links.get_mut(&id) else { return };
-        if !link.may_read() {
+        if !link.may_read(channels) {
             link.is_behind = true;
             return;
         }
-        let Link { channel, inbox: Some(inbox), lending, batch, answers, untold, phase, side, .. } = link
-        else {
+        let Link { channel, inbox: Some(inbox), lending, batch, answers, phase, side, .. } = link else {
             return;
         };
         let (phase, side, sink) = (*phase, *side, &mut self.sink);
-        let mut teller = Teller { id, channel, lending, batch, answers, untold, side, phase, sink };
+        let mut teller = Teller { id, channel, lending, batch, answers, side, phase, sink };
         let status = inbox.read(channel.as_fd(), ended, |frame| teller.frame(frame));
         teller.tell_batch();
         if *teller.answers > MAX_ANSWERS {
@@ -135,20 +123,14 @@ impl<S: EventSink<Event>> Ipc<S> {
     }
 
     /// Takes over one end of a channel, and reads what has come by now.
-    pub(super) fn adopt(
-        &mut self,
-        context: &mut Context,
-        id: ChannelId,
-        channel: Arc<Channel>,
-        untold: Arc<AtomicUsize>,
-    ) {
+    pub(super) fn adopt(&mut self, context: &mut Context, id: ChannelId, channel: Arc<Channel>) {
         match context.register(channel.as_fd(), Interest::Read) {
             Ok(token) => {
                 // As Node's own: there is no limit to what the primary may send.
                 let mut inbox = Inbox::new(channel.serialization(), usize::MAX);
                 inbox.take_pieces();
                 self.sources.insert(token, Source::Link(id));
-                self.links.insert(id, Link::of(channel, untold, inbox, None, token));
+                self.links.insert(id, Link::of(channel, inbox, None, token));
             }
             Err(error) => self.tell(id, ChannelEvent::Closed(Some(error))),
         }
@@ -163,7 +145,7 @@ impl<S: EventSink<Event>> Ipc<S> {
                 break;
             }
         }
-        self.sink.flush();
+        self.close_link(context, id, None);
     }
 
     /// A channel has something to read, or the end.
@@ -225,11 +207,13 @@ impl<S: EventSink<Event>> Ipc<S> {
 
     /// Offers the channel to JavaScript if nothing but messages has come since the timer was set.
     pub(super) fn offer_if_quiet(&mut self, id: ChannelId) {
+        let channels = self.links.len();
         let Some(link) = self.links.get_mut(&id) else { return };
         let is_quiet = link.lending.was_quiet()
             && link.phase == Phase::Open
             && link.interest == Interest::Read
-            && link.may_read()
+            && link.may_read(channels)
+            && link.channel.undelivered().cost() <= MAX_LENT
             && !link.is_behind
             && !self.unread.contains(&id)
             && link.channel.is_idle();
@@ -240,8 +224,9 @@ impl<S: EventSink<Event>> Ipc<S> {
 
     /// JavaScript has taken messages: go on where reading had stopped.
     pub(super) fn resume(&mut self, context: &mut Context, id: ChannelId) {
+        let channels = self.links.len();
         let Some(link) = self.links.get_mut(&id) else { return };
-        if link.may_read() && std::mem::take(&mut link.is_behind) {
+        if link.may_read(channels) && std::mem::take(&mut link.is_behind) {
             // Whether the end came meanwhile was told and forgotten: read until it can be seen.
             self.read(context, id, true);
         }
@@ -339,7 +324,6 @@ struct Teller<'a, S> {
     lending: &'a mut Lending,
     batch: &'a mut Batch,
     answers: &'a mut usize,
-    untold: &'a AtomicUsize,
     side: Option<Side>,
     phase: Phase,
     sink: &'a mut S,
@@ -371,10 +355,8 @@ impl<S: EventSink<Event>> Teller<'_, S> {
         match (kind, handle) {
             (Kind::Handle, Some(handle)) => {
                 self.channel.traffic().received(bytes.len());
-                if self.counts(bytes.len() + HANDLE_WEIGHT) {
-                    // Acknowledged when JavaScript takes it.
-                    self.push(ChannelEvent::HandleMessage { bytes: bytes.into_bytes(), handle });
-                }
+                // Acknowledged when JavaScript takes it.
+                self.tell_message(ChannelEvent::HandleMessage { bytes: bytes.into_bytes(), handle });
             }
             (Kind::Handle | Kind::Memory, None) => self.reply(HANDLE_NACK),
             (Kind::Memory, Some(_)) => self.reply(HANDLE_ACK),
@@ -414,18 +396,15 @@ impl<S: EventSink<Event>> Teller<'_, S> {
     }
 
     fn tell(&mut self, frames: Frames) {
-        if self.counts(frames.len()) {
-            self.push(ChannelEvent::Messages(frames));
-        }
+        self.tell_message(ChannelEvent::Messages(frames));
     }
 
-    /// Whether messages are wanted; if so they count until JavaScript has taken them.
-    fn counts(&self, bytes: usize) -> bool {
-        let is_wanted = self.phase != Phase::Closing;
-        if is_wanted {
-            self.untold.fetch_add(bytes, Ordering::Relaxed);
+    /// Tells of messages, unless nobody wants them any more. They count until JavaScript has dealt with them.
+    fn tell_message(&mut self, event: ChannelEvent) {
+        if self.phase != Phase::Closing {
+            self.channel.undelivered().add(event.cost());
+            self.push(event);
         }
-        is_wanted
     }
 
     fn push(&mut self, event: ChannelEvent) {

@@ -15,7 +15,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use event::Event;
@@ -80,10 +80,8 @@ pub enum Command {
         id: ChannelId,
         /// The channel, of which the caller keeps a share for sending.
         channel: Arc<Channel>,
-        /// Bytes of messages told and not yet taken; the taker counts it down.
-        untold: Arc<AtomicUsize>,
     },
-    /// Read everything that has been sent on a channel, however much of it is untold.
+    /// Read everything that has been sent on a channel, however much of it is undelivered.
     ReadAll(ChannelId),
     /// The answer to [`Event::Asked`].
     Decide(ChannelId, Verdict),
@@ -247,7 +245,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Command::Connect { id, name, abstract_names, terms } => {
                 self.connect(context, id, name, abstract_names, terms)
             }
-            Command::Adopt { id, channel, untold } => self.adopt(context, id, channel, untold),
+            Command::Adopt { id, channel } => self.adopt(context, id, channel),
             Command::ReadAll(id) => self.read_all(context, id),
             Command::Decide(id, verdict) => self.decide(context, id, verdict),
             Command::Channel(id, command) => self.on_channel_command(context, id, command),

@@ -150,7 +150,7 @@ impl Rig {
 }
 
 fn lines(frames: &Frames) -> Vec<String> {
-    let (Frames::One(_, bytes) | Frames::Many(_, bytes)) = frames else { unreachable!() };
+    let (Frames::One(_, bytes) | Frames::Many(_, bytes, _)) = frames else { unreachable!() };
     String::from_utf8_lossy(bytes).trim_end().split('\n').map(str::to_owned).collect()
 }
 
@@ -531,7 +531,7 @@ fn lend(rig: &Rig, stream: &mut BufReader<UnixStream>, id: ChannelId, channel: &
 
 fn read_directly(channel: &Channel) -> (Vec<String>, DirectRead) {
     let mut read = Vec::new();
-    let outcome = channel.read_directly(|frames| read.extend(lines(&frames)));
+    let outcome = channel.read_directly(usize::MAX, |frames| read.extend(lines(&frames)));
     (read, outcome)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::address::Peer;
-use crate::channel::ChannelEvent;
+use crate::channel::{ChannelEvent, EVENT_COST};
 use crate::error::Error;
 use crate::ids::WorkerId;
 
@@ -38,6 +38,19 @@ pub enum Event {
     AcceptPaused(Error),
     /// The reactor cannot go on.
     Fault(Error),
+}
+
+impl Event {
+    /// The worker that has brought it about, and what it counts for while it is undelivered, see [`crate::channel::Undelivered`].
+    pub fn cost(&self) -> Option<(WorkerId, usize)> {
+        match self {
+            Event::Channel(id, event) => Some((*id, event.cost())),
+            Event::Internal { worker, bytes } => Some((*worker, bytes.len() + EVENT_COST)),
+            Event::Listening { worker, info } => Some((*worker, info.len() + EVENT_COST)),
+            Event::Online(worker) | Event::ExitedAfterDisconnect(worker) => Some((*worker, EVENT_COST)),
+            Event::Connection(_) | Event::Servers(_) | Event::AcceptPaused(_) | Event::Fault(_) => None,
+        }
+    }
 }
 
 /// The 'connection' event.

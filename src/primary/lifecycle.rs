@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use super::lane::{Lane, LaneState};
 use super::server::Mode;
@@ -29,7 +28,6 @@ impl<S: EventSink<Event>> Primary<S> {
         context: &mut Context,
         id: WorkerId,
         channel: Arc<Channel>,
-        untold: Arc<AtomicUsize>,
         lane: Result<SocketPair, Cow<'static, str>>,
     ) {
         let inbox = Inbox::new(channel.serialization(), self.config.max_frame);
@@ -42,7 +40,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 };
                 let stats = Arc::new(WorkerStats::new(LaneState::Unused(reason)));
                 self.stats.workers.write().insert(id, stats.clone());
-                let mut worker = Worker::new(channel, inbox, token, untold, stats.clone());
+                let mut worker = Worker::new(channel, inbox, token, stats.clone());
                 worker.lane = lane.map(|ends| Lane::new(ends, stats));
                 self.workers.insert(id, worker);
                 self.watch_lane(context, id);

@@ -25,7 +25,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 pub use config::{Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, Policy, RECALL_AFTER};
@@ -54,8 +53,6 @@ pub enum Command {
         id: WorkerId,
         /// The channel, of which the caller keeps a share for sending.
         channel: Arc<Channel>,
-        /// Bytes of messages told and not yet taken; the taker counts it down.
-        untold: Arc<AtomicUsize>,
         /// Both ends of its lane, or why it has none.
         lane: Result<SocketPair, Cow<'static, str>>,
     },
@@ -254,9 +251,7 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
     fn on_command(&mut self, context: &mut Context, command: Command) {
         match command {
             Command::Configure(config) => self.configure(config),
-            Command::AddWorker { id, channel, untold, lane } => {
-                self.add_worker(context, id, channel, untold, lane)
-            }
+            Command::AddWorker { id, channel, lane } => self.add_worker(context, id, channel, lane),
             Command::Channel(id, command) => self.on_channel_command(context, id, command),
             Command::Disconnect(id) => self.disconnect(context, id),
             Command::CloseChannel(id) => self.close_channel(context, id),

@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
@@ -10,8 +9,7 @@ use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
 use super::{Event, Primary, Source};
 use crate::channel::{
-    ChannelEvent, Frame, Frames, HANDLE_WEIGHT, HandleOrigin, Inbound, MAX_UNTOLD, ReadStatus,
-    Retransmission, Segment, SendStatus,
+    ChannelEvent, Frame, HandleOrigin, Inbound, ReadStatus, Retransmission, Segment, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
@@ -24,8 +22,9 @@ impl<S: EventSink<Event>> Primary<S> {
         if !self.reclaim(context, id) {
             return;
         }
+        let workers = self.workers.len();
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if !worker.has_exited && worker.untold.load(Ordering::Relaxed) > MAX_UNTOLD {
+        if !worker.has_exited && !worker.channel.may_read(workers) {
             worker.reading_paused = true;
             return;
         }
@@ -86,11 +85,10 @@ impl<S: EventSink<Event>> Primary<S> {
                 // Acknowledged when JavaScript takes it: Node's sender has one handle under way, and so no more of
                 // them than there are workers wait here.
                 match handle {
-                    Some(handle) if self.counts_as_told(id, bytes.len() + HANDLE_WEIGHT) => {
-                        let event = ChannelEvent::HandleMessage { bytes: bytes.into_bytes(), handle };
-                        self.sink.push(Event::Channel(id, event));
+                    Some(handle) => {
+                        let bytes = bytes.into_bytes();
+                        self.tell_message(id, ChannelEvent::HandleMessage { bytes, handle });
                     }
-                    Some(_) => {}
                     None => self.send_command(context, id, HANDLE_NACK),
                 }
             }
@@ -127,31 +125,34 @@ impl<S: EventSink<Event>> Primary<S> {
         worker.lending.note_message(frame.len());
         let serialization = worker.channel.serialization();
         let mut batch = std::mem::take(&mut self.batch);
-        batch.add(serialization, frame, segments, |frames| self.tell(id, frames));
+        batch.add(serialization, frame, segments, |frames| {
+            self.tell_message(id, ChannelEvent::Messages(frames))
+        });
         self.batch = batch;
     }
 
     /// Tells the messages of the worker that is being read, before anything else of it is told.
     fn tell_batch(&mut self, id: WorkerId) {
         if let Some(frames) = self.batch.take() {
-            self.tell(id, frames);
+            self.tell_message(id, ChannelEvent::Messages(frames));
         }
     }
 
-    fn tell(&mut self, id: WorkerId, frames: Frames) {
-        if self.counts_as_told(id, frames.len()) {
-            self.sink.push(Event::Channel(id, ChannelEvent::Messages(frames)));
+    /// Tells of messages, unless this side has disconnected: they reach nobody then (Node: `if (!target.channel) return`).
+    fn tell_message(&mut self, id: WorkerId, event: ChannelEvent) {
+        if self.workers.get(&id).is_some_and(|worker| worker.phase != Phase::Closing) {
+            self.tell(Event::Channel(id, event));
         }
     }
 
-    /// Whether messages of a worker are to be told; if so they count until JavaScript has taken them.
-    fn counts_as_told(&mut self, id: WorkerId, bytes: usize) -> bool {
-        // After this side has disconnected, messages reach nobody (Node: `if (!target.channel) return`).
-        let Some(worker) = self.workers.get(&id).filter(|worker| worker.phase != Phase::Closing) else {
-            return false;
-        };
-        worker.untold.fetch_add(bytes, Ordering::Relaxed);
-        true
+    /// Tells of something that a worker has brought about: it counts until JavaScript has dealt with it.
+    fn tell(&mut self, event: Event) {
+        if let Some((id, cost)) = event.cost()
+            && let Some(worker) = self.workers.get(&id)
+        {
+            worker.channel.undelivered().add(cost);
+        }
+        self.sink.push(event);
     }
 
     fn on_cluster_frame(&mut self, context: &mut Context, id: WorkerId, bytes: &[u8]) {
@@ -165,12 +166,13 @@ impl<S: EventSink<Event>> Primary<S> {
             }
         };
         if self.config.tell_internal {
-            self.sink.push(Event::Internal { worker: id, bytes: bytes.to_vec() });
+            self.tell(Event::Internal { worker: id, bytes: bytes.to_vec() });
         }
+        let Some(worker) = self.workers.get_mut(&id) else { return };
         match message {
             ClusterMessage::Ack { ack, accepted } => self.on_decision(id, ack, accepted),
-            ClusterMessage::Online => self.sink.push(Event::Online(id)),
-            ClusterMessage::Listening(info) => self.sink.push(Event::Listening { worker: id, info: info.0 }),
+            ClusterMessage::Online => self.tell(Event::Online(id)),
+            ClusterMessage::Listening(info) => self.tell(Event::Listening { worker: id, info: info.0 }),
             ClusterMessage::QueryServer(query) => self.on_query_server(context, id, seq, &query),
             ClusterMessage::Close { key } => {
                 let has_key = |id: &&ServerId| self.servers.get(id).is_some_and(|server| *server.key == *key);
@@ -182,7 +184,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 if worker.phase == Phase::Serving {
                     worker.phase = Phase::Leaving;
                 }
-                self.sink.push(Event::ExitedAfterDisconnect(id));
+                self.tell(Event::ExitedAfterDisconnect(id));
                 self.send_message(context, id, &ToWorker::Ack(seq), None);
             }
             ClusterMessage::Unknown => {}

@@ -2,7 +2,7 @@
 
 use super::worker::{Phase, Registration};
 use super::{Deferred, Event, Primary};
-use crate::channel::{BUSY_AFTER, ChannelEvent, Look, QUIET};
+use crate::channel::{BUSY_AFTER, ChannelEvent, Look, MAX_LENT, QUIET};
 use crate::ids::WorkerId;
 use crate::reactor::{Context, EventSink, Interest};
 
@@ -77,6 +77,7 @@ impl<S: EventSink<Event>> Primary<S> {
             && worker.registration.interest == Interest::Read
             && worker.next.is_none()
             && !worker.reading_paused
+            && worker.channel.undelivered().cost() <= MAX_LENT
             && !self.unread.contains(&id)
             && worker.channel.is_idle();
         if is_quiet && let Some(offer) = worker.lending.lend(&worker.channel, &mut worker.inbox) {

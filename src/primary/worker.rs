@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use super::config::IN_FLIGHT_PER_WORKER;
 use super::lane::Lane;
@@ -80,11 +79,9 @@ pub struct Worker {
     pub servers: Vec<ServerId>,
     /// Connections that it was sent and has not acknowledged, in their order.
     pub in_flight: BTreeMap<Seq, InFlight>,
-    /// Bytes of its messages that JavaScript has not taken yet.
-    pub untold: Arc<AtomicUsize>,
-    /// Its channel is not read because too much is untold.
+    /// Its channel is not read because too much is undelivered.
     pub reading_paused: bool,
-    /// Its process has ended: what it left behind is read however much is untold.
+    /// Its process has ended: what it left behind is read however much is undelivered.
     pub has_exited: bool,
     /// A timer runs for what could not be written.
     pub flush_deferred: bool,
@@ -101,13 +98,7 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that has just been spawned.
-    pub fn new(
-        channel: Arc<Channel>,
-        inbox: Inbox,
-        token: Token,
-        untold: Arc<AtomicUsize>,
-        stats: Arc<WorkerStats>,
-    ) -> Self {
+    pub fn new(channel: Arc<Channel>, inbox: Inbox, token: Token, stats: Arc<WorkerStats>) -> Self {
         Worker {
             channel,
             inbox: Some(inbox),
@@ -117,7 +108,6 @@ impl Worker {
             phase: Phase::Serving,
             servers: Vec::new(),
             in_flight: BTreeMap::new(),
-            untold,
             reading_paused: false,
             has_exited: false,
             flush_deferred: false,
@@ -183,7 +173,7 @@ mod tests {
         let (channel, _) = channel::pair(Serialization::Json).unwrap();
         let inbox = Inbox::new(Serialization::Json, 1 << 20);
         let stats = Arc::new(WorkerStats::new(LaneState::Open));
-        Worker::new(Arc::new(channel), inbox, mio::Token(0).into(), Arc::default(), stats)
+        Worker::new(Arc::new(channel), inbox, mio::Token(0).into(), stats)
     }
 
     fn on_lane(state: LaneState, under_way: usize) -> Worker {

@@ -1,7 +1,6 @@
 //! Large pieces of messages between two corrals, in memory that both have.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicUsize;
 
 use super::*;
 use crate::channel::{Bundle, ChannelCommand, Part, Tending};
@@ -24,8 +23,7 @@ impl Rig {
         os::set_nonblocking(socket.as_fd()).unwrap();
         let (id, channel) =
             (self.ids.next(), Arc::new(Channel::between_corrals(socket, Serialization::Json)));
-        let untold = Arc::new(AtomicUsize::new(0));
-        self.reactor.call(Command::Adopt { id, channel: channel.clone(), untold }).unwrap();
+        self.reactor.call(Command::Adopt { id, channel: channel.clone() }).unwrap();
         End { id, channel }
     }
 
@@ -290,7 +288,7 @@ fn who_reads_directly_leaves_a_piece_that_cannot_be_to_the_reactor() {
     lend(&rig, &mut peer.0, end.id, &end.channel);
     peer.says("\u{1}l20000@16384;0\n");
     let mut lengths = Vec::new();
-    let read = end.channel.read_directly(|frames| {
+    let read = end.channel.read_directly(usize::MAX, |frames| {
         if let Frames::Attached(Bundle { pieces, .. }) = frames {
             match &pieces[0].1 {
                 Part::Shared(segment) => lengths.push(segment.len()),
@@ -300,7 +298,7 @@ fn who_reads_directly_leaves_a_piece_that_cannot_be_to_the_reactor() {
     });
     assert_eq!((read, &lengths[..]), (DirectRead::Told, &[20_000][..]));
     peer.says("\u{1}l20000@16385;0\n");
-    assert_eq!(end.channel.read_directly(|_| unreachable!()), DirectRead::Returned);
+    assert_eq!(end.channel.read_directly(usize::MAX, |_| unreachable!()), DirectRead::Returned);
     rig.reactor.call(Command::Channel(end.id, ChannelCommand::TakeBack)).unwrap();
     assert_eq!(rig.closed(end.id).unwrap().code(), "ERR_CORRAL_BAD_FRAME");
 }

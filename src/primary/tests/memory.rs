@@ -38,7 +38,7 @@ fn told(rig: &Rig) -> Frames {
 }
 
 fn text(frames: &Frames) -> &str {
-    let (Frames::One(_, bytes) | Frames::Many(_, bytes)) = frames else { panic!("{frames:?}") };
+    let (Frames::One(_, bytes) | Frames::Many(_, bytes, _)) = frames else { panic!("{frames:?}") };
     std::str::from_utf8(bytes).unwrap().trim_end()
 }
 

@@ -356,7 +356,10 @@ fn everything_a_worker_said_comes_before_its_end() {
         rig.wait_for(|event| {
             match &event {
                 Event::Online(_) => order.push("online"),
-                Event::Channel(_, ChannelEvent::Messages(Frames::One(_, bytes) | Frames::Many(_, bytes))) => {
+                Event::Channel(
+                    _,
+                    ChannelEvent::Messages(Frames::One(_, bytes) | Frames::Many(_, bytes, _)),
+                ) => {
                     // The end of an object, as JSON and as V8 write it.
                     let end = if serialization == Serialization::Json { b'}' } else { b'{' };
                     order.extend(bytes.iter().filter(|byte| **byte == end).map(|_| "message"));

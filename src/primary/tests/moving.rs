@@ -20,7 +20,7 @@ fn told(rig: &Rig) -> Vec<String> {
             Event::Channel(_, event) => Some(event),
             _ => None,
         }) {
-            ChannelEvent::Messages(Frames::One(_, bytes) | Frames::Many(_, bytes)) => {
+            ChannelEvent::Messages(Frames::One(_, bytes) | Frames::Many(_, bytes, _)) => {
                 told.extend(String::from_utf8(bytes).unwrap().split_terminator('\n').map(str::to_owned));
             }
             ChannelEvent::Closed(None) => return told,

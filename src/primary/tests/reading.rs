@@ -22,14 +22,14 @@ fn lend(rig: &Rig, worker: &mut FakeWorker) {
 }
 
 fn lines(frames: &Frames) -> Vec<String> {
-    let (Frames::One(_, bytes) | Frames::Many(_, bytes)) = frames else { unreachable!() };
+    let (Frames::One(_, bytes) | Frames::Many(_, bytes, _)) = frames else { unreachable!() };
     String::from_utf8_lossy(bytes).trim_end().split('\n').map(str::to_owned).collect()
 }
 
 /// Reads on the JavaScript thread.
 fn read_directly(worker: &FakeWorker) -> (Vec<String>, DirectRead) {
     let mut read = Vec::new();
-    let outcome = worker.channel.read_directly(|frames| read.extend(lines(&frames)));
+    let outcome = worker.channel.read_directly(usize::MAX, |frames| read.extend(lines(&frames)));
     (read, outcome)
 }
 
@@ -169,7 +169,7 @@ fn the_end_of_a_lent_channel_is_told_behind_its_messages() {
         matches!(event, Event::Channel(_, ChannelEvent::Closed(None))).then_some(())
     });
     assert_eq!(messages, ["\"last words\""]);
-    assert_eq!(channel.read_directly(|_| unreachable!()), DirectRead::NotHere);
+    assert_eq!(channel.read_directly(usize::MAX, |_| unreachable!()), DirectRead::NotHere);
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -89,8 +88,7 @@ impl Rig {
         let id = WorkerId(self.next_id);
         let (channel, socket) = channel::pair(serialization).unwrap();
         let channel = Arc::new(channel);
-        let untold = Arc::new(AtomicUsize::new(0));
-        let command = Command::AddWorker { id, channel: channel.clone(), untold, lane };
+        let command = Command::AddWorker { id, channel: channel.clone(), lane };
         self.reactor.call(command).unwrap();
         FakeWorker {
             id,

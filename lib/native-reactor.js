@@ -1,0 +1,93 @@
+'use strict';
+
+// A reactor thread of the core as JavaScript sees it: its events, a bounded batch in each turn of the event loop.
+
+const { KeepAlive } = require('./keep-alive');
+
+// As they are when corral is loaded: tests replace them by timers of their own.
+const { setImmediate } = globalThis;
+
+/** What a class of the core with a reactor has. @typedef {{ takeEvents: () => any[], turnEnded: () => void }} NativeEvents */
+/** @typedef {(kind: number, id: number, first: any, second: any) => void} OnEvent */
+
+class NativeReactor {
+  #native;
+  #onEvent;
+  /** Events were taken in the turn of the event loop that is under way. */
+  #isTurn = false;
+  /** Who waits for the end of a channel, by its number. @type {Map<number, () => void>} */
+  #ends = new Map();
+  /** What keeps the process alive. */
+  keepAlive = new KeepAlive();
+
+  /**
+   * @param {NativeEvents} native
+   * @param {OnEvent} onEvent passes an event on
+   */
+  constructor(native, onEvent) {
+    this.#native = native;
+    this.#onEvent = onEvent;
+  }
+
+  /** Takes what has happened and passes it on; what is too much for one turn of the event loop, in its next one. */
+  dispatch() {
+    // Of what was taken, everything is delivered by then: in ticks, which come before it.
+    if (!this.#isTurn) setImmediate(() => this.#endTurn()).unref();
+    this.#isTurn = true;
+    const events = this.#native.takeEvents();
+    for (let index = 0; index < events.length; index += 4) {
+      this.#onEvent(events[index], events[index + 1], events[index + 2], events[index + 3]);
+    }
+  }
+
+  #endTurn() {
+    this.#isTurn = false;
+    this.#native.turnEnded();
+  }
+
+  /**
+   * Calls back when everything has been passed on that is heard of a channel, which is about to end. The process stays for that.
+   *
+   * @param {number} id
+   * @param {() => void} callback
+   */
+  onEnd(id, callback) {
+    this.keepAlive.hold();
+    this.#ends.set(id, callback);
+  }
+
+  /** @param {number} id its last event has been passed on */
+  ended(id) {
+    const callback = this.#ends.get(id);
+    if (callback === undefined) return;
+    this.#ends.delete(id);
+    this.keepAlive.release();
+    callback();
+  }
+
+  /**
+   * A reactor that has ended has told so by a fault, and has closed every channel: what is asked of it is done.
+   *
+   * @param {() => void} request
+   */
+  unlessGone(request) {
+    try {
+      request();
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ERR_CORRAL_REACTOR_GONE') throw error;
+    }
+  }
+
+  /**
+   * @param {string} code
+   * @param {string} message
+   */
+  warnOfPause(code, message) {
+    process.emitWarning(`Accepting connections is paused, there are no resources left: ${message}`, {
+      code: 'CORRAL_ACCEPT_PAUSED',
+      detail: code,
+    });
+  }
+}
+
+module.exports = { NativeReactor };
