@@ -552,7 +552,7 @@ class Channel {
     let handle;
     try {
       message = this.#serialization.read(frame);
-      handle = putTogether(this.#child, message, fd);
+      handle = putTogether(this.#child, message, fd, this.#bounds !== undefined);
       guard(handle);
     } catch (error) {
       // Closed once: by now its number could be another's.

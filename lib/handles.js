@@ -128,9 +128,10 @@ function takeSocketApart(target, socket, { keepOpen }) {
  * @param {Target} target
  * @param {any} message the NODE_HANDLE message
  * @param {number} fd
+ * @param {boolean} hasFiles whether files may be sent
  * @returns {any}
  */
-function putTogether(target, message, fd) {
+function putTogether(target, message, fd, hasFiles) {
   switch (message.type) {
     case 'net.Socket': {
       const { key } = message;
@@ -156,7 +157,8 @@ function putTogether(target, message, fd) {
     case BOUND:
       return internals.boundSocketFrom(fd);
     case FILE:
-      return fd;
+      if (hasFiles) return fd;
+      throw new TypeError('a file, where none may be sent');
     case PEER:
       if (target === process) return fd;
       throw new TypeError('a socket to another worker, for who is none');

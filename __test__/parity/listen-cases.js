@@ -5,6 +5,7 @@
 const fs = require('node:fs');
 const net = require('node:net');
 const path = require('node:path');
+const { execFileSync } = require('node:child_process');
 const { once } = require('node:events');
 const { cluster, run, runAlone, SCRATCH } = require('./scenario.js');
 const { listen, connect, ask, close, connections, freePort, readAll } = require('./sockets.js');
@@ -359,6 +360,17 @@ else
         } catch (error) {
           t.to('afterwards')('already closed', error.code);
         }
+      },
+      worker: serve,
+    },
+    'a file descriptor of a pipe': {
+      async primary(t) {
+        // Without round robin Node gives it to the worker, which finds the same by itself.
+        if (!ROUND_ROBIN) return;
+        const pipe = path.join(SCRATCH, 'pipe');
+        execFileSync('mkfifo', [pipe]);
+        const fd = fs.openSync(pipe, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+        end((await serveWith(t, 1, [{ fd }])).workers);
       },
       worker: serve,
     },

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use super::own::Mark;
 use crate::address::LocalAddress;
 use crate::error::errno_of;
 
@@ -31,8 +32,20 @@ pub struct Bound {
     /// The file that binding created. None for IP and abstract names. In front of the socket, and so dropped before it:
     /// as long as somebody listens nobody takes the file for a stale one and puts another in its place.
     pub file: Option<SocketFile>,
+    /// That it is corral's own, which nobody gets by its number; None for one of the program's.
+    pub mark: Option<Mark>,
     /// The socket: close-on-exec, non-blocking, bound but not listening.
     pub socket: OwnedFd,
+}
+
+impl Bound {
+    /// A socket that corral has made for itself, and what binding it has created.
+    ///
+    /// Errors: none that an open socket can cause.
+    pub(super) fn own(socket: impl Into<OwnedFd>, file: Option<SocketFile>) -> Result<Self, Errno> {
+        let socket = socket.into();
+        Ok(Bound { file, mark: Some(Mark::new(socket.as_fd())?), socket })
+    }
 }
 
 /// The file of a Unix socket, removed when this is dropped, unless another has taken its place.
@@ -134,7 +147,7 @@ fn bind_address(address: SocketAddr, flags: u32, kind: Type) -> Result<Bound, Er
         Errno::EAFNOSUPPORT => Errno::EINVAL,
         errno => errno,
     })?;
-    Ok(Bound { socket: OwnedFd::from(socket), file: None })
+    Bound::own(socket, None)
 }
 
 #[cfg(target_os = "linux")]
@@ -191,9 +204,9 @@ pub fn bind_unix(
         errno => errno,
     })?;
     if is_abstract(name) {
-        return Ok(Bound { socket: OwnedFd::from(socket), file: None });
+        return Bound::own(socket, None);
     }
-    let bound = Bound { socket: OwnedFd::from(socket), file: Some(SocketFile::new(name)?) };
+    let bound = Bound::own(socket, Some(SocketFile::new(name)?))?;
     if readable_all || writable_all {
         widen_mode(name, readable_all, writable_all).map_err(errno)?;
     }
@@ -274,6 +287,15 @@ pub fn duplicate_raw(fd: i32) -> Result<OwnedFd, Errno> {
     let raw = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
     // SAFETY: see above; a negative answer was turned into an error.
     Errno::result(raw).map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// How many descriptors this process may have (`RLIMIT_NOFILE`).
+pub fn descriptor_limit() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is live for the call.
+    let status = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    // It cannot fail with these arguments; without a limit there is none.
+    if status == 0 { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) } else { usize::MAX }
 }
 
 /// Takes over a descriptor whose number JavaScript has owned since [`into_raw`]; None for a number that names nothing.

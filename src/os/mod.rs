@@ -16,6 +16,7 @@ mod lane;
 mod memory;
 mod name_lock;
 mod named;
+mod own;
 mod schedule;
 
 #[cfg(target_os = "macos")]
@@ -23,8 +24,8 @@ use bind::close_on_exec;
 
 pub use accept::{Accepted, accept};
 pub use bind::{
-    AbstractNames, Bound, SocketFile, adopt, bind_tcp, bind_udp, bind_unix, duplicate_raw, into_raw, listen,
-    local_address, set_nonblocking,
+    AbstractNames, Bound, SocketFile, adopt, bind_tcp, bind_udp, bind_unix, descriptor_limit, duplicate_raw,
+    into_raw, listen, local_address, set_nonblocking,
 };
 pub use control::Ancillary;
 pub use fdpass::{
@@ -34,6 +35,7 @@ pub use fdpass::{
 pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
 pub use memory::{Memory, give_memory_back, reserve_memory};
 pub use named::{Credentials, Line, connect_named, credentials, listen_named, receive_line};
+pub use own::{Mark, Purpose, share_socket};
 pub use schedule::schedule_in_batches;
 
 /// For tests that look at what the kernel made of it.

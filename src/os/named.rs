@@ -61,7 +61,7 @@ pub fn listen_named(
         socket.bind(&address).map_err(Error::io("listening"))?;
         let socket = OwnedFd::from(socket);
         listen(socket.as_fd(), backlog).map_err(Error::sys("listening"))?;
-        return Ok(Bound { socket, file: None });
+        return Bound::own(socket, None).map_err(Error::sys("listening"));
     }
     let path = checked_path(name)?;
     // What has been checked; as the program says it where that has no room in an address. That leads to the same place.
@@ -83,7 +83,7 @@ pub fn listen_named(
     let socket = OwnedFd::from(socket);
     // Before the lock is released: a socket that is bound and does not listen looks like a stale one.
     listen(socket.as_fd(), backlog).map_err(Error::sys("listening"))?;
-    Ok(Bound { socket, file: Some(file) })
+    Bound::own(socket, Some(file)).map_err(Error::sys("listening"))
 }
 
 /// A stream socket, close-on-exec and non-blocking.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::os::AbstractNames;
-use crate::proto::DEFAULT_MAX_FRAME;
+use crate::proto::{DEFAULT_MAX_FRAME, MAX_LANE_MESSAGE};
 
 /// Who accepts connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -95,3 +95,19 @@ pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
 
 /// How many connections are accepted from one server before others get their turn.
 pub const ACCEPT_BUDGET: usize = 128;
+
+/// One of so many of this process's descriptors may be for all servers together: the rest is for connections, channels and the
+/// program. A worker may ask for as many servers as it likes.
+pub const SERVERS_SHARE: usize = 2;
+
+/// The same, for the servers of one worker.
+pub const WORKERS_SHARE: usize = 4;
+
+/// So many servers a worker may have however many descriptors there are: it may have them all looked through with each of its messages.
+pub const MAX_SERVERS_OF_WORKER: usize = 4096;
+
+/// The longest key of a server, in bytes. It has an address in it, or a path, and goes with each connection on a lane.
+pub const MAX_SERVER_KEY: usize = MAX_LANE_MESSAGE / 2;
+
+/// How much of a worker's `data` is kept for a server, in bytes of JSON. Node's are a TLS server's ticket keys.
+pub const MAX_SERVER_DATA: usize = 64 << 10;

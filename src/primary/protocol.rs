@@ -3,8 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use serde_json::json;
 
+use super::config::{MAX_SERVER_DATA, MAX_SERVER_KEY, MAX_SERVERS_OF_WORKER, SERVERS_SHARE, WORKERS_SHARE};
 use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
 use super::{Event, Primary, Source};
@@ -13,6 +15,7 @@ use crate::channel::{
 };
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
+use crate::os;
 use crate::proto::{self, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, Kind, QueryServer, ToWorker};
 use crate::reactor::{Context, EventSink, Interest};
 
@@ -203,23 +206,28 @@ impl<S: EventSink<Event>> Primary<S> {
         let shared = known
             .into_iter()
             .find(|server| self.servers.get(server).is_some_and(|server| !server.line.contains(id)));
-        let server_id = match shared {
-            Some(server) => server,
-            None => match self.open_server(context, query) {
-                Ok(server) => server,
-                Err(error) => {
-                    let errno = error.errno().or(Some(-(nix::errno::Errno::EINVAL as i32)));
-                    let data = query.data.as_ref();
-                    let reply =
-                        ToWorker::ServerReply { ack: seq, key: &query.key, errno, data, sockname: None };
-                    return self.send_message(context, id, &reply, None);
-                }
-            },
-        };
-        self.join_server(context, id, seq, server_id, query);
+        let server = has_bounds(query).map_err(Error::sys("opening a server")).and_then(|()| match shared {
+            Some(server) => Ok(server),
+            None => self.open_server(context, id, query),
+        });
+        match server {
+            Ok(server) => self.join_server(context, id, seq, server, query),
+            Err(error) => {
+                let errno = error.errno().or(Some(-(Errno::EINVAL as i32)));
+                let data = query.data.as_ref();
+                let reply = ToWorker::ServerReply { ack: seq, key: &query.key, errno, data, sockname: None };
+                self.send_message(context, id, &reply, None);
+            }
+        }
     }
 
-    fn open_server(&mut self, context: &mut Context, query: &QueryServer) -> Result<ServerId, Error> {
+    fn open_server(
+        &mut self,
+        context: &mut Context,
+        worker: WorkerId,
+        query: &QueryServer,
+    ) -> Result<ServerId, Error> {
+        self.has_room_for_server(worker).map_err(Error::sys("opening a server"))?;
         let opened = Opened::open(query, &self.config).map_err(Error::sys("opening a server"))?;
         let id = ServerId(self.next_server);
         self.next_server += 1;
@@ -245,6 +253,15 @@ impl<S: EventSink<Event>> Primary<S> {
         let mut same = self.by_key.get(query.key.as_str()).into_iter().flatten();
         let is_taken = same.any(|id| self.servers.get(id).is_some_and(|server| *server.key == *query.key));
         if is_taken { format!("{}:{}", query.key, id.0).into() } else { query.key.as_str().into() }
+    }
+
+    /// Errors: `EMFILE` when the worker, or all of them, have as many servers as they may.
+    fn has_room_for_server(&self, worker: WorkerId) -> Result<(), Errno> {
+        let own = self.workers.get(&worker).map_or(0, |worker| worker.servers.len());
+        let limit = os::descriptor_limit();
+        let is_full = own >= (limit / WORKERS_SHARE).min(MAX_SERVERS_OF_WORKER)
+            || self.servers.len() >= limit / SERVERS_SHARE;
+        if is_full { Err(Errno::EMFILE) } else { Ok(()) }
     }
 
     fn join_server(
@@ -319,4 +336,10 @@ impl<S: EventSink<Event>> Primary<S> {
             SendStatus::Written | SendStatus::Queued { .. } | SendStatus::Failed(_) | SendStatus::Closed => {}
         }
     }
+}
+
+/// Errors: `EINVAL` for more that is to be kept of a server than any needs.
+fn has_bounds(query: &QueryServer) -> Result<(), Errno> {
+    let data = query.data.as_ref().map_or(0, |data| data.to_string().len());
+    if query.key.len() > MAX_SERVER_KEY || data > MAX_SERVER_DATA { Err(Errno::EINVAL) } else { Ok(()) }
 }

@@ -13,7 +13,7 @@ use super::config::{Config, DEFAULT_BACKLOG, Policy};
 use super::stats::ServerStats;
 use crate::address::{LocalAddress, Peer};
 use crate::ids::WorkerId;
-use crate::os::{self, Bound, SocketFile};
+use crate::os::{self, Bound, Mark, Purpose, SocketFile};
 use crate::proto::{AddressKind, HandleKind, QueryServer};
 use crate::reactor::Token;
 use crate::sched::RoundRobin;
@@ -58,6 +58,8 @@ pub struct Server {
     pub query_key: Arc<str>,
     /// Goes with the server, and before the socket: see [`Bound`].
     _file: Option<SocketFile>,
+    /// Goes with the server.
+    _mark: Option<Mark>,
     /// The socket; listening, or only bound when it is shared.
     pub socket: Arc<OwnedFd>,
     /// Who accepts.
@@ -113,7 +115,7 @@ impl Opened {
         let port = || u16::try_from(query.port).map_err(|_| Errno::EINVAL);
         let bound = if query.fd >= 0 {
             // The program's descriptor stays the program's: it may close it, or use it again.
-            Bound { socket: adopt(query.fd)?, file: None }
+            Bound { socket: share(query.fd, query.kind)?, file: None, mark: None }
         } else if let Some(ipv6) = udp {
             os::bind_udp(address, port()?, ipv6, query.flags)?
         } else if query.port >= 0 {
@@ -141,11 +143,14 @@ impl Opened {
     }
 }
 
-/// A share in a descriptor of the program's. One that is no socket is an invalid argument, as libuv has it.
-fn adopt(fd: i32) -> Result<OwnedFd, Errno> {
-    let invalid = |errno| if matches!(errno, Errno::EBADF | Errno::ENOTSOCK) { Errno::EINVAL } else { errno };
-    let socket = os::duplicate_raw(fd).map_err(invalid)?;
-    os::local_address(socket.as_fd()).map_err(invalid)?;
+/// A share in a descriptor of the program's, if it is what a server of that kind needs.
+fn share(fd: i32, kind: AddressKind) -> Result<OwnedFd, Errno> {
+    let purpose = match kind {
+        AddressKind::Udp4 => Purpose::Udp4,
+        AddressKind::Udp6 => Purpose::Udp6,
+        AddressKind::Tcp4 | AddressKind::Tcp6 | AddressKind::Path => Purpose::Listening,
+    };
+    let socket = os::share_socket(fd, purpose)?;
     os::set_nonblocking(socket.as_fd())?;
     Ok(socket)
 }
@@ -177,6 +182,7 @@ impl Server {
             local: opened.local,
             backlog: opened.backlog,
             _file: opened.bound.file,
+            _mark: opened.bound.mark,
             socket: Arc::new(opened.bound.socket),
         }
     }

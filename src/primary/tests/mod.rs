@@ -13,8 +13,10 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
 
-use serde_json::json;
+use nix::errno::Errno;
+use serde_json::{Value, json};
 
+use super::config::{MAX_SERVER_DATA, MAX_SERVER_KEY};
 use super::{Command, Config, Event, IN_FLIGHT_PER_WORKER, Policy};
 use crate::channel::{ChannelEvent, Frames};
 use crate::error::Error;
@@ -301,6 +303,67 @@ fn what_one_worker_asks_for_twice_has_two_names() {
     // The first name is free again.
     assert_eq!(one.query(reusable(port)).0["key"], first);
     assert_eq!(two.query(reusable(port)).0["key"], second);
+}
+
+/// The answer about a descriptor of this process, as an errno; 0 if it is the worker's by now.
+fn errno_of(worker: &mut FakeWorker, fd: &impl AsRawFd, address_type: Value) -> i64 {
+    let query =
+        json!({"index": 0, "address": null, "port": -1, "addressType": address_type, "fd": fd.as_raw_fd()});
+    let (reply, socket) = worker.query(query);
+    let errno = reply["errno"].as_i64().unwrap_or(0);
+    assert!(errno == 0 || socket.is_none(), "{reply}");
+    errno
+}
+
+#[test]
+fn no_socket_of_the_primarys_is_had_by_a_number_that_is_not_what_the_query_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let [invalid, exists, no_socket] =
+        [Errno::EINVAL, Errno::EEXIST, Errno::ENOTSOCK].map(|errno| -i64::from(errno as i32));
+    let own = crate::os::bind_tcp(Some("127.0.0.1"), 0, 0).unwrap();
+    crate::os::listen(own.socket.as_fd(), 5).unwrap();
+    let names = crate::os::AbstractNames::Exact;
+    let named = crate::os::listen_named(&directory.path().join("s"), names, false, false, 5).unwrap();
+    for policy in [Policy::RoundRobin, Policy::Shared] {
+        let mut rig = Rig::new(Config { policy, ..Config::default() });
+        let (mut worker, mut other) = (rig.fork(Serialization::Json), rig.fork_with_silent_lane());
+        // Private: a connection, another worker's channel.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = listener.accept().unwrap().0;
+        let channel = other.channel.as_fd().as_raw_fd();
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for kind in [json!("udp4"), json!("udp6"), json!(4), json!(6), json!(-1), Value::Null] {
+            for private in [client.as_raw_fd(), accepted.as_raw_fd(), channel, other.socket.as_raw_fd()] {
+                assert_eq!(errno_of(&mut worker, &private, kind.clone()), invalid, "{kind}");
+            }
+            for own in [own.socket.as_raw_fd(), named.socket.as_raw_fd()] {
+                assert_eq!(errno_of(&mut worker, &own, kind.clone()), exists, "{kind}");
+            }
+            let expected = if kind == "udp4" { 0 } else { invalid };
+            assert_eq!(errno_of(&mut worker, &udp, kind.clone()), expected, "{kind}");
+            let expected = if kind.is_string() { invalid } else { 0 };
+            assert_eq!(errno_of(&mut worker, &listener, kind.clone()), expected, "{kind}");
+            let (pipe, _writer) = std::io::pipe().unwrap();
+            let expected = if kind.is_string() { invalid } else { no_socket };
+            assert_eq!(errno_of(&mut worker, &pipe, kind.clone()), expected, "{kind}");
+        }
+        // What the primary has made for another worker.
+        let query = json!({"index": 0, "address": "127.0.0.1", "port": 0, "addressType": "udp4", "flags": 0});
+        let socket = other.query(query).1.unwrap();
+        assert_eq!(errno_of(&mut worker, &socket, json!("udp4")), exists);
+    }
+}
+
+#[test]
+fn little_is_kept_of_what_a_worker_says_of_a_server() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork(Serialization::Json);
+    for (field, value) in [("index", "x".repeat(MAX_SERVER_KEY)), ("data", "x".repeat(MAX_SERVER_DATA))] {
+        let mut query = tcp(0);
+        query[field] = value.into();
+        assert_eq!(worker.query(query).0["errno"], -(Errno::EINVAL as i32), "{field}");
+    }
 }
 
 #[test]
