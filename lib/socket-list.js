@@ -101,12 +101,13 @@ class SocketLists {
     this.#channel = channel;
     // One for all keys: the peer may think of as many as it likes. In front of the program's, whatever they throw.
     channel.prependListener('internalMessage', (/** @type {any} */ message) => this.#onMessage(message));
-    channel.prependListener('disconnect', () => {
-      for (const list of this.#sent.values()) list.onDisconnect();
-    });
     // A child process that has disconnected goes on serving what it has, and is asked in vain until it ends; who is at
     // the other end of a named socket is gone, and the next one, after a reconnection, knows nothing of these.
     channel.prependListener(channel instanceof ChildProcess ? 'exit' : 'disconnect', () => this.#forget());
+    // In front of that one.
+    channel.prependListener('disconnect', () => {
+      for (const list of this.#sent.values()) list.onDisconnect();
+    });
   }
 
   /**
