@@ -24,6 +24,12 @@ describe('descriptors, on the channel', { concurrency: 2 }, () =>
 
 describe('pressure', { concurrency: 2 }, () => programs('failures/pressure'));
 
+describe('floods', { concurrency: 1 }, () => programs('failures/floods'));
+
+describe('floods, on the channel', { concurrency: 1 }, () =>
+  programs('failures/floods', { CORRAL_LANE: '0' }),
+);
+
 describe('descriptors', { concurrency: 2 }, () => programs('failures/descriptors'));
 
 describe('listeners that throw', { concurrency: 2 }, () => programs('failures/listeners'));
