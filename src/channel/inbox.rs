@@ -14,6 +14,16 @@ use crate::proto::{Decoder, Frame, FrameError, Kind, Serialization, classify};
 /// How many bytes are read from one peer before the others get their turn.
 const READ_BUDGET: usize = 1 << 20;
 
+/// What one read costs of it at least: who writes byte by byte, each with a descriptor, is not to have more reads than others.
+const READ_COST: usize = 4 << 10;
+
+/// What a frame costs of it that the reactor answers or acts upon, beside its bytes.
+const INTERNAL_COST: usize = 1 << 10;
+
+/// How many bytes are read that a peer left behind which has gone, though somebody else may go on writing. More than the buffers
+/// of a channel's sockets hold.
+pub const MAX_LEFT_BEHIND: usize = 8 << 20;
+
 /// Messages beyond this are read by the reactor: beside JavaScript, which parses one while the next is coming.
 pub const LARGE_MESSAGE: usize = 64 << 10;
 
@@ -39,6 +49,18 @@ impl Inbound<'_> {
     pub fn length(&self) -> usize {
         self.bytes.total_length()
     }
+}
+
+/// How much is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What there is, within a budget.
+    Ready,
+    /// As `Ready`; the peer is known to have closed its end, so that the end is there to be read.
+    ToEnd,
+    /// What was in the socket when reading began, and nothing that comes meanwhile: the peer has gone, and who else has its end may
+    /// write for ever.
+    Left,
 }
 
 /// How far reading came.
@@ -137,20 +159,29 @@ impl Inbox {
     }
 
     /// Reads until nothing is left, the budget is spent or the peer has ended, and hands each frame to `on_frame`.
-    /// `ended` says that the peer is known to have closed its end, so that the end is there to be read.
     pub fn read(
         &mut self,
         socket: BorrowedFd<'_>,
-        ended: bool,
+        extent: Extent,
         mut on_frame: impl FnMut(Inbound<'_>),
     ) -> ReadStatus {
-        let mut budget = READ_BUDGET;
+        let mut budget = Budget::new(socket, extent);
         if std::mem::take(&mut self.has_rest)
-            && let Err(error) = self.take_frames(&mut on_frame)
+            && let Err(error) = self.take_frames(&mut budget, &mut on_frame)
         {
             return ReadStatus::Broken(error);
         }
         loop {
+            match budget.state() {
+                BudgetState::Goes => {}
+                BudgetState::Spent => return ReadStatus::BudgetSpent,
+                BudgetState::AllRead if os::has_ended(socket) => return ReadStatus::Ended,
+                BudgetState::AllRead => return ReadStatus::Drained,
+                BudgetState::TooMuch => {
+                    let fault = format!("more than {MAX_LEFT_BEHIND} bytes left behind");
+                    return ReadStatus::Broken(Error::BadFrame(fault));
+                }
+            }
             let buffer = self.decoder.buffer();
             let room = buffer.capacity() - buffer.len();
             let received = match os::receive(socket, buffer, &mut self.ancillary) {
@@ -165,28 +196,38 @@ impl Inbox {
             }
             let had_handles = received.handles_lost || !received.handles.is_empty();
             self.unclaimed.extend(received.handles);
-            if let Err(error) = self.take_frames(&mut on_frame) {
+            if let Err(error) = self.take_frames(&mut budget, &mut on_frame) {
                 return ReadStatus::Broken(error);
             }
+            budget.read(received.bytes);
             // A stream socket that gave less than there was room for is empty; one more read would only say so,
             // unless the end is behind it. A read with a descriptor was cut short by the kernel instead.
-            if received.bytes < room && !had_handles && !ended {
+            if received.bytes < room && !had_handles && extent == Extent::Ready && !self.has_rest {
                 return ReadStatus::Drained;
-            }
-            budget = budget.saturating_sub(received.bytes);
-            if budget == 0 {
-                return ReadStatus::BudgetSpent;
             }
         }
     }
 
-    fn take_frames(&mut self, on_frame: &mut impl FnMut(Inbound<'_>)) -> Result<(), Error> {
+    /// Hands over the frames that have come, as far as the budget goes.
+    fn take_frames(
+        &mut self,
+        budget: &mut Budget,
+        on_frame: &mut impl FnMut(Inbound<'_>),
+    ) -> Result<(), Error> {
         let serialization = self.serialization;
         let (unclaimed, memory) = (&mut self.unclaimed, &mut self.memory);
-        while let Some(bytes) = self.decoder.next_frame().map_err(|error| match error {
-            FrameError::TooLarge { limit } => Error::FrameTooLarge { limit },
-            FrameError::Malformed(fault) => Error::BadFrame(fault.into()),
-        })? {
+        loop {
+            if budget.state() == BudgetState::Spent {
+                self.has_rest = true;
+                return Ok(());
+            }
+            let Some(bytes) = self.decoder.next_frame().map_err(|error| match error {
+                FrameError::TooLarge { limit } => Error::FrameTooLarge { limit },
+                FrameError::Malformed(fault) => Error::BadFrame(fault.into()),
+            })?
+            else {
+                break;
+            };
             let segments = memory.claim(&bytes)?;
             let (kind, handle) = match classify(serialization, &bytes) {
                 _ if bytes.has_pieces() => (Kind::User, None),
@@ -196,6 +237,9 @@ impl Inbox {
                 Kind::Memory => (Kind::Memory, unclaimed.pop_front().filter(|file| memory.map(file.as_fd()))),
                 kind => (kind, None),
             };
+            if kind != Kind::User {
+                budget.acted();
+            }
             on_frame(Inbound { kind, bytes, segments, handle });
         }
         // Every frame that began in what was read is complete: a descriptor that none of them claimed came without
@@ -207,6 +251,65 @@ impl Inbox {
             return Err(Error::BadFrame("descriptors without frames".into()));
         }
         Ok(())
+    }
+}
+
+/// Whether more is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BudgetState {
+    /// It is.
+    Goes,
+    /// It is the others' turn.
+    Spent,
+    /// All that the peer has left behind has been.
+    AllRead,
+    /// So has as much of it as may be, and there is more.
+    TooMuch,
+}
+
+/// How much may still be read.
+#[derive(Debug)]
+enum Budget {
+    /// Before others have their turn.
+    Turn(usize),
+    /// Of what the peer has left behind, of which there is so much more than is read.
+    Left { bytes: usize, beyond: usize },
+}
+
+impl Budget {
+    fn new(socket: BorrowedFd<'_>, extent: Extent) -> Self {
+        match extent {
+            Extent::Ready | Extent::ToEnd => Budget::Turn(READ_BUDGET),
+            Extent::Left => {
+                let left = os::unread(socket);
+                let bytes = left.min(MAX_LEFT_BEHIND);
+                Budget::Left { bytes, beyond: left - bytes }
+            }
+        }
+    }
+
+    /// So many bytes were read at once.
+    fn read(&mut self, bytes: usize) {
+        match self {
+            Budget::Turn(left) => *left = left.saturating_sub(bytes.max(READ_COST)),
+            Budget::Left { bytes: left, .. } => *left = left.saturating_sub(bytes),
+        }
+    }
+
+    /// A frame was handed over that is no message of the program's.
+    fn acted(&mut self) {
+        if let Budget::Turn(left) = self {
+            *left = left.saturating_sub(INTERNAL_COST);
+        }
+    }
+
+    fn state(&self) -> BudgetState {
+        match self {
+            Budget::Turn(0) => BudgetState::Spent,
+            Budget::Left { bytes: 0, beyond: 0 } => BudgetState::AllRead,
+            Budget::Left { bytes: 0, .. } => BudgetState::TooMuch,
+            Budget::Turn(_) | Budget::Left { .. } => BudgetState::Goes,
+        }
     }
 }
 
@@ -269,12 +372,12 @@ mod tests {
         }
 
         fn read(&mut self) -> (Vec<(String, bool)>, ReadStatus) {
-            self.read_knowing(false)
+            self.read_to(Extent::Ready)
         }
 
-        fn read_knowing(&mut self, ended: bool) -> (Vec<(String, bool)>, ReadStatus) {
+        fn read_to(&mut self, extent: Extent) -> (Vec<(String, bool)>, ReadStatus) {
             let mut frames = Vec::new();
-            let status = self.inbox.read(self.pair.ours.as_fd(), ended, |frame| {
+            let status = self.inbox.read(self.pair.ours.as_fd(), extent, |frame| {
                 frames.push((String::from_utf8_lossy(&frame.bytes).into_owned(), frame.handle.is_some()));
             });
             (frames, status)
@@ -341,9 +444,70 @@ mod tests {
         let mut rig = Rig::new(1000);
         rig.peer_sends(b"\"last\"\n\"half", false);
         drop(std::mem::replace(&mut rig.pair.theirs, socket_pair().unwrap().ours));
-        let (frames, status) = rig.read_knowing(true);
+        let (frames, status) = rig.read_to(Extent::ToEnd);
         assert_eq!(frames, [("\"last\"".to_owned(), false)]);
         assert!(matches!(status, ReadStatus::Ended));
+    }
+
+    #[test]
+    fn what_comes_while_it_is_read_what_a_dead_peer_left_is_not_waited_for() {
+        let Rig { pair, mut inbox } = Rig::new(1000);
+        let write = || send(pair.theirs.as_fd(), &[IoSlice::new(b"1\n")], None).unwrap();
+        for _ in 0..3 {
+            write();
+        }
+        let mut told = 0;
+        // Whoever has the peer's end writes one for each that is told.
+        let status = inbox.read(pair.ours.as_fd(), Extent::Left, |_| {
+            write();
+            told += 1;
+        });
+        assert!(matches!(status, ReadStatus::Drained), "{status:?}");
+        assert_eq!(told, 3);
+    }
+
+    #[test]
+    fn what_a_dead_peer_left_is_read_however_much_and_its_end() {
+        let mut rig = Rig::new(1 << 20);
+        os::set_send_buffer(rig.pair.theirs.as_fd(), 4 << 20);
+        let text = [&[b'1'; 99_999][..], b"\n"].concat();
+        let mut count = 0;
+        while send(rig.pair.theirs.as_fd(), &[IoSlice::new(&text)], None) == Ok(text.len()) {
+            count += 1;
+            if count * text.len() > 3 * READ_BUDGET / 2 {
+                break;
+            }
+        }
+        drop(std::mem::replace(&mut rig.pair.theirs, socket_pair().unwrap().ours));
+        let (frames, status) = rig.read_to(Extent::Left);
+        assert_eq!(frames.len(), count);
+        assert!(matches!(status, ReadStatus::Ended), "{status:?}");
+    }
+
+    #[test]
+    fn frames_that_are_acted_upon_take_more_of_a_turn_than_their_bytes() {
+        let mut rig = Rig::new(1000);
+        let all = 3 * READ_BUDGET / INTERNAL_COST / 2;
+        rig.peer_sends(&b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n".repeat(all), false);
+        let (first, status) = rig.read();
+        assert!(matches!(status, ReadStatus::BudgetSpent), "{status:?}");
+        assert!(first.len() <= READ_BUDGET / INTERNAL_COST, "{}", first.len());
+        let (second, status) = rig.read();
+        assert!(matches!(status, ReadStatus::Drained), "{status:?}");
+        assert_eq!(first.len() + second.len(), all);
+    }
+
+    #[test]
+    fn reads_of_a_few_bytes_with_a_descriptor_each_are_not_more_than_a_turns() {
+        let mut rig = Rig::new(1000);
+        os::set_send_buffer(rig.pair.theirs.as_fd(), 1 << 20);
+        // No more than may be under way.
+        let all = 3 * READ_BUDGET / READ_COST / 2;
+        (0..all).for_each(|_| rig.peer_sends(b"1\n", true));
+        let (first, status) = rig.read();
+        assert!(matches!(status, ReadStatus::BudgetSpent), "{status:?}");
+        assert_eq!(first.len(), READ_BUDGET / READ_COST);
+        assert_eq!(rig.read().0.len(), all - first.len());
     }
 
     /// Pieces in memory that the peer has offered.
@@ -381,7 +545,7 @@ mod tests {
 
             fn see(&mut self) -> (Seen, ReadStatus) {
                 let mut seen = Vec::new();
-                let status = self.inbox.read(self.pair.ours.as_fd(), false, |frame| {
+                let status = self.inbox.read(self.pair.ours.as_fd(), Extent::Ready, |frame| {
                     seen.push((frame.kind, frame.handle.is_some(), frame.segments));
                 });
                 (seen, status)

@@ -28,7 +28,7 @@ use serde_json::json;
 pub use batch::{Batch, Bundle, Format, Frames, Part};
 pub use command::ChannelCommand;
 pub use event::ChannelEvent;
-pub use inbox::{Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
+pub use inbox::{Extent, Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use lending::{BUSY_AFTER, Lending, Look, MAX_LENT, QUIET};
 pub use memory::{MEMORY_KEPT, Room, Segment, Tending};
 pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Uncorked, Unwritten};

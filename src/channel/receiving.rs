@@ -125,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::channel::{LARGE_MESSAGE, pair};
+    use crate::channel::{Extent, LARGE_MESSAGE, pair};
     use crate::os;
     use crate::proto::{Kind, Serialization};
 
@@ -243,7 +243,7 @@ mod tests {
                 self.inbox = self.channel.take_back();
             }
             let gathered = &mut self.gathered;
-            self.inbox.as_mut().unwrap().read(self.channel.as_fd(), false, |frame| {
+            self.inbox.as_mut().unwrap().read(self.channel.as_fd(), Extent::Ready, |frame| {
                 assert!(frame.kind != Kind::Handle || frame.handle.is_some());
                 let (number, has_handle) = (number(&frame.bytes), frame.handle.is_some());
                 gathered.push(Event::Frame { number, has_handle });
@@ -390,7 +390,7 @@ mod tests {
         assert_eq!(model.direct, 1);
         assert_eq!(model.channel.read_directly(usize::MAX, |_| unreachable!()), DirectRead::Returned);
         let mut inbox = model.channel.take_back().unwrap();
-        let status = inbox.read(model.channel.as_fd(), true, |_| unreachable!());
+        let status = inbox.read(model.channel.as_fd(), Extent::ToEnd, |_| unreachable!());
         assert!(matches!(status, crate::channel::ReadStatus::Ended));
     }
 

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use super::accept::Attempt;
 use super::link::Link;
 use super::{Event, Ipc, Source, Terms, Verdict};
-use crate::channel::{Bounds, Channel, ChannelEvent};
+use crate::channel::{Bounds, Channel, ChannelEvent, Extent};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{self, Credentials, Line};
@@ -263,7 +263,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         });
         self.links.insert(id, link);
         // Something may have come right behind the greeting, the end even.
-        self.read(context, id, true);
+        self.read(context, id, Extent::ToEnd);
     }
 
     pub(super) fn give_up(&mut self, context: &mut Context, id: ChannelId) {

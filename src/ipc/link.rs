@@ -9,8 +9,8 @@ use serde_json::json;
 use super::greeting::Side;
 use super::{Deferred, Event, Ipc, Source, Terms};
 use crate::channel::{
-    BUSY_AFTER, Batch, Channel, ChannelEvent, FlushStatus, Format, Frame, Frames, HandleOrigin, Inbound,
-    Inbox, Lending, Look, MAX_ANSWERS, MAX_LENT, QUIET, ReadStatus, Retransmission, SendStatus,
+    BUSY_AFTER, Batch, Channel, ChannelEvent, Extent, FlushStatus, Format, Frame, Frames, HandleOrigin,
+    Inbound, Inbox, Lending, Look, MAX_ANSWERS, MAX_LENT, QUIET, ReadStatus, Retransmission, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -53,8 +53,6 @@ pub struct Link {
     is_paused: bool,
     /// There was something to read when it could not be told.
     is_behind: bool,
-    /// The peer has gone: everything that it has left behind is told.
-    is_ending: bool,
 }
 
 impl Link {
@@ -78,25 +76,24 @@ impl Link {
             phase: Phase::Open,
             is_paused: false,
             is_behind: false,
-            is_ending: false,
         }
     }
 
     /// Whether more may be told, being one of so many channels.
     fn may_read(&self, channels: usize) -> bool {
-        self.phase == Phase::Closing || self.is_ending || !self.is_paused && self.channel.may_read(channels)
+        self.phase == Phase::Closing || !self.is_paused && self.channel.may_read(channels)
     }
 }
 
 impl<S: EventSink<Event>> Ipc<S> {
-    /// Reads what has arrived. `ended` says that the end may be among it.
-    pub(super) fn read(&mut self, context: &mut Context, id: ChannelId, ended: bool) {
+    /// Reads what has arrived.
+    pub(super) fn read(&mut self, context: &mut Context, id: ChannelId, extent: Extent) {
         if !self.reclaim(context, id) {
             return;
         }
         let channels = self.links.len();
         let Some(link) = self.links.get_mut(&id) else { return };
-        if !link.may_read(channels) {
+        if extent != Extent::Left && !link.may_read(channels) {
             link.is_behind = true;
             return;
         }
@@ -105,7 +102,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         };
         let (phase, side, sink) = (*phase, *side, &mut self.sink);
         let mut teller = Teller { id, channel, lending, batch, answers, side, phase, sink };
-        let status = inbox.read(channel.as_fd(), ended, |frame| teller.frame(frame));
+        let status = inbox.read(channel.as_fd(), extent, |frame| teller.frame(frame));
         teller.tell_batch();
         if *teller.answers > MAX_ANSWERS {
             let fault = "handles announced and not sent, and the answers not read".into();
@@ -136,15 +133,9 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
-    /// The peer is known to have gone: reads to the end.
+    /// The peer is known to have gone: all that it has left behind is told, however much is untold.
     pub(super) fn read_all(&mut self, context: &mut Context, id: ChannelId) {
-        while let Some(link) = self.links.get_mut(&id) {
-            link.is_ending = true;
-            self.read(context, id, true);
-            if self.unread.pop_if(|unread| *unread == id).is_none() {
-                break;
-            }
-        }
+        self.read(context, id, Extent::Left);
         self.close_link(context, id, None);
     }
 
@@ -152,7 +143,7 @@ impl<S: EventSink<Event>> Ipc<S> {
     pub(super) fn on_readable(&mut self, context: &mut Context, id: ChannelId, ended: bool) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if !link.lending.is_lent() || ended {
-            return self.read(context, id, ended);
+            return self.read(context, id, if ended { Extent::ToEnd } else { Extent::Ready });
         }
         if link.lending.mute(context, &link.channel) {
             self.defer(context, BUSY_AFTER, Deferred::CheckLent(id));
@@ -167,7 +158,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             Look::Again => {
                 self.defer(context, BUSY_AFTER, Deferred::CheckLent(id));
             }
-            Look::TakeBack => self.read(context, id, true),
+            Look::TakeBack => self.read(context, id, Extent::ToEnd),
             Look::Unmute => {
                 let unmuted = link.lending.unmute(context, &link.channel, link.token, link.interest);
                 if let Err(error) = unmuted {
@@ -228,7 +219,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.may_read(channels) && std::mem::take(&mut link.is_behind) {
             // Whether the end came meanwhile was told and forgotten: read until it can be seen.
-            self.read(context, id, true);
+            self.read(context, id, Extent::ToEnd);
         }
     }
 
@@ -297,7 +288,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         link.phase = Phase::Closing;
         self.flush(context, id);
         // What comes meanwhile is read and dropped, so that the end of the other side is seen.
-        self.read(context, id, true);
+        self.read(context, id, Extent::ToEnd);
     }
 
     /// Forgets a channel.

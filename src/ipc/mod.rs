@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use event::Event;
 
-use crate::channel::{CORKED_FOR, Channel, ChannelCommand, ChannelEvent, MEMORY_KEPT, Tending};
+use crate::channel::{CORKED_FOR, Channel, ChannelCommand, ChannelEvent, Extent, MEMORY_KEPT, Tending};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
@@ -303,7 +303,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
     fn on_turn_end(&mut self, context: &mut Context) {
         for id in std::mem::take(&mut self.unread) {
             // Whether the end is near was told once and is not known any more.
-            self.read(context, id, true);
+            self.read(context, id, Extent::ToEnd);
         }
         for id in std::mem::take(&mut self.to_accept) {
             self.accept(context, id);

@@ -111,11 +111,30 @@ pub fn has_arrived(socket: BorrowedFd<'_>) -> bool {
     }
 }
 
+/// Whether all that there ever was to be read from a socket has been, as its other end is closed.
+pub fn has_ended(socket: BorrowedFd<'_>) -> bool {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    loop {
+        match recv(socket.as_raw_fd(), &mut [0], flags) {
+            Err(Errno::EINTR) => continue,
+            outcome => return matches!(outcome, Ok(0) | Err(Errno::ECONNRESET)),
+        }
+    }
+}
+
 /// How many bytes of memory wait in a Unix socket for the other end to read them; 0 where the system does not tell.
 pub fn unread_by_peer(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the call writes one integer.
     let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if status == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
+/// How many bytes there are to be read from a Unix socket now; 0 where the system does not tell.
+pub fn unread(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the call writes one integer.
+    let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
     if status == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
@@ -239,6 +258,20 @@ mod tests {
         drop(pair.ours);
         assert_eq!(look(), (true, true));
         assert_eq!((has_hung_up(-1), is_deserted(-1)), (false, false));
+    }
+
+    #[test]
+    fn what_there_is_to_be_read_is_known_before_it_is() {
+        let pair = socket_pair().unwrap();
+        assert_eq!(unread(pair.ours.as_fd()), 0);
+        for (text, all) in [(&b"one"[..], 3), (b"and another", 14)] {
+            send(pair.theirs.as_fd(), &[IoSlice::new(text)], None).unwrap();
+            assert_eq!(unread(pair.ours.as_fd()), all);
+        }
+        drop(pair.theirs);
+        assert!(!has_ended(pair.ours.as_fd()));
+        receive(pair.ours.as_fd(), &mut Vec::with_capacity(14), &mut Ancillary::default()).unwrap();
+        assert!(has_ended(pair.ours.as_fd()));
     }
 
     #[test]

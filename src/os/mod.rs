@@ -29,8 +29,8 @@ pub use bind::{
 };
 pub use control::Ancillary;
 pub use fdpass::{
-    Received, SocketPair, has_arrived, has_hung_up, is_deserted, receive, send, send_buffer, set_send_buffer,
-    shutdown_write, socket_pair, unread_by_peer,
+    Received, SocketPair, has_arrived, has_ended, has_hung_up, is_deserted, receive, send, send_buffer,
+    set_send_buffer, shutdown_write, socket_pair, unread, unread_by_peer,
 };
 pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
 pub use memory::{Memory, give_memory_back, reserve_memory};

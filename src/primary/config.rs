@@ -79,6 +79,13 @@ pub const LANE_LOOK: Duration = Duration::from_millis(2);
 /// ... and when it is not.
 pub const LANE_TICK: Duration = Duration::from_millis(4);
 
+/// How many messages of a worker are taken off its lane before others get their turn; more than it has connections to report on.
+pub const LANE_BUDGET: usize = 4 * LANE_WINDOW;
+
+/// How many that a worker has left on its lane are taken when it has gone, though somebody else may go on writing: more than the
+/// lane holds, where each takes some 700 bytes of what the socket's buffer has.
+pub const LANE_LAST_WORDS: usize = 1024;
+
 /// The backlog when nobody asks for another (Node: `net.js`, 511).
 pub const DEFAULT_BACKLOG: i32 = 511;
 

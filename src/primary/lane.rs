@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::config::{LANE_LOOK, LANE_TICK, LANE_WINDOW};
+use super::config::{LANE_BUDGET, LANE_LAST_WORDS, LANE_LOOK, LANE_TICK, LANE_WINDOW};
 use super::server::Pending;
 use super::stats::WorkerStats;
 use super::{Deferred, Event, Primary, Source};
@@ -256,9 +256,13 @@ impl<S: EventSink<Event>> Primary<S> {
         self.look_later(context);
     }
 
-    /// Takes what a worker reports about its connections.
+    /// Takes what a worker reports about its connections, within a budget.
     pub(super) fn collect(&mut self, context: &mut Context, id: WorkerId) {
-        loop {
+        for budget in (0..=LANE_BUDGET).rev() {
+            if budget == 0 {
+                self.uncollected.insert(id);
+                break;
+            }
             let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else {
                 return;
             };
@@ -504,8 +508,9 @@ impl<S: EventSink<Event>> Primary<S> {
             context.deregister(lane.ends.ours.as_fd());
             self.sources.remove(&token);
         }
-        // Its last words. Nonsense among them is nobody's concern any more.
-        while let Ok(Some(FromWorker::Report { through, refused })) = lane.receive() {
+        // Its last words. Nonsense among them is nobody's concern any more, nor is what somebody else says that has its end.
+        for _ in 0..LANE_LAST_WORDS {
+            let Ok(Some(FromWorker::Report { through, refused })) = lane.receive() else { break };
             let Ok(decisions) = lane.settle(through, &refused) else { break };
             self.apply(id, decisions);
         }

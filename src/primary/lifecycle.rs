@@ -9,7 +9,7 @@ use super::server::Mode;
 use super::stats::WorkerStats;
 use super::worker::{Phase, Worker};
 use super::{Config, Event, Primary, Source};
-use crate::channel::{Channel, ChannelEvent, Inbox};
+use crate::channel::{Channel, ChannelEvent, Extent, Inbox};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
@@ -54,7 +54,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if std::mem::take(&mut worker.reading_paused) {
             // Whether the end came meanwhile was told and forgotten: read until it can be seen.
-            self.read(context, id, true);
+            self.read(context, id, Extent::ToEnd);
         }
     }
 
@@ -81,15 +81,15 @@ impl<S: EventSink<Event>> Primary<S> {
         self.flush(context, id);
     }
 
-    /// The process is gone. What it had sent is in the socket and is read first.
+    /// The process is gone. What it had sent is in the socket and is read first, however much is untold; what somebody else who
+    /// has its end sends meanwhile is not, as the JavaScript thread waits for this.
     pub(super) fn exited(&mut self, context: &mut Context, id: WorkerId) {
-        while let Some(worker) = self.workers.get_mut(&id) {
-            worker.has_exited = true;
-            self.read(context, id, true);
-            if self.unread.pop_if(|unread| *unread == id).is_none() {
-                break;
-            }
+        self.read(context, id, Extent::Left);
+        if self.unread.pop_if(|unread| *unread == id).is_some() {
+            // It was moving: that was its first socket.
+            self.read(context, id, Extent::Left);
         }
+        self.unread.retain(|unread| *unread != id);
         self.close_worker(context, id, None);
     }
 

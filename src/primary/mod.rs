@@ -31,7 +31,7 @@ pub use config::{Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, Policy, RECALL_AFTER
 pub use event::{Connection, Event};
 
 use crate::channel::{
-    Batch, CORKED_FOR, Channel, ChannelCommand, ChannelEvent, FlushStatus, MEMORY_KEPT, Tending,
+    Batch, CORKED_FOR, Channel, ChannelCommand, ChannelEvent, Extent, FlushStatus, MEMORY_KEPT, Tending,
 };
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
@@ -103,6 +103,8 @@ pub struct Primary<S> {
     deferred: HashMap<TimerId, Deferred>,
     /// Workers that have more to be read and gave way to others; continued next turn.
     unread: Vec<WorkerId>,
+    /// Workers with more on their lanes that gave way to others; continued next turn.
+    uncollected: BTreeSet<WorkerId>,
     /// Servers with something to accept or to hand out. They are served when everything that came in this turn has
     /// been read: with all acknowledgements known, the turns come out fair.
     to_serve: BTreeSet<ServerId>,
@@ -136,6 +138,7 @@ impl<S: EventSink<Event>> Primary<S> {
             sources: HashMap::new(),
             deferred: HashMap::new(),
             unread: Vec::new(),
+            uncollected: BTreeSet::new(),
             to_serve: BTreeSet::new(),
             stalled: BTreeSet::new(),
             next_look: None,
@@ -317,14 +320,17 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
     fn on_turn_end(&mut self, context: &mut Context) {
         for id in std::mem::take(&mut self.unread) {
             // Whether the end is near was told once and is not known any more.
-            self.read(context, id, true);
+            self.read(context, id, Extent::ToEnd);
+        }
+        for id in std::mem::take(&mut self.uncollected) {
+            self.collect(context, id);
         }
         self.look_if_due(context);
         self.relieve_stalled(context);
         for id in std::mem::take(&mut self.to_serve) {
             self.dispatch_and_accept(context, id);
         }
-        if !(self.unread.is_empty() && self.to_serve.is_empty()) {
+        if !(self.unread.is_empty() && self.uncollected.is_empty() && self.to_serve.is_empty()) {
             context.poll_again();
         }
         self.sink.flush();

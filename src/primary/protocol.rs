@@ -11,7 +11,7 @@ use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
 use super::{Event, Primary, Source};
 use crate::channel::{
-    ChannelEvent, Frame, HandleOrigin, Inbound, ReadStatus, Retransmission, Segment, SendStatus,
+    ChannelEvent, Extent, Frame, HandleOrigin, Inbound, ReadStatus, Retransmission, Segment, SendStatus,
 };
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
@@ -20,20 +20,20 @@ use crate::proto::{self, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, Ki
 use crate::reactor::{Context, EventSink, Interest};
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// Reads what a worker has sent. `ended` says that the end is among it.
-    pub(super) fn read(&mut self, context: &mut Context, id: WorkerId, ended: bool) {
+    /// Reads what a worker has sent.
+    pub(super) fn read(&mut self, context: &mut Context, id: WorkerId, extent: Extent) {
         if !self.reclaim(context, id) {
             return;
         }
         let workers = self.workers.len();
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if !worker.has_exited && !worker.channel.may_read(workers) {
+        if extent != Extent::Left && !worker.channel.may_read(workers) {
             worker.reading_paused = true;
             return;
         }
         let Some(mut inbox) = worker.inbox.take() else { return };
         let channel = worker.channel.clone();
-        let status = inbox.read(channel.as_fd(), ended, |frame| self.on_frame(context, id, frame));
+        let status = inbox.read(channel.as_fd(), extent, |frame| self.on_frame(context, id, frame));
         self.tell_batch(id);
         // Taken in any case: it is this worker's, and not the next one's to be read.
         let malformed = self.malformed.take();
@@ -46,9 +46,10 @@ impl<S: EventSink<Event>> Primary<S> {
         let is_moving = worker.next.is_some();
         match status {
             _ if has_moved => self.finish_move(context, id),
+            // It ended in the middle of its move.
+            ReadStatus::Drained if is_moving && extent == Extent::Left => self.finish_move(context, id),
             ReadStatus::Drained => {}
             ReadStatus::BudgetSpent => self.unread.push(id),
-            // It ended in the middle of its move.
             ReadStatus::Ended if is_moving => self.finish_move(context, id),
             ReadStatus::Ended => return self.close_worker(context, id, None),
             ReadStatus::Broken(error) => return self.close_worker(context, id, Some(error)),

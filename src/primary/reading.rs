@@ -2,7 +2,7 @@
 
 use super::worker::{Phase, Registration};
 use super::{Deferred, Event, Primary};
-use crate::channel::{BUSY_AFTER, ChannelEvent, Look, MAX_LENT, QUIET};
+use crate::channel::{BUSY_AFTER, ChannelEvent, Extent, Look, MAX_LENT, QUIET};
 use crate::ids::WorkerId;
 use crate::reactor::{Context, EventSink, Interest};
 
@@ -11,7 +11,7 @@ impl<S: EventSink<Event>> Primary<S> {
     pub(super) fn on_readable(&mut self, context: &mut Context, id: WorkerId, ended: bool) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if !worker.lending.is_lent() || ended {
-            return self.read(context, id, ended);
+            return self.read(context, id, if ended { Extent::ToEnd } else { Extent::Ready });
         }
         if worker.lending.mute(context, &worker.channel) {
             let timer = context.set_timer(BUSY_AFTER);
@@ -28,7 +28,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 let timer = context.set_timer(BUSY_AFTER);
                 self.deferred.insert(timer, Deferred::CheckLent(id));
             }
-            Look::TakeBack => self.read(context, id, true),
+            Look::TakeBack => self.read(context, id, Extent::ToEnd),
             Look::Unmute => {
                 let Registration { token, interest } = worker.registration;
                 let unmuted = worker.lending.unmute(context, &worker.channel, token, interest);

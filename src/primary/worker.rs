@@ -81,8 +81,6 @@ pub struct Worker {
     pub in_flight: BTreeMap<Seq, InFlight>,
     /// Its channel is not read because too much is undelivered.
     pub reading_paused: bool,
-    /// Its process has ended: what it left behind is read however much is undelivered.
-    pub has_exited: bool,
     /// A timer runs for what could not be written.
     pub flush_deferred: bool,
     /// Its counts.
@@ -109,7 +107,6 @@ impl Worker {
             servers: Vec::new(),
             in_flight: BTreeMap::new(),
             reading_paused: false,
-            has_exited: false,
             flush_deferred: false,
             stats,
             lane: None,

@@ -1,5 +1,6 @@
 //! The primary against workers that speak the protocol by hand: what is told, offered, given back and closed.
 
+mod floods;
 mod lane;
 #[cfg(target_os = "linux")]
 mod memory;

@@ -247,6 +247,12 @@ impl FakeWorker {
         stream.peer_addr().unwrap().port()
     }
 
+    /// Somebody else who has the worker's end of its channel, and of its lane.
+    pub fn heirs(&self) -> Vec<OwnedFd> {
+        let ends = [Some(self.socket.as_fd()), self.lane.as_ref().map(AsFd::as_fd)];
+        ends.into_iter().flatten().map(|end| end.try_clone_to_owned().unwrap()).collect()
+    }
+
     pub fn lane(&mut self) -> &mut WorkerLane {
         self.lane.as_mut().unwrap()
     }

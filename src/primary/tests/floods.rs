@@ -1,0 +1,109 @@
+//! Workers, and others who have a worker's end of its channel, that write without end or do not read what they ask for.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::{self, JoinHandle};
+
+use nix::errno::Errno;
+
+use super::super::{Command, Config};
+use super::connect;
+use super::rig::{FakeWorker, Rig};
+use crate::os;
+use crate::proto::{FromWorker, LaneSeq, Serialization};
+
+/// As much as is written of a flood at most, in bytes.
+const MOST: usize = 256 << 20;
+
+/// Writes without end. Returns whether somebody has put an end to it.
+fn flood(
+    end: OwnedFd,
+    bytes: Vec<u8>,
+    send: fn(&OwnedFd, &[u8]) -> Result<usize, Errno>,
+) -> JoinHandle<bool> {
+    thread::spawn(move || {
+        let mut written = 0;
+        while written < MOST {
+            match send(&end, &bytes) {
+                Ok(count) => written += count,
+                Err(Errno::EAGAIN) => thread::yield_now(),
+                Err(_) => return true,
+            }
+        }
+        false
+    })
+}
+
+fn flood_channel(end: OwnedFd) -> JoinHandle<bool> {
+    flood(end, b"\"flood\"\n".repeat(8192), |end, bytes| os::send(end.as_fd(), &[IoSlice::new(bytes)], None))
+}
+
+/// Reports of nothing.
+fn flood_lane(end: OwnedFd) -> JoinHandle<bool> {
+    let mut bytes = Vec::new();
+    FromWorker::Report { through: LaneSeq(0), refused: Vec::new() }.encode(&mut bytes);
+    // What a packet costs is more than its bytes.
+    flood(end, bytes, |end, bytes| os::send_packet(end.as_fd(), bytes, None).map(|()| 1024))
+}
+
+fn exit(rig: &Rig, worker: FakeWorker) {
+    let id = worker.id;
+    drop(worker);
+    rig.reactor.call(Command::Exited(id)).unwrap();
+}
+
+#[test]
+fn what_is_written_by_who_has_the_channel_of_a_dead_worker_is_not_waited_for() {
+    let mut rig = Rig::new(Config::default());
+    let worker = rig.fork(Serialization::Json);
+    let floods: Vec<_> = (0..2).flat_map(|_| worker.heirs()).map(flood_channel).collect();
+    exit(&rig, worker);
+    for flood in floods {
+        assert!(flood.join().unwrap(), "all that was written was read");
+    }
+}
+
+#[test]
+fn what_is_written_by_who_has_the_lane_of_a_dead_worker_is_not_waited_for() {
+    let mut rig = Rig::new(Config::default());
+    let worker = rig.fork_with_lane();
+    let floods: Vec<_> = (0..2).flat_map(|_| worker.heirs().into_iter().skip(1)).map(flood_lane).collect();
+    exit(&rig, worker);
+    for flood in floods {
+        assert!(flood.join().unwrap(), "all that was written was read");
+    }
+}
+
+#[test]
+fn a_worker_that_reports_without_end_does_not_keep_others_waiting() {
+    let mut rig = Rig::new(Config::default());
+    let (hostile, mut other) = (rig.fork_with_lane(), rig.fork_with_lane());
+    let floods: Vec<_> = (0..2).flat_map(|_| hostile.heirs().into_iter().skip(1)).map(flood_lane).collect();
+    for _ in 0..20 {
+        other.listen();
+    }
+    assert!(floods.iter().any(|flood| !flood.is_finished()), "the flood has been waited for");
+    exit(&rig, hostile);
+    floods.into_iter().for_each(|flood| drop(flood.join()));
+}
+
+#[test]
+fn what_a_worker_reports_behind_more_than_a_turn_takes_counts() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork_with_lane(), rig.fork_with_lane());
+    let port = one.listen();
+    two.listen();
+    let client = connect(port);
+    let connection = one.receive_on_lane();
+    let end = one.heirs().remove(1);
+    os::set_send_buffer(end.as_fd(), 4 << 20);
+    let mut bytes = Vec::new();
+    FromWorker::Report { through: LaneSeq(0), refused: Vec::new() }.encode(&mut bytes);
+    for _ in 0..3 * super::super::config::LANE_BUDGET {
+        os::send_packet(end.as_fd(), &bytes, None).unwrap();
+    }
+    one.lane().refuse(connection.seq);
+    drop(connection);
+    one.lane().report().unwrap();
+    assert_eq!(two.serve_on_lane(), super::port_of(&client));
+}
