@@ -43,6 +43,43 @@ describe('UDP', LIMIT, () => {
     return started(serving);
   }
 
+  test('a datagram beyond config.maxMessageSize is an error, and nothing to die of', async (t) => {
+    const server = await bound(t, { maxMessageSize: 50 });
+    const failed = next(server, 'error');
+    server.emit({ address: '127.0.0.1', port: server.port }, 'message', 'x'.repeat(100));
+    assert.equal((await failed)[0].code, 'ERR_CORRAL_MESSAGE_TOO_LARGE');
+    const behind = next(server, 'a');
+    server.emit({ address: '127.0.0.1', port: server.port }, 'a', 1);
+    assert.equal((await behind)[0], 1);
+  });
+
+  test('datagrams that come faster than they are taken are lost, with one error for many', async () => {
+    const { DatagramReceiver } = require('../lib/node-ipc/receiving');
+    const receiver = new DatagramReceiver(new IPC().config);
+    const datagram = Buffer.from('{"type":"message"}\f'.repeat(3000));
+    let [messages, errors, lost] = [0, 0, 0];
+    await new Promise((resolve) => {
+      const taker = {
+        bytes: assert.fail,
+        message: () => {
+          messages++;
+        },
+        error: (/** @type {any} */ error) => {
+          assert.equal(error.code, 'ERR_CORRAL_QUEUE_FULL');
+          errors++;
+          lost += error.count;
+        },
+      };
+      for (let index = 0; index < 1000; index++) receiver.add(datagram, taker);
+      assert.ok(messages <= 256, `${messages} at once`);
+      const check = () => (messages === (1000 - lost) * 3000 ? resolve(undefined) : setImmediate(check));
+      check();
+    });
+    assert.equal(errors, 1);
+    // 1 MiB of them waited.
+    assert.ok(lost > 900, `${lost} lost`);
+  });
+
   test('raw buffers are the same bytes', async (t) => {
     const server = await bound(t, { rawBuffer: true });
     const bytes = Buffer.from([0, 255, 12]);

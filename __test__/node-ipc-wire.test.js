@@ -173,12 +173,104 @@ describe('on the wire', LIMIT, () => {
   });
 });
 
+/**
+ * Counts what is published in each turn of the event loop.
+ *
+ * @param {import('node:test').TestContext} t
+ */
+function turns(t) {
+  let now = 0;
+  const counts = { most: 0, turns: 0, add: () => {} };
+  counts.add = () => {
+    counts.most = Math.max(counts.most, ++now);
+  };
+  let isOver = false;
+  const count = () => {
+    now = 0;
+    counts.turns++;
+    if (!isOver) setImmediate(count);
+  };
+  setImmediate(count);
+  t.after(() => {
+    isOver = true;
+  });
+  return counts;
+}
+
+/** What one turn takes, and what two turns of the test's own counter may see of it. */
+const MOST_PER_TURN = 2 * 256;
+
+describe('floods', LIMIT, () => {
+  test('1 MiB of delimiters is told in bulk, and others have their turns', async (t) => {
+    const { server, client } = await plainClient(t);
+    const counts = turns(t);
+    let [told, all] = [0, 0];
+    server.on('error', (/** @type {any} */ error) => {
+      counts.add();
+      assert.equal(error.code, 'ERR_CORRAL_BAD_MESSAGE');
+      told++;
+      all += error.count;
+    });
+    const behind = next(server, 'message');
+    client.write(`${'\f'.repeat(1 << 20)}{"type":"message","data":1}\f`);
+    await behind;
+    assert.equal(all, 1 << 20);
+    assert.ok(told < 10_000, `${told} errors`);
+    assert.ok(counts.most <= MOST_PER_TURN, `${counts.most} in one turn`);
+  });
+
+  test('a peer that sends small messages leaves others their turns, and all of them come before its end', async (t) => {
+    const { server, client } = await plainClient(t);
+    const counts = turns(t);
+    /** @type {number[]} */
+    const received = [];
+    server.on('message', (/** @type {number} */ data) => {
+      counts.add();
+      received.push(data);
+    });
+    const left = next(server, 'socket.disconnected');
+    const numbers = Array.from({ length: 50_000 }, (_, index) => index);
+    client.end(numbers.map((data) => `{"type":"message","data":${data}}\f`).join(''));
+    await left;
+    assert.deepEqual(received, numbers);
+    assert.ok(counts.most <= MOST_PER_TURN, `${counts.most} in one turn`);
+  });
+
+  test('a client that is sent without end leaves others their turns', async (t) => {
+    const { client, socket } = await plainServer(t);
+    const counts = turns(t);
+    let count = 0;
+    client.on('message', () => {
+      counts.add();
+      count++;
+    });
+    const lost = next(client, 'disconnect');
+    socket.end('{"type":"message"}\f'.repeat(50_000));
+    await lost;
+    assert.equal(count, 50_000);
+    assert.ok(counts.most <= MOST_PER_TURN, `${counts.most} in one turn`);
+  });
+
+  test('who has destroyed a socket hears no more of what was there', async (t) => {
+    const { server, client, socket } = await plainClient(t);
+    let count = 0;
+    server.on('message', () => {
+      if (++count === 10) socket.destroy();
+    });
+    const left = next(server, 'socket.disconnected');
+    client.on('error', () => {});
+    client.write('{"type":"message"}\f'.repeat(50_000));
+    await left;
+    assert.equal(count, 10);
+  });
+});
+
 test('an exception of a handler is the program’s, and loses no message', () => {
-  const { receive } = require('../lib/node-ipc/messages');
+  const { StreamReceiver } = require('../lib/node-ipc/receiving');
   const socket = new net.Socket();
   /** @type {string[]} */
   const received = [];
-  receive(socket, new IPC().config, {
+  new StreamReceiver(socket, new IPC().config, {
     bytes: assert.fail,
     error: assert.fail,
     message(type) {

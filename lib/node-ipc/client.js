@@ -9,8 +9,9 @@ const { systemPath } = require('./addresses');
 const { notConnected } = require('./errors');
 const { Events } = require('./events');
 const { log } = require('./log');
-const { encode, receive } = require('./messages');
+const { encode } = require('./messages');
 const { Queue } = require('./queue');
+const { StreamReceiver } = require('./receiving');
 const { clientOptions } = require('./tls-options');
 
 /** @typedef {import('../../node-ipc').Config} Config */
@@ -73,9 +74,7 @@ class Client extends Events {
     this.socket = socket;
     const connected = socket instanceof tls.TLSSocket ? 'secureConnect' : 'connect';
     socket.on(connected, () => this.#onConnect());
-    socket.on('error', (error) => this.#onError(error));
-    socket.on('close', () => this.#onClose());
-    receive(socket, this.config, {
+    const receiver = new StreamReceiver(socket, this.config, {
       bytes: (bytes) => this.publish('data', bytes),
       message: (type, data) => {
         this.log('received from', this.id, ':', type, data);
@@ -84,6 +83,8 @@ class Client extends Events {
       error: (error) => this.#onError(error),
       answered: () => this.queue.next(),
     });
+    socket.on('error', (error) => receiver.behind(() => this.#onError(error)));
+    socket.on('close', () => receiver.behind(() => this.#onClose()));
   }
 
   /** For good. */

@@ -5,13 +5,15 @@
 const dgram = require('node:dgram');
 
 const { notConnected } = require('./errors');
-const { encode, receiveDatagram } = require('./messages');
+const { encode } = require('./messages');
+const { DatagramReceiver } = require('./receiving');
 const { Server } = require('./server');
 
 /** @typedef {import('node:dgram').RemoteInfo} Sender */
 
 class DatagramServer extends Server {
   #type;
+  #receiver;
 
   /**
    * @param {import('../../node-ipc').Config} config
@@ -21,6 +23,7 @@ class DatagramServer extends Server {
   constructor(config, where, type) {
     super(config, where);
     this.#type = type;
+    this.#receiver = new DatagramReceiver(config);
     this[type] = true;
   }
 
@@ -102,7 +105,7 @@ class DatagramServer extends Server {
    * @param {Sender} sender
    */
   #onMessage(datagram, sender) {
-    receiveDatagram(datagram, this.config, {
+    this.#receiver.add(datagram, {
       bytes: (bytes) => this.publish('data', bytes, sender),
       message: (type, data) => this.received(type, data, sender),
       error: (error) => this.failed(error, sender),

@@ -39,97 +39,35 @@ function payload(data) {
 
 /**
  * @param {string} text
- * @returns {{ type: string, data: any }}
- * @throws ERR_CORRAL_BAD_MESSAGE
+ * @returns {{ message: { type: string, data: any } } | { message: undefined, fault: () => Error }} a fault that is not told costs
+ *   no error
  */
-function decode(text) {
-  let message;
+function read(text) {
+  let parsed;
   try {
-    message = JSON.parse(text);
+    // What is empty is read again when it is told: many of it cost little.
+    if (text !== '') parsed = JSON.parse(text);
   } catch (error) {
-    throw badMessage('is not JSON', text, error);
+    return { message: undefined, fault: () => badMessage('is not JSON', text, error) };
   }
-  const type = message?.type;
-  if (typeof type !== 'string' && typeof type !== 'number') throw badMessage('has no type', text);
-  return { type: String(type), data: message.data };
+  const type = parsed?.type;
+  if (typeof type === 'string' || typeof type === 'number') {
+    return { message: { type: String(type), data: parsed.data } };
+  }
+  return {
+    message: undefined,
+    fault: () =>
+      badMessage(text === '' ? 'is not JSON' : 'has no type', text, text === '' ? nothing() : undefined),
+  };
 }
 
-/**
- * Who takes what a connection receives.
- * @typedef {object} Taker
- * @property {(bytes: Buffer) => void} bytes
- * @property {(type: string, data: any) => void} message
- * @property {(error: Error) => void} error
- */
-
-/**
- * @param {Config} config
- * @param {Frames} frames
- * @param {Buffer} chunk
- * @param {Taker} taker
- * @returns {boolean} whether anything whole was in it
- * @throws ERR_CORRAL_MESSAGE_TOO_LARGE
- */
-function take(config, frames, chunk, taker) {
-  if (config.rawBuffer) {
-    taker.bytes(chunk);
-    return true;
-  }
-  frames.add(chunk);
-  let any = false;
-  for (let text = frames.next(); text !== undefined; text = frames.next()) {
-    any = true;
-    deliver(text, taker);
-  }
-  return any;
-}
-
-/**
- * @param {string} text
- * @param {Taker} taker
- */
-function deliver(text, taker) {
-  let message;
+/** What JSON has to say to nothing. */
+function nothing() {
   try {
-    message = decode(text);
+    return JSON.parse('');
   } catch (error) {
-    taker.error(/** @type {Error} */ (error));
-    return;
+    return error;
   }
-  taker.message(message.type, message.data);
 }
 
-/**
- * The messages of a stream. One that is too large ends it: where the next begins is not known.
- *
- * @param {import('node:net').Socket} socket
- * @param {Config} config
- * @param {Taker & { answered?: () => void }} taker answered: called after each chunk that had anything whole in it
- */
-function receive(socket, config, taker) {
-  const frames = framesOf(config);
-  socket.on('data', (chunk) => {
-    try {
-      if (take(config, frames, chunk, taker)) taker.answered?.();
-    } catch (error) {
-      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ERR_CORRAL_MESSAGE_TOO_LARGE') throw error;
-      socket.destroy();
-      taker.error(/** @type {Error} */ (error));
-    }
-  });
-}
-
-/**
- * The messages of a datagram, which has them whole.
- *
- * @param {Buffer} datagram
- * @param {Config} config
- * @param {Taker} taker
- */
-function receiveDatagram(datagram, config, taker) {
-  const frames = framesOf(config);
-  take(config, frames, datagram, taker);
-  if (frames.pending > 0) taker.error(badMessage('has no end', datagram.toString()));
-}
-
-module.exports = { encode, receive, receiveDatagram };
+module.exports = { encode, framesOf, read };

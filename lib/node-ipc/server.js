@@ -123,11 +123,14 @@ class Server extends Events {
   /**
    * @protected
    * @param {any} socket
+   * @param {{ behind: (callback: () => void) => void }} [receiver] what has come on it is told before its end
    */
-  joined(socket) {
+  joined(socket, receiver = { behind: (callback) => callback() }) {
     this.log('connected to the server at', this.path, this.port);
     this.sockets.push(socket);
-    socket.on('close', (/** @type {unknown} */ hadError) => this.#left(socket, hadError));
+    socket.on('close', (/** @type {unknown} */ hadError) =>
+      receiver.behind(() => this.#left(socket, hadError)),
+    );
     this.publish('connect', socket);
   }
 

@@ -7,7 +7,8 @@ const tls = require('node:tls');
 
 const { systemPath } = require('./addresses');
 const { notConnected } = require('./errors');
-const { encode, receive } = require('./messages');
+const { encode } = require('./messages');
+const { StreamReceiver } = require('./receiving');
 const { Server } = require('./server');
 const { hasFile, removeStale, setMode } = require('./socket-file');
 const { serverOptions } = require('./tls-options');
@@ -103,13 +104,13 @@ class StreamServer extends Server {
 
   /** @param {net.Socket} socket */
   #onConnection(socket) {
-    socket.on('error', (error) => this.failed(error, socket));
-    receive(socket, this.config, {
+    const receiver = new StreamReceiver(socket, this.config, {
       bytes: (bytes) => this.publish('data', bytes, socket),
       message: (type, data) => this.received(type, data, socket),
       error: (error) => this.failed(error, socket),
     });
-    this.joined(socket);
+    socket.on('error', (error) => receiver.behind(() => this.failed(error, socket)));
+    this.joined(socket, receiver);
   }
 }
 
