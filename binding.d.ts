@@ -164,6 +164,15 @@ export declare class NativeSends {
    * not copied.
    */
   sendParts(id: number, parts: Uint8Array[], completion: number): number
+  /**
+   * Sends JSON text, without its newline, that the peer's own doing has brought about. A peer that asks and does not read loses its
+   * channel; to one that has gone there is nothing to say.
+   */
+  answerText(id: number, text: string): void
+  /** As `answerText`, for a message as in `sendBytes`. */
+  answerBytes(id: number, message: Uint8Array): void
+  /** How many bytes wait to be written to a peer. */
+  queued(id: number): number
   /** Whether messages may bring large pieces along from now on: the other end is a corral that reads them. */
   takesPieces(id: number): boolean
   /** As `sendText`, for a message that brings large strings along, between two corrals. */

@@ -33,3 +33,9 @@ describe('floods, on the channel', { concurrency: 1 }, () =>
 describe('descriptors', { concurrency: 2 }, () => programs('failures/descriptors'));
 
 describe('listeners that throw', { concurrency: 2 }, () => programs('failures/listeners'));
+
+describe('answers, on the channel', { concurrency: 2 }, () =>
+  programs('failures/answers', { CORRAL_LANE: '0' }),
+);
+
+describe('answers', { concurrency: 2 }, () => programs('failures/answers'));

@@ -19,6 +19,8 @@ const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
  * @property {boolean} [keepOpen]
  * @property {boolean} [isForAll] it goes to several peers, of which some may have gone
  * @property {boolean} [isForThisPeer] it is of no use to the peer of a later connection
+ * @property {boolean} [isReply] the program's, to a request of the peer's: there is a bound also where there are none
+ * @property {boolean} [isAnswer] the peer's own doing has brought it about, and not the program
  */
 /** @typedef {(error: Error | null) => void} SendCallback */
 
@@ -67,6 +69,8 @@ const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
 const MAX_UNHEARD_BYTES = 32 * 1024 * 1024;
 /** What a handle that waits counts for, so that a peer cannot use up the descriptors of this process. */
 const HANDLE_WEIGHT = 512 * 1024;
+/** How many bytes may wait for a peer that asks more, where there are no bounds for what the program sends by itself. */
+const MAX_UNREAD_REPLIES = 64 * 1024 * 1024;
 /** What it costs to keep a message that waits to be sent, beside its own bytes. */
 const WAITING_WEIGHT = 128;
 /** So many messages may wait for a listener before the peer has to wait, where there are bounds. */
@@ -308,6 +312,11 @@ class Channel {
     if (message === undefined) throw errors.missingArgs('message');
     if (!['string', 'object', 'number', 'boolean'].includes(typeof message)) {
       throw errors.invalidArgType('message', 'one of type string, object, number, or boolean', message);
+    }
+    if (this.#bounds === undefined) {
+      if (options.isAnswer) return this.#sending.answer(message);
+      if (options.isReply && this.#sending.queued > MAX_UNREAD_REPLIES)
+        return this.#sending.refuse(QUEUE_FULL, options, callback);
     }
     // A descriptor may be 0.
     if (this.#bounds && typeof handle === 'number') handle = { fd: handle };

@@ -9,6 +9,9 @@ const { discard } = require('./handles');
 /** What a timer of Node's can wait for, in milliseconds. */
 const LONGEST = 2 ** 31 - 1;
 
+/** So many replies may wait for a peer that asks more. */
+const MAX_UNREAD = 65_536;
+
 const REQUEST = 'NODE_CORRAL_REQUEST';
 const REPLY = 'NODE_CORRAL_REPLY';
 
@@ -80,6 +83,8 @@ class Requests {
   #responder;
 
   #onPending;
+  /** How many replies have not been written yet. */
+  #unread = 0;
   /** Counts the connections of the channel: a reply belongs to the one on which its request came. */
   #connection = 0;
 
@@ -112,6 +117,7 @@ class Requests {
   /** The connection has ended. */
   onDisconnect() {
     this.#connection++;
+    this.#unread = 0;
     this.#rejectAll();
   }
 
@@ -200,16 +206,37 @@ class Requests {
 
   /** @param {any} reply */
   #reply(reply) {
+    if (this.#unread >= MAX_UNREAD) {
+      this.#refuse(reply.id, errors.queueFull());
+      return;
+    }
+    const connection = this.#connection;
     const onWritten = (/** @type {Error | null} */ error) => {
+      if (connection === this.#connection) this.#unread--;
       // Too large, or not to be queued: who asked must hear that. A channel that has gone has told already.
-      if (error && reply.error === undefined && this.#channel.connected) {
-        this.#reply({ cmd: REPLY, id: reply.id, error: carry(error) });
-      }
+      if (error && this.#channel.connected) this.#refuse(reply.id, error);
     };
+    this.#unread++;
     try {
-      this.#channel.send(reply, undefined, { isForThisPeer: true }, onWritten);
+      this.#channel.send(reply, undefined, { isForThisPeer: true, isReply: true }, onWritten);
     } catch (error) {
       onWritten(/** @type {Error} */ (error));
+    }
+  }
+
+  /**
+   * Tells who has asked that there is a reply which cannot be sent, or a channel that takes no more. A peer that does not even read
+   * this loses its channel, if that has no bounds of its own.
+   *
+   * @param {number} id
+   * @param {Error} error
+   */
+  #refuse(id, error) {
+    const reply = { cmd: REPLY, id, error: carry(error) };
+    try {
+      this.#channel.send(reply, undefined, { isForThisPeer: true, isAnswer: true }, () => {});
+    } catch {
+      // The id is the peer's own: what cannot be sent back is nothing that it waits for.
     }
   }
 

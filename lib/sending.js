@@ -233,6 +233,23 @@ class Sending {
     return this.#sends.takes(this.#id, sizeOf(frame));
   }
 
+  /**
+   * Sends what the peer has asked for, however much waits: the core sees to it that it is read. Where there are no bounds.
+   *
+   * @param {any} message
+   * @returns {true} what `send` answers
+   */
+  answer(message) {
+    this.flush();
+    this.#sends.answer(this.#id, this.#serialization.write(message));
+    return true;
+  }
+
+  /** How many bytes wait to be written. */
+  get queued() {
+    return this.#sends.queued(this.#id);
+  }
+
   /** Sends the batch. @returns {boolean} what `send` answers */
   flush() {
     const batch = this.#takeBatch();

@@ -108,6 +108,25 @@ class Sends {
   }
 
   /**
+   * Sends what the peer has asked for. One that asks and does not read the answers loses its channel.
+   *
+   * @param {number} id
+   * @param {any} frame a string, or a Buffer with room for the length in front
+   */
+  answer(id, frame) {
+    if (typeof frame === 'string') this.#native.answerText(id, frame);
+    else this.#native.answerBytes(id, frame);
+  }
+
+  /**
+   * @param {number} id
+   * @returns {number} how many bytes wait to be written
+   */
+  queued(id) {
+    return this.#native.queued(id);
+  }
+
+  /**
    * @param {number} id
    * @param {number} bytes
    * @returns {number} 0 if a message of so many bytes may be sent, a negative errno if not

@@ -190,7 +190,8 @@ class SocketLists {
 
   /** @param {any} message what cannot be told is nothing that this side has to hear of */
   #tell(message) {
-    if (this.#channel.connected) this.#channel._send(message, undefined, true);
+    if (this.#channel.connected)
+      this.#channel._send(message, undefined, { swallowErrors: true, isAnswer: true });
   }
 }
 

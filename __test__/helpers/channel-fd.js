@@ -125,4 +125,13 @@ function apart(paths, message, ...pieces) {
   return Buffer.from(head + filled.join(''), 'latin1');
 }
 
-module.exports = { apart, frame, onHandleAnswer, prefixed, writeRaw, writeUnlessStuck, writeWithHandle };
+module.exports = {
+  apart,
+  channelFd,
+  frame,
+  onHandleAnswer,
+  prefixed,
+  writeRaw,
+  writeUnlessStuck,
+  writeWithHandle,
+};

@@ -13,7 +13,6 @@ use super::text;
 use crate::channel::{
     Channel, ChannelCommand, Corked, Frame, HandleOrigin, Room, SendStatus, Uncorked, Unfit,
 };
-use crate::error::Error;
 use crate::ids::Completion;
 use crate::os;
 use crate::proto::{self, ALIGNMENT, HANDLE_ACK, Piece, PieceKind, Serialization, aligned, announce};
@@ -382,15 +381,29 @@ impl Channels {
         let Ok(bytes) = proto::encode(channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
             return;
         };
-        match channel.send(Frame::plain(bytes)) {
-            SendStatus::Queued { .. } if channel.is_overfull() => {
-                follow_up.push(FollowUp(id, ChannelCommand::Condemn(unread_answers())))
-            }
-            SendStatus::Queued { needs_flush: true, .. } => {
-                follow_up.push(FollowUp(id, ChannelCommand::Flush))
-            }
-            _ => {}
-        }
+        follow_up.extend(answer(id, channel, bytes));
+    }
+
+    /// Sends JSON text that the peer's own doing has brought about, without its newline. If it has gone, nobody waits for this.
+    pub fn answer_text(&self, id: u32, text: &JsString) -> Result<Option<FollowUp>> {
+        let Some(channel) = self.get(id) else { return Ok(None) };
+        let mut bytes = Vec::new();
+        append_text(Serialization::Json, text, &mut bytes)?;
+        Ok(answer(id, channel, bytes))
+    }
+
+    /// As `answer_text`, for a message as in `send_bytes`.
+    pub fn answer_bytes(&self, id: u32, message: &[u8]) -> Option<FollowUp> {
+        let channel = self.get(id)?;
+        let size = message.len().checked_sub(PREFIX).and_then(|size| u32::try_from(size).ok())?;
+        let mut bytes = message.to_vec();
+        bytes[..PREFIX].copy_from_slice(&size.to_be_bytes());
+        answer(id, channel, bytes)
+    }
+
+    /// How many bytes wait to be written to a peer.
+    pub fn queued(&self, id: u32) -> f64 {
+        self.get(id).map_or(0.0, |channel| channel.traffic().queued() as f64)
     }
 }
 
@@ -430,9 +443,13 @@ fn append_text(serialization: Serialization, text: &JsString, bytes: &mut Vec<u8
     Ok(())
 }
 
-/// What a channel ends with whose peer sends handles without end and reads nothing.
-fn unread_answers() -> Error {
-    Error::BadFrame("handles sent, and the answers not read".into())
+/// Sends what the peer has asked for. Returns what the reactor is to do now: a peer that reads no answers has no channel.
+fn answer(id: u32, channel: &Channel, bytes: Vec<u8>) -> Option<FollowUp> {
+    match channel.answer(Frame::plain(bytes)) {
+        Ok(SendStatus::Queued { needs_flush: true, .. }) => Some(FollowUp(id, ChannelCommand::Flush)),
+        Ok(_) => None,
+        Err(fault) => Some(FollowUp(id, ChannelCommand::Condemn(fault))),
+    }
 }
 
 fn dispatch(channel: &Channel, bytes: &[u8], handle: i32, completion: u32) -> Sent {

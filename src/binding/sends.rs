@@ -39,6 +39,13 @@ impl NativeSends {
         sent.status
     }
 
+    fn follow_up(&self, what: Option<FollowUp>) {
+        if let Some(what) = what {
+            // Without a reactor there is no channel.
+            let _ = (self.tell)(what);
+        }
+    }
+
     fn tend_memory(&self, id: u32, is_needed: bool) {
         if is_needed {
             // Without a reactor there is nobody to send to either.
@@ -79,6 +86,28 @@ impl NativeSends {
     ) -> f64 {
         let sent = self.channels.borrow().send_in_parts(id, &parts, completion);
         self.finish(id, sent)
+    }
+
+    /// Sends JSON text, without its newline, that the peer's own doing has brought about. A peer that asks and does not read loses its
+    /// channel; to one that has gone there is nothing to say.
+    #[napi]
+    pub fn answer_text(&self, id: u32, text: JsString) -> Result<()> {
+        let follow_up = self.channels.borrow().answer_text(id, &text)?;
+        self.follow_up(follow_up);
+        Ok(())
+    }
+
+    /// As `answerText`, for a message as in `sendBytes`.
+    #[napi]
+    pub fn answer_bytes(&self, id: u32, message: &[u8]) {
+        let follow_up = self.channels.borrow().answer_bytes(id, message);
+        self.follow_up(follow_up);
+    }
+
+    /// How many bytes wait to be written to a peer.
+    #[napi]
+    pub fn queued(&self, id: u32) -> f64 {
+        self.channels.borrow().queued(id)
     }
 
     /// Whether messages may bring large pieces along from now on: the other end is a corral that reads them.

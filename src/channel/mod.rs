@@ -35,6 +35,7 @@ pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendS
 pub use receiving::DirectRead;
 pub use undelivered::{EVENT_COST, Undelivered};
 
+use crate::error::Error;
 use crate::ids::{Completion, Offer};
 use crate::os;
 use crate::proto::{self, MEMORY, Serialization};
@@ -89,9 +90,10 @@ pub struct Channel {
     may_exceed_usual: bool,
 }
 
-/// How many bytes of answers to the peer's handles may wait, beside what the program sends. No peer that goes by the rules has
-/// so many under way: a frame with a handle is longer than its answer.
-pub const MAX_ANSWERS: usize = 64 << 10;
+/// How many bytes of answers to what the peer sends may wait to be written, beside what the program sends; each counts for what it
+/// costs to keep, which is more than its own bytes. That is some thousands: more than a peer that goes by the rules asks for before
+/// it comes to read.
+pub const MAX_ANSWERS: usize = 1 << 20;
 
 /// What a channel takes from the program.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +140,11 @@ impl Traffic {
     pub fn sent(&self, messages: u32, bytes: usize) {
         self.messages_sent.fetch_add(messages.into(), Ordering::Relaxed);
         self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes wait to be written.
+    pub fn queued(&self) -> usize {
+        self.bytes_queued.load(Ordering::Relaxed) as usize
     }
 
     /// A message for the program has been received.
@@ -208,16 +215,9 @@ impl Channel {
 
     /// As [`Channel::takes`], for several messages at once, none of which is too large.
     pub fn has_room(&self, bytes: usize) -> Result<(), Unfit> {
-        let queued = self.traffic.bytes_queued.load(Ordering::Relaxed) as usize;
+        let queued = self.traffic.queued();
         let is_full = queued > 0 && queued.saturating_add(bytes) > self.bounds.max_queued;
         if is_full { Err(Unfit::QueueFull) } else { Ok(()) }
-    }
-
-    /// Whether more waits than a peer that goes by the rules can bring about: all that the program may send, and an
-    /// acknowledgement for each handle that may be under way, see `window`.
-    pub fn is_overfull(&self) -> bool {
-        let queued = self.traffic.bytes_queued.load(Ordering::Relaxed) as usize;
-        queued > self.bounds.max_queued.saturating_add(MAX_ANSWERS)
     }
 
     /// The largest message that it takes, in bytes as they travel.
@@ -295,6 +295,20 @@ impl Channel {
     /// Callable from any thread; never blocks.
     pub fn send(&self, frame: Frame) -> SendStatus {
         self.with_outbox(|outbox| outbox.send(&self.sockets, frame))
+    }
+
+    /// As [`Channel::send`], for a frame that the peer's own doing has brought about.
+    ///
+    /// Errors: the peer asks and does not read the answers. The channel is to be closed with this.
+    pub fn answer(&self, frame: Frame) -> Result<SendStatus, Error> {
+        let (status, answers) = self.with_outbox(|outbox| {
+            let status = outbox.answer(&self.sockets, frame);
+            (status, outbox.answers())
+        });
+        if answers <= MAX_ANSWERS {
+            return Ok(status);
+        }
+        Err(Error::BadFrame("much asked, and the answers not read".into()))
     }
 
     /// As [`Channel::send`], for bytes that are only lent, e.g. by JavaScript: what the socket takes at once is not

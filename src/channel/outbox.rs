@@ -16,6 +16,9 @@ use crate::os;
 /// How often a descriptor that did not arrive is sent again (Node: `MAX_HANDLE_RETRANSMISSIONS`).
 const MAX_RETRANSMISSIONS: u8 = 3;
 
+/// What an answer that waits costs beside its bytes: its place in the queue, and what the allocator takes.
+const ANSWER_WEIGHT: usize = 128;
+
 /// How many frames go into one system call; the kernel's limit is 1024.
 const MAX_PARTS: usize = 64;
 
@@ -142,6 +145,8 @@ struct Queued {
     is_farewell: bool,
     /// It was corked and is to get its completion when the turn ends.
     awaits_completion: bool,
+    /// The peer has asked for it.
+    is_answer: bool,
 }
 
 impl Queued {
@@ -153,7 +158,13 @@ impl Queued {
             retransmissions: 0,
             is_farewell: false,
             awaits_completion: false,
+            is_answer: false,
         }
+    }
+
+    /// What it counts for among the answers that wait.
+    fn answer_cost(&self) -> usize {
+        if self.is_answer { self.frame.bytes.len() + ANSWER_WEIGHT } else { 0 }
     }
 
     /// The peer has a part of the frame: the rest must follow before anything else.
@@ -177,6 +188,8 @@ pub(super) struct Outbox {
     state: State,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
+    /// What the answers among them cost.
+    answers: usize,
     window: Window<Queued>,
     buffer: SendBuffer,
     /// Frames that go out together, behind what is queued: at the end of the turn in which they were sent, with the next
@@ -271,12 +284,26 @@ impl Outbox {
     }
 
     pub(super) fn send(&mut self, sockets: &Sockets, frame: Frame) -> SendStatus {
+        self.send_queued(sockets, Queued::new(frame))
+    }
+
+    /// As [`Outbox::send`], for what the peer has asked for.
+    pub(super) fn answer(&mut self, sockets: &Sockets, frame: Frame) -> SendStatus {
+        self.send_queued(sockets, Queued { is_answer: true, ..Queued::new(frame) })
+    }
+
+    /// What answers that wait to be written cost here, in bytes.
+    pub(super) fn answers(&self) -> usize {
+        self.answers
+    }
+
+    fn send_queued(&mut self, sockets: &Sockets, queued: Queued) -> SendStatus {
         if self.state != State::Open {
             return SendStatus::Closed;
         }
         self.settle(sockets);
         let was_idle = self.queue.is_empty();
-        self.push_back(Queued::new(frame));
+        self.push_back(queued);
         if !was_idle {
             return SendStatus::Queued { bytes: self.queued_bytes, needs_flush: false };
         }
@@ -409,6 +436,7 @@ impl Outbox {
             count -= rest;
             self.window.wrote(rest);
             let Some(mut done) = self.queue.pop_front() else { return };
+            self.answers -= done.answer_cost();
             completed.extend(done.frame.completion.take());
             if done.is_farewell {
                 sockets.move_sending();
@@ -441,6 +469,7 @@ impl Outbox {
         queued.retransmissions += 1;
         queued.written = 0;
         self.queued_bytes += queued.frame.bytes.len();
+        self.answers += queued.answer_cost();
         // In front of what waits, but never into the middle of a frame that is half written.
         let place = usize::from(self.queue.front().is_some_and(Queued::has_begun));
         self.queue.insert(place, queued);
@@ -473,6 +502,7 @@ impl Outbox {
         self.window.clear();
         self.corked.clear();
         self.queued_bytes = 0;
+        self.answers = 0;
         self.queue
             .drain(..)
             .filter_map(|Queued { frame, written, before, .. }| {
@@ -492,12 +522,14 @@ impl Outbox {
 
     fn push_back(&mut self, queued: Queued) {
         self.queued_bytes += queued.frame.bytes.len();
+        self.answers += queued.answer_cost();
         self.queue.push_back(queued);
     }
 
     fn drop_last(&mut self) {
         if let Some(queued) = self.queue.pop_back() {
             self.queued_bytes -= queued.frame.bytes.len() - queued.written;
+            self.answers -= queued.answer_cost();
         }
     }
 }

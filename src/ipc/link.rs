@@ -10,7 +10,7 @@ use super::greeting::Side;
 use super::{Deferred, Event, Ipc, Source, Terms};
 use crate::channel::{
     BUSY_AFTER, Batch, Channel, ChannelEvent, Extent, FlushStatus, Format, Frame, Frames, HandleOrigin,
-    Inbound, Inbox, Lending, Look, MAX_ANSWERS, MAX_LENT, QUIET, ReadStatus, Retransmission, SendStatus,
+    Inbound, Inbox, Lending, Look, MAX_LENT, QUIET, ReadStatus, Retransmission,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -42,8 +42,6 @@ pub struct Link {
     inbox: Option<Inbox>,
     lending: Lending,
     batch: Batch,
-    /// At most so many of the bytes that wait to be written are answers to the peer.
-    answers: usize,
     /// None for one that was adopted: its two ends were made together.
     side: Option<Side>,
     token: Token,
@@ -69,7 +67,6 @@ impl Link {
             inbox: Some(inbox),
             lending: Lending::default(),
             batch: Batch::default(),
-            answers: 0,
             side,
             token,
             interest: Interest::Read,
@@ -97,16 +94,15 @@ impl<S: EventSink<Event>> Ipc<S> {
             link.is_behind = true;
             return;
         }
-        let Link { channel, inbox: Some(inbox), lending, batch, answers, phase, side, .. } = link else {
+        let Link { channel, inbox: Some(inbox), lending, batch, phase, side, .. } = link else {
             return;
         };
         let (phase, side, sink) = (*phase, *side, &mut self.sink);
-        let mut teller = Teller { id, channel, lending, batch, answers, side, phase, sink };
+        let mut teller = Teller { id, channel, lending, batch, side, phase, fault: None, sink };
         let status = inbox.read(channel.as_fd(), extent, |frame| teller.frame(frame));
         teller.tell_batch();
-        if *teller.answers > MAX_ANSWERS {
-            let fault = "handles announced and not sent, and the answers not read".into();
-            return self.close_link(context, id, Some(Error::BadFrame(fault)));
+        if let Some(fault) = teller.fault {
+            return self.close_link(context, id, Some(fault));
         }
         match status {
             ReadStatus::Drained => {}
@@ -314,15 +310,16 @@ struct Teller<'a, S> {
     channel: &'a Channel,
     lending: &'a mut Lending,
     batch: &'a mut Batch,
-    answers: &'a mut usize,
     side: Option<Side>,
     phase: Phase,
+    /// What is wrong with the peer: nothing more is taken of it.
+    fault: Option<Error>,
     sink: &'a mut S,
 }
 
 impl<S: EventSink<Event>> Teller<'_, S> {
     fn frame(&mut self, frame: Inbound<'_>) {
-        if *self.answers > MAX_ANSWERS {
+        if self.fault.is_some() {
             // This is the end of the channel.
             return;
         }
@@ -371,12 +368,8 @@ impl<S: EventSink<Event>> Teller<'_, S> {
     /// Written at once or by the flush that follows reading.
     fn reply(&mut self, command: &str) {
         if let Ok(bytes) = proto::encode(self.channel.serialization(), &json!({ "cmd": command })) {
-            let length = bytes.len();
-            *self.answers = match self.channel.send(Frame::plain(bytes)) {
-                SendStatus::Queued { bytes: waiting, .. } => waiting.min(*self.answers + length),
-                // To a peer that has gone there is nothing to say.
-                SendStatus::Written | SendStatus::Failed(_) | SendStatus::Closed => 0,
-            };
+            // To a peer that has gone there is nothing to say.
+            self.fault = self.channel.answer(Frame::plain(bytes)).err();
         }
     }
 

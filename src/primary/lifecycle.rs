@@ -13,7 +13,6 @@ use crate::channel::{Channel, ChannelEvent, Extent, Inbox};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
-use crate::proto::ToWorker;
 use crate::reactor::{Context, EventSink, Interest};
 
 impl<S: EventSink<Event>> Primary<S> {
@@ -65,7 +64,7 @@ impl<S: EventSink<Event>> Primary<S> {
         // Once: Node's worker ends with ERR_IPC_DISCONNECTED when it is told a second time on its way out.
         if worker.phase == Phase::Serving {
             worker.phase = Phase::Leaving;
-            self.send_message(context, id, &ToWorker::Disconnect, None);
+            self.send_disconnect(context, id);
         }
         self.leave_all_servers(context, id);
     }

@@ -22,7 +22,7 @@ mod tests;
 mod worker;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -114,6 +114,9 @@ pub struct Primary<S> {
     next_look: Option<(TimerId, Instant)>,
     /// What is wrong with the frames of the worker that is being read.
     malformed: Option<Error>,
+    /// Workers that do not read the answers to what they ask. They may be in use where that is found; their channels are closed when
+    /// they have been read, or at the end of the turn.
+    unanswerable: BTreeMap<WorkerId, Error>,
     /// Small messages of the worker that is being read, not told yet.
     batch: Batch,
     /// The worker that is being read has said that it goes on on another socket.
@@ -143,6 +146,7 @@ impl<S: EventSink<Event>> Primary<S> {
             stalled: BTreeSet::new(),
             next_look: None,
             malformed: None,
+            unanswerable: BTreeMap::new(),
             batch: Batch::default(),
             has_moved: false,
             acquainted: HashMap::new(),
@@ -324,6 +328,9 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
         }
         for id in std::mem::take(&mut self.uncollected) {
             self.collect(context, id);
+        }
+        while let Some((id, error)) = self.unanswerable.pop_first() {
+            self.close_worker(context, id, Some(error));
         }
         self.look_if_due(context);
         self.relieve_stalled(context);

@@ -1,6 +1,7 @@
 //! Workers that talk to each other: who wants to is given a socket to the other, and so is the other. From then on they need
 //! nobody in between: neither the primary's JavaScript nor the reactor.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -85,7 +86,7 @@ impl<S: EventSink<Event>> Primary<S> {
             Presence::Here => self.acquaint(context, id, other, after),
             Presence::Expected => {
                 if let Some(other) = self.workers.get_mut(&other) {
-                    other.wanted_by.push(id);
+                    other.wanted_by.insert(id);
                 }
             }
             Presence::Absent(reason) => self.refuse_peer(context, id, other, reason),
@@ -95,7 +96,7 @@ impl<S: EventSink<Event>> Primary<S> {
     /// A worker's channel has moved: whoever waits for it is given a socket to it.
     pub(super) fn introduce(&mut self, context: &mut Context, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let mut wanting = std::mem::take(&mut worker.wanted_by);
+        let mut wanting: Vec<WorkerId> = std::mem::take(&mut worker.wanted_by).into_iter().collect();
         wanting.extend(self.workers.iter().filter(|(_, worker)| worker.wants_all).map(|(other, _)| *other));
         wanting.sort_unstable();
         wanting.dedup();
@@ -105,7 +106,7 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     /// A worker has gone: those that wait for it wait in vain.
-    pub(super) fn disappoint(&mut self, context: &mut Context, id: WorkerId, wanting: Vec<WorkerId>) {
+    pub(super) fn disappoint(&mut self, context: &mut Context, id: WorkerId, wanting: BTreeSet<WorkerId>) {
         self.acquainted.retain(|(one, other), _| *one != id && *other != id);
         for other in wanting {
             self.refuse_peer(context, other, id, GONE);
@@ -173,7 +174,7 @@ impl<S: EventSink<Event>> Primary<S> {
     ) {
         let Some(worker) = self.workers.get(&id) else { return };
         match frame(worker.channel.serialization()) {
-            Ok(bytes) => self.send_frame(context, id, Frame::plain(bytes)),
+            Ok(bytes) => self.answer_frame(context, id, Frame::plain(bytes)),
             Err(reason) => self.sink.push(Event::Fault(Error::BadFrame(reason))),
         }
     }

@@ -36,7 +36,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let status = inbox.read(channel.as_fd(), extent, |frame| self.on_frame(context, id, frame));
         self.tell_batch(id);
         // Taken in any case: it is this worker's, and not the next one's to be read.
-        let malformed = self.malformed.take();
+        let malformed = self.malformed.take().or(self.unanswerable.remove(&id));
         let has_moved = std::mem::take(&mut self.has_moved);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.inbox = Some(inbox);
@@ -63,7 +63,7 @@ impl<S: EventSink<Event>> Primary<S> {
     fn on_frame(&mut self, context: &mut Context, id: WorkerId, frame: Inbound<'_>) {
         let length = frame.length();
         let Inbound { kind, bytes, segments, handle } = frame;
-        if self.malformed.is_some() || self.has_moved {
+        if self.malformed.is_some() || self.has_moved || self.unanswerable.contains_key(&id) {
             return;
         }
         if matches!(kind, Kind::User | Kind::Handle)
@@ -93,12 +93,12 @@ impl<S: EventSink<Event>> Primary<S> {
                         let bytes = bytes.into_bytes();
                         self.tell_message(id, ChannelEvent::HandleMessage { bytes, handle });
                     }
-                    None => self.send_command(context, id, HANDLE_NACK),
+                    None => self.answer_command(context, id, HANDLE_NACK),
                 }
             }
             Kind::Memory => {
                 let answer = if handle.is_some() { HANDLE_ACK } else { HANDLE_NACK };
-                self.send_command(context, id, answer);
+                self.answer_command(context, id, answer);
             }
             Kind::HandleAck => {
                 let Some(worker) = self.workers.get(&id) else { return };
@@ -189,7 +189,7 @@ impl<S: EventSink<Event>> Primary<S> {
                     worker.phase = Phase::Leaving;
                 }
                 self.tell(Event::ExitedAfterDisconnect(id));
-                self.send_message(context, id, &ToWorker::Ack(seq), None);
+                self.answer_message(context, id, &ToWorker::Ack(seq), None);
             }
             ClusterMessage::Unknown => {}
         }
@@ -217,7 +217,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 let errno = error.errno().or(Some(-(Errno::EINVAL as i32)));
                 let data = query.data.as_ref();
                 let reply = ToWorker::ServerReply { ack: seq, key: &query.key, errno, data, sockname: None };
-                self.send_message(context, id, &reply, None);
+                self.answer_message(context, id, &reply, None);
             }
         }
     }
@@ -294,37 +294,55 @@ impl<S: EventSink<Event>> Primary<S> {
             data: data.as_ref(),
             sockname: sockname.as_ref(),
         };
-        self.send_message(context, id, &reply, handle);
+        self.answer_message(context, id, &reply, handle);
         self.to_serve.insert(server_id);
     }
 
-    /// Sends a message of the cluster protocol, with a listening socket or without.
-    pub(super) fn send_message(
+    /// Tells a worker to leave.
+    pub(super) fn send_disconnect(&mut self, context: &mut Context, id: WorkerId) {
+        if let Some(frame) = self.message_frame(id, &ToWorker::Disconnect, None) {
+            self.send_frame(context, id, frame);
+        }
+    }
+
+    /// Answers with a message of the cluster protocol, with a listening socket or without.
+    fn answer_message(
         &mut self,
         context: &mut Context,
         id: WorkerId,
         message: &ToWorker<'_>,
         handle: Option<(HandleKind, Arc<OwnedFd>)>,
     ) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let seq = worker.next_seq();
-        match message.frame(worker.channel.serialization(), seq, handle.as_ref().map(|(kind, _)| *kind)) {
-            Ok(bytes) => {
-                let frame = match handle {
-                    Some((_, socket)) => Frame::with_handle(bytes, socket, HandleOrigin::Reply),
-                    None => Frame::plain(bytes),
-                };
-                self.send_frame(context, id, frame);
-            }
-            Err(reason) => self.sink.push(Event::Fault(Error::BadFrame(reason))),
+        if let Some(frame) = self.message_frame(id, message, handle) {
+            self.answer_frame(context, id, frame);
         }
     }
 
-    /// Sends one of the channel's own messages, which have nothing but a name.
-    fn send_command(&mut self, context: &mut Context, id: WorkerId, command: &str) {
+    fn message_frame(
+        &mut self,
+        id: WorkerId,
+        message: &ToWorker<'_>,
+        handle: Option<(HandleKind, Arc<OwnedFd>)>,
+    ) -> Option<Frame> {
+        let worker = self.workers.get_mut(&id)?;
+        let seq = worker.next_seq();
+        match message.frame(worker.channel.serialization(), seq, handle.as_ref().map(|(kind, _)| *kind)) {
+            Ok(bytes) => Some(match handle {
+                Some((_, socket)) => Frame::with_handle(bytes, socket, HandleOrigin::Reply),
+                None => Frame::plain(bytes),
+            }),
+            Err(reason) => {
+                self.sink.push(Event::Fault(Error::BadFrame(reason)));
+                None
+            }
+        }
+    }
+
+    /// Answers with one of the channel's own messages, which have nothing but a name.
+    fn answer_command(&mut self, context: &mut Context, id: WorkerId, command: &str) {
         let Some(worker) = self.workers.get(&id) else { return };
         match proto::encode(worker.channel.serialization(), &json!({ "cmd": command })) {
-            Ok(bytes) => self.send_frame(context, id, Frame::plain(bytes)),
+            Ok(bytes) => self.answer_frame(context, id, Frame::plain(bytes)),
             Err(reason) => self.sink.push(Event::Fault(Error::BadFrame(reason))),
         }
     }
@@ -335,6 +353,17 @@ impl<S: EventSink<Event>> Primary<S> {
             SendStatus::Queued { needs_flush: true, .. } => self.flush(context, id),
             // A worker that has gone reads no answer; its end is about to be read here.
             SendStatus::Written | SendStatus::Queued { .. } | SendStatus::Failed(_) | SendStatus::Closed => {}
+        }
+    }
+
+    /// Sends what a worker has asked for. One that asks and does not read is not answered without end: its channel ends.
+    pub(super) fn answer_frame(&mut self, context: &mut Context, id: WorkerId, frame: Frame) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        match worker.channel.answer(frame) {
+            Ok(SendStatus::Queued { needs_flush: true, .. }) => self.flush(context, id),
+            // As in `send_frame`.
+            Ok(_) => {}
+            Err(error) => drop(self.unanswerable.insert(id, error)),
         }
     }
 }

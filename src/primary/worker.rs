@@ -1,6 +1,6 @@
 //! A worker as its primary sees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ pub struct Worker {
     /// Where connections travel once the worker reads it.
     pub lane: Option<Lane>,
     /// Workers that want to talk to it when it has loaded corral.
-    pub wanted_by: Vec<WorkerId>,
+    pub wanted_by: BTreeSet<WorkerId>,
     /// It wants to talk to every worker that there is, or will be.
     pub wants_all: bool,
     next_seq: u64,
@@ -110,7 +110,7 @@ impl Worker {
             flush_deferred: false,
             stats,
             lane: None,
-            wanted_by: Vec::new(),
+            wanted_by: BTreeSet::new(),
             wants_all: false,
             next_seq: 0,
         }

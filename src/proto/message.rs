@@ -27,6 +27,9 @@ const PEER_HANDLE: &str = "corral.Peer";
 /// Between two corrals: the last message on the socket that a channel began with. What follows is on the socket that came
 /// with [`FromWorker::Ready`](super::FromWorker::Ready). Said by the worker first, then by the primary.
 pub const CHANNEL_MOVE: &str = "NODE_CORRAL_MOVE";
+/// How long what a worker says of a server that listens may be, in bytes of JSON. An address is a path at most.
+const MAX_LISTENING: usize = 4096;
+
 /// What comes with memory for large pieces, and is answered as a handle is.
 pub const MEMORY: &str = "NODE_CORRAL_MEMORY";
 
@@ -157,7 +160,7 @@ pub fn parse(serialization: Serialization, frame: &[u8]) -> Result<(ClusterMessa
         Serialization::Advanced => v8value::from_v8(frame)?,
     };
     let Value::Object(message) = value else { return Err("an internal message that is no object".into()) };
-    Ok(interpret(message))
+    interpret(message)
 }
 
 /// One acknowledgement comes per connection: it is read without building a tree.
@@ -173,11 +176,11 @@ fn parse_ack(frame: &[u8]) -> Option<(ClusterMessage, Seq)> {
     Some((ClusterMessage::Ack { ack: Seq(ack), accepted }, Seq(seq)))
 }
 
-fn interpret(mut message: Map<String, Value>) -> (ClusterMessage, Seq) {
+fn interpret(mut message: Map<String, Value>) -> Result<(ClusterMessage, Seq), String> {
     let seq = Seq(message.get("seq").and_then(Value::as_u64).unwrap_or(0));
     if let Some(ack) = message.get("ack").and_then(Value::as_u64) {
         let accepted = message.get("accepted").is_some_and(is_truthy);
-        return (ClusterMessage::Ack { ack: Seq(ack), accepted }, seq);
+        return Ok((ClusterMessage::Ack { ack: Seq(ack), accepted }, seq));
     }
     let act = message.get("act").and_then(Value::as_str).unwrap_or_default();
     let message = match act {
@@ -185,13 +188,18 @@ fn interpret(mut message: Map<String, Value>) -> (ClusterMessage, Seq) {
         "queryServer" => ClusterMessage::QueryServer(Box::new(query_server(&mut message))),
         "listening" => {
             message.retain(|name, _| matches!(name.as_str(), "addressType" | "address" | "port" | "fd"));
-            ClusterMessage::Listening(ListeningInfo(Value::Object(message).to_string()))
+            ClusterMessage::Listening(ListeningInfo(short(Value::Object(message).to_string())?))
         }
         "close" => ClusterMessage::Close { key: template(message.get("key")) },
         "exitedAfterDisconnect" => ClusterMessage::ExitedAfterDisconnect,
         _ => ClusterMessage::Unknown,
     };
-    (message, seq)
+    Ok((message, seq))
+}
+
+/// What is told of a server: an address and a few numbers, that wait for JavaScript.
+fn short(text: String) -> Result<String, String> {
+    if text.len() <= MAX_LISTENING { Ok(text) } else { Err(format!("an address of {} bytes", text.len())) }
 }
 
 fn query_server(message: &mut Map<String, Value>) -> QueryServer {
@@ -402,6 +410,18 @@ mod tests {
         assert_eq!(read(r#"{"cmd":"NODE_CLUSTER","act":"dance"}"#), ClusterMessage::Unknown);
         assert_eq!(read(r#"{"cmd":"NODE_CLUSTER","act":5}"#), ClusterMessage::Unknown);
         assert!(parse(Serialization::Json, br#"{"cmd":"NODE_CLUSTER","act":"#).is_err());
+    }
+
+    #[test]
+    fn what_is_longer_than_any_address_is_not_kept() {
+        let long = "x".repeat(MAX_LISTENING);
+        for message in [
+            json!({"cmd": "NODE_CLUSTER", "act": "listening", "address": long}),
+            json!({"cmd": "NODE_CLUSTER", "act": "listening", "port": 1, "addressType": {"x": [long]}}),
+        ] {
+            let fault = parse(Serialization::Json, message.to_string().as_bytes()).unwrap_err();
+            assert!(fault.starts_with("an address of"), "{fault}");
+        }
     }
 
     #[test]

@@ -5,10 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
+use serde_json::json;
 
-use super::super::{Command, Config};
-use super::connect;
+use super::super::config::LANE_BUDGET;
+use super::super::{Command, Config, Event};
 use super::rig::{FakeWorker, Rig};
+use super::{connect, port_of};
+use crate::channel::ChannelEvent;
 use crate::os;
 use crate::proto::{FromWorker, LaneSeq, Serialization};
 
@@ -99,11 +102,58 @@ fn what_a_worker_reports_behind_more_than_a_turn_takes_counts() {
     os::set_send_buffer(end.as_fd(), 4 << 20);
     let mut bytes = Vec::new();
     FromWorker::Report { through: LaneSeq(0), refused: Vec::new() }.encode(&mut bytes);
-    for _ in 0..3 * super::super::config::LANE_BUDGET {
+    for _ in 0..3 * LANE_BUDGET {
         os::send_packet(end.as_fd(), &bytes, None).unwrap();
     }
     one.lane().refuse(connection.seq);
     drop(connection);
     one.lane().report().unwrap();
-    assert_eq!(two.serve_on_lane(), super::port_of(&client));
+    assert_eq!(two.serve_on_lane(), port_of(&client));
+}
+
+/// What a worker asks, and is answered.
+const QUESTIONS: [&str; 5] = [
+    // A handle that did not come.
+    r#"{"cmd":"NODE_HANDLE"}"#,
+    r#"{"cmd":"NODE_CLUSTER","act":"queryServer","addressType":4,"address":"no address","port":1,"seq":1}"#,
+    r#"{"cmd":"NODE_CLUSTER","act":"exitedAfterDisconnect","seq":1}"#,
+    r#"{"cmd":"NODE_CORRAL_CONNECT","to":77}"#,
+    r#"{"cmd":"NODE_CORRAL_CONNECT","to":0}"#,
+];
+
+#[test]
+fn who_asks_and_does_not_read_the_answers_is_sent_away_whatever_it_asks() {
+    for question in QUESTIONS {
+        let mut rig = Rig::new(Config::default());
+        let worker = rig.fork(Serialization::Json);
+        let questions = format!("{question}\n").repeat(100).into_bytes();
+        let end = worker.heirs().remove(0);
+        let asking = flood(end, questions, |end, bytes| os::send(end.as_fd(), &[IoSlice::new(bytes)], None));
+        let error = rig.wait_for(|event| match event {
+            Event::Channel(_, ChannelEvent::Closed(cause)) => Some(cause),
+            _ => None,
+        });
+        let error = error.expect("the worker went by itself");
+        assert_eq!(error.code(), "ERR_CORRAL_BAD_FRAME");
+        assert!(error.to_string().contains("answers not read"), "{question}: {error}");
+        drop(worker);
+        assert!(asking.join().unwrap(), "{question}");
+    }
+}
+
+#[test]
+fn who_reads_the_answers_may_ask_for_ever() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork(Serialization::Json);
+    for question in QUESTIONS {
+        let questions = format!("{question}\n").repeat(100).into_bytes();
+        for _ in 0..100 {
+            worker.send_raw(&questions);
+            for _ in 0..100 {
+                worker.receive_frame().unwrap();
+            }
+        }
+    }
+    worker.send(&json!("still"));
+    rig.wait_for(|event| matches!(event, Event::Channel(_, ChannelEvent::Messages(_))).then_some(()));
 }

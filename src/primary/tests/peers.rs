@@ -111,6 +111,21 @@ fn a_worker_that_may_load_corral_yet_is_waited_for_and_one_that_goes_instead_is_
 }
 
 #[test]
+fn who_asks_for_a_silent_worker_again_and_again_waits_for_it_once() {
+    let mut rig = Rig::new(Config::default());
+    let mut one = rig.fork_with_lane();
+    let silent = rig.fork_with_silent_lane();
+    for _ in 0..1000 {
+        connect(&mut one, 2, 0);
+        rig.settle();
+    }
+    drop(silent);
+    assert_eq!(refusal(&mut one).0, json!(2));
+    rig.settle();
+    assert!(!one.has_mail());
+}
+
+#[test]
 fn there_is_no_way_to_nobody_oneself_or_a_plain_worker_and_none_for_a_plain_one() {
     let mut rig = Rig::new(Config::default());
     let (mut one, mut plain) = (rig.fork_with_lane(), rig.fork(Serialization::Json));
