@@ -210,13 +210,13 @@ class Core extends NativeReactor {
         process.nextTick(() => channel.onInternal(first));
         break;
       case EventKind.Online:
-        process.nextTick(() => this.#online(worker));
+        this.#tell(worker, () => this.#online(worker));
         break;
       case EventKind.Listening:
-        process.nextTick(() => this.#listening(worker, JSON.parse(first)));
+        this.#tell(worker, () => this.#listening(worker, JSON.parse(first)));
         break;
       case EventKind.ExitedAfterDisconnect:
-        process.nextTick(() => {
+        this.#tell(worker, () => {
           worker.exitedAfterDisconnect = true;
         });
         break;
@@ -232,6 +232,19 @@ class Core extends NativeReactor {
         this.ended(id);
         break;
     }
+  }
+
+  /**
+   * Tells what a worker has said, in a tick of its own.
+   *
+   * @param {any} worker
+   * @param {() => void} tell
+   */
+  #tell(worker, tell) {
+    process.nextTick(() => {
+      // When this side has disconnected, nothing is heard any more (Node: `if (!target.channel) return`).
+      if (worker.process.channel) tell();
+    });
   }
 
   /** @param {number} count while there are servers, the process stays */

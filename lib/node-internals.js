@@ -329,6 +329,11 @@ function padsAbstractNames() {
   return major === 1 && minor <= 46;
 }
 
+/** Whether a ChildProcess has its channel as `_channel` as well: deprecated (DEP0129), and removed in Node 25. */
+function hasChannelAlias() {
+  return Number.parseInt(process.versions.node, 10) < 25;
+}
+
 /**
  * What Node has noted of the connections that came and went on the channel of this process, by the key of the server that
  * accepted them.
@@ -366,6 +371,7 @@ module.exports = {
   detachHandle,
   expectClose,
   handleOf,
+  hasChannelAlias,
   isBoundSocket,
   isRawHandle,
   needTransferable,

@@ -3,6 +3,8 @@
 // What JSON says exactly as V8's format does. Between two corrals such messages travel as JSON also with `serialization:
 // 'advanced'`: V8's serializer costs several times as much for a small message.
 
+const { isProxy } = require('node:util').types;
+
 /** So many values a message may have. */
 const MAX_VALUES = 64;
 /** Longer strings are V8's to write, which copies them. */
@@ -38,17 +40,30 @@ function isPlainValue(value) {
  * @returns {boolean}
  */
 function isPlainObject(object) {
+  // V8 refuses it. Asked first: whatever else is asked, its handler answers.
+  if (isProxy(object)) return false;
   // One and the same object in two places arrives as one.
   if (seen.includes(object)) return false;
   seen.push(object);
   const isArray = Array.isArray(object);
   if (Object.getPrototypeOf(object) !== (isArray ? Array.prototype : Object.prototype)) return false;
+  // `arguments`, which V8 refuses, and what else has the prototype of a plain object and is none.
+  if (!isArray && Object.prototype.toString.call(object) !== '[object Object]') return false;
+  // Its own, or everybody's.
+  if (object.toJSON !== undefined) return false;
   const keys = Object.keys(object);
-  if (isArray && keys.length !== object.length) return false;
-  for (const key of keys) {
-    if (!isPlainValue(object[key]) || key === 'toJSON') return false;
-  }
+  if (isArray && !isDense(object, keys)) return false;
+  for (const key of keys) if (!isPlainValue(object[key])) return false;
   return true;
+}
+
+/**
+ * @param {any[]} array
+ * @param {string[]} keys its own: indices come first, in their order
+ * @returns {boolean} whether it has all of its elements, and no other properties
+ */
+function isDense({ length }, keys) {
+  return keys.length === length && (length === 0 || keys[length - 1] === `${length - 1}`);
 }
 
 /**
@@ -57,10 +72,11 @@ function isPlainObject(object) {
  */
 function isPlainData(message) {
   left = MAX_VALUES;
-  if (typeof message?.cmd === 'string' && message.cmd.startsWith('NODE_')) return false;
+  // Also after a getter has thrown.
+  seen.length = 0;
   const isPlain = isPlainValue(message);
   seen.length = 0;
-  return isPlain;
+  return isPlain && !(typeof message?.cmd === 'string' && message.cmd.startsWith('NODE_'));
 }
 
 module.exports = { isPlainData };

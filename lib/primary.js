@@ -30,8 +30,9 @@ function initialPolicy() {
 
 const deprecatedAlias = '_channel is deprecated. Use ChildProcess.channel instead.';
 
-/** @param {any} child the older name of its `channel` */
+/** @param {any} child the older name of its `channel`, until Node 24 */
 function addChannelAlias(child) {
+  if (!internals.hasChannelAlias()) return;
   Object.defineProperty(child, '_channel', {
     get: util.deprecate(() => child.channel, deprecatedAlias, 'DEP0129'),
     set: util.deprecate(

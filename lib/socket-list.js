@@ -34,13 +34,19 @@ class SocketListSend extends EventEmitter {
   /**
    * @param {string} cmd
    * @param {string} replyCmd
-   * @param {boolean} swallowErrors
    * @param {ReplyCallback} callback
    */
-  #request(cmd, replyCmd, swallowErrors, callback) {
+  #request(cmd, replyCmd, callback) {
     if (!this.#channel.connected) return callback(errors.childClosedBeforeReply());
-    this.#channel._send({ cmd, key: this.#key }, undefined, swallowErrors);
-    this.#waiting.push({ cmd: replyCmd, callback });
+    const question = { cmd: replyCmd, callback };
+    this.#waiting.push(question);
+    // A peer that has just died cannot be asked. (With the built-in that is an 'error' event of the channel.)
+    this.#channel._send({ cmd, key: this.#key }, undefined, false, (/** @type {Error | null} */ error) => {
+      if (error === null || !this.#waiting.includes(question)) return;
+      this.#waiting = this.#waiting.filter((other) => other !== question);
+      // @ts-expect-error its code
+      callback(error.code === 'ERR_CORRAL_QUEUE_FULL' ? error : errors.childClosedBeforeReply());
+    });
   }
 
   /**
@@ -63,12 +69,12 @@ class SocketListSend extends EventEmitter {
 
   /** @param {(error: Error | null) => void} callback called when the peer has closed all of them */
   close(callback) {
-    this.#request('NODE_SOCKET_NOTIFY_CLOSE', 'NODE_SOCKET_ALL_CLOSED', true, callback);
+    this.#request('NODE_SOCKET_NOTIFY_CLOSE', 'NODE_SOCKET_ALL_CLOSED', callback);
   }
 
   /** @param {(error: Error | null, count?: number) => void} callback */
   getConnections(callback) {
-    this.#request('NODE_SOCKET_GET_COUNT', 'NODE_SOCKET_COUNT', false, (error, reply) => {
+    this.#request('NODE_SOCKET_GET_COUNT', 'NODE_SOCKET_COUNT', (error, reply) => {
       if (error) callback(error);
       // The sum with those of others is a number, whatever the peer says.
       else callback(null, Number.isSafeInteger(reply.count) && reply.count > 0 ? reply.count : 0);
