@@ -7,3 +7,4 @@ const { programs } = require('./helpers/programs');
 
 describe('names of properties', { concurrency: 2 }, () => programs('input/keys'));
 describe('descriptors', { concurrency: 2 }, () => programs('input/handles'));
+describe('internal messages', { concurrency: 2 }, () => programs('input/internal'));

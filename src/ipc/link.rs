@@ -340,6 +340,13 @@ impl<S: EventSink<Event>> Teller<'_, S> {
                 self.tell_batch();
             }
         }
+        // A handle's has a message of the program's in it.
+        if kind != Kind::Handle
+            && let Err(reason) = proto::check_size(&bytes)
+        {
+            self.fault = Some(Error::BadFrame(reason));
+            return;
+        }
         match (kind, handle) {
             (Kind::Handle, Some(handle)) => {
                 self.channel.traffic().received(bytes.len());

@@ -74,6 +74,13 @@ impl<S: EventSink<Event>> Primary<S> {
         if kind == Kind::User {
             return self.on_message(id, bytes, segments);
         }
+        // A handle's has a message of the program's in it.
+        if kind != Kind::Handle
+            && let Err(reason) = proto::check_size(&bytes)
+        {
+            self.malformed = Some(Error::BadFrame(reason));
+            return;
+        }
         self.tell_batch(id);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.lending.disturb();

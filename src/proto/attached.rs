@@ -15,6 +15,9 @@ const AT: u8 = b'@';
 const END: u8 = b';';
 /// More pieces than this a message is not taken apart into.
 pub const MAX_PIECES: usize = 64;
+/// What is said of the pieces is no longer than this: a letter and two numbers for each. It is looked at again with each read until all
+/// of them have come.
+const MAX_SAID: usize = 4096;
 /// The first piece begins at a multiple of this from the beginning of the frame, and so does each: for typed arrays.
 pub const ALIGNMENT: usize = 8;
 
@@ -104,7 +107,7 @@ pub fn announced(frame: &[u8]) -> Option<Result<(Vec<Piece>, usize), &'static st
 
 fn parse(frame: &[u8]) -> Result<(Vec<Piece>, usize), &'static str> {
     const FAULT: &str = "a frame that does not say what it brings along";
-    let end = frame.iter().position(|byte| *byte == END).ok_or(FAULT)?;
+    let end = frame.iter().take(MAX_SAID).position(|byte| *byte == END).ok_or(FAULT)?;
     let mut rest = &frame[1..end];
     let mut pieces = Vec::new();
     let mut total = 0usize;
@@ -204,6 +207,7 @@ mod tests {
         let huge = format!("\x01b{};", usize::MAX);
         let twice = format!("\x01b{0}b{0};", isize::MAX);
         let many = format!("\x01{};", "b1".repeat(MAX_PIECES + 1));
+        let zeros = format!("\x01b{}1;", "0".repeat(MAX_SAID));
         for fault in [
             "\x01",
             "\x01;",
@@ -218,6 +222,7 @@ mod tests {
             &huge,
             &twice,
             &many,
+            &zeros,
         ] {
             assert!(announced(fault.as_bytes()).unwrap().is_err(), "{fault:?}");
         }

@@ -157,6 +157,10 @@ impl Decoder {
     ///
     /// Errors: the stream cannot be read any further, the channel must be closed.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        if self.buffer.len() - self.start < self.whole {
+            // What it begins with need not be looked at again, however few bytes come at a time.
+            return Ok(None);
+        }
         let (start, scanned) = (self.start, self.scanned);
         let range = match self.serialization {
             Serialization::Json => self.next_line(),

@@ -33,6 +33,10 @@ const MAX_LISTENING: usize = 4096;
 /// What comes with memory for large pieces, and is answered as a handle is.
 pub const MEMORY: &str = "NODE_CORRAL_MEMORY";
 
+/// The largest message of the protocol's own, in bytes. Node's have a few hundred; TLS ticket keys are 96 characters. What carries
+/// a message of the program's, as a handle's does, may be as large as that.
+pub const MAX_MESSAGE: usize = 1 << 20;
+
 /// What a worker says to its primary.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClusterMessage {
@@ -150,17 +154,32 @@ impl HandleKind {
 ///
 /// Errors: a description of what is wrong with the frame.
 pub fn parse(serialization: Serialization, frame: &[u8]) -> Result<(ClusterMessage, Seq), String> {
-    let value = match serialization {
-        Serialization::Json => {
-            if let Some(ack) = parse_ack(frame) {
-                return Ok(ack);
-            }
-            serde_json::from_slice(frame).map_err(|error| error.to_string())?
-        }
-        Serialization::Advanced => v8value::from_v8(frame)?,
-    };
+    check_size(frame)?;
+    if serialization == Serialization::Json
+        && let Some(ack) = parse_ack(frame)
+    {
+        return Ok(ack);
+    }
+    let value = read(serialization, frame)?;
     let Value::Object(message) = value else { return Err("an internal message that is no object".into()) };
     interpret(message)
+}
+
+/// Reads a message of the protocol's own, whatever it says.
+fn read(serialization: Serialization, frame: &[u8]) -> Result<Value, String> {
+    check_size(frame)?;
+    match serialization {
+        Serialization::Json => serde_json::from_slice(frame).map_err(|error| error.to_string()),
+        Serialization::Advanced => v8value::from_v8(frame),
+    }
+}
+
+/// Errors: a description, for a message of the protocol's own that is larger than [`MAX_MESSAGE`].
+pub fn check_size(frame: &[u8]) -> Result<(), String> {
+    match frame.len() {
+        0..=MAX_MESSAGE => Ok(()),
+        length => Err(format!("an internal message of {length} bytes")),
+    }
 }
 
 /// One acknowledgement comes per connection: it is read without building a tree.
@@ -304,10 +323,7 @@ pub fn newconn_frame(serialization: Serialization, key: &str, seq: Seq) -> Resul
 ///
 /// Errors: a description of what is wrong with it.
 pub fn parse_connect(serialization: Serialization, frame: &[u8]) -> Result<(u32, u32), String> {
-    let message: Value = match serialization {
-        Serialization::Json => serde_json::from_slice(frame).map_err(|error| error.to_string())?,
-        Serialization::Advanced => v8value::from_v8(frame)?,
-    };
+    let message = read(serialization, frame)?;
     let number =
         |name| message.get(name).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
     let to = number("to").ok_or_else(|| "a worker that wants to talk to nobody".to_owned())?;
@@ -352,7 +368,7 @@ pub fn encode(serialization: Serialization, message: &Value) -> Result<Vec<u8>, 
             Ok(frame)
         }
         Serialization::Advanced => {
-            let body = v8value::to_v8(message)?;
+            let body = v8value::to_v8(message);
             let length = u32::try_from(body.len()).map_err(|_| "a message of 4 GiB".to_owned())?;
             let mut frame = Vec::with_capacity(body.len() + 4);
             frame.extend(length.to_be_bytes());
@@ -366,12 +382,12 @@ pub fn encode(serialization: Serialization, message: &Value) -> Result<Vec<u8>, 
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> ClusterMessage {
+    fn message(text: &str) -> ClusterMessage {
         parse(Serialization::Json, text.as_bytes()).unwrap().0
     }
 
     fn query(text: &str) -> QueryServer {
-        match read(text) {
+        match message(text) {
             ClusterMessage::QueryServer(query) => *query,
             other => panic!("{other:?}"),
         }
@@ -407,8 +423,8 @@ mod tests {
 
     #[test]
     fn unknown_acts_and_odd_types_are_ignored_like_node_does() {
-        assert_eq!(read(r#"{"cmd":"NODE_CLUSTER","act":"dance"}"#), ClusterMessage::Unknown);
-        assert_eq!(read(r#"{"cmd":"NODE_CLUSTER","act":5}"#), ClusterMessage::Unknown);
+        assert_eq!(message(r#"{"cmd":"NODE_CLUSTER","act":"dance"}"#), ClusterMessage::Unknown);
+        assert_eq!(message(r#"{"cmd":"NODE_CLUSTER","act":5}"#), ClusterMessage::Unknown);
         assert!(parse(Serialization::Json, br#"{"cmd":"NODE_CLUSTER","act":"#).is_err());
     }
 
@@ -426,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_listening_message_keeps_just_what_the_event_tells() {
-        let message = read(
+        let message = message(
             r#"{"cmd":"NODE_CLUSTER","act":"listening","index":0,"data":null,"address":null,"port":80,"addressType":4,"flags":0,"seq":3}"#,
         );
         let ClusterMessage::Listening(ListeningInfo(info)) = message else { panic!("{message:?}") };

@@ -17,9 +17,9 @@ pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, LargeFrame,
 pub use hello::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 pub use message::{
-    AddressKind, CHANNEL_MOVE, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo, MEMORY,
-    PEER_CONNECT, QueryServer, ToWorker, encode, newconn_frame, no_peer_frame, parse, parse_connect,
-    peer_frame, roster_frame,
+    AddressKind, CHANNEL_MOVE, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo,
+    MAX_MESSAGE, MEMORY, PEER_CONNECT, QueryServer, ToWorker, check_size, encode, newconn_frame,
+    no_peer_frame, parse, parse_connect, peer_frame, roster_frame,
 };
 
 /// For tests of what speaks the protocol.
