@@ -59,10 +59,12 @@ export declare class NativeIpc {
   /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
   channelDescriptor(id: number): number
   /**
-   * Takes what has happened, as much as one turn of the event loop deals with: a flat array of four values per event, the first
-   * of them its `EventKind`. `turnEnded` is to be called when the loop comes round.
+   * Takes a portion of what has happened: a flat array of four values per event, the first of them its `EventKind`. There is a bound
+   * to what one turn of the event loop takes: `turnEnded` is to be called when the loop comes round.
    */
   takeEvents(): unknown[]
+  /** Whether another portion may be taken in this turn. */
+  mayTakeMore(): boolean
   /** What was taken has been delivered, and the event loop goes on: has `wake` called when there is more. */
   turnEnded(): void
 }
@@ -138,10 +140,12 @@ export declare class NativePrimary {
   /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
   channelDescriptor(id: number): number
   /**
-   * Takes what has happened, as much as one turn of the event loop deals with: a flat array of four values per event, the first
-   * of them its `EventKind`. `turnEnded` is to be called when the loop comes round.
+   * Takes a portion of what has happened: a flat array of four values per event, the first of them its `EventKind`. There is a bound
+   * to what one turn of the event loop takes: `turnEnded` is to be called when the loop comes round.
    */
   takeEvents(): unknown[]
+  /** Whether another portion may be taken in this turn. */
+  mayTakeMore(): boolean
   /** What was taken has been delivered, and the event loop goes on: has `wake` called when there is more. */
   turnEnded(): void
 }

@@ -2,19 +2,27 @@
 
 // A reactor thread of the core as JavaScript sees it: its events, a bounded batch in each turn of the event loop.
 
+const { afterPromises } = require('./after-promises');
 const { KeepAlive } = require('./keep-alive');
 
 // As they are when corral is loaded: tests replace them by timers of their own.
 const { setImmediate } = globalThis;
 
-/** What a class of the core with a reactor has. @typedef {{ takeEvents: () => any[], turnEnded: () => void }} NativeEvents */
+/**
+ * What a class of the core with a reactor has.
+ * @typedef {{ takeEvents: () => any[], mayTakeMore: () => boolean, turnEnded: () => void }} NativeEvents
+ */
 /** @typedef {(kind: number, id: number, first: any, second: any) => void} OnEvent */
+
+/** For how long one turn of the event loop passes events on, in ms: to whom they go may have much to do with each. */
+const TURN_MS = 5;
 
 class NativeReactor {
   #native;
   #onEvent;
   /** Events were taken in the turn of the event loop that is under way. */
   #isTurn = false;
+  #turnBegan = 0;
   /** Who waits for the end of a channel, by its number. @type {Map<number, () => void>} */
   #ends = new Map();
   /** What keeps the process alive. */
@@ -31,14 +39,27 @@ class NativeReactor {
 
   /** Takes what has happened and passes it on; what is too much for one turn of the event loop, in its next one. */
   dispatch() {
-    // Of what was taken, everything is delivered by then: in ticks, which come before it.
-    if (!this.#isTurn) setImmediate(() => this.#endTurn()).unref();
-    this.#isTurn = true;
+    if (!this.#isTurn) {
+      this.#isTurn = true;
+      this.#turnBegan = performance.now();
+      // Of what was taken, everything is delivered by then: in ticks, which come before it.
+      setImmediate(() => this.#endTurn()).unref();
+    }
+    this.#takePortion();
+  }
+
+  #takePortion() {
     const events = this.#native.takeEvents();
     for (let index = 0; index < events.length; index += 4) {
       this.#onEvent(events[index], events[index + 1], events[index + 2], events[index + 3]);
     }
+    // When these have been delivered, and who waits for them with promises has gone on.
+    if (this.#native.mayTakeMore()) afterPromises(this.#continue);
   }
+
+  #continue = () => {
+    if (performance.now() - this.#turnBegan < TURN_MS) this.#takePortion();
+  };
 
   #endTurn() {
     this.#isTurn = false;

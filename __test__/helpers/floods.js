@@ -38,9 +38,10 @@ function flood(peer) {
  * Watches who has its turn in this process while messages come without end.
  *
  * @param {any[]} peers whose messages come
+ * @param {number} [turnsToWatch]
  * @returns {Promise<number>} how many came between two turns of the event loop at most
  */
-async function watchTurns(peers) {
+async function watchTurns(peers, turnsToWatch = TURNS) {
   let count = 0;
   let most = 0;
   let turns = 0;
@@ -58,7 +59,7 @@ async function watchTurns(peers) {
     const turn = () => {
       most = Math.max(most, count);
       count = 0;
-      if (++turns === TURNS) resolve();
+      if (++turns === turnsToWatch) resolve();
       else setImmediate(turn);
     };
     setImmediate(() => {

@@ -95,6 +95,11 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
         Ok(array)
     }
 
+    /// Whether `take_events` may give more in this turn of the event loop.
+    pub fn may_take_more(&self) -> bool {
+        self.events.may_take_more()
+    }
+
     /// The event loop has had a turn since events were taken: they are delivered, and more may be taken.
     pub fn turn_ended(&self) {
         let channels = self.channels.borrow();

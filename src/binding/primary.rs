@@ -204,11 +204,17 @@ impl NativePrimary {
         self.core.channels().descriptor(id)
     }
 
-    /// Takes what has happened, as much as one turn of the event loop deals with: a flat array of four values per event, the first
-    /// of them its `EventKind`. `turnEnded` is to be called when the loop comes round.
+    /// Takes a portion of what has happened: a flat array of four values per event, the first of them its `EventKind`. There is a bound
+    /// to what one turn of the event loop takes: `turnEnded` is to be called when the loop comes round.
     #[napi]
     pub fn take_events<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
         self.core.take_events(env, write_event)
+    }
+
+    /// Whether another portion may be taken in this turn.
+    #[napi]
+    pub fn may_take_more(&self) -> bool {
+        self.core.may_take_more()
     }
 
     /// What was taken has been delivered, and the event loop goes on: has `wake` called when there is more.

@@ -19,8 +19,11 @@ use crate::{ipc, primary};
 
 /// How many times JavaScript is called in one turn of its event loop, and of how many bytes it makes values, at most; one event is
 /// taken however large it is. Some milliseconds' work, beside which what a turn itself costs does not count.
-pub const TURN_EVENTS: usize = 1024;
+const TURN_EVENTS: usize = 1024;
 const TURN_BYTES: usize = 1 << 20;
+
+/// How many times JavaScript is called before it looks how long it has been at it: a program may do much with each message.
+pub const PORTION_EVENTS: usize = 128;
 
 /// Calls JavaScript; never keeps the process alive; at most one call waits.
 pub type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
@@ -131,9 +134,14 @@ impl<E: OfChannels> EventQueue<E> {
         self.waiting.lock().queues.contains_key(&source)
     }
 
-    /// As much as may be taken in this turn of the event loop; `turn_ended` is to follow.
+    /// A portion of what may be taken in this turn of the event loop; `turn_ended` is to follow.
     pub fn take(&self) -> Vec<E> {
         self.waiting.lock().take()
+    }
+
+    /// Whether another portion may be taken in this turn.
+    pub fn may_take_more(&self) -> bool {
+        self.waiting.lock().may_take_more()
     }
 
     /// The event loop has had a turn since something was taken. What still waits is taken in its next one.
@@ -205,17 +213,23 @@ impl<E: OfChannels> Waiting<E> {
 
     fn take(&mut self) -> Vec<E> {
         self.is_seen_to = true;
-        let mut taken = Vec::new();
-        while self.events_left > 0
+        let (mut taken, mut portion) = (Vec::new(), PORTION_EVENTS);
+        while portion > 0
+            && self.events_left > 0
             && self.bytes_left > 0
             && let Some(event) = self.next()
         {
             let (events, bytes) = event.load();
+            portion = portion.saturating_sub(events);
             self.events_left = self.events_left.saturating_sub(events);
             self.bytes_left = self.bytes_left.saturating_sub(bytes);
             taken.push(event);
         }
         taken
+    }
+
+    fn may_take_more(&self) -> bool {
+        self.events_left > 0 && self.bytes_left > 0 && !self.rotation.is_empty()
     }
 
     /// Returns whether JavaScript is to be woken for more.

@@ -13,7 +13,7 @@ const V8_HEADER: u8 = 0xff;
 /// How many bytes, and how many messages, are told together at most: no more than a part of what JavaScript takes in one turn, so that
 /// others have theirs.
 const BATCH: usize = 64 << 10;
-const BATCH_MESSAGES: u32 = 512;
+const BATCH_MESSAGES: u32 = 128;
 
 /// How messages are serialized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
