@@ -256,7 +256,7 @@ export declare const enum EventKind {
   Asked = 17,
   /** channel, JSON of listener, peer and maxMessageSize, which is what the peer takes */
   Connected = 18,
-  /** listener, JSON of peer, code and message */
+  /** listener, JSON of peer, code, message, and how many there were */
   Refused = 19,
 }
 

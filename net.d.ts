@@ -155,10 +155,13 @@ interface ChannelServerEvents {
    * A client was refused, and there is no channel; or something is wrong with a channel that has no 'error' listener: its
    * peer broke the protocol, or a message without a callback could not be sent, also one of `broadcast` (`ERR_CORRAL_QUEUE_FULL`,
    * `ERR_CORRAL_MESSAGE_TOO_LARGE`, `ERR_IPC_CHANNEL_CLOSED`, `EPIPE`). A process warning if nobody listens, once for each code.
+   *
+   * `error.count` is how many clients were refused, where some were: 1 as a rule. If more than 64 come in 100 ms, or before this process
+   * comes to hear of them, one event for each code tells how many there were beyond that, and who was the last. So it is with 'drop'.
    */
-  clientError: [error: NodeJS.ErrnoException, peer: Peer, channel: Channel | undefined];
-  /** A client was refused for `maxConnections`. */
-  drop: [about: { peer: Peer; path: string }];
+  clientError: [error: NodeJS.ErrnoException & { count?: number }, peer: Peer, channel: Channel | undefined];
+  /** A client was refused for `maxConnections`, or because `allow` has 256 others to decide on. */
+  drop: [about: { peer: Peer; path: string; count: number }];
   error: [error: NodeJS.ErrnoException];
   close: [];
 }

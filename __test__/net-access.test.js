@@ -7,7 +7,8 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 
-const { next } = require('./helpers/events');
+const { blockUntil, next, until } = require('./helpers/events');
+const { isDead } = require('./helpers/proc');
 const { WATCHDOG_MS, net, open, pair, pathFor, scratch, serve, start } = require('./helpers/ipc');
 
 const options = { timeout: WATCHDOG_MS };
@@ -218,6 +219,50 @@ test('an allow that takes too long is not waited for', asRoot, async (t) => {
   const child = start(t, 'client.js', [server.address()], NOBODY);
   assert.equal((await child.line()).code, 'ERR_CORRAL_HANDSHAKE_TIMEOUT');
   assert.equal((await told).code, 'ERR_CORRAL_HANDSHAKE_TIMEOUT');
+});
+
+test('allow is asked about a bounded number of others at a time, who come and go', asRoot, async (t) => {
+  let [asking, most, asked] = [0, 0, 0];
+  /** @type {((answer: boolean) => void)[]} */
+  const answers = [];
+  const allow = () => {
+    asked++;
+    most = Math.max(most, ++asking);
+    return new Promise((resolve) => answers.push(resolve));
+  };
+  const server = await serve(t, { allow }, { path: publicPath(t), listen: { writableAll: true } });
+  let dropped = 0;
+  server.on('drop', (/** @type {any} */ { count }) => {
+    dropped += count;
+  });
+  server.on('clientError', () => {});
+  const visitors = start(t, 'visitors.js', [server.address(), '2000', ''], NOBODY);
+  const came = await visitors.line();
+  await until(() => asked + dropped === came);
+  assert.equal(most, 256);
+  for (const answer of answers.splice(0)) answer(false);
+  // There is room again.
+  const again = start(t, 'visitors.js', [server.address(), '1', ''], NOBODY);
+  await again.line();
+  await until(() => asked === 257);
+  for (const answer of answers) answer(false);
+});
+
+test("another user's client that is refused as fast as it can come is told of in bulk", asRoot, async (t) => {
+  const server = await serve(t, {}, { path: publicPath(t), listen: { writableAll: true } });
+  let [told, count] = [0, 0];
+  server.on('clientError', (/** @type {any} */ error, /** @type {any} */ { uid }) => {
+    assert.deepEqual([error.code, uid], ['ERR_CORRAL_PEER_NOT_ALLOWED', NOBODY.uid]);
+    told++;
+    count += error.count;
+  });
+  const visitors = start(t, 'visitors.js', [server.address(), '5000', ''], NOBODY);
+  blockUntil(() => isDead(visitors.pid));
+  const came = await visitors.line();
+  await until(() => count === came);
+  // 64 one by one, and the rest together.
+  assert.ok(told <= 66, `${told} events for ${came}`);
+  await next(open(t, server), 'connect');
 });
 
 test('allow is not asked about the own user', options, async (t) => {

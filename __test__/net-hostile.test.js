@@ -11,8 +11,8 @@ const path = require('node:path');
 const { test } = require('node:test');
 const v8 = require('node:v8');
 
-const { next, until } = require('./helpers/events');
-const { openFiles } = require('./helpers/proc');
+const { blockUntil, next, until } = require('./helpers/events');
+const { isDead, openFiles } = require('./helpers/proc');
 const {
   GREETING,
   WATCHDOG_MS,
@@ -109,6 +109,69 @@ for (const [name, [bytes, code]] of Object.entries(NO_GREETINGS)) {
     await assertServes(t, server);
   });
 }
+
+/**
+ * Counts what a listener is told in each turn of the event loop.
+ *
+ * @param {any} t
+ */
+function perTurn(t) {
+  const seen = { most: 0, told: 0, count: 0 };
+  let now = 0;
+  let isOver = false;
+  const turn = () => {
+    now = 0;
+    if (!isOver) setImmediate(turn);
+  };
+  turn();
+  t.after(() => {
+    isOver = true;
+  });
+  const add = (/** @type {number} */ count) => {
+    seen.told++;
+    seen.count += count;
+    seen.most = Math.max(seen.most, ++now);
+  };
+  return { seen, add };
+}
+
+/** What comes one by one, and then one for each code; two turns of the core may fall in one of the counter. */
+const MOST_REFUSALS = 2 * (64 + 8);
+
+test(
+  'a client that is refused again and again is told of in bulk, and leaves others their turns',
+  options,
+  async (t) => {
+    const server = await serve(t);
+    const { seen, add } = perTurn(t);
+    server.on('clientError', (/** @type {any} */ error) => {
+      assert.equal(error.code, 'ERR_CORRAL_BAD_HANDSHAKE');
+      add(error.count);
+    });
+    const visitors = start(t, 'visitors.js', [server.address(), '5000', '\n', 'wait']);
+    // While this thread is busy they do not pile up.
+    blockUntil(() => isDead(visitors.pid));
+    const came = await visitors.line();
+    await until(() => seen.count === came);
+    assert.ok(seen.most <= MOST_REFUSALS, `${seen.most} in one turn`);
+    assert.ok(seen.told <= MOST_REFUSALS, `${seen.told} events for ${came}`);
+    await assertServes(t, server);
+  },
+);
+
+test('clients beyond maxConnections are dropped in bulk', options, async (t) => {
+  const server = await serve(t, { maxConnections: 1 });
+  const { seen, add } = perTurn(t);
+  server.on('drop', (/** @type {any} */ { peer, path: where, count }) => {
+    assert.deepEqual([peer.uid, where], [process.getuid?.(), server.address()]);
+    add(count);
+  });
+  await next(open(t, server), 'connect');
+  const visitors = start(t, 'visitors.js', [server.address(), '2000', '', 'wait']);
+  const came = await visitors.line();
+  await until(() => seen.count === came);
+  assert.ok(seen.most <= MOST_REFUSALS, `${seen.most} in one turn`);
+});
 
 test('who says nothing, or half a line, is sent away after handshakeTimeout', options, async (t) => {
   // Long enough for this side to say what it says before.

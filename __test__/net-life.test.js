@@ -309,8 +309,8 @@ test('getConnections, maxConnections and drop', options, async (t) => {
   const dropped = next(server, 'drop');
   const second = open(t, server);
   assert.equal((await next(second, 'error')).code, 'ERR_CORRAL_TOO_MANY_CONNECTIONS');
-  const { peer, path: where } = await dropped;
-  assert.deepEqual([peer.pid, where], [process.pid, server.address()]);
+  const { peer, path: where, count: refused } = await dropped;
+  assert.deepEqual([peer.pid, where, refused], [process.pid, server.address(), 1]);
   const count = () => new Promise((resolve) => server.getConnections((_, n) => resolve(n)));
   assert.equal(await count(), 1);
   server.maxConnections = 2;

@@ -118,6 +118,15 @@ module.exports = {
   serverNotRunning: () => create(Error, 'ERR_SERVER_NOT_RUNNING', 'Server is not running.'),
   messageTooLarge: () =>
     create(RangeError, 'ERR_CORRAL_MESSAGE_TOO_LARGE', 'The message is larger than the peer takes'),
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {number} count of those who were refused for this
+   */
+  refused: (code, message, count) => {
+    const text = count > 1 ? `${message}; and so it was with ${count - 1} before it` : message;
+    return Object.assign(create(Error, code, text), { count });
+  },
   queueFull: () => create(Error, 'ERR_CORRAL_QUEUE_FULL', 'Too many bytes wait to be sent'),
   channelClosed: () => create(Error, 'ERR_IPC_CHANNEL_CLOSED', 'Channel closed'),
   childClosedBeforeReply: () =>

@@ -232,9 +232,9 @@ class IpcCore extends NativeReactor {
         process.nextTick(() => this.#ask(id, JSON.parse(first)));
         return;
       case EventKind.Refused: {
-        const { peer, code, message } = JSON.parse(first);
+        const { peer, code, message, count } = JSON.parse(first);
         const server = this.#servers.get(id);
-        process.nextTick(() => server?.onRefused(errors.create(Error, code, message), peer));
+        process.nextTick(() => server?.onRefused(errors.refused(code, message, count), peer));
         return;
       }
       case EventKind.AcceptPaused:

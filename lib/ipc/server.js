@@ -250,15 +250,15 @@ class ChannelServer extends EventEmitter {
   }
 
   /**
-   * Somebody has connected and there is no channel.
+   * Somebody has connected and there is no channel; or several have, where too many came to tell of each.
    *
    * @ignore
-   * @param {Error} error
-   * @param {Credentials} peer
+   * @param {NodeJS.ErrnoException & { count: number }} error
+   * @param {Credentials} peer the last of them
    */
   onRefused(error, peer) {
-    const { code } = /** @type {NodeJS.ErrnoException} */ (error);
-    if (code === 'ERR_CORRAL_TOO_MANY_CONNECTIONS') this.emit('drop', { peer, path: this.#path });
+    const { code, count } = error;
+    if (code === 'ERR_CORRAL_TOO_MANY_CONNECTIONS') this.emit('drop', { peer, path: this.#path, count });
     else this.onClientError(error, peer);
   }
 

@@ -53,7 +53,7 @@ pub enum EventKind {
     Asked,
     /// channel, JSON of listener, peer and maxMessageSize, which is what the peer takes
     Connected,
-    /// listener, JSON of peer, code and message
+    /// listener, JSON of peer, code, message, and how many there were
     Refused,
 }
 

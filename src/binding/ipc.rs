@@ -20,7 +20,7 @@ use super::sends::NativeSends;
 use crate::channel::{Channel, ChannelCommand};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
-use crate::ipc::{ChannelIds, Command, Event, Ipc, Terms, Verdict};
+use crate::ipc::{ChannelIds, Command, Event, Ipc, Refused, Terms, Verdict};
 use crate::os::{self, AbstractNames, Credentials};
 use crate::proto::Serialization;
 
@@ -255,16 +255,17 @@ fn write_event(writer: &mut Writer<'_, '_>, event: Event, direct: &Rc<DirectRead
         Event::Asked { channel, listener, peer } => {
             writer.text(EventKind::Asked, channel.0, about(listener, peer).to_string())
         }
-        Event::Connected { id, listener, peer, channel } => {
+        Event::Connected { id, listener, peer, channel, ticket: _ } => {
             let mut info = about(listener, peer);
             info["maxMessageSize"] = channel.max_message().into();
             writer.channels().add(id.0, channel);
             writer.text(EventKind::Connected, id.0, info.to_string())
         }
-        Event::Refused { listener, peer, error } => {
+        Event::Refused { listener, refused: Refused { peer, error, count, ticket: _ } } => {
             let mut info = about(None, peer);
             info["code"] = error.code().into();
             info["message"] = error.to_string().into();
+            info["count"] = count.into();
             writer.text(EventKind::Refused, listener.0, info.to_string())
         }
         Event::AcceptPaused(error) => writer.failure(EventKind::AcceptPaused, 0, &error),

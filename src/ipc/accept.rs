@@ -7,10 +7,11 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::greeting::{Guest, Side};
+use super::untaken::{Refusals, Tickets, WINDOW};
 use super::{Deferred, Event, Ipc, Source, Terms};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
-use crate::os::{self, AbstractNames, Bound};
+use crate::os::{self, AbstractNames, Bound, Credentials};
 use crate::reactor::{Context, EventSink, Interest, Token};
 
 /// How many connections are accepted from one listener before others get their turn.
@@ -18,6 +19,11 @@ const ACCEPT_BUDGET: usize = 128;
 /// How long accepting pauses when there are no file descriptors left. Descriptors come free anywhere in the process and
 /// nobody tells; ten looks a second cost nothing.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// So many channels of one listener JavaScript need not have heard of before no more are accepted: who connects, and leaves, is not to
+/// fill this process while it is busy.
+pub const MAX_UNMET: usize = 512;
+/// How long accepting pauses then. JavaScript takes what there is without telling.
+const UNMET_PAUSE: Duration = Duration::from_millis(10);
 /// How long connecting rests when the server's backlog is full, which the kernel does not tell the end of.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
@@ -44,6 +50,12 @@ pub struct Listener {
     /// How many there are, those that have not been greeted among them.
     pub connections: usize,
     accepting: Accepting,
+    /// Those that got no channel.
+    pub refusals: Refusals,
+    /// Channels that JavaScript has not heard of.
+    pub unmet: Tickets,
+    /// How many processes of other users JavaScript has been asked about and has not decided on.
+    pub asking: usize,
 }
 
 impl Listener {
@@ -75,7 +87,17 @@ impl<S: EventSink<Event>> Ipc<S> {
             Ok(token) => {
                 self.sources.insert(token, Source::Listener(id));
                 let accepting = Accepting::Ready;
-                let listener = Listener { bound, token, terms, max_connections, connections: 0, accepting };
+                let listener = Listener {
+                    bound,
+                    token,
+                    terms,
+                    max_connections,
+                    connections: 0,
+                    accepting,
+                    refusals: Refusals::default(),
+                    unmet: Tickets::default(),
+                    asking: 0,
+                };
                 self.listeners.insert(id, listener);
                 self.to_accept.insert(id);
             }
@@ -105,9 +127,15 @@ impl<S: EventSink<Event>> Ipc<S> {
             if listener.accepting != Accepting::Ready {
                 return;
             }
+            if listener.unmet.outstanding() >= MAX_UNMET {
+                // JavaScript is busy. The kernel's backlog takes over.
+                listener.accepting = Accepting::Paused;
+                self.defer(context, UNMET_PAUSE, Deferred::Accept(id));
+                return;
+            }
             match os::accept(listener.bound.socket.as_fd()) {
                 Ok(accepted) => {
-                    let channel = self.ids.next();
+                    let channel = self.next_accepted();
                     self.welcome(context, channel, Side::Server(id), accepted.connection);
                 }
                 Err(Errno::EAGAIN) => {
@@ -138,6 +166,28 @@ impl<S: EventSink<Event>> Ipc<S> {
         {
             listener.accepting = Accepting::Ready;
             self.to_accept.insert(id);
+        }
+    }
+
+    /// Tells that somebody got no channel; together with others, when there are many.
+    pub(super) fn refuse(&mut self, context: &mut Context, id: ListenerId, peer: Credentials, error: Error) {
+        let Some(listener) = self.listeners.get_mut(&id) else { return };
+        if let Some(refused) = listener.refusals.add(peer, error) {
+            self.sink.push(Event::Refused { listener: id, refused });
+        }
+        if listener.refusals.begins_window() {
+            self.defer(context, WINDOW, Deferred::TellRefusals(id));
+        }
+    }
+
+    /// Tells those that were only counted.
+    pub(super) fn tell_refusals(&mut self, context: &mut Context, id: ListenerId) {
+        let Some(listener) = self.listeners.get_mut(&id) else { return };
+        for refused in listener.refusals.end_window() {
+            self.sink.push(Event::Refused { listener: id, refused });
+        }
+        if listener.refusals.begins_window() {
+            self.defer(context, WINDOW, Deferred::TellRefusals(id));
         }
     }
 

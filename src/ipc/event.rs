@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::untaken::{Refused, Ticket};
 use crate::channel::{Channel, ChannelEvent};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
@@ -32,15 +33,15 @@ pub enum Event {
         peer: Credentials,
         /// The sending half, shared.
         channel: Arc<Channel>,
+        /// Counts it until it is taken; None for one that this process has made.
+        ticket: Option<Ticket>,
     },
-    /// Somebody connected and there is no channel, because of one side or the other.
+    /// Somebody connected and there is no channel, because of one side or the other. Or several did, for the same reason.
     Refused {
         /// Where.
         listener: ListenerId,
-        /// Who.
-        peer: Credentials,
-        /// Why.
-        error: Error,
+        /// Who, why, and how many.
+        refused: Refused,
     },
     /// Accepting pauses because this process, or the machine, has no file descriptors or memory left.
     AcceptPaused(Error),

@@ -15,6 +15,13 @@ use crate::os::{self, Credentials, Line};
 use crate::proto::{Greeting, Hello, MAX_HELLO, Refusal};
 use crate::reactor::{Context, EventSink, Interest, TimerId, Token};
 
+/// How many processes of other users JavaScript is asked about at a time, for each listener. Until it has decided further ones are
+/// refused as if there were too many connections: they come as often as they like.
+const MAX_ASKED: usize = 256;
+
+/// Somebody of whom the kernel does not say who it is.
+const UNKNOWN: Credentials = Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
+
 /// Which side of a channel this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -120,14 +127,15 @@ fn refused(refusal: Refusal, by: By, peer: Credentials) -> Error {
 impl<S: EventSink<Event>> Ipc<S> {
     /// A connection has been made, in one direction or the other.
     pub(super) fn welcome(&mut self, context: &mut Context, id: ChannelId, side: Side, socket: OwnedFd) {
-        let (terms, has_room) = match side {
+        let (terms, has_room, may_ask) = match side {
             Side::Server(listener) => {
                 let Some(listener) = self.listeners.get_mut(&listener) else { return };
                 listener.connections += 1;
-                (listener.terms, listener.connections <= listener.max_connections)
+                let has_room = listener.connections <= listener.max_connections;
+                (listener.terms, has_room, listener.asking < MAX_ASKED)
             }
             Side::Client => match self.guests.get(&id) {
-                Some(guest) => (guest.terms, true),
+                Some(guest) => (guest.terms, true, true),
                 None => return,
             },
         };
@@ -139,7 +147,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             Err(error) => {
                 self.leave(side);
                 return match side {
-                    Side::Server(_) => self.sink.push(Event::Fault(error)),
+                    Side::Server(listener) => self.refuse(context, listener, UNKNOWN, error),
                     Side::Client => self.abandon(context, id, Some(error)),
                 };
             }
@@ -150,7 +158,12 @@ impl<S: EventSink<Event>> Ipc<S> {
             None => self.defer(context, terms.patience, super::Deferred::GiveUp(id)),
         };
         let visitor = Visitor { socket, token, peer };
-        let stage = if has_room && !peer.is_trusted() && terms.asks {
+        let wants_to_ask = has_room && !peer.is_trusted() && terms.asks;
+        let stage = if wants_to_ask && may_ask {
+            if let Side::Server(listener) = side {
+                self.asked.insert(id, listener);
+                self.count_asked(listener, 1);
+            }
             self.sink.push(Event::Asked { channel: id, listener: side.listener(), peer });
             Stage::Asking(visitor)
         } else {
@@ -158,7 +171,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         };
         let is_asked = matches!(stage, Stage::Asking(_));
         self.guests.insert(id, Guest { side, terms, patience, stage });
-        if !has_room {
+        if !has_room || wants_to_ask && !may_ask {
             self.turn_away(context, id, Refusal::TooManyConnections);
         } else if !is_asked && !peer.is_trusted() {
             self.turn_away(context, id, Refusal::NotAllowed);
@@ -169,6 +182,9 @@ impl<S: EventSink<Event>> Ipc<S> {
 
     /// JavaScript has decided about a process of another user.
     pub(super) fn decide(&mut self, context: &mut Context, id: ChannelId, verdict: Verdict) {
+        if let Some(listener) = self.asked.remove(&id) {
+            self.count_asked(listener, -1);
+        }
         let Some(guest) = self.guests.remove(&id) else { return };
         let stage = match guest.stage {
             Stage::Asking(visitor) => Stage::Greeting(visitor),
@@ -255,11 +271,13 @@ impl<S: EventSink<Event>> Ipc<S> {
         };
         let link = Link::new(Channel::bounded(socket, terms.serialization, bounds), side, token, terms);
         self.sources.insert(token, Source::Link(id));
+        let ticket = side.listener().and_then(|id| Some(self.listeners.get(&id)?.unmet.issue()));
         self.sink.push(Event::Connected {
             id,
             listener: side.listener(),
             peer,
             channel: link.channel.clone(),
+            ticket,
         });
         self.links.insert(id, link);
         // Something may have come right behind the greeting, the end even.
@@ -313,7 +331,7 @@ impl<S: EventSink<Event>> Ipc<S> {
                     // One that does not wait for the answer does not need it.
                     let _ = say(visitor, Hello::Refused(refusal));
                 }
-                self.sink.push(Event::Refused { listener, peer, error });
+                self.refuse(context, listener, peer, error);
                 self.abandon(context, id, None);
             }
             Side::Client => self.abandon(context, id, Some(error)),
@@ -331,6 +349,12 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
         if guest.side == Side::Client {
             self.tell(id, ChannelEvent::Closed(cause));
+        }
+    }
+
+    fn count_asked(&mut self, listener: ListenerId, more: isize) {
+        if let Some(listener) = self.listeners.get_mut(&listener) {
+            listener.asking = listener.asking.saturating_add_signed(more);
         }
     }
 

@@ -11,6 +11,7 @@ mod greeting;
 mod link;
 #[cfg(test)]
 mod tests;
+mod untaken;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use event::Event;
+pub use untaken::{Refused, Ticket};
 
 use crate::channel::{CORKED_FOR, Channel, ChannelCommand, ChannelEvent, Extent, MEMORY_KEPT, Tending};
 use crate::error::Error;
@@ -125,16 +127,20 @@ enum Deferred {
     CheckLent(ChannelId),
     Uncork(ChannelId),
     TendMemory(ChannelId),
+    TellRefusals(ListenerId),
 }
 
-/// Names for channels, whichever side begins.
+/// Names for the channels that this process makes. Those that it accepts have others, so that nobody who connects can use these up.
 #[derive(Clone, Debug, Default)]
 pub struct ChannelIds(Arc<AtomicU32>);
+
+/// Where they begin.
+const MADE: u32 = 1 << 31;
 
 impl ChannelIds {
     /// One that has not been used.
     pub fn next(&self) -> ChannelId {
-        ChannelId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+        ChannelId(MADE + self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -143,8 +149,12 @@ impl ChannelIds {
 pub struct Ipc<S> {
     sink: S,
     ids: ChannelIds,
+    /// The last name of a channel that was accepted.
+    last_accepted: u32,
     listeners: HashMap<ListenerId, Listener>,
     guests: HashMap<ChannelId, Guest>,
+    /// Those that JavaScript has been asked about and has not decided on, whether or not they are still there.
+    asked: HashMap<ChannelId, ListenerId>,
     links: HashMap<ChannelId, Link>,
     sources: HashMap<Token, Source>,
     deferred: HashMap<TimerId, Deferred>,
@@ -161,8 +171,10 @@ impl<S: EventSink<Event>> Ipc<S> {
         Ipc {
             sink,
             ids: ChannelIds::default(),
+            last_accepted: 0,
             listeners: HashMap::new(),
             guests: HashMap::new(),
+            asked: HashMap::new(),
             links: HashMap::new(),
             sources: HashMap::new(),
             deferred: HashMap::new(),
@@ -175,6 +187,20 @@ impl<S: EventSink<Event>> Ipc<S> {
     /// For who makes channels from another thread.
     pub fn ids(&self) -> ChannelIds {
         self.ids.clone()
+    }
+
+    /// A name for a channel that is accepted. Who connects and leaves can go through all of them in a day: one that is in use is
+    /// passed over.
+    fn next_accepted(&mut self) -> ChannelId {
+        loop {
+            self.last_accepted = (self.last_accepted + 1) % MADE;
+            let id = ChannelId(self.last_accepted);
+            let is_used =
+                self.links.contains_key(&id) || self.guests.contains_key(&id) || self.asked.contains_key(&id);
+            if id.0 != 0 && !is_used {
+                return id;
+            }
+        }
     }
 
     fn tell(&mut self, id: ChannelId, event: ChannelEvent) {
@@ -294,6 +320,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             }
             Some(Deferred::Uncork(id)) => self.uncork(context, id),
             Some(Deferred::TendMemory(id)) => self.tend_memory(context, id),
+            Some(Deferred::TellRefusals(id)) => self.tell_refusals(context, id),
             Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
             Some(Deferred::CheckLent(id)) => self.check_lent(context, id),
             None => {}

@@ -14,6 +14,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::accept::MAX_UNMET;
+use super::untaken::MAX_TOLD;
 use super::{ChannelIds, Command, Event, Ipc, Terms};
 use crate::channel::{
     Channel, ChannelCommand, ChannelEvent, DirectRead, Frame, Frames, HandleOrigin, SendStatus, Unfit,
@@ -125,7 +127,7 @@ impl Rig {
 
     fn refused(&self) -> &'static str {
         self.wait_for(|event| match event {
-            Event::Refused { listener: LISTENER, error, .. } => Some(error.code()),
+            Event::Refused { listener: LISTENER, refused } => Some(refused.error.code()),
             _ => None,
         })
     }
@@ -252,6 +254,61 @@ fn a_greeting_in_pieces_is_one() {
     stream.get_mut().write_all(&[end, b"1\n2\n"].concat()).unwrap();
     let (id, _) = rig.connected();
     assert_eq!(rig.messages(id, 2), ["1", "2"]);
+}
+
+#[test]
+fn who_is_refused_again_and_again_is_told_in_bulk_and_every_time_counts() {
+    let rig = Rig::serving(terms(), 5);
+    for _ in 0..1000 {
+        let mut stream = BufReader::new(UnixStream::connect(rig.path()).unwrap());
+        stream.get_mut().write_all(b"\n").unwrap();
+        assert_eq!(line(&mut stream), json!({"corral": 1, "refused": "greeting"}));
+    }
+    // From here on they are taken: until then no more are told than may wait.
+    let (mut told, mut count) = (0, 0);
+    while count < 1000 {
+        count += rig.wait_for(|event| match event {
+            Event::Refused { refused, .. } => Some(refused.count),
+            _ => None,
+        });
+        told += 1;
+    }
+    assert_eq!((told, count), (MAX_TOLD + 1, 1000));
+    // One alone is told as ever.
+    let mut stream = UnixStream::connect(rig.path()).unwrap();
+    stream.write_all(b"\n").unwrap();
+    assert_eq!(rig.refused(), "ERR_CORRAL_BAD_HANDSHAKE");
+}
+
+#[test]
+fn who_comes_and_goes_while_javascript_is_busy_waits_in_the_backlog() {
+    let rig = Rig::serving(terms(), usize::MAX);
+    let visit = || {
+        let mut stream = BufReader::new(UnixStream::connect(rig.path()).unwrap());
+        stream.get_mut().write_all(GREETING).unwrap();
+        stream
+    };
+    for _ in 0..MAX_UNMET {
+        line(&mut visit());
+    }
+    let mut late = visit();
+    for _ in 0..2 {
+        rig.reactor.call(Command::Channel(ChannelId(0), ChannelCommand::Flush)).unwrap();
+    }
+    late.get_ref().set_nonblocking(true).unwrap();
+    assert_eq!(late.get_mut().read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    late.get_ref().set_nonblocking(false).unwrap();
+    (0..MAX_UNMET).for_each(|_| drop(rig.connected()));
+    assert_eq!(line(&mut late)["corral"], 1);
+}
+
+#[test]
+fn a_name_that_is_in_use_is_given_to_nobody_else_however_many_have_come() {
+    let mut ipc = Ipc::new(ToTest(unbounded().0));
+    assert_eq!(ipc.next_accepted(), ChannelId(1));
+    ipc.asked.insert(ChannelId(1), LISTENER);
+    ipc.last_accepted = ipc.ids().next().0 - 1;
+    assert_eq!(ipc.next_accepted(), ChannelId(2));
 }
 
 #[test]
