@@ -82,10 +82,10 @@ impl Bundle {
         Bundle { pieces: pieces.collect(), bytes, frame }
     }
 
-    fn shared_length(&self) -> usize {
-        let lengths = self.pieces.iter().map(|(_, part)| match part {
-            Part::Behind(_) => 0,
-            Part::Shared(segment) => segment.len(),
+    fn shared_text(&self) -> usize {
+        let lengths = self.pieces.iter().map(|piece| match piece {
+            (PieceKind::Latin1 | PieceKind::Utf16, Part::Shared(segment)) => segment.len(),
+            (PieceKind::Bytes, Part::Shared(_)) | (_, Part::Behind(_)) => 0,
         });
         lengths.sum()
     }
@@ -110,10 +110,10 @@ impl Frames {
         }
     }
 
-    /// How many bytes JavaScript is to make values of, those in shared memory included.
+    /// How many bytes JavaScript is to make values of, those of texts in shared memory included. What is bytes there stays where it is.
     pub fn total_length(&self) -> usize {
         match self {
-            Frames::Attached(bundle) => bundle.bytes.len() + bundle.shared_length(),
+            Frames::Attached(bundle) => bundle.bytes.len() + bundle.shared_text(),
             frames => frames.len(),
         }
     }
