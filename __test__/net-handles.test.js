@@ -12,6 +12,7 @@ const { test } = require('node:test');
 const { discard } = require('../lib/handles');
 const { next, until } = require('./helpers/events');
 const { openFiles } = require('./helpers/proc');
+const { withoutDescriptor, wrapped } = require('./helpers/unsendable');
 const { WATCHDOG_MS, messages, net, open, pair, pathFor, scratch, serve, start } = require('./helpers/ipc');
 
 const options = { timeout: WATCHDOG_MS };
@@ -191,6 +192,55 @@ test('descriptors that are none: EBADF, and the channel goes on', options, async
   client.send('alive');
   assert.deepEqual(await got, ['alive']);
 });
+
+test('a socket that is more than its handle was sent as what is beneath it', options, async (t) => {
+  const { client, peer } = await pair(t);
+  const got = messages(peer, 1);
+  for await (const [name, socket] of wrapped()) {
+    for (const channel of [client, peer]) {
+      assert.throws(() => channel.send(name, socket), { code: 'ERR_INVALID_HANDLE_TYPE' }, name);
+    }
+  }
+  client.send('nothing came');
+  assert.deepEqual(await got, ['nothing came']);
+});
+
+for (const serialization of ['json', 'advanced']) {
+  const title = `a handle without a descriptor made the message before it arrive twice (${serialization})`;
+  test(title, options, async (t) => {
+    const { client, peer } = await pair(t, { serialization });
+    const fd = fs.openSync(__filename, 'r');
+    t.after(() => fs.closeSync(fd));
+    const file = await fs.promises.open(__filename);
+    await file.close();
+    /** @type {[any, string][]} */
+    const got = [];
+    peer.on('message', (/** @type {any} */ message, /** @type {any} */ handle) => {
+      got.push([message, typeof handle]);
+      if (handle !== undefined) discard(handle);
+    });
+    /** @type {[any, string][]} */
+    const wanted = [];
+    const sendBetween = async (/** @type {string} */ name, /** @type {any} */ handle) => {
+      wanted.push([`before ${name}`, 'number'], [`behind ${name}`, 'undefined']);
+      const outcomes = Promise.all([
+        new Promise((resolve) => client.send(`before ${name}`, fd, resolve)),
+        new Promise((resolve) => client.send(name, handle, resolve)),
+        new Promise((resolve) => client.send(`behind ${name}`, resolve)),
+      ]);
+      const [before, error, behind] = /** @type {any[]} */ (await outcomes);
+      assert.deepEqual([before, error?.code, behind], [null, 'EBADF', null], name);
+    };
+    for await (const [name, handle] of withoutDescriptor()) await sendBetween(name, handle);
+    await sendBetween('-1', -1);
+    await sendBetween('a FileHandle that is closed', file);
+    await sendBetween('a number that is none of a descriptor', 2 ** 32);
+    client.send('end', fd);
+    wanted.push(['end', 'number']);
+    await until(() => got.some(([message]) => message === 'end'));
+    assert.deepEqual(got, wanted);
+  });
+}
 
 test('a socket is closed here once it has been sent, unless keepOpen', options, async (t) => {
   const { client, peer } = await pair(t);

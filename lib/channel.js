@@ -8,8 +8,16 @@
 const EventEmitter = require('node:events');
 
 const errors = require('./errors');
-const { describe, discard, guard, isGivenAway, putTogether, takeApart } = require('./handles');
-const { QUEUE_FULL, Sending, sizeOf } = require('./sending');
+const {
+  describe,
+  discard,
+  guard,
+  isGivenAway,
+  lacksDescriptor,
+  putTogether,
+  takeApart,
+} = require('./handles');
+const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./sending');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
 /** @typedef {import('./serialization').Serialization} Serialization */
@@ -351,6 +359,8 @@ class Channel {
       const refusal = sending.refusalOf(frame);
       if (refusal < 0) return sending.refuse(refusal, options, callback);
     }
+    // It stays its owner's, who may be about to connect or bind it.
+    if (lacksDescriptor(message, handle)) return sending.refuse(NO_DESCRIPTOR, options, callback);
     const raw = takeApart(child, message, handle, options);
     if (!raw) {
       const { reread, write } = this.#serialization;

@@ -4,22 +4,12 @@
 // any other unsendable handle gets, and what Node's cluster says of a connection from the lane goes no further.
 
 const net = require('node:net');
+const os = require('node:os');
 
 const errors = require('./errors');
+const { isDescriptor, refuseWrapped } = require('./handles');
 const { closeLane, endLane, hearDecision } = require('./lane');
-const { handleOf, isRawHandle } = require('./node-internals');
-
-/**
- * A server whose connections the primary accepts has no handle that could be sent: what stands in its place is a
- * plain object, and Node's own code takes it for one of libuv's.
- *
- * @param {any} handle
- */
-function isHandleless(handle) {
-  if (!(handle instanceof net.Server)) return false;
-  const own = handleOf(handle);
-  return own !== undefined && !isRawHandle(own);
-}
+const { handleOf } = require('./node-internals');
 
 /** Once per process. */
 function guardChannel() {
@@ -47,9 +37,36 @@ function guardSend() {
       if (hearDecision(message)) return true;
       // Its servers are closed by now: what is still in the lane is for others.
       if (message?.act === 'exitedAfterDisconnect' && message.cmd === 'NODE_CLUSTER') closeLane();
-      if (handle && isHandleless(handle)) throw errors.invalidHandleType();
+      // Node's own takes what is beneath for one of libuv's, or crashes.
+      refuseWrapped(handle);
+      if (isConnecting(handle) && process.connected && message !== undefined) {
+        if (!options?.swallowErrors) refuse(typeof options === 'function' ? options : callback);
+        return true;
+      }
       return original.call(this, message, handle, options, callback);
     };
+}
+
+/**
+ * A socket without a descriptor, which Node's own would take from whoever is about to connect it.
+ *
+ * @param {any} handle
+ */
+function isConnecting(handle) {
+  const raw = handle instanceof net.Socket ? handleOf(handle) : undefined;
+  // What waits behind another handle may have one when its turn comes.
+  return raw !== undefined && !isDescriptor(raw.fd) && !(/** @type {any} */ (process)._handleQueue);
+}
+
+/** @param {unknown} callback of a message that cannot be sent */
+function refuse(callback) {
+  const error = errors.errnoException(-os.constants.errno.EBADF, 'write');
+  /** @type {any} */
+  const target = process;
+  process.nextTick(() => {
+    if (typeof callback === 'function') callback(error);
+    else target.emit('error', error);
+  });
 }
 
 module.exports = { guardChannel };

@@ -24,6 +24,9 @@ const FILE = 'corral.File';
 /** The `type` of a net.BoundSocket (Node 24.22, 26.12). */
 const BOUND = 'net.BoundSocket';
 
+/** The largest number that a descriptor may have. */
+const MAX_DESCRIPTOR = 2 ** 31 - 1;
+
 /**
  * The `type` of a NODE_HANDLE message.
  *
@@ -31,6 +34,7 @@ const BOUND = 'net.BoundSocket';
  * @param {boolean} hasFiles whether files may be sent, which Node knows nothing of
  */
 function typeOf(handle, hasFiles) {
+  refuseWrapped(handle);
   if (handle instanceof net.Socket) return 'net.Socket';
   if (handle instanceof net.Server) return 'net.Server';
   if (handle instanceof dgram.Socket) return 'dgram.Socket';
@@ -44,6 +48,17 @@ function typeOf(handle, hasFiles) {
     return FILE;
   if (internals.isRawHandle(handle)) return handle.constructor.name === 'UDP' ? 'dgram.Native' : 'net.Native';
   throw errors.invalidHandleType();
+}
+
+/**
+ * Throws if a socket or a server is more than the handle beneath it: whoever got that would not know of the other half of it,
+ * and talk to the peer without.
+ *
+ * @param {any} handle
+ */
+function refuseWrapped(handle) {
+  const isOwner = handle instanceof net.Socket || handle instanceof net.Server;
+  if (isOwner && internals.isWrapped(handle)) throw errors.invalidHandleType();
 }
 
 /**
@@ -64,6 +79,34 @@ function describe(handle, msg, hasFiles) {
 }
 
 /**
+ * Whether a handle is open and has nothing that could travel: a socket that is to be connected or bound may have no descriptor
+ * yet.
+ *
+ * @param {any} message of `describe`
+ * @param {any} handle
+ */
+function lacksDescriptor({ type }, handle) {
+  if (type === BOUND) return false;
+  const raw = rawHandleOf(type, handle);
+  return raw !== undefined && !isDescriptor(raw.fd);
+}
+
+/** @param {unknown} fd */
+function isDescriptor(fd) {
+  return Number.isInteger(fd) && Number(fd) >= 0 && Number(fd) <= MAX_DESCRIPTOR;
+}
+
+/**
+ * @param {string} type of the message, any but BOUND
+ * @param {any} handle
+ * @returns {RawHandle | undefined} undefined for one that is closed or was handed over already
+ */
+function rawHandleOf(type, handle) {
+  if (type === 'net.Socket' || type === 'net.Server') return internals.handleOf(handle);
+  return type === 'dgram.Socket' ? internals.datagramHandleOf(handle) : handle;
+}
+
+/**
  * Takes a handle apart.
  *
  * @param {Target} target
@@ -76,17 +119,11 @@ function takeApart(target, message, handle, options) {
   switch (message.type) {
     case 'net.Socket':
       return takeSocketApart(target, handle, options);
-    case 'net.Server':
-      return internals.handleOf(handle);
-    case 'dgram.Socket':
-      return internals.datagramHandleOf(handle);
     case BOUND:
       return internals.takeBoundSocketApart(handle);
-    case FILE:
-      // Stays open here, and its owner's.
-      return handle.fd >= 0 ? handle : undefined;
     default:
-      return handle;
+      // Stays open here, and its owner's.
+      return rawHandleOf(message.type, handle);
   }
 }
 
@@ -205,4 +242,14 @@ function discard(handle) {
   }
 }
 
-module.exports = { describe, discard, guard, isGivenAway, putTogether, takeApart };
+module.exports = {
+  describe,
+  discard,
+  guard,
+  isDescriptor,
+  isGivenAway,
+  lacksDescriptor,
+  putTogether,
+  refuseWrapped,
+  takeApart,
+};

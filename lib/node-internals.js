@@ -50,6 +50,37 @@ function handleOf(owner) {
   return owner._handle ?? undefined;
 }
 
+/** What http2 says to whoever uses the socket beneath one of its sessions. */
+const UNDER_SESSION = 'ERR_HTTP2_NO_SOCKET_MANIPULATION';
+
+const SESSION = /^(Client|Server)Http2Session$/;
+
+/**
+ * Whether there is more to a socket or server than a handle of libuv's: TLS, a terminal, a stream in JavaScript, a session of
+ * http2, or, in a worker, a primary that accepts its connections.
+ *
+ * @param {any} owner a net.Socket or net.Server
+ */
+function isWrapped(owner) {
+  if (isUnderSession(owner)) return true;
+  const handle = handleOf(owner);
+  return handle !== undefined && !isRawHandle(handle);
+}
+
+/** @param {any} socket the one beneath a session of http2, or the Proxy of it that the session shows */
+function isUnderSession(socket) {
+  try {
+    void socket.write;
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === UNDER_SESSION;
+  }
+  return Reflect.ownKeys(socket).some((key) => {
+    // Of a property for which there is no name.
+    const session = Reflect.getOwnPropertyDescriptor(socket, key)?.value;
+    return SESSION.test(session?.constructor?.name) && session.destroyed === false;
+  });
+}
+
 /**
  * Takes the handle away from a socket, which looks destroyed to its owner afterwards but whose connection lives on.
  *
@@ -375,6 +406,7 @@ module.exports = {
   isBoundSocket,
   isRawHandle,
   needTransferable,
+  isWrapped,
   nodeSocketLists,
   padsAbstractNames,
   serverFrom,

@@ -39,6 +39,8 @@ const BATCH = 64 * 1024;
 const APART_BATCH = 256 * 1024;
 /** How many bytes a character of a string becomes at most. */
 const BYTES_PER_UNIT = 3;
+/** What is said to a handle without a descriptor. */
+const NO_DESCRIPTOR = -os.constants.errno.EBADF;
 /** What the core says to a message for which there is no room, to one that is too large, and when nobody is there. */
 const QUEUE_FULL = -os.constants.errno.ENOBUFS;
 const TOO_LARGE = -os.constants.errno.EMSGSIZE;
@@ -507,4 +509,4 @@ function endTurn(sending) {
   sending.endTurn();
 }
 
-module.exports = { QUEUE_FULL, Sending, sizeOf };
+module.exports = { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf };
