@@ -80,7 +80,7 @@ pub const LANE_LOOK: Duration = Duration::from_millis(2);
 pub const LANE_TICK: Duration = Duration::from_millis(4);
 
 /// How many messages of a worker are taken off its lane before others get their turn; more than it has connections to report on.
-pub const LANE_BUDGET: usize = 4 * LANE_WINDOW;
+pub const LANE_BUDGET: usize = 2 * LANE_WINDOW;
 
 /// How many that a worker has left on its lane are taken when it has gone, though somebody else may go on writing: more than the
 /// lane holds, where each takes some 700 bytes of what the socket's buffer has.
