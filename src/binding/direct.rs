@@ -10,7 +10,7 @@ use napi::{Env, JsValue, Result, sys};
 
 use super::callback::Callback;
 use super::events::{self, Writer};
-use super::queue::{EventQueue, OfChannels, PORTION_EVENTS, Source};
+use super::queue::{EventQueue, OfChannels, PORTION, Source};
 use super::watch::Watch;
 use crate::channel::{Channel, ChannelEvent, DirectRead, Frames};
 use crate::ids::Offer;
@@ -119,7 +119,7 @@ impl<E: OfChannels> DirectReading<E> {
     fn read(&self, id: u32, channel: &Channel) {
         // All who read here share a portion of what one turn of the event loop takes. Who has more goes by the reactor, where channels
         // take turns.
-        let most = (PORTION_EVENTS / self.watches.borrow().len().max(1)).max(LEAST);
+        let most = (PORTION / self.watches.borrow().len().max(1)).max(LEAST);
         // The first messages, while nothing of the channel is in front of them: they need not go by the queue.
         let mut first = None;
         let mut is_queued = self.events.has(Source::Channel(id));

@@ -1,11 +1,6 @@
-//! Events between the reactor thread and JavaScript.
-//!
-//! JavaScript takes a bounded batch in each turn of its event loop, whoever sends how much: timers, signals and sockets have their
-//! turn in between. Each channel has a queue of its own and they take turns, so that one message of a quiet peer does not wait behind
-//! all of a noisy one's.
+//! Events between the reactor thread and JavaScript, which takes a bounded batch in each turn of its event loop: timers, signals and
+//! sockets have their turn in between.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use napi::bindgen_prelude::Status;
@@ -14,16 +9,14 @@ use parking_lot::Mutex;
 
 use crate::channel::ChannelEvent;
 use crate::ids::{ChannelId, WorkerId};
-use crate::reactor::EventSink;
+use crate::reactor::{EventSink, FairQueue, Limits, Load, Precedence};
 use crate::{ipc, primary};
 
-/// How many times JavaScript is called in one turn of its event loop, and of how many bytes it makes values, at most; one event is
-/// taken however large it is. Some milliseconds' work, beside which what a turn itself costs does not count.
-const TURN_EVENTS: usize = 1024;
-const TURN_BYTES: usize = 1 << 20;
-
 /// How many times JavaScript is called before it looks how long it has been at it: a program may do much with each message.
-pub const PORTION_EVENTS: usize = 128;
+pub const PORTION: usize = 128;
+
+/// What one turn of the event loop takes: some milliseconds' work, beside which what a turn itself costs does not count.
+const LIMITS: Limits = Limits { turn: Load { calls: 1024, bytes: 1 << 20 }, portion: PORTION };
 
 /// Calls JavaScript; never keeps the process alive; at most one call waits.
 pub type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
@@ -47,8 +40,8 @@ pub trait OfChannels: Sized + Send + 'static {
     /// What it is of.
     fn source(&self) -> Source;
 
-    /// How many times JavaScript is to be called for it, and of how many bytes it makes values.
-    fn load(&self) -> (usize, usize);
+    /// What dealing with it takes.
+    fn load(&self) -> Load;
 
     /// The channel whose peer has brought it about, and what it counts for while it is undelivered.
     fn cost(&self) -> Option<(u32, usize)>;
@@ -73,11 +66,11 @@ impl OfChannels for primary::Event {
         }
     }
 
-    fn load(&self) -> (usize, usize) {
+    fn load(&self) -> Load {
         match self {
             primary::Event::Channel(_, event) => event.load(),
-            primary::Event::Internal { bytes, .. } => (1, bytes.len()),
-            _ => (1, 0),
+            primary::Event::Internal { bytes, .. } => Load { calls: 1, bytes: bytes.len() },
+            _ => Load { calls: 1, bytes: 0 },
         }
     }
 
@@ -101,10 +94,10 @@ impl OfChannels for ipc::Event {
         }
     }
 
-    fn load(&self) -> (usize, usize) {
+    fn load(&self) -> Load {
         match self {
             ipc::Event::Channel(_, event) => event.load(),
-            _ => (1, 0),
+            _ => Load { calls: 1, bytes: 0 },
         }
     }
 
@@ -115,28 +108,28 @@ impl OfChannels for ipc::Event {
 
 /// Events that JavaScript has not taken yet.
 pub struct EventQueue<E> {
-    waiting: Mutex<Waiting<E>>,
+    waiting: Mutex<FairQueue<Source, E>>,
     wake: Wake,
 }
 
 impl<E: OfChannels> EventQueue<E> {
     pub fn new(wake: Wake) -> Self {
-        EventQueue { waiting: Mutex::new(Waiting::new()), wake }
+        EventQueue { waiting: Mutex::new(FairQueue::new(LIMITS)), wake }
     }
 
     /// Adds an event on the JavaScript thread, which takes it without being woken.
     pub fn push(&self, event: E) {
-        self.waiting.lock().push(event);
+        push(&mut self.waiting.lock(), event);
     }
 
     /// Whether something of a source waits.
     pub fn has(&self, source: Source) -> bool {
-        self.waiting.lock().queues.contains_key(&source)
+        self.waiting.lock().has(source)
     }
 
     /// A portion of what may be taken in this turn of the event loop; `turn_ended` is to follow.
     pub fn take(&self) -> Vec<E> {
-        self.waiting.lock().take()
+        self.waiting.lock().take(E::load)
     }
 
     /// Whether another portion may be taken in this turn.
@@ -158,87 +151,13 @@ impl<E: OfChannels> EventQueue<E> {
     }
 }
 
-struct Waiting<E> {
-    /// None of them is empty.
-    queues: HashMap<Source, VecDeque<E>>,
-    /// Whose turn it is.
-    rotation: VecDeque<Source>,
-    /// What may still be taken in this turn.
-    events_left: usize,
-    bytes_left: usize,
-    /// A call of `wake` is on its way, or a turn of the event loop under way at the end of which it is seen that something waits. To
-    /// be woken in the turn itself would make it go on for ever: Node's queue of calls is emptied before the loop goes on.
-    is_seen_to: bool,
-}
-
-impl<E: OfChannels> Waiting<E> {
-    fn new() -> Self {
-        Waiting {
-            queues: HashMap::new(),
-            rotation: VecDeque::new(),
-            events_left: TURN_EVENTS,
-            bytes_left: TURN_BYTES,
-            is_seen_to: false,
-        }
-    }
-
-    fn push(&mut self, event: E) {
-        let source = event.source();
-        match self.queues.entry(source) {
-            Entry::Occupied(queue) => queue.into_mut().push_back(event),
-            Entry::Vacant(place) => {
-                place.insert(VecDeque::from([event]));
-                match source {
-                    Source::Reactor => self.rotation.push_front(source),
-                    Source::Listener(_) | Source::Channel(_) => self.rotation.push_back(source),
-                }
-            }
-        }
-    }
-
-    /// The next event, of the source whose turn it is.
-    fn next(&mut self) -> Option<E> {
-        let source = self.rotation.pop_front()?;
-        let queue = self.queues.get_mut(&source)?;
-        let event = queue.pop_front();
-        if queue.is_empty() {
-            self.queues.remove(&source);
-        } else if source == Source::Reactor {
-            self.rotation.push_front(source);
-        } else {
-            self.rotation.push_back(source);
-        }
-        event
-    }
-
-    fn take(&mut self) -> Vec<E> {
-        self.is_seen_to = true;
-        let (mut taken, mut portion) = (Vec::new(), PORTION_EVENTS);
-        while portion > 0
-            && self.events_left > 0
-            && self.bytes_left > 0
-            && let Some(event) = self.next()
-        {
-            let (events, bytes) = event.load();
-            portion = portion.saturating_sub(events);
-            self.events_left = self.events_left.saturating_sub(events);
-            self.bytes_left = self.bytes_left.saturating_sub(bytes);
-            taken.push(event);
-        }
-        taken
-    }
-
-    fn may_take_more(&self) -> bool {
-        self.events_left > 0 && self.bytes_left > 0 && !self.rotation.is_empty()
-    }
-
-    /// Returns whether JavaScript is to be woken for more.
-    fn end_turn(&mut self) -> bool {
-        self.events_left = TURN_EVENTS;
-        self.bytes_left = TURN_BYTES;
-        self.is_seen_to = !self.rotation.is_empty();
-        self.is_seen_to
-    }
+fn push<E: OfChannels>(queue: &mut FairQueue<Source, E>, event: E) {
+    let source = event.source();
+    let precedence = match source {
+        Source::Reactor => Precedence::First,
+        Source::Listener(_) | Source::Channel(_) => Precedence::InTurn,
+    };
+    queue.push(source, precedence, event);
 }
 
 /// The reactor's end of the queue. Events of one turn are handed over together.
@@ -263,10 +182,10 @@ impl<E: OfChannels> EventSink<E> for Sink<E> {
             return;
         }
         let mut waiting = self.queue.waiting.lock();
-        self.gathered.drain(..).for_each(|event| waiting.push(event));
-        let is_seen_to = std::mem::replace(&mut waiting.is_seen_to, true);
+        self.gathered.drain(..).for_each(|event| push(&mut waiting, event));
+        let wants_waking = waiting.wants_waking();
         drop(waiting);
-        if !is_seen_to {
+        if wants_waking {
             self.queue.wake();
         }
     }

@@ -6,6 +6,7 @@ use super::undelivered::EVENT_COST;
 use super::{Frames, HANDLE_WEIGHT, Unwritten};
 use crate::error::Error;
 use crate::ids::{Completion, Offer};
+use crate::reactor::Load;
 
 /// Something has happened on a channel.
 #[derive(Debug)]
@@ -51,12 +52,14 @@ impl ChannelEvent {
         }
     }
 
-    /// How many times JavaScript is to be called for it, and how many bytes it makes values of.
-    pub fn load(&self) -> (usize, usize) {
+    /// What dealing with it takes.
+    pub fn load(&self) -> Load {
         match self {
-            ChannelEvent::Messages(frames) => (frames.count() as usize, frames.total_length()),
-            ChannelEvent::HandleMessage { bytes, .. } => (1, bytes.len()),
-            _ => (1, 0),
+            ChannelEvent::Messages(frames) => {
+                Load { calls: frames.count() as usize, bytes: frames.total_length() }
+            }
+            ChannelEvent::HandleMessage { bytes, .. } => Load { calls: 1, bytes: bytes.len() },
+            _ => Load { calls: 1, bytes: 0 },
         }
     }
 }

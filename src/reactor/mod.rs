@@ -2,6 +2,7 @@
 //! [`Handler`], which owns all state. Nothing here knows what the descriptors mean.
 
 mod context;
+mod fair_queue;
 mod sink;
 mod timers;
 
@@ -13,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use mio::{Events, Poll, Waker};
 
 pub use context::{Context, Interest, Readiness, Token};
+pub use fair_queue::{FairQueue, Limits, Load, Precedence};
 pub use sink::EventSink;
 pub use timers::TimerId;
 
