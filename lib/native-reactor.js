@@ -2,11 +2,12 @@
 
 // A reactor thread of the core as JavaScript sees it: its events, a bounded batch in each turn of the event loop.
 
+// Not the global one: a program's tests put a clock of their own in its place.
+const { setImmediate } = require('node:timers');
+
 const { afterPromises } = require('./after-promises');
 const { KeepAlive } = require('./keep-alive');
 
-// As they are when corral is loaded: tests replace them by timers of their own.
-const { setImmediate } = globalThis;
 
 /**
  * What a class of the core with a reactor has.
