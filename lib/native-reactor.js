@@ -8,7 +8,6 @@ const { setImmediate } = require('node:timers');
 const { afterPromises } = require('./after-promises');
 const { KeepAlive } = require('./keep-alive');
 
-
 /**
  * What a class of the core with a reactor has.
  * @typedef {{ takeEvents: () => any[], mayTakeMore: () => boolean, turnEnded: () => void }} NativeEvents

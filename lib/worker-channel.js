@@ -4,6 +4,9 @@
 // what it is good at (`process.channel`, what keeps the process alive, `connected`, 'disconnect'); messages take the new way,
 // in the order in which they were sent. See docs/protocol.md.
 
+// Not the global one, as in native-reactor.js.
+const { setImmediate } = require('node:timers');
+
 const { afterPromises } = require('./after-promises');
 const { Channel } = require('./channel');
 const { ipcCore } = require('./ipc/core');
