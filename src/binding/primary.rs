@@ -257,7 +257,7 @@ fn write_event(writer: &mut Writer<'_, '_>, event: Event, direct: &Rc<DirectRead
             });
             writer.text(EventKind::Connection, connection.worker.0, info.to_string())
         }
-        Event::Servers(count) => writer.plain(EventKind::Servers, count as u32),
+        Event::Servers(changed) => writer.plain(EventKind::Servers, changed.take() as u32),
         Event::AcceptPaused(error) => writer.failure(EventKind::AcceptPaused, 0, &error),
         Event::Fault(error) => writer.failure(EventKind::Fault, 0, &error),
     }

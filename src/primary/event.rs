@@ -1,6 +1,7 @@
 //! What the primary tells JavaScript.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::address::Peer;
 use crate::channel::{ChannelEvent, EVENT_COST};
@@ -32,8 +33,9 @@ pub enum Event {
     ExitedAfterDisconnect(WorkerId),
     /// A worker has taken a connection.
     Connection(Box<Connection>),
-    /// The number of servers that the primary holds open has changed: while there is one it keeps the process alive.
-    Servers(usize),
+    /// The number of servers that the primary holds open has changed: while there is one it keeps the process alive. There is one
+    /// such event at a time, however often workers open and close servers before it is taken.
+    Servers(ServersChanged),
     /// Accepting pauses because this process, or the machine, has no file descriptors or memory left.
     AcceptPaused(Error),
     /// The reactor cannot go on.
@@ -50,6 +52,46 @@ impl Event {
             Event::Online(worker) | Event::ExitedAfterDisconnect(worker) => Some((*worker, EVENT_COST)),
             Event::Connection(_) | Event::Servers(_) | Event::AcceptPaused(_) | Event::Fault(_) => None,
         }
+    }
+}
+
+/// How many servers there are.
+#[derive(Debug, Default)]
+pub struct ServerCount(Arc<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    count: AtomicUsize,
+    /// An event is under way whose taker will see the count.
+    is_told: AtomicBool,
+}
+
+impl ServerCount {
+    /// There are so many now. Returns what is to be told, unless that is under way.
+    pub fn set(&self, count: usize) -> Option<ServersChanged> {
+        self.0.count.store(count, Ordering::SeqCst);
+        let is_told = self.0.is_told.swap(true, Ordering::SeqCst);
+        (!is_told).then(|| ServersChanged(self.0.clone()))
+    }
+}
+
+/// That their number has changed.
+#[derive(Debug)]
+pub struct ServersChanged(Arc<Counted>);
+
+impl ServersChanged {
+    /// How many there are by now. What changes from here on is told again.
+    pub fn take(self) -> usize {
+        let counted = self.0.clone();
+        // In this order: a change behind the look is told.
+        drop(self);
+        counted.count.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for ServersChanged {
+    fn drop(&mut self) {
+        self.0.is_told.store(false, Ordering::SeqCst);
     }
 }
 

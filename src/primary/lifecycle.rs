@@ -151,6 +151,13 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
+    /// Tells how many servers there are, unless somebody is about to see that.
+    pub(super) fn tell_servers(&mut self) {
+        if let Some(changed) = self.server_count.set(self.servers.len()) {
+            self.sink.push(Event::Servers(changed));
+        }
+    }
+
     /// Nobody is left to take connections: those that wait are closed with the server.
     fn close_server(&mut self, context: &mut Context, id: ServerId) {
         let Some(server) = self.servers.remove(&id) else { return };
@@ -166,6 +173,6 @@ impl<S: EventSink<Event>> Primary<S> {
             }
         }
         drop(server);
-        self.sink.push(Event::Servers(self.servers.len()));
+        self.tell_servers();
     }
 }

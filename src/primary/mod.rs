@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use config::{Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, Policy, RECALL_AFTER};
+use event::ServerCount;
 pub use event::{Connection, Event};
 
 use crate::channel::{
@@ -97,6 +98,7 @@ pub struct Primary<S> {
     stats: Arc<Stats>,
     workers: HashMap<WorkerId, Worker>,
     servers: HashMap<ServerId, Server>,
+    server_count: ServerCount,
     /// The servers that workers have asked for with a key, oldest first. More than one where one worker asked again.
     by_key: HashMap<Arc<str>, Vec<ServerId>>,
     sources: HashMap<Token, Source>,
@@ -137,6 +139,7 @@ impl<S: EventSink<Event>> Primary<S> {
             stats: Arc::default(),
             workers: HashMap::new(),
             servers: HashMap::new(),
+            server_count: ServerCount::default(),
             by_key: HashMap::new(),
             sources: HashMap::new(),
             deferred: HashMap::new(),

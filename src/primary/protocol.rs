@@ -251,7 +251,7 @@ impl<S: EventSink<Event>> Primary<S> {
         self.stats.servers.write().insert(id, server.stats.clone());
         self.by_key.entry(server.query_key.clone()).or_default().push(id);
         self.servers.insert(id, server);
-        self.sink.push(Event::Servers(self.servers.len()));
+        self.tell_servers();
         Ok(id)
     }
 

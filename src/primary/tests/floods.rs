@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::config::LANE_BUDGET;
 use super::super::{Command, Config, Event};
-use super::rig::{FakeWorker, Rig};
+use super::rig::{FakeWorker, Rig, tcp};
 use super::{connect, port_of};
 use crate::channel::ChannelEvent;
 use crate::os;
@@ -165,4 +165,27 @@ fn who_reads_the_answers_may_ask_for_ever() {
     }
     worker.send(&json!("still"));
     rig.wait_for(|event| matches!(event, Event::Channel(_, ChannelEvent::Messages(_))).then_some(()));
+}
+
+#[test]
+fn who_opens_and_closes_servers_while_javascript_is_busy_is_told_of_once() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork(Serialization::Json);
+    for _ in 0..1000 {
+        let (reply, _) = worker.query(tcp(0));
+        worker.act("close", json!({"key": reply["key"]}));
+    }
+    rig.settle();
+    let mut told = rig.events().into_iter().filter_map(|event| match event {
+        Event::Servers(changed) => Some(changed),
+        _ => None,
+    });
+    assert_eq!(told.next().map(|changed| changed.take()), Some(0));
+    assert!(told.next().is_none());
+    worker.query(tcp(0));
+    let count = rig.wait_for(|event| match event {
+        Event::Servers(changed) => Some(changed.take()),
+        _ => None,
+    });
+    assert_eq!(count, 1);
 }

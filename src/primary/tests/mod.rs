@@ -35,6 +35,13 @@ fn port_of(client: &TcpStream) -> u16 {
     client.local_addr().unwrap().port()
 }
 
+fn wait_for_no_servers(rig: &Rig) {
+    rig.wait_for(|event| match event {
+        Event::Servers(changed) => (changed.take() == 0).then_some(()),
+        _ => None,
+    });
+}
+
 /// Two workers on one server.
 fn pair(config: Config) -> (Rig, FakeWorker, FakeWorker, u16) {
     let mut rig = Rig::new(config);
@@ -199,7 +206,7 @@ fn without_workers_connections_and_the_server_are_closed() {
         // The end, or a reset: never silence.
         let _ = client.read(&mut [0; 8]);
     }
-    rig.wait_for(|event| matches!(event, Event::Servers(0)).then_some(()));
+    wait_for_no_servers(&rig);
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
@@ -382,7 +389,7 @@ fn the_file_of_a_unix_socket_goes_with_its_last_worker() {
     let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
     two.offer();
     two.act("close", json!({ "key": key }));
-    rig.wait_for(|event| matches!(event, Event::Servers(0)).then_some(()));
+    wait_for_no_servers(&rig);
     assert!(!path.exists());
 }
 
