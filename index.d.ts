@@ -140,7 +140,7 @@ declare namespace cluster {
   interface ServerStats {
     /** As in ConnectionInfo. */
     key: string;
-    /** The address or the path where the server listens. */
+    /** The address or the path where the server listens; empty for a server with `reusePort` that listens on all addresses. */
     address: string;
     /** The port where the server listens; null for a path. */
     port: number | null;

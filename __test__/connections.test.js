@@ -20,3 +20,5 @@ describe('what is served, on the channel', { concurrency: 2 }, () =>
 describe('what is served', { concurrency: 2 }, () => programs('connections/servers'));
 
 describe('what a worker asks for twice', { concurrency: 2 }, () => programs('connections/twice'));
+
+describe('servers with reusePort', { concurrency: 2 }, () => programs('connections/reuse-port'));

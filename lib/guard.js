@@ -10,6 +10,7 @@ const errors = require('./errors');
 const { isDescriptor, refuseWrapped } = require('./handles');
 const { closeLane, endLane, hearDecision } = require('./lane');
 const { handleOf } = require('./node-internals');
+const { hearQuery } = require('./reuse-port');
 
 /** Once per process. */
 function guardChannel() {
@@ -34,7 +35,7 @@ function guardSend() {
      * @param {any} [callback]
      */
     function send(message, handle, options, callback) {
-      if (hearDecision(message)) return true;
+      if (hearDecision(message) || hearQuery(message)) return true;
       // Its servers are closed by now: what is still in the lane is for others.
       if (message?.act === 'exitedAfterDisconnect' && message.cmd === 'NODE_CLUSTER') closeLane();
       // Node's own takes what is beneath for one of libuv's, or crashes.

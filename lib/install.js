@@ -27,6 +27,7 @@ function install(target) {
       Object.defineProperty(builtin, IN_WORKER, { value: true });
       require('./worker').addSuicide(builtin.Worker.prototype);
       require('./guard').guardChannel();
+      require('./reuse-port').watchReusePort();
       require('./worker-requests').addRequests(builtin.Worker.prototype);
       require('./peers').addPeers(builtin);
       require('./lane').openLane();

@@ -147,6 +147,31 @@ function datagramHandleOf(socket) {
   return datagramState(socket).handle ?? undefined;
 }
 
+/**
+ * @param {any} socket a dgram.Socket
+ * @returns {boolean} whether it was made with `reusePort` (Node 22.12 and newer)
+ */
+function reusesPort(socket) {
+  return !!datagramState(socket).reusePort;
+}
+
+/**
+ * Has a worker's half of the built-in cluster ask the primary for a server.
+ *
+ * @param {any} cluster
+ * @param {{ once: Function, address: () => any }} listener told when it listens, and asked where
+ * @param {object} query
+ */
+function askForServer(cluster, listener, query) {
+  need(typeof cluster._getServer === 'function', 'cluster._getServer');
+  cluster._getServer(listener, query, () => {});
+}
+
+/** @param {RawHandle} handle @returns {boolean} whether it came by the built-in cluster, which has put its own `close` on it */
+function isOfCluster(handle) {
+  return !isRawHandle(handle) || Object.hasOwn(handle, 'close');
+}
+
 /** Of TCP and Pipe, once the first connection has shown them. @type {Map<boolean, any>} */
 const connectionTypes = new Map();
 
@@ -392,6 +417,7 @@ function debugProcess(pid) {
 
 module.exports = {
   acceptedBy,
+  askForServer,
   beforeExit,
   boundSocketFrom,
   connectionHandle,
@@ -404,11 +430,13 @@ module.exports = {
   handleOf,
   hasChannelAlias,
   isBoundSocket,
+  isOfCluster,
   isRawHandle,
   needTransferable,
   isWrapped,
   nodeSocketLists,
   padsAbstractNames,
+  reusesPort,
   serverFrom,
   streamHandleFrom,
   takeBoundSocketApart,

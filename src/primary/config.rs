@@ -118,3 +118,6 @@ pub const MAX_SERVER_KEY: usize = MAX_LANE_MESSAGE / 2;
 
 /// How much of a worker's `data` is kept for a server, in bytes of JSON. Node's are a TLS server's ticket keys.
 pub const MAX_SERVER_DATA: usize = 64 << 10;
+
+/// So many servers that a worker has opened by itself are counted.
+pub const MAX_OWN_SERVERS: usize = 256;

@@ -113,6 +113,9 @@ impl<S: EventSink<Event>> Primary<S> {
             self.sink.push(Event::Fault(error));
         }
         self.remove_from_servers(context, id, worker.servers);
+        for key in worker.own_servers {
+            self.leave_own_server(id, &key);
+        }
         for unwritten in worker.channel.abort() {
             self.sink.push(Event::Channel(id, ChannelEvent::Unwritten(unwritten)));
         }

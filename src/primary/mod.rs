@@ -12,6 +12,7 @@ mod event;
 mod lane;
 mod lifecycle;
 mod moving;
+mod own_servers;
 mod peers;
 mod protocol;
 mod reading;
@@ -101,6 +102,8 @@ pub struct Primary<S> {
     server_count: ServerCount,
     /// The servers that workers have asked for with a key, oldest first. More than one where one worker asked again.
     by_key: HashMap<Arc<str>, Vec<ServerId>>,
+    /// Servers that workers have opened by themselves, by their keys.
+    own_servers: HashMap<Arc<str>, ServerId>,
     sources: HashMap<Token, Source>,
     deferred: HashMap<TimerId, Deferred>,
     /// Workers that have more to be read and gave way to others; continued next turn.
@@ -141,6 +144,7 @@ impl<S: EventSink<Event>> Primary<S> {
             servers: HashMap::new(),
             server_count: ServerCount::default(),
             by_key: HashMap::new(),
+            own_servers: HashMap::new(),
             sources: HashMap::new(),
             deferred: HashMap::new(),
             unread: Vec::new(),

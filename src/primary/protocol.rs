@@ -183,12 +183,18 @@ impl<S: EventSink<Event>> Primary<S> {
         match message {
             ClusterMessage::Ack { ack, accepted } => self.on_decision(id, ack, accepted),
             ClusterMessage::Online => self.tell(Event::Online(id)),
-            ClusterMessage::Listening(info) => self.tell(Event::Listening { worker: id, info: info.0 }),
+            ClusterMessage::Listening(info) => {
+                if let Some(own) = info.own {
+                    self.note_own_server(id, own);
+                }
+                self.tell(Event::Listening { worker: id, info: info.told });
+            }
             ClusterMessage::QueryServer(query) => self.on_query_server(context, id, seq, &query),
             ClusterMessage::Close { key } => {
                 let has_key = |id: &&ServerId| self.servers.get(id).is_some_and(|server| *server.key == *key);
-                if let Some(server) = worker.servers.iter().rfind(has_key).copied() {
-                    self.leave_server(context, id, server);
+                match worker.servers.iter().rfind(has_key).copied() {
+                    Some(server) => self.leave_server(context, id, server),
+                    None => self.forget_own_server(id, &key),
                 }
             }
             ClusterMessage::ExitedAfterDisconnect => {

@@ -168,7 +168,11 @@ impl Server {
         };
         let address: Arc<str> = address.into();
         Server {
-            stats: Arc::new(ServerStats::new(key.clone(), address.clone(), opened.local.as_ref())),
+            stats: Arc::new(ServerStats::new(
+                key.clone(),
+                address.clone(),
+                opened.local.as_ref().map(|local| local.port),
+            )),
             query_key: if *key == *query.key { key.clone() } else { query.key.as_str().into() },
             key,
             mode,

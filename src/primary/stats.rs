@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::lane::LaneState;
-use crate::address::LocalAddress;
 use crate::ids::{ServerId, WorkerId};
 
 /// A number that one thread changes and any thread reads.
@@ -68,11 +67,11 @@ pub struct ServerStats {
 
 impl ServerStats {
     /// For a server that has just been opened.
-    pub fn new(key: Arc<str>, address: Arc<str>, local: Option<&LocalAddress>) -> Self {
+    pub fn new(key: Arc<str>, address: Arc<str>, port: Option<u16>) -> Self {
         ServerStats {
             key,
             address,
-            port: local.map(|local| local.port),
+            port,
             workers: Mutex::default(),
             pending: Counter::default(),
             accepted: Counter::default(),

@@ -77,6 +77,8 @@ pub struct Worker {
     pub phase: Phase,
     /// The servers that it takes part in.
     pub servers: Vec<ServerId>,
+    /// The keys of those that it has opened by itself.
+    pub own_servers: Vec<Arc<str>>,
     /// Connections that it was sent and has not acknowledged, in their order.
     pub in_flight: BTreeMap<Seq, InFlight>,
     /// Its channel is not read because too much is undelivered.
@@ -105,6 +107,7 @@ impl Worker {
             next: None,
             phase: Phase::Serving,
             servers: Vec::new(),
+            own_servers: Vec::new(),
             in_flight: BTreeMap::new(),
             reading_paused: false,
             flush_deferred: false,

@@ -105,10 +105,26 @@ pub enum AddressKind {
     Udp6,
 }
 
-/// What the 'listening' event tells, as the worker sent it: a JSON object of those of addressType, address, port and
-/// fd that were there.
+/// What a worker says of a server that listens.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ListeningInfo(pub String);
+pub struct ListeningInfo {
+    /// What the 'listening' event tells, as the worker sent it: a JSON object of those of addressType, address, port and
+    /// fd that were there.
+    pub told: String,
+    /// The server, if the worker has opened it by itself: corral in a worker says so by a `key`, which Node does not send here.
+    pub own: Option<OwnServer>,
+}
+
+/// A server that a worker has opened by itself, on a port that the kernel shares among workers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnServer {
+    /// The same in all workers for the same address.
+    pub key: String,
+    /// What it is bound to; empty for every address.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+}
 
 /// What the primary says to a worker.
 #[derive(Debug)]
@@ -206,14 +222,26 @@ fn interpret(mut message: Map<String, Value>) -> Result<(ClusterMessage, Seq), S
         "online" => ClusterMessage::Online,
         "queryServer" => ClusterMessage::QueryServer(Box::new(query_server(&mut message))),
         "listening" => {
+            let own = own_server(&message)?;
             message.retain(|name, _| matches!(name.as_str(), "addressType" | "address" | "port" | "fd"));
-            ClusterMessage::Listening(ListeningInfo(short(Value::Object(message).to_string())?))
+            ClusterMessage::Listening(ListeningInfo { told: short(Value::Object(message).to_string())?, own })
         }
         "close" => ClusterMessage::Close { key: template(message.get("key")) },
         "exitedAfterDisconnect" => ClusterMessage::ExitedAfterDisconnect,
         _ => ClusterMessage::Unknown,
     };
     Ok((message, seq))
+}
+
+fn own_server(message: &Map<String, Value>) -> Result<Option<OwnServer>, String> {
+    let text = |name: &str| message.get(name).and_then(Value::as_str);
+    let Some(key) = text("key") else { return Ok(None) };
+    let port = message.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+    Ok(Some(OwnServer {
+        key: short(key.to_owned())?,
+        address: short(text("address").unwrap_or_default().to_owned())?,
+        port: port.ok_or("a server without a port")?,
+    }))
 }
 
 /// What is told of a server: an address and a few numbers, that wait for JavaScript.
@@ -445,8 +473,9 @@ mod tests {
         let message = message(
             r#"{"cmd":"NODE_CLUSTER","act":"listening","index":0,"data":null,"address":null,"port":80,"addressType":4,"flags":0,"seq":3}"#,
         );
-        let ClusterMessage::Listening(ListeningInfo(info)) = message else { panic!("{message:?}") };
-        assert_eq!(info, r#"{"address":null,"port":80,"addressType":4}"#);
+        let ClusterMessage::Listening(info) = message else { panic!("{message:?}") };
+        assert_eq!(info.own, None);
+        assert_eq!(info.told, r#"{"address":null,"port":80,"addressType":4}"#);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use hello::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 pub use message::{
     AddressKind, CHANNEL_MOVE, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo,
-    MAX_MESSAGE, MEMORY, PEER_CONNECT, QueryServer, ToWorker, check_size, encode, newconn_frame,
+    MAX_MESSAGE, MEMORY, OwnServer, PEER_CONNECT, QueryServer, ToWorker, check_size, encode, newconn_frame,
     no_peer_frame, parse, parse_connect, peer_frame, roster_frame,
 };
 

@@ -375,6 +375,46 @@ fn little_is_kept_of_what_a_worker_says_of_a_server() {
 }
 
 #[test]
+fn servers_that_workers_have_opened_themselves_are_counted_while_they_listen() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork(Serialization::Json), rig.fork(Serialization::Advanced));
+    let own = |key: &str| json!({"key": key, "address": null, "port": 80, "addressType": 4, "flags": 2});
+    let counted = |rig: &Rig| {
+        rig.settle();
+        let stats = rig.stats.servers.read();
+        stats
+            .values()
+            .map(|server| (server.key.to_string(), server.port, server.workers.lock().len()))
+            .collect::<Vec<_>>()
+    };
+    for worker in [&mut one, &mut two] {
+        worker.act("listening", own("a"));
+        let told = rig.wait_for(|event| match event {
+            Event::Listening { info, .. } => Some(info),
+            _ => None,
+        });
+        assert_eq!(told, r#"{"address":null,"port":80,"addressType":4}"#);
+    }
+    one.act("listening", own("b"));
+    assert_eq!(counted(&rig), [("a".to_owned(), Some(80), 2), ("b".to_owned(), Some(80), 1)]);
+    one.act("close", json!({"key": "a"}));
+    two.act("close", json!({"key": "b"}));
+    assert_eq!(counted(&rig), [("a".to_owned(), Some(80), 1), ("b".to_owned(), Some(80), 1)]);
+    let gone = one.id;
+    drop(one);
+    rig.wait_for(|event| {
+        matches!(event, Event::Channel(id, ChannelEvent::Closed(_)) if id == gone).then_some(())
+    });
+    assert_eq!(counted(&rig), [("a".to_owned(), Some(80), 1)]);
+    // Who claims without end is heard, and not counted any more.
+    for number in 0..2 * super::config::MAX_OWN_SERVERS {
+        two.act("listening", own(&number.to_string()));
+        rig.wait_for(|event| matches!(event, Event::Listening { .. }).then_some(()));
+    }
+    assert_eq!(counted(&rig).len(), super::config::MAX_OWN_SERVERS);
+}
+
+#[test]
 fn the_file_of_a_unix_socket_goes_with_its_last_worker() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
