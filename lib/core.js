@@ -7,6 +7,7 @@ const { afterPromises } = require('./after-promises');
 const { deliver, passOn } = require('./channel-events');
 const errors = require('./errors');
 const { NativeReactor } = require('./native-reactor');
+const { beforeEnd } = require('./last-words');
 const internals = require('./node-internals');
 const { Sends } = require('./sends');
 
@@ -47,9 +48,8 @@ class Core extends NativeReactor {
       tellInternal: false,
     };
     this.sends = new Sends(this.#native.sends());
-    process.once('exit', () => {
-      this.sends.isDirect = true;
-      // What was sent in the last turn must not be lost.
+    beforeEnd((end) => {
+      if (end === 'now') this.sends.isDirect = true;
       for (const { channel } of this.#peers.values()) channel.flush();
     });
   }

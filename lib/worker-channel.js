@@ -90,24 +90,6 @@ class WorkerChannel {
     const onWritten = () => setImmediate(() => setImmediate(() => this.#release()));
     _send.call(target, { cmd: MOVE }, undefined, true, onWritten);
     messaging.installSend();
-    for (const name of ['kill', 'abort']) this.#flushBefore(name);
-  }
-
-  /**
-   * What has been sent is on its way before this process ends itself by a signal, whatever waits for the end of the turn.
-   *
-   * @param {string} name of a method of process
-   */
-  #flushBefore(name) {
-    const original = target[name];
-    const messaging = this.#messaging;
-    const { [name]: flushing } = {
-      [name](/** @type {any[]} */ ...args) {
-        messaging?.flush();
-        return original.apply(this, args);
-      },
-    };
-    target[name] = flushing;
   }
 
   #disconnect() {

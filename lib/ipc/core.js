@@ -9,6 +9,7 @@ const { afterPromises } = require('../after-promises');
 const { deliver, passOn } = require('../channel-events');
 const errors = require('../errors');
 const { NativeReactor } = require('../native-reactor');
+const { beforeEnd } = require('../last-words');
 const internals = require('../node-internals');
 const { Sends } = require('../sends');
 const { version } = require('../../package.json');
@@ -57,12 +58,12 @@ class IpcCore extends NativeReactor {
     this.#binding = binding;
     this.#native = native;
     this.sends = new Sends(this.#native.sends());
-    process.once('exit', () => {
-      this.sends.isDirect = true;
-      // What was sent in the last turn must not be lost.
+    beforeEnd((end) => {
+      if (end === 'now') this.sends.isDirect = true;
       for (const channel of this.#channels.values()) channel.messaging.flush();
       // Node tears nothing down after process.exit() or an uncaught exception: the sockets' files would stay.
-      for (const listener of this.#servers.keys()) this.#native.closeListener(listener);
+      if (end === 'perhaps') return;
+      for (const listener of this.#servers.keys()) this.closeListener(listener);
     });
   }
 
