@@ -260,8 +260,8 @@ test("another user's client that is refused as fast as it can come is told of in
   blockUntil(() => isDead(visitors.pid));
   const came = await visitors.line();
   await until(() => count === came);
-  // 64 one by one, and the rest together.
-  assert.ok(told <= 66, `${told} events for ${came}`);
+  // 64 one by one, and the rest together; and so again if some were still in the backlog.
+  assert.ok(told < came / 4, `${told} events for ${came}`);
   await next(open(t, server), 'connect');
 });
 
