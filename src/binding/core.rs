@@ -14,6 +14,7 @@ use super::direct::DirectReading;
 use super::events::Writer;
 use super::queue::{EventQueue, OfChannels, Sink, Source};
 use super::sends::NativeSends;
+use super::wake::Wake;
 use super::{coded, refused, stop_with_environment};
 use crate::channel::ChannelCommand;
 use crate::reactor::{self, Handle, Handler};
@@ -41,8 +42,7 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
     ) -> Result<(Self, T), String> {
         let dispatch = Callback::new(env, &wake).map_err(refused)?;
         let deliver = Callback::new(env, &deliver).map_err(refused)?;
-        let wake = wake.build_threadsafe_function().weak::<true>().max_queue_size::<1>().build();
-        let events = Arc::new(EventQueue::new(wake.map_err(refused)?));
+        let events = Arc::new(EventQueue::new(Wake::new(&env, &wake).map_err(refused)?));
         let (handler, beside) = make(Sink::new(events.clone()));
         let (reactor, thread) = reactor::spawn(name, handler).map_err(coded)?;
         let taker = reactor.clone();

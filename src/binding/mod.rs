@@ -13,6 +13,7 @@ mod queue;
 mod sends;
 mod stats;
 mod text;
+mod wake;
 mod watch;
 
 use std::thread::JoinHandle;

@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::Status;
-use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use parking_lot::Mutex;
 
+use super::wake::Wake;
 use crate::channel::ChannelEvent;
 use crate::ids::{ChannelId, WorkerId};
 use crate::reactor::{EventSink, FairQueue, Limits, Load, Precedence};
@@ -17,9 +16,6 @@ pub const PORTION: usize = 128;
 
 /// What one turn of the event loop takes: some milliseconds' work, beside which what a turn itself costs does not count.
 const LIMITS: Limits = Limits { turn: Load { calls: 1024, bytes: 1 << 20 }, portion: PORTION };
-
-/// Calls JavaScript; never keeps the process alive; at most one call waits.
-pub type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
 
 /// What an event is of: events of one source are taken in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,9 +141,7 @@ impl<E: OfChannels> EventQueue<E> {
     }
 
     fn wake(&self) {
-        // It fails when a call is waiting already, which will see everything that is there by then, and when the environment is being
-        // torn down, which wants no events.
-        self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        self.wake.wake();
     }
 }
 
