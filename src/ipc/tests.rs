@@ -264,6 +264,8 @@ fn who_is_refused_again_and_again_is_told_in_bulk_and_every_time_counts() {
         stream.get_mut().write_all(b"\n").unwrap();
         assert_eq!(line(&mut stream), json!({"corral": 1, "refused": "greeting"}));
     }
+    // The last was answered before it is told.
+    rig.reactor.call(Command::Channel(ChannelId(0), ChannelCommand::Flush)).unwrap();
     // From here on they are taken: until then no more are told than may wait.
     let (mut told, mut count) = (0, 0);
     while count < 1000 {
