@@ -30,6 +30,8 @@ pub use command::ChannelCommand;
 pub use event::ChannelEvent;
 pub use inbox::{Extent, Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use lending::{BUSY_AFTER, Lending, Look, MAX_LENT, QUIET};
+#[cfg(fuzzing)]
+pub use memory::LENGTH as MEMORY_LENGTH;
 pub use memory::{MEMORY_KEPT, Room, Segment, Tending};
 pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Uncorked, Unwritten};
 pub use receiving::DirectRead;

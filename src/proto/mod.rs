@@ -22,6 +22,12 @@ pub use message::{
     no_peer_frame, parse, parse_connect, peer_frame, roster_frame,
 };
 
+/// For what is fuzzed by itself, see `fuzz/`.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use super::v8value::{from_v8, to_v8};
+}
+
 /// For tests of what speaks the protocol.
 #[cfg(test)]
 pub mod testing {

@@ -418,6 +418,13 @@ mod tests {
         assert!(from_v8(&frame).is_err());
     }
 
+    /// Found by fuzzing: of each empty buffer that came, one byte was never given back.
+    #[test]
+    fn an_empty_buffer_is_refused_as_any_other() {
+        assert_eq!(from_v8(b"\xff\x0eB\x00"), Err(NOT_PLAIN.to_owned()));
+        assert_eq!(from_v8(b"\xff\x0e\x00~\x00\xff\x00\x00\x00\xff\x0a"), Err(NOT_PLAIN.to_owned()));
+    }
+
     #[test]
     fn what_is_no_plain_data_is_refused_in_few_words() {
         let zeros = |tag: u8| {

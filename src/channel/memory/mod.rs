@@ -28,7 +28,7 @@ const BLOCK: usize = 16 << 10;
 /// are 64 MiB of it or more; with as much room as that, half of what is sent finds none.
 const BLOCKS: usize = 12 << 10;
 /// In front of them is one that belongs to both sides.
-const LENGTH: usize = (BLOCKS + 1) * BLOCK;
+pub const LENGTH: usize = (BLOCKS + 1) * BLOCK;
 /// There: how many bytes the receiver's program has got, in eight bytes.
 const READ_BYTES: usize = 0;
 /// How many pieces have been released, in four; on a cache line of its own.
