@@ -14,3 +14,5 @@ describe('large messages to plain workers', { concurrency: 2 }, () => programs('
 describe('handles', { concurrency: 2 }, () => programs('channel/handles'));
 
 describe('bound sockets', { concurrency: 2 }, () => programs('channel/bound-sockets'));
+
+describe('what AsyncLocalStorage has in events', { concurrency: 2 }, () => programs('channel/stores'));

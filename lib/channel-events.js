@@ -56,10 +56,8 @@ function passOn({ EventKind }, channel, kind, first, second) {
  * @param {any} messages
  * @param {any} pieces
  */
-function deliver({ EventKind }, channel, kind, messages, pieces) {
-  if (kind === EventKind.Messages) channel?.onMessages(messages);
-  else if (kind === EventKind.Message) channel?.onMessage(messages);
-  else channel?.onApart(messages, pieces);
+function deliver(binding, channel, kind, messages, pieces) {
+  channel?.origin.runInAsyncScope(passOn, null, binding, channel, kind, messages, pieces);
 }
 
 module.exports = { deliver, passOn };

@@ -17,6 +17,7 @@ const {
   putTogether,
   takeApart,
 } = require('./handles');
+const { Origin } = require('./origin');
 const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./sending');
 
 /** @typedef {import('./node-internals').RawHandle} RawHandle */
@@ -208,6 +209,8 @@ class Channel {
   /** It is connected, or not known to be otherwise. */
   #isOpen;
   #sending;
+  /** What its events are told in. */
+  origin = new Origin('CORRALCHANNEL');
   /** Takes requests and replies, for a channel without bounds. @type {((message: any, handle: any) => void) | undefined} */
   onRequest = undefined;
   /** Told behind the listeners for 'disconnect', whatever they throw. @type {(() => void) | undefined} */

@@ -203,7 +203,18 @@ class Core extends NativeReactor {
       if (kind === EventKind.HandleMessage) this.closeHandle(second);
       return;
     }
-    const { worker, channel } = peer;
+    peer.channel.origin.runInAsyncScope(this.#pass, this, peer, kind, id, first, second);
+  }
+
+  /**
+   * @param {{ worker: any, channel: Channel }} peer
+   * @param {number} kind
+   * @param {number} id
+   * @param {any} first
+   * @param {any} second
+   */
+  #pass({ worker, channel }, kind, id, first, second) {
+    const { EventKind } = this.#binding;
     if (passOn(this.#binding, channel, kind, first, second)) return;
     switch (kind) {
       case EventKind.Internal:

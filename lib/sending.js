@@ -6,6 +6,7 @@
 const os = require('node:os');
 
 const errors = require('./errors');
+const { Origin } = require('./origin');
 
 /** @typedef {import('./channel').Owner} Owner */
 /** @typedef {import('./channel').Bounds} Bounds */
@@ -66,6 +67,8 @@ class Sending {
   #id;
   /** What could not be written at once, by completion. @type {Map<number, Outgoing[]>} */
   #unwritten = new Map();
+  /** Who sent those of them that have callbacks, by completion. @type {Map<number, Origin>} */
+  #origins = new Map();
   /** The last of them. @type {Outgoing[]} */
   #newest = [];
   /** What was not written before the connection was lost, where it is kept. @type {Outgoing[]} */
@@ -323,6 +326,9 @@ class Sending {
       return true;
     }
     this.#unwritten.set(this.#nextCompletion, messages);
+    if (messages.some(({ callback }) => typeof callback === 'function')) {
+      this.#origins.set(this.#nextCompletion, new Origin('CORRALWRITE'));
+    }
     this.#newest = messages;
     this.#nextCompletion = (this.#nextCompletion + 1) >>> 0;
     this.#control.refCounted();
@@ -417,13 +423,25 @@ class Sending {
     this.#unwritten.delete(completion);
     if (this.#unwritten.size === 0) this.#queuedBytes = 0;
     this.#control.unrefCounted();
+    const origin = this.#origins.get(completion);
+    this.#origins.delete(completion);
     try {
-      if (error === null) this.#callBack(messages, null);
-      else this.#giveUp(messages, error, written);
+      if (origin) origin.runInAsyncScope(this.#settle, this, messages, error, written);
+      else this.#settle(messages, error, written);
     } finally {
       // A callback that throws must not cost others the event.
       this.drained();
     }
+  }
+
+  /**
+   * @param {Outgoing[]} messages
+   * @param {Error | null} error
+   * @param {number} written
+   */
+  #settle(messages, error, written) {
+    if (error === null) this.#callBack(messages, null);
+    else this.#giveUp(messages, error, written);
   }
 
   /**

@@ -11,6 +11,7 @@ const errors = require('../errors');
 const { NativeReactor } = require('../native-reactor');
 const { beforeEnd } = require('../last-words');
 const internals = require('../node-internals');
+const { Origin } = require('../origin');
 const { Sends } = require('../sends');
 const { version } = require('../../package.json');
 
@@ -47,6 +48,8 @@ class IpcCore extends NativeReactor {
   #channels = new Map();
   /** @type {Map<number, ChannelServer>} */
   #servers = new Map();
+  /** What the events of a server, and of its channels, are a consequence of: `listen`. @type {Map<number, Origin>} */
+  #origins = new Map();
   /** @param {Binding} binding */
   constructor(binding) {
     const native = new binding.NativeIpc(
@@ -93,7 +96,10 @@ class IpcCore extends NativeReactor {
   listen(server, path, { readableAll, writableAll, backlog }, terms, maxConnections) {
     const native = this.#nativeTerms(terms);
     const id = this.#native.listen(path, readableAll, writableAll, backlog, native, maxConnections);
-    if (id > 0) this.#servers.set(id, server);
+    if (id > 0) {
+      this.#servers.set(id, server);
+      this.#origins.set(id, new Origin('CORRALSERVER'));
+    }
     return id;
   }
 
@@ -108,6 +114,7 @@ class IpcCore extends NativeReactor {
   /** @param {number} listener */
   closeListener(listener) {
     this.#servers.delete(listener);
+    this.#origins.delete(listener);
     this.#native.closeListener(listener);
   }
 
@@ -226,16 +233,26 @@ class IpcCore extends NativeReactor {
   #dispatchOne(kind, id, first, second) {
     const { EventKind } = this.#binding;
     switch (kind) {
-      case EventKind.Connected:
-        this.#connected(id, JSON.parse(first));
+      case EventKind.Connected: {
+        const about = JSON.parse(first);
+        const origin = this.#originOf(id, about.listener);
+        if (origin) origin.runInAsyncScope(this.#connected, this, id, about);
+        else this.#connected(id, about);
         return;
-      case EventKind.Asked:
-        process.nextTick(() => this.#ask(id, JSON.parse(first)));
+      }
+      case EventKind.Asked: {
+        const about = JSON.parse(first);
+        const origin = this.#originOf(id, about.listener);
+        process.nextTick(() =>
+          origin ? origin.runInAsyncScope(this.#ask, this, id, about) : this.#ask(id, about),
+        );
         return;
+      }
       case EventKind.Refused: {
         const { peer, code, message, count } = JSON.parse(first);
         const server = this.#servers.get(id);
-        process.nextTick(() => server?.onRefused(errors.refused(code, message, count), peer));
+        const tell = () => server?.onRefused(errors.refused(code, message, count), peer);
+        this.#origins.get(id)?.runInAsyncScope(process.nextTick, process, tell);
         return;
       }
       case EventKind.AcceptPaused:
@@ -250,6 +267,27 @@ class IpcCore extends NativeReactor {
       if (kind === EventKind.HandleMessage) this.closeHandle(second);
       return;
     }
+    channel.messaging.origin.runInAsyncScope(this.#pass, this, channel, kind, id, first, second);
+  }
+
+  /**
+   * What is told of a connection, or of an attempt to make one, is a consequence of.
+   *
+   * @param {number} id
+   * @param {number | null} listener
+   */
+  #originOf(id, listener) {
+    return listener === null ? this.#channels.get(id)?.messaging.origin : this.#origins.get(listener);
+  }
+
+  /**
+   * @param {End} channel
+   * @param {number} kind
+   * @param {number} id
+   * @param {any} first
+   * @param {any} second
+   */
+  #pass(channel, kind, id, first, second) {
     if (passOn(this.#binding, channel.messaging, kind, first, second)) return;
     // What is left is its end, behind the messages that were told before: they still find it connected.
     this.#channels.delete(id);
