@@ -329,6 +329,11 @@ impl Incoming {
         Ok(Arc::new(Incoming { memory: Memory::map(file, LENGTH)?, held: Mutex::default() }))
     }
 
+    /// Whether somebody has a piece of it. Only who gets pieces out of it may rely on the answer.
+    pub fn is_held(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1
+    }
+
     /// The piece that a frame says is there. None if it cannot be: it is not within, or overlaps one that has not been released.
     pub fn claim(self: &Arc<Self>, offset: usize, length: usize) -> Option<Segment> {
         let end = offset.checked_add(length)?;
