@@ -312,6 +312,27 @@ test('messages keep their order among handles, in both directions', options, asy
   }
 });
 
+test('long messages with handles go in both directions at once', options, async (t) => {
+  const { client, peer } = await pair(t);
+  const fd = fs.openSync(__filename, 'r');
+  t.after(() => fs.closeSync(fd));
+  const count = 5;
+  const all = [client, peer].map(
+    (channel) =>
+      new Promise((resolve) => {
+        let seen = 0;
+        channel.on('message', (/** @type {string} */ _text, /** @type {any} */ handle) => {
+          fs.closeSync(handle);
+          if (++seen === count) resolve(seen);
+        });
+      }),
+  );
+  for (let n = 0; n < count; n++) {
+    for (const channel of [client, peer]) channel.send('x'.repeat(50_000), fd);
+  }
+  assert.deepEqual(await Promise.all(all), [count, count]);
+});
+
 test('handles sent before the channel is connected arrive', options, async (t) => {
   const server = await serve(t);
   const client = open(t, server);

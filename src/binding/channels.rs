@@ -381,7 +381,7 @@ impl Channels {
         let Ok(bytes) = proto::encode(channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
             return;
         };
-        follow_up.extend(answer(id, channel, bytes));
+        follow_up.extend(answered(id, channel.send_receipt(Frame::plain(bytes))));
     }
 
     /// Sends JSON text that the peer's own doing has brought about, without its newline. If it has gone, nobody waits for this.
@@ -445,7 +445,11 @@ fn append_text(serialization: Serialization, text: &JsString, bytes: &mut Vec<u8
 
 /// Sends what the peer has asked for. Returns what the reactor is to do now: a peer that reads no answers has no channel.
 fn answer(id: u32, channel: &Channel, bytes: Vec<u8>) -> Option<FollowUp> {
-    match channel.answer(Frame::plain(bytes)) {
+    answered(id, channel.answer(Frame::plain(bytes)))
+}
+
+fn answered(id: u32, status: std::result::Result<SendStatus, crate::error::Error>) -> Option<FollowUp> {
+    match status {
         Ok(SendStatus::Queued { needs_flush: true, .. }) => Some(FollowUp(id, ChannelCommand::Flush)),
         Ok(_) => None,
         Err(fault) => Some(FollowUp(id, ChannelCommand::Condemn(fault))),

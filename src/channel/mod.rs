@@ -303,10 +303,19 @@ impl Channel {
     ///
     /// Errors: the peer asks and does not read the answers. The channel is to be closed with this.
     pub fn answer(&self, frame: Frame) -> Result<SendStatus, Error> {
-        let (status, answers) = self.with_outbox(|outbox| {
-            let status = outbox.answer(&self.sockets, frame);
-            (status, outbox.answers())
-        });
+        self.answered(|outbox| outbox.answer(&self.sockets, frame))
+    }
+
+    /// As [`Channel::answer`], for what has become of a descriptor of the peer's: it does not wait behind descriptors that wait for the
+    /// peer's answers.
+    ///
+    /// Errors: as [`Channel::answer`].
+    pub fn send_receipt(&self, frame: Frame) -> Result<SendStatus, Error> {
+        self.answered(|outbox| outbox.send_receipt(&self.sockets, frame))
+    }
+
+    fn answered(&self, answer: impl FnOnce(&mut Outbox) -> SendStatus) -> Result<SendStatus, Error> {
+        let (status, answers) = self.with_outbox(|outbox| (answer(outbox), outbox.answers()));
         if answers <= MAX_ANSWERS {
             return Ok(status);
         }

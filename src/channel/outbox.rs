@@ -147,6 +147,8 @@ struct Queued {
     awaits_completion: bool,
     /// The peer has asked for it.
     is_answer: bool,
+    /// It says what has become of the peer's descriptors.
+    is_receipt: bool,
 }
 
 impl Queued {
@@ -159,6 +161,7 @@ impl Queued {
             is_farewell: false,
             awaits_completion: false,
             is_answer: false,
+            is_receipt: false,
         }
     }
 
@@ -290,6 +293,38 @@ impl Outbox {
     /// As [`Outbox::send`], for what the peer has asked for.
     pub(super) fn answer(&mut self, sockets: &Sockets, frame: Frame) -> SendStatus {
         self.send_queued(sockets, Queued { is_answer: true, ..Queued::new(frame) })
+    }
+
+    /// Answers what has become of a descriptor of the peer's, in front of what has not begun: descriptors may wait here until others
+    /// are acknowledged by a peer where it is the same. Node has it so, too.
+    pub(super) fn send_receipt(&mut self, sockets: &Sockets, frame: Frame) -> SendStatus {
+        let receipt = Queued { is_answer: true, is_receipt: true, ..Queued::new(frame) };
+        if self.queue.is_empty() || self.state != State::Open {
+            return self.send_queued(sockets, receipt);
+        }
+        self.settle(sockets);
+        // In their order: they are about the oldest that has not been answered.
+        let place = self.queue.iter().take_while(|queued| queued.has_begun() || queued.is_receipt).count();
+        self.queued_bytes += receipt.frame.bytes.len();
+        self.answers += receipt.answer_cost();
+        self.queue.insert(place, receipt);
+        let awaits = self.queue.get(place + 1).is_some_and(|queued| self.awaits_acknowledgement(queued));
+        if !awaits || self.queue.front().is_none_or(Queued::has_begun) {
+            // It goes out with what waits for the socket.
+            return SendStatus::Queued { bytes: self.queued_bytes, needs_flush: false };
+        }
+        // Nothing but receipts goes out, for which nobody waits here.
+        match self.flush(sockets, &mut Vec::new()) {
+            FlushStatus::Failed(errno) => SendStatus::Failed(errno),
+            FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => SendStatus::Written,
+            FlushStatus::Blocked | FlushStatus::Exhausted => {
+                SendStatus::Queued { bytes: self.queued_bytes, needs_flush: true }
+            }
+        }
+    }
+
+    fn awaits_acknowledgement(&self, queued: &Queued) -> bool {
+        queued.frame.handle.is_some() && queued.written == 0 && !self.window.admits(queued.frame.bytes.len())
     }
 
     /// What answers that wait to be written cost here, in bytes.

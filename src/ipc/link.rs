@@ -376,7 +376,7 @@ impl<S: EventSink<Event>> Teller<'_, S> {
     fn reply(&mut self, command: &str) {
         if let Ok(bytes) = proto::encode(self.channel.serialization(), &json!({ "cmd": command })) {
             // To a peer that has gone there is nothing to say.
-            self.fault = self.channel.answer(Frame::plain(bytes)).err();
+            self.fault = self.channel.send_receipt(Frame::plain(bytes)).err();
         }
     }
 

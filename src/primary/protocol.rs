@@ -355,7 +355,11 @@ impl<S: EventSink<Event>> Primary<S> {
     fn answer_command(&mut self, context: &mut Context, id: WorkerId, command: &str) {
         let Some(worker) = self.workers.get(&id) else { return };
         match proto::encode(worker.channel.serialization(), &json!({ "cmd": command })) {
-            Ok(bytes) => self.answer_frame(context, id, Frame::plain(bytes)),
+            Ok(bytes) => {
+                let Some(worker) = self.workers.get(&id) else { return };
+                let status = worker.channel.send_receipt(Frame::plain(bytes));
+                self.answered(context, id, status);
+            }
             Err(reason) => self.sink.push(Event::Fault(Error::BadFrame(reason))),
         }
     }
@@ -372,7 +376,12 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Sends what a worker has asked for. One that asks and does not read is not answered without end: its channel ends.
     pub(super) fn answer_frame(&mut self, context: &mut Context, id: WorkerId, frame: Frame) {
         let Some(worker) = self.workers.get(&id) else { return };
-        match worker.channel.answer(frame) {
+        let status = worker.channel.answer(frame);
+        self.answered(context, id, status);
+    }
+
+    fn answered(&mut self, context: &mut Context, id: WorkerId, status: Result<SendStatus, Error>) {
+        match status {
             Ok(SendStatus::Queued { needs_flush: true, .. }) => self.flush(context, id),
             // As in `send_frame`.
             Ok(_) => {}

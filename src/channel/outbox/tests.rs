@@ -146,6 +146,40 @@ fn a_long_frame_with_a_descriptor_travels_alone() {
 }
 
 #[test]
+fn what_is_said_of_the_peers_descriptors_overtakes_ours_that_wait_for_the_same() {
+    let mut rig = Rig::new();
+    // Of a long one nobody knows in how many pieces it travels: the next one waits, and so would what is behind it.
+    rig.send(handle_frame(&[b'1'; 20_000], 1));
+    rig.send(handle_frame(b"2", 2));
+    rig.send(Frame::plain(b"3".to_vec()));
+    for receipt in [b"a", b"b"] {
+        assert_eq!(
+            rig.outbox.send_receipt(&rig.sockets, Frame::plain(receipt.to_vec())),
+            SendStatus::Written
+        );
+    }
+    assert!(rig.read_all().0.ends_with(b"1ab"));
+    rig.outbox.acknowledge();
+    assert_eq!(rig.flush_all().0, b"23");
+    assert_eq!((rig.outbox.queued_bytes(), rig.outbox.answers()), (0, 0));
+}
+
+#[test]
+fn what_is_said_of_the_peers_descriptors_keeps_its_order_and_breaks_into_nothing() {
+    let mut rig = Rig::new();
+    let large = vec![b'x'; 1 << 20];
+    assert!(matches!(rig.send(Frame::plain(large.clone())), SendStatus::Queued { .. }));
+    rig.send(Frame::plain(b"behind".to_vec()));
+    for receipt in [b"a", b"b", b"c"] {
+        let status = rig.outbox.send_receipt(&rig.sockets, Frame::plain(receipt.to_vec()));
+        assert!(matches!(status, SendStatus::Queued { needs_flush: false, .. }));
+    }
+    let (bytes, _) = rig.flush_all();
+    assert_eq!(bytes, [&large[..], b"abcbehind"].concat());
+    assert_eq!((rig.outbox.queued_bytes(), rig.outbox.answers()), (0, 0));
+}
+
+#[test]
 fn a_lost_descriptor_is_sent_three_times_more_and_then_given_up() {
     let mut rig = Rig::new();
     rig.send(handle_frame(b"frame", 5));
