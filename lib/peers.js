@@ -33,6 +33,7 @@ class Peer extends EventEmitter {
   #onMessage;
   /** Why there is no way to it. @type {Error | undefined} */
   #failure;
+  #destroy = () => {};
   /** Of ChildProcess, which a channel expects. @type {any} */
   channel = null;
   connected = false;
@@ -82,6 +83,7 @@ class Peer extends EventEmitter {
    */
   open(core, fd, advanced, onEnd) {
     core.adopt(fd, advanced, (/** @type {number} */ id) => {
+      this.#destroy = () => core.destroy(id);
       const serialization = advanced ? serializations.advanced : serializations.json;
       const messaging = new Channel(core.ownerOf(this), id, this, serialization);
       messaging.onRequest = (message, handle) => hearRequest(this, this, message, handle);
@@ -101,6 +103,11 @@ class Peer extends EventEmitter {
     this.#waiting = [];
     const { send } = /** @type {any} */ (this);
     for (const args of waiting) send.apply(this, args);
+  }
+
+  /** Closes its socket, whatever waits. */
+  destroy() {
+    this.#destroy();
   }
 
   /**
@@ -143,6 +150,8 @@ class Peers {
   #byId = new Map();
   /** How many sockets to each have come. @type {Map<number, number>} */
   #links = new Map();
+  /** Those whose socket has another one behind it, and has not ended. @type {Map<number, Peer>} */
+  #former = new Map();
   /** What waits until everybody is known, in its order. @type {((error?: Error) => void)[] | undefined} */
   #untilKnown;
   #knowsAll = false;
@@ -262,6 +271,7 @@ class Peers {
     }
     this.#links.set(id, (this.#links.get(id) ?? 0) + 1);
     // One that has a socket has lost it, and is about to see that: the other worker had no room for its end.
+    if (known?.connected) this.#replace(known);
     const peer = known?.connecting ? known : this.#add(id);
     peer.open(ipcCore('messages between workers'), fd, advanced === true, () => this.#forget(peer));
   }
@@ -276,9 +286,15 @@ class Peers {
     peer.fail(error);
   }
 
+  /** @param {Peer} peer whose end is not waited for once there are two behind it: the other worker may keep them all open */
+  #replace(peer) {
+    this.#former.get(peer.id)?.destroy();
+    this.#former.set(peer.id, peer);
+  }
+
   /** @param {Peer} peer */
   #forget(peer) {
-    if (this.#byId.get(peer.id) === peer) this.#byId.delete(peer.id);
+    for (const peers of [this.#byId, this.#former]) if (peers.get(peer.id) === peer) peers.delete(peer.id);
   }
 }
 

@@ -352,6 +352,8 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::os::testing::Gift;
     use crate::os::{SocketPair, send, socket_pair};
 
     const HANDLE: &[u8] = b"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":1}\n";
@@ -422,6 +424,41 @@ mod tests {
         assert!(rig.inbox.unclaimed.is_empty());
         rig.peer_sends(HANDLE, false);
         assert!(!rig.read().0[0].1);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn descriptors_that_no_frame_has_asked_for_are_closed_however_many_come_at_once() {
+        for copies in [1, 2, 3, MAX_UNCLAIMED, 253] {
+            for (bytes, taken) in [(HANDLE, 1), (b"\"plain\"\n", 0), (b"\"half a mess", 0)] {
+                let mut rig = Rig::new(1000);
+                let gift = Gift::default();
+                gift.send(rig.pair.theirs.as_fd(), bytes, copies);
+                let mut handles = Vec::new();
+                let status = rig.inbox.read(rig.pair.ours.as_fd(), Extent::Ready, |frame| {
+                    handles.extend(frame.handle);
+                });
+                assert_eq!(handles.len(), taken, "{copies}");
+                // What may still belong to the other half of a frame goes with the channel.
+                if !matches!(status, ReadStatus::Drained) || !bytes.ends_with(b"\n") {
+                    drop(rig);
+                }
+                drop(handles);
+                assert!(gift.is_closed_everywhere(), "{copies} with {}", bytes.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn descriptors_that_come_with_messages_are_closed_whoever_reads() {
+        let mut rig = Rig::new(1000);
+        let gift = Gift::default();
+        gift.send(rig.pair.theirs.as_fd(), b"1\n", 2);
+        let status = rig.inbox.read_messages(rig.pair.ours.as_fd(), 10, |_, _| {});
+        assert_eq!(status, MessagesRead::SomethingElse);
+        rig.read();
+        assert!(gift.is_closed_everywhere());
     }
 
     #[test]

@@ -17,6 +17,10 @@ const HANDLE_WINDOW: u64 = 64 << 10;
 /// makes pieces of some 36 KiB, with the descriptor on the first. Longer ones travel alone.
 const WHOLE_FRAME: usize = 16 << 10;
 
+/// How many descriptors may be under way to one receiver. The kernel counts what is in the sockets of all of a user's processes against
+/// what one may have, and then takes none from any of them: a receiver that reads nothing is not to bring that about.
+const MAX_UNDER_WAY: usize = 64;
+
 /// How a frame was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writing {
@@ -55,7 +59,8 @@ impl<T> Window<T> {
     /// Whether a frame of so many bytes may be sent with a descriptor now.
     pub(super) fn admits(&self, length: usize) -> bool {
         self.under_way.is_empty()
-            || (self.under_way.iter().all(|before| before.whole)
+            || (self.under_way.len() < MAX_UNDER_WAY
+                && self.under_way.iter().all(|before| before.whole)
                 && self.written - self.acknowledged + length as u64 <= HANDLE_WINDOW)
     }
 
@@ -127,6 +132,18 @@ mod tests {
         assert!(!window.admits(65_536 - 5000 + 1));
         assert_eq!(window.take_oldest(), Some(2));
         assert_eq!(window.take_oldest(), None);
+    }
+
+    #[test]
+    fn no_more_are_under_way_than_the_bound_however_short_they_are() {
+        let mut window = Window::default();
+        for number in 0..MAX_UNDER_WAY as u32 {
+            assert!(window.admits(10));
+            send(&mut window, number, 10);
+        }
+        assert!(!window.admits(10));
+        window.take_oldest();
+        assert!(window.admits(10));
     }
 
     #[test]

@@ -141,6 +141,20 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn of_several_descriptors_one_is_taken_and_the_others_are_closed() {
+        for copies in [2, 3, 253] {
+            let lane = packet_pair().unwrap();
+            let gift = crate::os::testing::Gift::default();
+            gift.send(lane.ours.as_fd(), b"several", copies);
+            let packet = receive_packet(lane.theirs.as_fd(), &mut [0; 8], &mut Ancillary::default()).unwrap();
+            assert!(packet.handle.is_some());
+            drop(packet);
+            assert!(gift.is_closed_everywhere(), "{copies}");
+        }
+    }
+
+    #[test]
     fn who_receives_without_the_descriptor_makes_none() {
         let lane = packet_pair().unwrap();
         let gift = packet_pair().unwrap();

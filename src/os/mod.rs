@@ -41,7 +41,47 @@ pub use schedule::schedule_in_batches;
 /// For tests that look at what the kernel made of it.
 #[cfg(all(test, target_os = "linux"))]
 pub mod testing {
-    use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::io::IoSlice;
+    use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+    /// A descriptor, and whether copies of it are open anywhere: of the two ends of a pair the one that is watched.
+    pub struct Gift {
+        /// What is given away.
+        pub end: OwnedFd,
+        watched: OwnedFd,
+    }
+
+    impl Default for Gift {
+        fn default() -> Self {
+            let pair = super::socket_pair().unwrap();
+            Gift { end: pair.ours, watched: pair.theirs }
+        }
+    }
+
+    impl Gift {
+        /// Sends bytes with so many copies of it in one message, as no corral does.
+        pub fn send(&self, socket: BorrowedFd<'_>, bytes: &[u8], copies: usize) {
+            let numbers: Vec<RawFd> = vec![self.end.as_raw_fd(); copies];
+            let rights = [ControlMessage::ScmRights(&numbers)];
+            let sent = sendmsg::<()>(
+                socket.as_raw_fd(),
+                &[IoSlice::new(bytes)],
+                &rights,
+                MsgFlags::MSG_NOSIGNAL,
+                None,
+            );
+            assert_eq!(sent, Ok(bytes.len()));
+        }
+
+        /// Whether all copies of it that others have got are closed; its own is.
+        pub fn is_closed_everywhere(self) -> bool {
+            let Gift { end, watched } = self;
+            drop(end);
+            super::has_hung_up(watched.as_raw_fd())
+        }
+    }
 
     /// A listening TCP socket: its backlog, and how many connections wait in it to be accepted.
     pub fn backlog(socket: BorrowedFd<'_>) -> (u32, u32) {

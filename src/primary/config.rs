@@ -121,3 +121,7 @@ pub const MAX_SERVER_DATA: usize = 64 << 10;
 
 /// So many servers that a worker has opened by itself are counted.
 pub const MAX_OWN_SERVERS: usize = 256;
+
+/// How long two workers wait for the next socket to each other, at least. It costs the other one something, too, and who has just lost
+/// one seldom loses the next.
+pub const PEER_PAUSE: Duration = Duration::from_millis(10);

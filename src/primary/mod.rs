@@ -40,6 +40,7 @@ use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
 use crate::reactor::{Context, EventSink, Handler, Interest, Readiness, TimerId, Token};
 pub use lane::LaneState;
+use peers::Acquaintance;
 use server::{Accepting, Server};
 pub use stats::{Counter, ServerStats, Stats, WorkerStats};
 use worker::Worker;
@@ -89,6 +90,7 @@ enum Deferred {
     CheckLent(WorkerId),
     Uncork(WorkerId),
     TendMemory(WorkerId),
+    Acquaint(WorkerId, WorkerId),
 }
 
 /// All state of the primary, on the reactor thread.
@@ -128,7 +130,7 @@ pub struct Primary<S> {
     has_moved: bool,
     /// How many sockets to the second worker the first has been given that were not lost on the way. Each has its own count:
     /// what one had no room for may have arrived at the other.
-    acquainted: HashMap<(WorkerId, WorkerId), u32>,
+    acquainted: HashMap<(WorkerId, WorkerId), Acquaintance>,
     next_server: u64,
     warned_of_exhaustion: bool,
 }
@@ -321,6 +323,7 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
             }
             Some(Deferred::Uncork(id)) => self.uncork(context, id),
             Some(Deferred::TendMemory(id)) => self.tend_memory(context, id),
+            Some(Deferred::Acquaint(one, other)) => self.acquaint_again(context, one, other),
             Some(Deferred::LookAtLanes) => self.look_at_lanes(context),
             Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
             Some(Deferred::CheckLent(id)) => self.check_lent(context, id),

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::config::PEER_PAUSE;
 use super::worker::{Phase, Worker};
-use super::{Event, Primary};
+use super::{Deferred, Event, Primary};
 use crate::channel::{Frame, HandleOrigin};
 use crate::error::Error;
 use crate::ids::WorkerId;
@@ -21,6 +23,19 @@ const PEER_BUFFER: usize = 1 << 20;
 const GONE: &str = "there is no such worker";
 const NOT_MOVED: &str = "this worker's channel is on the socket that Node has";
 const PLAIN: &str = "the worker has not loaded corral, or has no lane";
+
+/// What one worker has been given of sockets to another.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Acquaintance {
+    /// How many, but for those that got lost on the way.
+    given: u32,
+    /// The last one has not arrived.
+    is_under_way: bool,
+    /// When that was made.
+    last: Option<Instant>,
+    /// It has asked for another one when it had got so many, and has to wait.
+    wants_after: Option<u32>,
+}
 
 /// Whether a worker can be given a socket to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +88,22 @@ impl<S: EventSink<Event>> Primary<S> {
                 }
                 self.tell_worker(context, id, proto::roster_frame);
             }
+            Ok((other, after)) if after > self.given(id, WorkerId(other)) => {
+                let fault = "a worker that has got more sockets to another than it was given".into();
+                self.malformed = Some(Error::BadFrame(fault));
+            }
             Ok((other, after)) => self.connect(context, id, WorkerId(other), after),
             // What follows is not believed.
             Err(reason) => self.malformed = Some(Error::BadFrame(reason)),
+        }
+    }
+
+    /// How many sockets to another one a worker has been given. To one that has gone it may have had any number.
+    fn given(&self, id: WorkerId, other: WorkerId) -> u32 {
+        match self.acquainted.get(&(id, other)) {
+            Some(acquaintance) => acquaintance.given,
+            None if self.workers.contains_key(&other) => 0,
+            None => u32::MAX,
         }
     }
 
@@ -126,11 +154,24 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     /// Gives two workers a socket to each other, unless more than `after` of them have been given to the first and not been
-    /// lost on the way: then one is about to arrive there.
+    /// lost on the way: then one is about to arrive there. The next has to wait until the last one has arrived at both, and for
+    /// [`PEER_PAUSE`]: whoever asks again and again has the other keep, and do, no more than that.
     fn acquaint(&mut self, context: &mut Context, one: WorkerId, other: WorkerId, after: u32) {
         let of = |id| self.workers.get(&id).map(|worker| worker.channel.serialization());
         let (Some(first), Some(second)) = (of(one), of(other)) else { return };
-        if self.acquainted.get(&(one, other)).is_some_and(|given| *given > after) {
+        let is_under_way = self.is_under_way(one, other) || self.is_under_way(other, one);
+        let acquaintance = self.acquainted.entry((one, other)).or_default();
+        if acquaintance.given > after {
+            return;
+        }
+        let rests = acquaintance.last.is_some_and(|last| last.elapsed() < PEER_PAUSE);
+        if is_under_way || rests {
+            let is_first = acquaintance.wants_after.replace(after).is_none();
+            // Otherwise its arrival is waited for.
+            if !is_under_way && is_first {
+                let timer = context.set_timer(PEER_PAUSE);
+                self.deferred.insert(timer, Deferred::Acquaint(one, other));
+            }
             return;
         }
         let ends = os::socket_pair().and_then(|SocketPair { ours, theirs }| {
@@ -143,7 +184,10 @@ impl<S: EventSink<Event>> Primary<S> {
         };
         let between = if first == second { first } else { Serialization::Json };
         for (id, peer, socket) in [(one, other, ours), (other, one, theirs)] {
-            *self.acquainted.entry((id, peer)).or_default() += 1;
+            let acquaintance = self.acquainted.entry((id, peer)).or_default();
+            acquaintance.given += 1;
+            acquaintance.is_under_way = true;
+            acquaintance.last = Some(Instant::now());
             os::set_send_buffer(socket.as_fd(), PEER_BUFFER);
             let Some(worker) = self.workers.get(&id) else { continue };
             match proto::peer_frame(worker.channel.serialization(), peer.0, between) {
@@ -156,14 +200,40 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
+    fn is_under_way(&self, id: WorkerId, other: WorkerId) -> bool {
+        self.acquainted.get(&(id, other)).is_some_and(|acquaintance| acquaintance.is_under_way)
+    }
+
+    /// A worker has got its socket to another.
+    pub(super) fn on_peer_arrived(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
+        // None when the other has gone meanwhile.
+        if let Some(acquaintance) = self.acquainted.get_mut(&(id, other)) {
+            acquaintance.is_under_way = false;
+        }
+        for (one, other) in [(id, other), (other, id)] {
+            self.acquaint_again(context, one, other);
+        }
+    }
+
+    /// What a worker has had to wait for may be possible now.
+    pub(super) fn acquaint_again(&mut self, context: &mut Context, one: WorkerId, other: WorkerId) {
+        if let Some(acquaintance) = self.acquainted.get_mut(&(one, other))
+            && let Some(after) = acquaintance.wants_after.take()
+        {
+            self.acquaint(context, one, other, after);
+        }
+    }
+
     /// A worker had no room for its socket to another: the other one sees its end, unless it had no room for its own either,
     /// and both may try again.
     pub(super) fn on_peer_lost(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
-        // None when the other has gone meanwhile.
-        if let Some(given) = self.acquainted.get_mut(&(id, other)) {
-            *given = given.saturating_sub(1);
+        if let Some(acquaintance) = self.acquainted.get_mut(&(id, other)) {
+            acquaintance.given = acquaintance.given.saturating_sub(1);
+            // It hears that there is none, and asks again if it likes.
+            acquaintance.wants_after = None;
         }
         self.refuse_peer(context, id, other, "this process has no file descriptors left");
+        self.on_peer_arrived(context, id, other);
     }
 
     fn tell_worker(

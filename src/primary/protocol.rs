@@ -109,8 +109,13 @@ impl<S: EventSink<Event>> Primary<S> {
             }
             Kind::HandleAck => {
                 let Some(worker) = self.workers.get(&id) else { return };
-                if worker.channel.acknowledge() == Some(HandleOrigin::User) {
-                    self.sink.push(Event::Channel(id, ChannelEvent::HandleArrived));
+                match worker.channel.acknowledge() {
+                    Some(HandleOrigin::User) => {
+                        self.sink.push(Event::Channel(id, ChannelEvent::HandleArrived))
+                    }
+                    Some(HandleOrigin::Peer(peer)) => self.on_peer_arrived(context, id, peer),
+                    Some(HandleOrigin::Connection(_) | HandleOrigin::Reply | HandleOrigin::Memory) | None => {
+                    }
                 }
             }
             Kind::HandleNack => {

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde_json::{Value, json};
 
-use super::super::Config;
+use super::super::{Config, Event};
 use super::rig::{FakeWorker, Rig};
+use crate::channel::ChannelEvent;
+use crate::error::Error;
 use crate::os;
 use crate::proto::Serialization;
 
@@ -152,4 +154,53 @@ fn who_wants_to_talk_to_all_is_told_of_all_and_of_those_that_come() {
     assert_connected(&socket_to(&mut one, 3), &socket_to(&mut three, 1));
     rig.settle();
     assert!(!two.has_mail());
+}
+
+#[test]
+fn a_worker_that_asks_for_another_without_end_and_reads_nothing_is_given_one_socket() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork_with_lane(), rig.fork_with_lane());
+    // Each time it says that it has got, and lost, what it has not read yet.
+    for after in [0, 1].into_iter().chain([1; 1000]) {
+        connect(&mut one, 2, after);
+        rig.settle();
+    }
+    let second = socket_to(&mut two, 1);
+    rig.settle();
+    assert!(!two.has_mail());
+    // When that has arrived at both, the next one is made, and no other.
+    let first = socket_to(&mut one, 2);
+    assert_connected(&first, &second);
+    assert_connected(&socket_to(&mut one, 2), &socket_to(&mut two, 1));
+    rig.settle();
+    assert!(!one.has_mail() && !two.has_mail());
+}
+
+#[test]
+fn who_asks_again_while_its_socket_is_under_way_to_the_other_is_given_the_next_when_that_has_come() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, mut two) = (rig.fork_with_lane(), rig.fork_with_lane());
+    connect(&mut one, 2, 0);
+    drop(socket_to(&mut one, 2));
+    connect(&mut one, 2, 1);
+    rig.settle();
+    assert!(!one.has_mail());
+    drop(socket_to(&mut two, 1));
+    assert_connected(&socket_to(&mut one, 2), &socket_to(&mut two, 1));
+    rig.settle();
+    assert!(!one.has_mail() && !two.has_mail());
+}
+
+#[test]
+fn a_worker_that_has_got_more_sockets_than_it_was_given_is_not_believed() {
+    let mut rig = Rig::new(Config::default());
+    let (mut one, two) = (rig.fork_with_lane(), rig.fork_with_lane());
+    connect(&mut one, 2, 0);
+    connect(&mut one, 2, 2);
+    let cause = rig.wait_for(|event| match event {
+        Event::Channel(id, ChannelEvent::Closed(cause)) if id == one.id => cause,
+        _ => None,
+    });
+    assert!(matches!(cause, Error::BadFrame(_)), "{cause}");
+    drop(two);
 }
