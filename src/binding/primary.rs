@@ -23,7 +23,7 @@ use crate::channel::{self, ChannelCommand};
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os::{self, AbstractNames, SocketPair};
-use crate::primary::{Command, Config, Event, Policy, Primary, Stats};
+use crate::primary::{AcceptMode, Command, Config, Event, Primary, Stats};
 use crate::proto::Serialization;
 
 /// The settings of the primary.
@@ -87,7 +87,7 @@ impl NativePrimary {
     pub fn configure(&self, settings: NativeSettings) -> Result<(), String> {
         let default = Config::default();
         let config = Config {
-            policy: if settings.round_robin { Policy::RoundRobin } else { Policy::Shared },
+            accept_mode: if settings.round_robin { AcceptMode::Primary } else { AcceptMode::Workers },
             max_pending: settings
                 .max_pending_connections
                 .map_or(default.max_pending, |max| max.max(1) as usize),

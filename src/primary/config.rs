@@ -7,19 +7,19 @@ use crate::proto::{DEFAULT_MAX_FRAME, MAX_LANE_MESSAGE};
 
 /// Who accepts connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Policy {
-    /// The primary accepts and hands out (SCHED_RR).
+pub enum AcceptMode {
+    /// The primary, which gives them to workers (SCHED_RR).
     #[default]
-    RoundRobin,
-    /// The workers accept from a shared socket (SCHED_NONE).
-    Shared,
+    Primary,
+    /// The workers, from a shared socket (SCHED_NONE).
+    Workers,
 }
 
 /// The settings of a primary. A change applies to what is created afterwards, but for the bound, which applies at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// Fixed when the first worker is forked.
-    pub policy: Policy,
+    pub accept_mode: AcceptMode,
     /// How many connections per server may be accepted and not yet taken by a worker. At the bound accepting stops
     /// and the kernel's backlog takes over.
     pub max_pending: usize,
@@ -40,7 +40,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            policy: Policy::RoundRobin,
+            accept_mode: AcceptMode::Primary,
             max_pending: 1024,
             max_frame: DEFAULT_MAX_FRAME,
             abstract_names: AbstractNames::default(),

@@ -165,7 +165,7 @@ impl<S: EventSink<Event>> Primary<S> {
     fn close_server(&mut self, context: &mut Context, id: ServerId) {
         let Some(server) = self.servers.remove(&id) else { return };
         self.stats.servers.write().remove(&id);
-        if let Mode::RoundRobin(token) = server.mode {
+        if let Mode::Primary(token) = server.mode {
             context.deregister(server.socket.as_fd());
             self.sources.remove(&token);
         }

@@ -28,7 +28,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use config::{Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, Policy, RECALL_AFTER};
+pub use config::{AcceptMode, Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, RECALL_AFTER};
 use event::ServerCount;
 pub use event::{Connection, Event};
 

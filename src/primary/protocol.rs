@@ -251,11 +251,11 @@ impl<S: EventSink<Event>> Primary<S> {
         let id = ServerId(self.next_server);
         self.next_server += 1;
         let mode = match opened.shared() {
-            Some(kind) => Mode::Shared(kind),
+            Some(kind) => Mode::Workers(kind),
             None => {
                 let token = context.register(opened.socket().as_fd(), Interest::Read)?;
                 self.sources.insert(token, Source::Server(id));
-                Mode::RoundRobin(token)
+                Mode::Primary(token)
             }
         };
         let server = Server::new(query, self.name_for(query, id), opened, mode);
@@ -302,8 +302,8 @@ impl<S: EventSink<Event>> Primary<S> {
         worker.servers.push(server_id);
         let (key, data) = (server.key.clone(), server.data.clone());
         let (errno, sockname, handle) = match server.mode {
-            Mode::RoundRobin(_) => (None, server.local.clone(), None),
-            Mode::Shared(kind) => (Some(0), None, Some((kind, server.socket.clone()))),
+            Mode::Primary(_) => (None, server.local.clone(), None),
+            Mode::Workers(kind) => (Some(0), None, Some((kind, server.socket.clone()))),
         };
         let reply = ToWorker::ServerReply {
             ack: seq,

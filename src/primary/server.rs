@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use nix::errno::Errno;
 use serde_json::Value;
 
-use super::config::{Config, DEFAULT_BACKLOG, Policy};
+use super::config::{AcceptMode, Config, DEFAULT_BACKLOG};
 use super::stats::ServerStats;
 use crate::address::{LocalAddress, Peer};
 use crate::ids::WorkerId;
@@ -33,9 +33,9 @@ pub struct Pending {
 #[derive(Debug)]
 pub enum Mode {
     /// The primary; the server's socket is registered under this token.
-    RoundRobin(Token),
+    Primary(Token),
     /// The workers, each with a descriptor of the same socket.
-    Shared(HandleKind),
+    Workers(HandleKind),
 }
 
 /// Whether the primary accepts connections of a server at present.
@@ -64,7 +64,7 @@ pub struct Server {
     pub socket: Arc<OwnedFd>,
     /// Who accepts.
     pub mode: Mode,
-    /// Whether the primary accepts at present; round robin only.
+    /// Whether the primary accepts at present, if it is the one that does.
     pub accepting: Accepting,
     /// Whose turn it is; the members of the server whatever the mode.
     pub line: RoundRobin,
@@ -96,7 +96,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens the socket that a worker asks for. Under round robin it listens at once; a shared one is made to listen
+    /// Opens the socket that a worker asks for. Where the primary accepts it listens at once; a shared one is made to listen
     /// by the worker. UDP is always shared: there are no connections to hand out.
     ///
     /// Errors: those of binding and listening, for the worker to report as its own.
@@ -106,10 +106,10 @@ impl Opened {
             AddressKind::Udp6 => Some(true),
             AddressKind::Tcp4 | AddressKind::Tcp6 | AddressKind::Path => None,
         };
-        let shared = match (udp, config.policy) {
+        let shared = match (udp, config.accept_mode) {
             (Some(_), _) => Some(HandleKind::Datagram),
-            (None, Policy::Shared) => Some(HandleKind::Stream),
-            (None, Policy::RoundRobin) => None,
+            (None, AcceptMode::Workers) => Some(HandleKind::Stream),
+            (None, AcceptMode::Primary) => None,
         };
         let address = query.address.as_deref();
         let port = || u16::try_from(query.port).map_err(|_| Errno::EINVAL);
@@ -211,7 +211,7 @@ impl Server {
     /// Applies the backlog that another worker asks for if it is larger than what is in force.
     pub fn raise_backlog(&mut self, query: &QueryServer) {
         let backlog = backlog_of(query);
-        if backlog > self.backlog && matches!(self.mode, Mode::RoundRobin(_)) {
+        if backlog > self.backlog && matches!(self.mode, Mode::Primary(_)) {
             // A backlog that the kernel does not want leaves the one in force.
             if os::listen(self.socket.as_fd(), backlog).is_ok() {
                 self.backlog = backlog;

@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use super::config::{MAX_SERVER_DATA, MAX_SERVER_KEY};
-use super::{Command, Config, Event, IN_FLIGHT_PER_WORKER, Policy};
+use super::{AcceptMode, Command, Config, Event, IN_FLIGHT_PER_WORKER};
 use crate::channel::{ChannelEvent, Frames};
 use crate::error::Error;
 use crate::ids::Completion;
@@ -261,7 +261,7 @@ fn the_first_workers_data_is_everybodys() {
 
 #[test]
 fn a_shared_server_is_sent_to_the_workers() {
-    let mut rig = Rig::new(Config { policy: Policy::Shared, ..Config::default() });
+    let mut rig = Rig::new(Config { accept_mode: AcceptMode::Workers, ..Config::default() });
     let (mut one, mut two) = (rig.fork(Serialization::Json), rig.fork(Serialization::Advanced));
     let port = |fd: std::os::fd::OwnedFd| crate::os::local_address(fd.as_fd()).unwrap().unwrap().port;
     let (reply, socket) = one.query(tcp(0));
@@ -332,8 +332,8 @@ fn no_socket_of_the_primarys_is_had_by_a_number_that_is_not_what_the_query_says(
     crate::os::listen(own.socket.as_fd(), 5).unwrap();
     let names = crate::os::AbstractNames::Exact;
     let named = crate::os::listen_named(&directory.path().join("s"), names, false, false, 5).unwrap();
-    for policy in [Policy::RoundRobin, Policy::Shared] {
-        let mut rig = Rig::new(Config { policy, ..Config::default() });
+    for accept_mode in [AcceptMode::Primary, AcceptMode::Workers] {
+        let mut rig = Rig::new(Config { accept_mode, ..Config::default() });
         let (mut worker, mut other) = (rig.fork(Serialization::Json), rig.fork_with_silent_lane());
         // Private: a connection, another worker's channel.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
