@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::patience::Patience;
+use super::fairness::Fairness;
 use crate::ids::WorkerId;
 
 /// How many missed turns a worker gets later at most: as many as it misses when it is kept from its processor, or found
@@ -40,7 +40,7 @@ impl Standing {
 /// next one. While it has had fewer turns than another and is idle, it has two in a row, so that what it missed does not
 /// come over it all at once. Where everybody is busy that is not enough: whoever has credit first would get the
 /// connection, and the worker with more of the processor all the more. So nobody is more than [`MAX_AHEAD`] turns ahead
-/// of a worker that is full, as long as the [`Patience`] of the idle lasts.
+/// of a worker that is full, as long as [`Fairness`] lets the idle wait.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     turns: VecDeque<Turn>,
@@ -48,8 +48,8 @@ pub struct RoundRobin {
     most: u64,
     /// Whose turn was the last.
     last: Option<WorkerId>,
-    /// Tried while a connection waits although somebody is idle.
-    patience: Patience,
+    /// Spent while a connection waits although somebody is idle.
+    fairness: Fairness,
 }
 
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl RoundRobin {
     ///
     /// None also while all who could take it wait: ask again when one that was full no longer is, has left, or is away.
     pub fn next(&mut self, now: Instant, standing: impl Fn(WorkerId) -> Standing) -> Option<WorkerId> {
-        let may_wait = self.patience.lasts(now);
+        let may_wait = self.fairness.may_wait(now);
         let mut taker = Standing::Away;
         let mut is_idle_waiting = false;
         let place = self.turns.iter().position(|turn| {
@@ -102,7 +102,7 @@ impl RoundRobin {
             is_idle_waiting |= waits && taker == Standing::Idle;
             taker.may_take() && !waits
         });
-        self.patience.set_tried(place.is_none() && is_idle_waiting);
+        self.fairness.set_waiting(place.is_none() && is_idle_waiting);
         let Turn { worker, had } = self.turns.remove(place?)?;
         let had = self.still_counts(had) + 1;
         self.most = self.most.max(had);
@@ -152,7 +152,7 @@ mod tests {
     impl Line {
         fn pass(&mut self, time: Duration) {
             self.now += time;
-            self.line.patience.lasts(self.now);
+            self.line.fairness.may_wait(self.now);
         }
 
         fn next(&mut self, standing: impl Fn(WorkerId) -> Standing) -> Option<WorkerId> {
@@ -160,7 +160,7 @@ mod tests {
         }
     }
 
-    /// A line of workers who have all patience.
+    /// A line of workers who may wait for as long as there can be.
     fn line(count: u32) -> Line {
         let mut line = Line { line: RoundRobin::default(), now: Instant::now() };
         (1..=count).for_each(|id| line.line.add(WorkerId(id)));
