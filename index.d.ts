@@ -144,7 +144,7 @@ declare namespace cluster {
     address: string;
     /** The port where the server listens; null for a path. */
     port: number | null;
-    /** The ids of the workers that take part, in the order of their turns. */
+    /** The ids of the workers that take part, in the order in which they came. */
     workers: number[];
     /** Connections that wait in the primary now. */
     pending: number;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::os::AbstractNames;
 use crate::proto::{DEFAULT_MAX_FRAME, MAX_LANE_MESSAGE};
+use crate::sched::{Policy, RoundRobin};
 
 /// Who accepts connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -20,6 +21,8 @@ pub enum AcceptMode {
 pub struct Config {
     /// Fixed when the first worker is forked.
     pub accept_mode: AcceptMode,
+    /// Makes the policy of a server: who is chosen where the primary accepts.
+    pub policy: fn() -> Box<dyn Policy>,
     /// How many connections per server may be accepted and not yet taken by a worker. At the bound accepting stops
     /// and the kernel's backlog takes over.
     pub max_pending: usize,
@@ -41,6 +44,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             accept_mode: AcceptMode::Primary,
+            policy: || Box::new(RoundRobin::default()),
             max_pending: 1024,
             max_frame: DEFAULT_MAX_FRAME,
             abstract_names: AbstractNames::default(),

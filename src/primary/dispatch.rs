@@ -5,13 +5,13 @@ use std::time::Instant;
 use super::config::REFUSAL_PAUSE;
 use super::event::Connection;
 use super::server::{Accepting, Pending};
-use super::worker::{InFlight, Phase};
+use super::worker::{InFlight, Phase, Worker};
 use super::{Deferred, Event, Primary};
 use crate::channel::{Frame, HandleOrigin, SendStatus};
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::proto;
 use crate::reactor::{Context, EventSink};
-use crate::sched::Standing;
+use crate::sched::{Availability, Load};
 
 impl<S: EventSink<Event>> Primary<S> {
     /// Hands out what waits at a server, as far as its workers have credit.
@@ -21,14 +21,24 @@ impl<S: EventSink<Event>> Primary<S> {
             let Some(connection) = server.pending.get(place) else { return };
             let wanted = |worker: &WorkerId| !connection.refused_by.contains(worker);
             let workers = &self.workers;
-            let standing = |worker| match workers.get(&worker) {
-                Some(there) if wanted(&worker) => there.standing(),
-                _ => Standing::Away,
+            let loads = |id| {
+                let mut load = workers.get(&id).map_or(Load::AWAY, Worker::load);
+                if !wanted(&id) {
+                    load.availability = Availability::Away;
+                }
+                load
             };
-            if let Some(worker) = server.line.next(Instant::now(), standing) {
+            let picked = server.policy.pick(Instant::now(), &connection.incoming(), &loads);
+            // A worker that may not have it would give it back at once, without end.
+            let taker = picked.and_then(|id| {
+                let worker = workers.get(&id).filter(|worker| wanted(&id) && worker.has_credit())?;
+                Some((id, worker.used_lane().is_some()))
+            });
+            debug_assert_eq!(picked.is_some(), taker.is_some(), "a policy has picked one that may not take");
+            if let Some((worker, has_lane)) = taker {
                 let Some(connection) = server.pending.remove(place) else { return };
                 server.in_flight += 1;
-                if self.workers.get(&worker).is_some_and(|worker| worker.used_lane().is_some()) {
+                if has_lane {
                     self.hand_over_lane(context, id, worker, connection);
                 } else {
                     self.hand_off(context, id, worker, connection);
@@ -36,7 +46,7 @@ impl<S: EventSink<Event>> Primary<S> {
             } else if connection.refused_by.is_empty() {
                 // Nobody has credit, or who has waits for one that has none.
                 return;
-            } else if server.line.workers().any(|worker| wanted(&worker)) {
+            } else if server.members().iter().any(wanted) {
                 // Whoever is left for this one is busy; those behind it may be luckier.
                 place += 1;
             } else if let Some(connection) = server.pending.remove(place) {
@@ -121,8 +131,9 @@ impl<S: EventSink<Event>> Primary<S> {
             if let Some(stats) = stats {
                 stats.refused.count();
             }
-            if let Some(server) = self.servers.get(&server) {
+            if let Some(server) = self.servers.get_mut(&server) {
                 server.stats.refused.count();
+                server.policy.refused(worker_id, &connection.incoming());
             }
             self.give_back(server, connection);
             return;
@@ -135,6 +146,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let Some(server) = self.servers.get_mut(&server) else { return };
         server.in_flight -= 1;
         server.stats.dispatched.count();
+        server.policy.taken(worker_id, &connection.incoming());
         if self.config.tell_connections {
             self.sink.push(Event::Connection(Box::new(Connection {
                 worker: worker_id,

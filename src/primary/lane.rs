@@ -131,6 +131,11 @@ impl Lane {
         self.state == LaneState::Open && !self.rests && self.in_flight.len() < LANE_WINDOW
     }
 
+    /// How many connections were sent on it of which the worker has not reported.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
     /// Whether as many are under way as may be, and nothing is known to keep the worker from them.
     pub fn is_full(&self) -> bool {
         self.state == LaneState::Open && !self.rests && self.in_flight.len() >= LANE_WINDOW
@@ -341,7 +346,7 @@ impl<S: EventSink<Event>> Primary<S> {
     /// A server is at its bound: what its workers have taken is to be known at once, and not at the next look.
     pub(super) fn await_reports(&mut self, context: &mut Context, id: ServerId) {
         let Some(server) = self.servers.get(&id) else { return };
-        for id in server.line.workers().collect::<Vec<_>>() {
+        for id in server.members().to_vec() {
             let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else {
                 continue;
             };
@@ -428,7 +433,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let Some(lane) = self.workers.get(&id).and_then(|worker| worker.lane.as_ref()) else { return false };
         let mut servers = lane.in_flight.iter().filter_map(|on_lane| self.servers.get(&on_lane.server));
         servers.any(|server| {
-            server.line.workers().any(|id| self.workers.get(&id).is_some_and(|worker| worker.keeps_up()))
+            server.members().iter().any(|id| self.workers.get(id).is_some_and(|worker| worker.keeps_up()))
         })
     }
 
@@ -465,7 +470,7 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Whether some worker of a server could be handed a connection.
     fn has_taker(&self, server: ServerId) -> bool {
         let Some(server) = self.servers.get(&server) else { return false };
-        server.line.workers().any(|id| self.workers.get(&id).is_some_and(|worker| worker.has_credit()))
+        server.members().iter().any(|id| self.workers.get(id).is_some_and(|worker| worker.has_credit()))
     }
 
     fn recall(&mut self, context: &mut Context, id: WorkerId) {
@@ -489,7 +494,7 @@ impl<S: EventSink<Event>> Primary<S> {
         for OnLane { connection, server, .. } in recalled.into_iter().rev() {
             if let Some(server) = self.servers.get_mut(&server) {
                 server.stats.recalled.count();
-                server.line.undo(id);
+                server.policy.recalled(id, &connection.incoming());
             }
             self.give_back(server, connection);
         }

@@ -145,9 +145,8 @@ impl<S: EventSink<Event>> Primary<S> {
 
     fn remove_from_server(&mut self, context: &mut Context, worker: WorkerId, id: ServerId) {
         let Some(server) = self.servers.get_mut(&id) else { return };
-        server.line.remove(worker);
-        server.update_members();
-        if server.line.is_empty() {
+        server.remove_member(worker);
+        if server.members().is_empty() {
             self.close_server(context, id);
         } else {
             self.to_serve.insert(id);

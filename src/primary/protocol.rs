@@ -224,7 +224,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let known = self.by_key.get(query.key.as_str()).into_iter().flatten().copied();
         let shared = known
             .into_iter()
-            .find(|server| self.servers.get(server).is_some_and(|server| !server.line.contains(id)));
+            .find(|server| self.servers.get(server).is_some_and(|server| !server.members().contains(&id)));
         let server = has_bounds(query).map_err(Error::sys("opening a server")).and_then(|()| match shared {
             Some(server) => Ok(server),
             None => self.open_server(context, id, query),
@@ -258,7 +258,8 @@ impl<S: EventSink<Event>> Primary<S> {
                 Mode::Primary(token)
             }
         };
-        let server = Server::new(query, self.name_for(query, id), opened, mode);
+        let policy = (self.config.policy)();
+        let server = Server::new(query, self.name_for(query, id), opened, mode, policy);
         self.stats.servers.write().insert(id, server.stats.clone());
         self.by_key.entry(server.query_key.clone()).or_default().push(id);
         self.servers.insert(id, server);
@@ -297,8 +298,7 @@ impl<S: EventSink<Event>> Primary<S> {
         };
         server.data = server.data.take().or_else(|| query.data.clone());
         server.raise_backlog(query);
-        server.line.add(id);
-        server.update_members();
+        server.add_member(id);
         worker.servers.push(server_id);
         let (key, data) = (server.key.clone(), server.data.clone());
         let (errno, sockname, handle) = match server.mode {

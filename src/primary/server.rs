@@ -16,7 +16,7 @@ use crate::ids::WorkerId;
 use crate::os::{self, Bound, Mark, Purpose, SocketFile};
 use crate::proto::{AddressKind, HandleKind, QueryServer};
 use crate::reactor::Token;
-use crate::sched::RoundRobin;
+use crate::sched::{Incoming, Policy};
 
 /// A connection that the primary has accepted and no worker has taken.
 #[derive(Debug)]
@@ -27,6 +27,13 @@ pub struct Pending {
     pub peer: Peer,
     /// Who did not want it.
     pub refused_by: Vec<WorkerId>,
+}
+
+impl Pending {
+    /// As a policy sees it.
+    pub fn incoming(&self) -> Incoming {
+        Incoming { peer: self.peer }
+    }
 }
 
 /// Who accepts the connections of a server.
@@ -66,8 +73,10 @@ pub struct Server {
     pub mode: Mode,
     /// Whether the primary accepts at present, if it is the one that does.
     pub accepting: Accepting,
-    /// Whose turn it is; the members of the server whatever the mode.
-    pub line: RoundRobin,
+    /// Who takes part, in the order in which they came; `policy` has the same.
+    members: Vec<WorkerId>,
+    /// Who gets the next connection, where the primary accepts.
+    pub policy: Box<dyn Policy>,
     /// Connections that wait for a worker, oldest first.
     pub pending: VecDeque<Pending>,
     /// Connections that every worker has refused, until the pause is over.
@@ -161,7 +170,13 @@ fn backlog_of(query: &QueryServer) -> i32 {
 
 impl Server {
     /// A server without workers.
-    pub fn new(query: &QueryServer, key: Arc<str>, opened: Opened, mode: Mode) -> Server {
+    pub fn new(
+        query: &QueryServer,
+        key: Arc<str>,
+        opened: Opened,
+        mode: Mode,
+        policy: Box<dyn Policy>,
+    ) -> Server {
         let address = match &opened.local {
             Some(local) => local.address.as_str(),
             None => query.address.as_deref().unwrap_or_default(),
@@ -177,7 +192,8 @@ impl Server {
             key,
             mode,
             accepting: Accepting::Waiting,
-            line: RoundRobin::default(),
+            members: Vec::new(),
+            policy,
             pending: VecDeque::new(),
             refused: Vec::new(),
             in_flight: 0,
@@ -203,9 +219,31 @@ impl Server {
         self.stats.paused.store(is_paused, Ordering::Relaxed);
     }
 
+    /// Who takes part, in the order in which they came.
+    pub fn members(&self) -> &[WorkerId] {
+        &self.members
+    }
+
+    /// A worker takes part that has not until now.
+    pub fn add_member(&mut self, worker: WorkerId) {
+        debug_assert!(!self.members.contains(&worker));
+        self.members.push(worker);
+        self.policy.add(worker);
+        self.update_members();
+    }
+
+    /// A worker takes part no longer, if it has.
+    pub fn remove_member(&mut self, worker: WorkerId) {
+        if let Some(place) = self.members.iter().position(|member| *member == worker) {
+            self.members.remove(place);
+            self.policy.remove(worker);
+            self.update_members();
+        }
+    }
+
     /// Tells those who look at the counts who takes part.
-    pub fn update_members(&self) {
-        *self.stats.workers.lock() = self.line.workers().collect();
+    fn update_members(&self) {
+        self.stats.workers.lock().clone_from(&self.members);
     }
 
     /// Applies the backlog that another worker asks for if it is larger than what is in force.

@@ -49,7 +49,7 @@ pub struct ServerStats {
     pub address: Arc<str>,
     /// None for a path.
     pub port: Option<u16>,
-    /// Who takes part, in the order of their turns.
+    /// Who takes part, in the order in which they came.
     pub workers: Mutex<Vec<WorkerId>>,
     /// Connections that wait in the primary now.
     pub pending: Counter,

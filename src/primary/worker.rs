@@ -12,7 +12,7 @@ use crate::channel::{Channel, Inbox, Lending};
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::reactor::{Context, Interest, Token};
-use crate::sched::Standing;
+use crate::sched::{Availability, Load};
 
 /// Where a worker is in its life, as far as connections go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,18 +145,20 @@ impl Worker {
             }
     }
 
-    /// How it stands with it when a connection is to be given to some worker. Only on a lane can it be seen whether
-    /// one that is full works on what it has.
-    pub fn standing(&self) -> Standing {
-        if self.keeps_up() {
-            Standing::Idle
+    /// Its load, for the choice of who gets a connection. Only on a lane can it be seen whether one that is full works on
+    /// what it has.
+    pub fn load(&self) -> Load {
+        let availability = if self.keeps_up() {
+            Availability::Idle
         } else if self.has_credit() {
-            Standing::Busy
+            Availability::Busy
         } else if self.phase == Phase::Serving && self.used_lane().is_some_and(Lane::is_full) {
-            Standing::Full
+            Availability::Full
         } else {
-            Standing::Away
-        }
+            Availability::Away
+        };
+        let on_lane = self.lane.as_ref().map_or(0, Lane::in_flight);
+        Load { availability, in_flight: self.in_flight.len() + on_lane }
     }
 }
 
@@ -185,25 +187,33 @@ mod tests {
 
     #[test]
     fn others_wait_only_for_a_worker_whose_lane_is_full_and_being_read() {
-        for (under_way, standing) in
-            [(0, Standing::Idle), (LANE_WINDOW - 1, Standing::Busy), (LANE_WINDOW, Standing::Full)]
-        {
-            assert_eq!(on_lane(LaneState::Open, under_way).standing(), standing);
+        for (under_way, availability) in [
+            (0, Availability::Idle),
+            (LANE_WINDOW - 1, Availability::Busy),
+            (LANE_WINDOW, Availability::Full),
+        ] {
+            assert_eq!(
+                on_lane(LaneState::Open, under_way).load(),
+                Load { availability, in_flight: under_way }
+            );
         }
-        assert_eq!(on_lane(LaneState::Stalled(LaneSeq(99)), LANE_WINDOW).standing(), Standing::Away);
+        assert_eq!(
+            on_lane(LaneState::Stalled(LaneSeq(99)), LANE_WINDOW).load().availability,
+            Availability::Away
+        );
         let mut leaving = on_lane(LaneState::Open, LANE_WINDOW);
         leaving.phase = Phase::Leaving;
-        assert_eq!(leaving.standing(), Standing::Away);
+        assert_eq!(leaving.load().availability, Availability::Away);
         // On a channel nobody can tell a worker at work from one that is blocked.
         let unused = LaneState::Unused(LaneState::NOT_LOADED.into());
         let mut plain = on_lane(unused, 0);
-        assert_eq!(plain.standing(), Standing::Idle);
+        assert_eq!(plain.load().availability, Availability::Idle);
         for _ in 0..IN_FLIGHT_PER_WORKER {
             let fd = Arc::new(packet_pair().unwrap().ours);
             let connection = Pending { fd, peer: crate::address::Peer::Unix, refused_by: Vec::new() };
             let seq = plain.next_seq();
             plain.in_flight.insert(seq, InFlight { connection, server: crate::ids::ServerId(0) });
         }
-        assert_eq!(plain.standing(), Standing::Away);
+        assert_eq!(plain.load().availability, Availability::Away);
     }
 }

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::fairness::Fairness;
+use super::load::{Availability, Load};
+use super::policy::{Incoming, Policy};
 use crate::ids::WorkerId;
 
 /// How many missed turns a worker gets later at most: as many as it misses when it is kept from its processor, or found
@@ -15,25 +17,6 @@ const MAX_OWED: u64 = 128;
 /// fewer it would wait for reports and not for workers.
 const MAX_AHEAD: u64 = 8;
 
-/// How it stands with a worker when a connection is to be given to one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It may have the connection, and has little else to do.
-    Idle,
-    /// It may have the connection.
-    Busy,
-    /// It has as many as it may have, and works on them: others may wait for it.
-    Full,
-    /// It does not take this one, is blocked, or cannot be seen to work. Nobody waits for it.
-    Away,
-}
-
-impl Standing {
-    fn may_take(self) -> bool {
-        matches!(self, Standing::Idle | Standing::Busy)
-    }
-}
-
 /// Workers in the order of their turns.
 ///
 /// A worker without credit is passed over but not moved back: as soon as it can take connections again it is the
@@ -43,7 +26,7 @@ impl Standing {
 /// of a worker that is full, as long as [`Fairness`] lets the idle wait.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
-    turns: VecDeque<Turn>,
+    rotation: VecDeque<Member>,
     /// The most turns that anybody has had.
     most: u64,
     /// Whose turn was the last.
@@ -53,85 +36,79 @@ pub struct RoundRobin {
 }
 
 #[derive(Debug)]
-struct Turn {
+struct Member {
     worker: WorkerId,
     /// How many turns it has had, and those before its time or too long ago to be owed.
-    had: u64,
+    turns: u64,
 }
 
 impl RoundRobin {
-    /// Adds a worker at the end. Adding it twice is a mistake of the caller's.
-    pub fn add(&mut self, worker: WorkerId) {
-        debug_assert!(!self.contains(worker));
-        self.turns.push_back(Turn { worker, had: self.most });
+    fn has_to_wait(&self, member: &Member, loads: &dyn Fn(WorkerId) -> Load) -> bool {
+        let turns = self.still_counts(member.turns);
+        self.rotation.iter().any(|other| {
+            self.still_counts(other.turns) + MAX_AHEAD <= turns
+                && loads(other.worker).availability == Availability::Full
+        })
     }
 
-    /// Removes a worker; false when it was not there.
-    pub fn remove(&mut self, worker: WorkerId) -> bool {
-        let before = self.turns.len();
-        self.turns.retain(|turn| turn.worker != worker);
-        self.turns.len() < before
+    /// How many turns a worker has had when those are added that are no longer owed.
+    fn still_counts(&self, turns: u64) -> u64 {
+        turns.max(self.most.saturating_sub(MAX_OWED))
     }
 
-    /// True when nobody is left.
-    pub fn is_empty(&self) -> bool {
-        self.turns.is_empty()
+    /// The worker has not had its last turn.
+    fn refund(&mut self, worker: WorkerId) {
+        if let Some(member) = self.rotation.iter_mut().find(|member| member.worker == worker) {
+            member.turns = member.turns.saturating_sub(1);
+        }
+    }
+}
+
+impl Policy for RoundRobin {
+    /// At the end of the rotation.
+    fn add(&mut self, worker: WorkerId) {
+        debug_assert!(self.rotation.iter().all(|member| member.worker != worker));
+        self.rotation.push_back(Member { worker, turns: self.most });
     }
 
-    /// Everybody, in the order of their turns.
-    pub fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
-        self.turns.iter().map(|turn| turn.worker)
+    fn remove(&mut self, worker: WorkerId) {
+        self.rotation.retain(|member| member.worker != worker);
     }
 
-    /// True when this worker takes part.
-    pub fn contains(&self, worker: WorkerId) -> bool {
-        self.workers().any(|other| other == worker)
-    }
-
-    /// The first in turn that may take a connection and need not wait for another. It then goes to the end of the line, unless it
-    /// is owed another and idle.
+    /// The first in turn that may take a connection and need not wait for another. It then goes to the end of the rotation, unless
+    /// it is owed another and idle.
     ///
-    /// None also while all who could take it wait: ask again when one that was full no longer is, has left, or is away.
-    pub fn next(&mut self, now: Instant, standing: impl Fn(WorkerId) -> Standing) -> Option<WorkerId> {
+    /// None also while all who could take it wait for one that is full.
+    fn pick(
+        &mut self,
+        now: Instant,
+        _connection: &Incoming,
+        loads: &dyn Fn(WorkerId) -> Load,
+    ) -> Option<WorkerId> {
         let may_wait = self.fairness.may_wait(now);
-        let mut taker = Standing::Away;
+        let mut taker = Availability::Away;
         let mut is_idle_waiting = false;
-        let place = self.turns.iter().position(|turn| {
-            taker = standing(turn.worker);
-            let waits = taker.may_take() && may_wait && self.has_to_wait(turn, &standing);
-            is_idle_waiting |= waits && taker == Standing::Idle;
+        let place = self.rotation.iter().position(|member| {
+            taker = loads(member.worker).availability;
+            let waits = taker.may_take() && may_wait && self.has_to_wait(member, loads);
+            is_idle_waiting |= waits && taker == Availability::Idle;
             taker.may_take() && !waits
         });
         self.fairness.set_waiting(place.is_none() && is_idle_waiting);
-        let Turn { worker, had } = self.turns.remove(place?)?;
-        let had = self.still_counts(had) + 1;
-        self.most = self.most.max(had);
-        if had < self.most && self.last != Some(worker) && taker == Standing::Idle {
-            self.turns.push_front(Turn { worker, had });
+        let Member { worker, turns } = self.rotation.remove(place?)?;
+        let turns = self.still_counts(turns) + 1;
+        self.most = self.most.max(turns);
+        if turns < self.most && self.last != Some(worker) && taker == Availability::Idle {
+            self.rotation.push_front(Member { worker, turns });
         } else {
-            self.turns.push_back(Turn { worker, had });
+            self.rotation.push_back(Member { worker, turns });
         }
         self.last = Some(worker);
         Some(worker)
     }
 
-    /// What the worker was given last has been taken back from it: it has not had that turn.
-    pub fn undo(&mut self, worker: WorkerId) {
-        if let Some(turn) = self.turns.iter_mut().find(|turn| turn.worker == worker) {
-            turn.had = turn.had.saturating_sub(1);
-        }
-    }
-
-    fn has_to_wait(&self, turn: &Turn, standing: impl Fn(WorkerId) -> Standing) -> bool {
-        let had = self.still_counts(turn.had);
-        self.turns.iter().any(|other| {
-            self.still_counts(other.had) + MAX_AHEAD <= had && standing(other.worker) == Standing::Full
-        })
-    }
-
-    /// How many turns a worker has had when those are added that are no longer owed.
-    fn still_counts(&self, had: u64) -> u64 {
-        had.max(self.most.saturating_sub(MAX_OWED))
+    fn recalled(&mut self, worker: WorkerId, _connection: &Incoming) {
+        self.refund(worker);
     }
 }
 
@@ -142,65 +119,67 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::address::Peer;
 
     /// A line at a time that passes only where a test lets it.
     struct Line {
-        line: RoundRobin,
+        rotation: RoundRobin,
         now: Instant,
     }
 
     impl Line {
         fn pass(&mut self, time: Duration) {
             self.now += time;
-            self.line.fairness.may_wait(self.now);
+            self.rotation.fairness.may_wait(self.now);
         }
 
-        fn next(&mut self, standing: impl Fn(WorkerId) -> Standing) -> Option<WorkerId> {
-            self.line.next(self.now, standing)
+        fn next(&mut self, availability: impl Fn(WorkerId) -> Availability) -> Option<WorkerId> {
+            let load = |worker| Load { availability: availability(worker), in_flight: 0 };
+            self.rotation.pick(self.now, &Incoming { peer: Peer::Unix }, &load)
         }
     }
 
     /// A line of workers who may wait for as long as there can be.
     fn line(count: u32) -> Line {
-        let mut line = Line { line: RoundRobin::default(), now: Instant::now() };
-        (1..=count).for_each(|id| line.line.add(WorkerId(id)));
+        let mut line = Line { rotation: RoundRobin::default(), now: Instant::now() };
+        (1..=count).for_each(|id| line.rotation.add(WorkerId(id)));
         (0..10).for_each(|_| line.pass(Duration::from_millis(10)));
         line
     }
 
     /// All idle but one, which stands otherwise.
-    fn all_idle_but(one: u32, standing: Standing) -> impl Fn(WorkerId) -> Standing {
-        move |worker| if worker.0 == one { standing } else { Standing::Idle }
+    fn all_idle_but(one: u32, availability: Availability) -> impl Fn(WorkerId) -> Availability {
+        move |worker| if worker.0 == one { availability } else { Availability::Idle }
     }
 
-    fn all_idle(_: WorkerId) -> Standing {
-        Standing::Idle
+    fn all_idle(_: WorkerId) -> Availability {
+        Availability::Idle
     }
 
-    fn order(line: &mut Line, count: usize, standing: impl Fn(WorkerId) -> Standing) -> Vec<u32> {
-        (0..count).map(|_| line.next(&standing).unwrap().0).collect()
+    fn order(line: &mut Line, count: usize, availability: impl Fn(WorkerId) -> Availability) -> Vec<u32> {
+        (0..count).map(|_| line.next(&availability).unwrap().0).collect()
     }
 
     /// How many of the next `count` connections each of three workers gets.
-    fn shares(line: &mut Line, count: usize, standing: impl Fn(WorkerId) -> Standing) -> [u64; 3] {
+    fn shares(line: &mut Line, count: usize, availability: impl Fn(WorkerId) -> Availability) -> [u64; 3] {
         let mut shares = [0; 3];
-        order(line, count, standing).into_iter().for_each(|worker| shares[worker as usize - 1] += 1);
+        order(line, count, availability).into_iter().for_each(|worker| shares[worker as usize - 1] += 1);
         shares
     }
 
     #[test]
     fn everybody_in_turn() {
         assert_eq!(order(&mut line(3), 7, all_idle), [1, 2, 3, 1, 2, 3, 1]);
-        assert_eq!(order(&mut line(3), 7, |_| Standing::Busy), [1, 2, 3, 1, 2, 3, 1]);
+        assert_eq!(order(&mut line(3), 7, |_| Availability::Busy), [1, 2, 3, 1, 2, 3, 1]);
     }
 
     #[test]
     fn a_busy_worker_is_passed_over_and_comes_next_when_it_is_free() {
-        for standing in [Standing::Full, Standing::Away] {
+        for availability in [Availability::Full, Availability::Away] {
             let mut line = line(3);
-            assert_eq!(order(&mut line, 2, all_idle_but(1, standing)), [2, 3]);
+            assert_eq!(order(&mut line, 2, all_idle_but(1, availability)), [2, 3]);
             assert_eq!(line.next(all_idle), Some(WorkerId(1)));
-            assert_eq!(line.next(|_| standing), None);
+            assert_eq!(line.next(|_| availability), None);
             assert_eq!(line.next(all_idle), Some(WorkerId(2)));
         }
     }
@@ -208,7 +187,7 @@ mod tests {
     #[test]
     fn a_worker_that_missed_a_few_turns_gets_them_back_and_has_two_in_a_row_at_most() {
         let mut line = line(3);
-        assert_eq!(shares(&mut line, 10, all_idle_but(1, Standing::Away)), [0, 5, 5]);
+        assert_eq!(shares(&mut line, 10, all_idle_but(1, Availability::Away)), [0, 5, 5]);
         assert_eq!(order(&mut line, 12, all_idle), [1, 1, 2, 3, 1, 1, 2, 3, 1, 1, 2, 3]);
         shares(&mut line, 30, all_idle);
         assert_eq!(shares(&mut line, 300, all_idle), [100, 100, 100]);
@@ -218,7 +197,7 @@ mod tests {
     fn what_was_missed_within_some_10_ms_is_made_up_for_to_the_last() {
         // At 10,000 connections per second.
         let mut line = line(3);
-        let [_, two, three] = shares(&mut line, 200, all_idle_but(1, Standing::Away));
+        let [_, two, three] = shares(&mut line, 200, all_idle_but(1, Availability::Away));
         let [one, more_two, more_three] = shares(&mut line, 700, all_idle);
         assert_eq!([one, two + more_two, three + more_three], [300; 3]);
     }
@@ -226,15 +205,15 @@ mod tests {
     #[test]
     fn a_worker_that_has_enough_to_do_waits_for_what_it_missed() {
         let mut line = line(3);
-        shares(&mut line, 10, all_idle_but(1, Standing::Away));
-        assert_eq!(order(&mut line, 6, |_| Standing::Busy), [1, 2, 3, 1, 2, 3]);
+        shares(&mut line, 10, all_idle_but(1, Availability::Away));
+        assert_eq!(order(&mut line, 6, |_| Availability::Busy), [1, 2, 3, 1, 2, 3]);
         assert_eq!(order(&mut line, 4, all_idle), [1, 1, 2, 3]);
     }
 
     #[test]
     fn a_worker_that_was_away_for_long_is_owed_no_more_than_a_few() {
         let mut line = line(3);
-        shares(&mut line, 10_000, all_idle_but(1, Standing::Away));
+        shares(&mut line, 10_000, all_idle_but(1, Availability::Away));
         let [one, _, _] = shares(&mut line, 3_000, all_idle);
         assert!((1_000..=1_000 + MAX_OWED).contains(&one), "{one}");
     }
@@ -243,7 +222,7 @@ mod tests {
     fn what_was_taken_back_is_made_up_for() {
         let mut line = line(3);
         assert_eq!(shares(&mut line, 30, all_idle), [10, 10, 10]);
-        (0..6).for_each(|_| line.line.undo(WorkerId(1)));
+        (0..6).for_each(|_| line.rotation.refund(WorkerId(1)));
         // Six for those that were taken back, and a third of the rest.
         assert_eq!(shares(&mut line, 306, all_idle), [106, 100, 100]);
     }
@@ -252,7 +231,7 @@ mod tests {
     fn a_new_worker_is_owed_nothing() {
         let mut line = line(2);
         order(&mut line, 100, all_idle);
-        line.line.add(WorkerId(3));
+        line.rotation.add(WorkerId(3));
         assert_eq!(shares(&mut line, 30, all_idle), [10, 10, 10]);
     }
 
@@ -261,22 +240,22 @@ mod tests {
         let mut line = line(2);
         order(&mut line, 20, all_idle);
         let ahead = MAX_AHEAD as usize;
-        assert_eq!(order(&mut line, ahead, all_idle_but(1, Standing::Full)), vec![2; ahead]);
-        assert_eq!(line.next(all_idle_but(1, Standing::Full)), None);
+        assert_eq!(order(&mut line, ahead, all_idle_but(1, Availability::Full)), vec![2; ahead]);
+        assert_eq!(line.next(all_idle_but(1, Availability::Full)), None);
         assert_eq!(line.next(all_idle), Some(WorkerId(1)));
-        assert_eq!(order(&mut line, 1, all_idle_but(1, Standing::Full)), [2]);
-        assert_eq!(line.next(all_idle_but(1, Standing::Full)), None);
-        assert_eq!(order(&mut line, 20, all_idle_but(1, Standing::Away)), [2; 20]);
+        assert_eq!(order(&mut line, 1, all_idle_but(1, Availability::Full)), [2]);
+        assert_eq!(line.next(all_idle_but(1, Availability::Full)), None);
+        assert_eq!(order(&mut line, 20, all_idle_but(1, Availability::Away)), [2; 20]);
     }
 
     #[test]
     fn who_is_not_ahead_does_not_wait() {
         let mut line = line(3);
         order(&mut line, 30, all_idle);
-        let three = |worker: WorkerId| if worker.0 == 3 { Standing::Idle } else { Standing::Full };
+        let three = |worker: WorkerId| if worker.0 == 3 { Availability::Idle } else { Availability::Full };
         order(&mut line, MAX_AHEAD as usize, three);
         assert_eq!(line.next(three), None);
-        assert_eq!(order(&mut line, 3, all_idle_but(1, Standing::Full)), [2, 2, 2]);
+        assert_eq!(order(&mut line, 3, all_idle_but(1, Availability::Full)), [2, 2, 2]);
     }
 
     /// Workers that are given more than they can do. A moment is a millisecond.
@@ -304,12 +283,12 @@ mod tests {
             }
             while self.waiting > 0 {
                 let under_way = &self.under_way;
-                let standing = |worker: WorkerId| match under_way[worker.0 as usize - 1] {
-                    0..=4 => Standing::Idle,
-                    5..=15 => Standing::Busy,
-                    _ => Standing::Full,
+                let availability = |worker: WorkerId| match under_way[worker.0 as usize - 1] {
+                    0..=4 => Availability::Idle,
+                    5..=15 => Availability::Busy,
+                    _ => Availability::Full,
                 };
-                let Some(worker) = self.line.next(standing) else { return };
+                let Some(worker) = self.line.next(availability) else { return };
                 self.under_way[worker.0 as usize - 1] += 1;
                 self.waiting -= 1;
             }
@@ -362,7 +341,7 @@ mod tests {
             let mut line = line(workers);
             for (absent, rounds) in absences {
                 for _ in 0..rounds {
-                    prop_assert!(line.next(all_idle_but(absent, Standing::Away)).is_some());
+                    prop_assert!(line.next(all_idle_but(absent, Availability::Away)).is_some());
                 }
             }
             let mut last = vec![0usize; workers as usize];
@@ -388,14 +367,14 @@ mod tests {
         ) {
             let mut line = line(4);
             for moment in moments {
-                let standing = |worker: WorkerId| {
-                    [Standing::Idle, Standing::Busy, Standing::Full, Standing::Away][moment[worker.0 as usize - 1]]
+                let availability = |worker: WorkerId| {
+                    [Availability::Idle, Availability::Busy, Availability::Full, Availability::Away][moment[worker.0 as usize - 1]]
                 };
-                let ours = || line.line.workers().map(standing).collect::<Vec<_>>();
-                let is_due = ours().iter().any(|standing| standing.may_take());
-                let is_full = ours().contains(&Standing::Full);
-                match line.next(standing) {
-                    Some(worker) => prop_assert!(standing(worker).may_take()),
+                let ours = || line.rotation.rotation.iter().map(|member| availability(member.worker)).collect::<Vec<_>>();
+                let is_due = ours().iter().any(|availability| availability.may_take());
+                let is_full = ours().contains(&Availability::Full);
+                match line.next(availability) {
+                    Some(worker) => prop_assert!(availability(worker).may_take()),
                     None => prop_assert!(!is_due || is_full),
                 }
             }
