@@ -6,6 +6,7 @@ mod lane;
 mod memory;
 mod moving;
 mod peers;
+mod policy;
 mod reading;
 mod rig;
 
