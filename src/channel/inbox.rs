@@ -17,8 +17,15 @@ const READ_BUDGET: usize = 1 << 20;
 /// What one read costs of it at least: who writes byte by byte, each with a descriptor, is not to have more reads than others.
 const READ_COST: usize = 4 << 10;
 
-/// What a frame costs of it that the reactor answers or acts upon, beside its bytes.
-const INTERNAL_COST: usize = 1 << 10;
+/// What a message of the program costs of it beside its bytes: a turn of empty ones takes no longer than one of long ones.
+const MESSAGE_COST: usize = 64;
+
+/// What a frame costs of it that the reactor answers or acts upon, beside its bytes. That may be to open a server, or to tell JavaScript of
+/// one: some 100 us, and others have their turn after 32 of them. A worker that is not corral has four connections in flight, with two frames each.
+const INTERNAL_COST: usize = 32 << 10;
+
+/// What a handle costs of it: so few are taken at once that what waits for JavaScript is not much more than may wait.
+const HANDLE_COST: usize = 64 << 10;
 
 /// How many bytes are read that a peer left behind which has gone, though somebody else may go on writing. More than the buffers
 /// of a channel's sockets hold.
@@ -237,9 +244,7 @@ impl Inbox {
                 Kind::Memory => (Kind::Memory, unclaimed.pop_front().filter(|file| memory.map(file.as_fd()))),
                 kind => (kind, None),
             };
-            if kind != Kind::User {
-                budget.acted();
-            }
+            budget.take(kind);
             on_frame(Inbound { kind, bytes, segments, handle });
         }
         // Every frame that began in what was read is complete: a descriptor that none of them claimed came without
@@ -296,10 +301,15 @@ impl Budget {
         }
     }
 
-    /// A frame was handed over that is no message of the program's.
-    fn acted(&mut self) {
+    /// A frame is handed over.
+    fn take(&mut self, kind: Kind) {
         if let Budget::Turn(left) = self {
-            *left = left.saturating_sub(INTERNAL_COST);
+            let cost = match kind {
+                Kind::User => MESSAGE_COST,
+                Kind::Handle => HANDLE_COST,
+                _ => INTERNAL_COST,
+            };
+            *left = left.saturating_sub(cost);
         }
     }
 
@@ -538,6 +548,30 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_a_byte_took_a_turn_of_half_a_million() {
+        let mut rig = Rig::new(1000);
+        os::set_send_buffer(rig.pair.theirs.as_fd(), 1 << 20);
+        let all = 3 * READ_BUDGET / MESSAGE_COST / 2;
+        rig.peer_sends(&b"1\n".repeat(all), false);
+        let (first, status) = rig.read();
+        assert!(matches!(status, ReadStatus::BudgetSpent), "{status:?}");
+        assert!(first.len() <= READ_BUDGET / MESSAGE_COST, "{}", first.len());
+        assert_eq!(first.len() + rig.read().0.len(), all);
+    }
+
+    #[test]
+    fn handles_that_are_taken_in_a_turn_are_few() {
+        let mut rig = Rig::new(1000);
+        let all = 2 * READ_BUDGET / HANDLE_COST;
+        (0..all).for_each(|_| rig.peer_sends(HANDLE, true));
+        let (first, status) = rig.read();
+        assert!(matches!(status, ReadStatus::BudgetSpent), "{status:?}");
+        assert!(first.len() <= READ_BUDGET / HANDLE_COST, "{}", first.len());
+        let (second, _) = rig.read();
+        assert_eq!(first.len() + second.len() + rig.read().0.len(), all);
+    }
+
+    #[test]
     fn reads_of_a_few_bytes_with_a_descriptor_each_are_not_more_than_a_turns() {
         let mut rig = Rig::new(1000);
         os::set_send_buffer(rig.pair.theirs.as_fd(), 1 << 20);
@@ -546,7 +580,7 @@ mod tests {
         (0..all).for_each(|_| rig.peer_sends(b"1\n", true));
         let (first, status) = rig.read();
         assert!(matches!(status, ReadStatus::BudgetSpent), "{status:?}");
-        assert_eq!(first.len(), READ_BUDGET / READ_COST);
+        assert_eq!(first.len(), READ_BUDGET.div_ceil(READ_COST + MESSAGE_COST));
         assert_eq!(rig.read().0.len(), all - first.len());
     }
 

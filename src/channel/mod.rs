@@ -68,7 +68,7 @@ const USUAL_BUFFER: usize = 212_992 + (36 << 10);
 
 /// What a handle that waits for JavaScript counts for in [`MAX_UNDELIVERED`], so that a peer that does not wait for
 /// acknowledgements cannot use up the descriptors of this process.
-pub const HANDLE_WEIGHT: usize = 128 << 10;
+pub const HANDLE_WEIGHT: usize = 256 << 10;
 
 /// The sending half of a channel, its socket, and the receiving half while that is lent.
 ///
