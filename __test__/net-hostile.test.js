@@ -246,6 +246,34 @@ for (const [serialization, table] of Object.entries(BAD_FRAMES)) {
   }
 }
 
+for (const [serialization, frames] of Object.entries({
+  json: ['"before"\n\n"behind"\n', '"further"\n'],
+  advanced: [
+    Buffer.concat([
+      prefixed(v8.serialize('before')),
+      prefixed(Buffer.of(0)),
+      prefixed(v8.serialize('behind')),
+    ]),
+    prefixed(v8.serialize('further')),
+  ],
+})) {
+  test(`messages behind one that nobody can read were told (${serialization})`, options, async (t) => {
+    const server = await serve(t, { serialization });
+    const accepted = next(server, 'connection');
+    const socket = await raw(t, server);
+    socket.write(GREETING.replace('json', serialization));
+    const peer = await accepted;
+    /** @type {any[]} */
+    const got = [];
+    peer.on('message', (/** @type {any} */ message) => got.push(message));
+    const told = next(peer, 'error');
+    // Several together, and some that are told by themselves.
+    for (const bytes of frames) socket.write(bytes);
+    assert.equal((await told).code, 'ERR_CORRAL_BAD_FRAME');
+    assert.deepEqual(got, ['before']);
+  });
+}
+
 test('half a frame and the end: the channel ends without a message', options, async (t) => {
   const server = await serve(t);
   const accepted = next(server, 'connection');

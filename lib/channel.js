@@ -188,6 +188,8 @@ function emitDisconnect(channel, child) {
 class Channel {
   #owner;
   #id;
+  /** The peer has sent what nobody can read: what is behind that is not believed, and the channel about to end. */
+  #isCondemned = false;
   #child;
   #serialization;
   #control;
@@ -494,6 +496,7 @@ class Channel {
    */
   opened(id, maxMessageSize) {
     this.#id = id;
+    this.#isCondemned = false;
     this.#sending.opened(id, maxMessageSize);
     this.#isOpen = true;
     this.#child.connected = true;
@@ -529,12 +532,15 @@ class Channel {
    * @param {string | Buffer} frames
    */
   onMessages(frames) {
-    for (const frame of this.#serialization.split(frames)) this.onMessage(frame);
+    for (const frame of this.#serialization.split(frames)) {
+      if (this.#isCondemned) return;
+      this.onMessage(frame);
+    }
   }
 
   /** @param {string | Buffer} frame a message of the peer's, serialized */
   onMessage(frame) {
-    if (!this.#child.channel) return;
+    if (!this.#isHeard) return;
     let message;
     try {
       message = this.#serialization.read(frame);
@@ -550,7 +556,7 @@ class Channel {
    * @param {any} pieces
    */
   onApart(frame, pieces) {
-    if (!this.#child.channel) return;
+    if (!this.#isHeard) return;
     let message;
     try {
       message = this.#serialization.putTogether(frame, pieces);
@@ -566,7 +572,7 @@ class Channel {
    * @param {number} fd
    */
   onHandleMessage(frame, fd) {
-    if (!this.#child.channel) {
+    if (!this.#isHeard) {
       this.#owner.closeHandle(fd);
       return;
     }
@@ -585,8 +591,14 @@ class Channel {
     process.nextTick(emit, this, message.msg, handle, frame.length + HANDLE_WEIGHT);
   }
 
+  /** Whether what comes is for anybody. */
+  get #isHeard() {
+    return this.#child.channel && !this.#isCondemned;
+  }
+
   /** @param {unknown} error a message that nobody can read is the end of its channel, and of nothing else */
   #condemn(error) {
+    this.#isCondemned = true;
     const { message } = /** @type {Error} */ (error);
     // It may quote what the peer has sent.
     this.#owner.condemn(this.#id, message.slice(0, MAX_REASON));
@@ -594,7 +606,7 @@ class Channel {
 
   /** @param {string | Buffer} frame an internal message that the core has dealt with */
   onInternal(frame) {
-    if (!this.#child.channel) return;
+    if (!this.#isHeard) return;
     let message;
     try {
       message = this.#serialization.read(frame);
