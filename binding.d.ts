@@ -33,9 +33,10 @@ export declare class NativeIpc {
   connect(name: string, terms: NativeTerms): number
   /**
    * Takes over this process's end of a channel to its primary and returns the channel's number. The descriptor is the
-   * channel's from now on.
+   * channel's from now on. The other end may send frames of `max_frame` bytes; of any length if that is not given, as Node's own
+   * channel has it of a primary.
    */
-  adopt(descriptor: number, advanced: boolean): number
+  adopt(descriptor: number, advanced: boolean, maxFrame?: number | undefined | null): number
   /** The other end has gone: everything that it had sent is told, and then the end of the channel. */
   readAll(id: number): void
   /** Whether the other end of a socket is closed, be there still something to read or not. */

@@ -29,7 +29,7 @@ declare namespace cluster {
     maxPendingConnections?: number | undefined;
 
     /**
-     * The largest frame, in bytes, that a worker may send on its channel. A larger one ends that channel with an
+     * The largest frame, in bytes, that a worker may send on its channel, or to another worker. A larger one ends that channel with an
      * 'error' event of the worker, its code `ERR_CORRAL_FRAME_TOO_LARGE`.
      * @default 536870912 (512 MiB)
      */

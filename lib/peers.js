@@ -78,11 +78,12 @@ class Peer extends EventEmitter {
    *
    * @param {any} core of this process's channels
    * @param {number} fd
-   * @param {boolean} advanced
+   * @param {{ advanced?: boolean, maxFrame?: number }} message what the primary says of it
    * @param {() => void} onEnd
    */
-  open(core, fd, advanced, onEnd) {
-    core.adopt(fd, advanced, (/** @type {number} */ id) => {
+  open(core, fd, message, onEnd) {
+    const advanced = message.advanced === true;
+    core.adopt(fd, advanced, message.maxFrame, (/** @type {number} */ id) => {
       this.#destroy = () => core.destroy(id);
       const serialization = advanced ? serializations.advanced : serializations.json;
       const messaging = new Channel(core.ownerOf(this), id, this, serialization);
@@ -258,10 +259,11 @@ class Peers {
   }
 
   /**
-   * @param {{ id: number, advanced?: boolean, reason?: string }} message
+   * @param {{ id: number, advanced?: boolean, maxFrame?: number, reason?: string }} message
    * @param {any} fd of the socket, if there is one
    */
-  #onPeer({ id, advanced, reason }, fd) {
+  #onPeer(message, fd) {
+    const { id, reason } = message;
     const known = this.#byId.get(id);
     if (typeof fd !== 'number') {
       const error = errors.noSuchWorker(id, `${reason}`);
@@ -273,7 +275,7 @@ class Peers {
     // One that has a socket has lost it, and is about to see that: the other worker had no room for its end.
     if (known?.connected) this.#replace(known);
     const peer = known?.connecting ? known : this.#add(id);
-    peer.open(ipcCore('messages between workers'), fd, advanced === true, () => this.#forget(peer));
+    peer.open(ipcCore('messages between workers'), fd, message, () => this.#forget(peer));
   }
 
   /**

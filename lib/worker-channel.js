@@ -70,7 +70,8 @@ class WorkerChannel {
   read(fd, advanced) {
     const core = this.#core;
     socketListsOf(target).takeOver(nodeSocketLists());
-    core.adopt(fd, advanced, (id) => {
+    // As Node's own: there is no limit to what the primary may send.
+    core.adopt(fd, advanced, undefined, (id) => {
       const serialization = advanced ? serializations.advanced : serializations.json;
       const owner = core.ownerOf(target);
       const messaging = new Channel(owner, id, target, serialization, undefined, new Pending(core.keepAlive));

@@ -135,10 +135,11 @@ class IpcCore extends NativeReactor {
    *
    * @param {number} fd the core's from now on
    * @param {boolean} advanced
+   * @param {number | undefined} maxFrame the longest frame that its other end may send, in bytes; any length by default
    * @param {(id: number) => End} take makes what its events go to
    */
-  adopt(fd, advanced, take) {
-    const id = this.#native.adopt(fd, advanced);
+  adopt(fd, advanced, maxFrame, take) {
+    const id = this.#native.adopt(fd, advanced, maxFrame);
     this.#channels.set(id, take(id));
   }
 

@@ -139,16 +139,18 @@ impl NativeIpc {
     }
 
     /// Takes over this process's end of a channel to its primary and returns the channel's number. The descriptor is the
-    /// channel's from now on.
+    /// channel's from now on. The other end may send frames of `max_frame` bytes; of any length if that is not given, as Node's own
+    /// channel has it of a primary.
     #[napi]
-    pub fn adopt(&mut self, descriptor: i32, advanced: bool) -> Result<u32, String> {
+    pub fn adopt(&mut self, descriptor: i32, advanced: bool, max_frame: Option<f64>) -> Result<u32, String> {
         let serialization = if advanced { Serialization::Advanced } else { Serialization::Json };
         let socket = os::adopt(descriptor)
             .ok_or_else(|| coded(Error::Sys { doing: "taking over a channel", errno: Errno::EBADF }))?;
         let channel = Arc::new(Channel::between_corrals(socket, serialization));
         let id = self.ids.next();
+        let max_frame = max_frame.map_or(usize::MAX, |max| max as usize);
         self.core.channels_mut().add(id.0, channel.clone());
-        self.core.reactor.send(Command::Adopt { id, channel }).map_err(coded)?;
+        self.core.reactor.send(Command::Adopt { id, channel, max_frame }).map_err(coded)?;
         Ok(id.0)
     }
 

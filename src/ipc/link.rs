@@ -115,12 +115,17 @@ impl<S: EventSink<Event>> Ipc<S> {
         self.offer_later(context, id);
     }
 
-    /// Takes over one end of a channel, and reads what has come by now.
-    pub(super) fn adopt(&mut self, context: &mut Context, id: ChannelId, channel: Arc<Channel>) {
+    /// Takes over one end of a channel whose other end may send frames of so many bytes, and reads what has come by now.
+    pub(super) fn adopt(
+        &mut self,
+        context: &mut Context,
+        id: ChannelId,
+        channel: Arc<Channel>,
+        max_frame: usize,
+    ) {
         match context.register(channel.as_fd(), Interest::Read) {
             Ok(token) => {
-                // As Node's own: there is no limit to what the primary may send.
-                let mut inbox = Inbox::new(channel.serialization(), usize::MAX);
+                let mut inbox = Inbox::new(channel.serialization(), max_frame);
                 inbox.take_pieces();
                 self.sources.insert(token, Source::Link(id));
                 self.links.insert(id, Link::of(channel, inbox, None, token));

@@ -76,12 +76,14 @@ pub enum Command {
         /// What it is to be like.
         terms: Terms,
     },
-    /// Take over one end of a channel whose other end is known, and trusted, already.
+    /// Take over one end of a channel whose other end is known already.
     Adopt {
         /// Its name from here on.
         id: ChannelId,
         /// The channel, of which the caller keeps a share for sending.
         channel: Arc<Channel>,
+        /// The longest frame that the other end may send, in bytes.
+        max_frame: usize,
     },
     /// Read everything that has been sent on a channel, however much of it is undelivered.
     ReadAll(ChannelId),
@@ -271,7 +273,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Command::Connect { id, name, abstract_names, terms } => {
                 self.connect(context, id, name, abstract_names, terms)
             }
-            Command::Adopt { id, channel } => self.adopt(context, id, channel),
+            Command::Adopt { id, channel, max_frame } => self.adopt(context, id, channel, max_frame),
             Command::ReadAll(id) => self.read_all(context, id),
             Command::Decide(id, verdict) => self.decide(context, id, verdict),
             Command::Channel(id, command) => self.on_channel_command(context, id, command),

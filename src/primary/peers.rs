@@ -182,6 +182,7 @@ impl<S: EventSink<Event>> Primary<S> {
             Ok(ends) => ends,
             Err(errno) => return self.refuse_peer(context, one, other, errno.desc()),
         };
+        let max_frame = self.config.max_frame;
         let between = if first == second { first } else { Serialization::Json };
         for (id, peer, socket) in [(one, other, ours), (other, one, theirs)] {
             let acquaintance = self.acquainted.entry((id, peer)).or_default();
@@ -190,7 +191,7 @@ impl<S: EventSink<Event>> Primary<S> {
             acquaintance.last = Some(Instant::now());
             os::set_send_buffer(socket.as_fd(), PEER_BUFFER);
             let Some(worker) = self.workers.get(&id) else { continue };
-            match proto::peer_frame(worker.channel.serialization(), peer.0, between) {
+            match proto::peer_frame(worker.channel.serialization(), peer.0, between, max_frame) {
                 Ok(bytes) => {
                     let frame = Frame::with_handle(bytes, Arc::new(socket), HandleOrigin::Peer(peer));
                     self.send_frame(context, id, frame);

@@ -365,9 +365,10 @@ pub fn peer_frame(
     serialization: Serialization,
     peer: u32,
     between: Serialization,
+    max_frame: usize,
 ) -> Result<Vec<u8>, String> {
     let advanced = between == Serialization::Advanced;
-    let message = json!({"cmd": PEER, "id": peer, "advanced": advanced});
+    let message = json!({"cmd": PEER, "id": peer, "advanced": advanced, "maxFrame": max_frame});
     encode(serialization, &json!({"cmd": "NODE_HANDLE", "type": PEER_HANDLE, "msg": message}))
 }
 

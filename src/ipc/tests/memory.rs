@@ -23,7 +23,7 @@ impl Rig {
         os::set_nonblocking(socket.as_fd()).unwrap();
         let (id, channel) =
             (self.ids.next(), Arc::new(Channel::between_corrals(socket, Serialization::Json)));
-        self.reactor.call(Command::Adopt { id, channel: channel.clone() }).unwrap();
+        self.reactor.call(Command::Adopt { id, channel: channel.clone(), max_frame: usize::MAX }).unwrap();
         End { id, channel }
     }
 
