@@ -14,8 +14,10 @@ use crate::{ipc, primary};
 /// How many times JavaScript is called before it looks how long it has been at it: a program may do much with each message.
 pub const PORTION: usize = 128;
 
-/// What one turn of the event loop takes: some milliseconds' work, beside which what a turn itself costs does not count.
-const LIMITS: Limits = Limits { turn: Load { calls: 1024, bytes: 1 << 20 }, portion: PORTION };
+/// What one turn of the event loop takes: some milliseconds' work, beside which what a turn itself costs does not count. Bytes may become
+/// objects of thirty times as many, which takes longer: that is seen after a portion.
+const LIMITS: Limits =
+    Limits { turn: Load { calls: 1024, bytes: 1 << 20 }, portion: Load { calls: PORTION, bytes: 128 << 10 } };
 
 /// What an event is of: events of one source are taken in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

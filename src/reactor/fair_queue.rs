@@ -21,8 +21,8 @@ pub struct Load {
 pub struct Limits {
     /// In one turn of the taker's loop.
     pub turn: Load,
-    /// How many calls at a time, before the taker looks how long it has been at it.
-    pub portion: usize,
+    /// At a time, before the taker looks how long it has been at it.
+    pub portion: Load,
 }
 
 /// When the events of a source are taken.
@@ -92,14 +92,16 @@ impl<S: Copy + Eq + Hash, E> FairQueue<S, E> {
     pub fn take(&mut self, load: impl Fn(&E) -> Load) -> Vec<E> {
         self.is_seen_to = true;
         let (mut taken, mut portion) = (Vec::new(), self.limits.portion);
-        while portion > 0
+        while portion.calls > 0
+            && portion.bytes > 0
             && self.may_take_more()
             && let Some(event) = self.next()
         {
             let Load { calls, bytes } = load(&event);
-            portion = portion.saturating_sub(calls);
-            self.left.calls = self.left.calls.saturating_sub(calls);
-            self.left.bytes = self.left.bytes.saturating_sub(bytes);
+            for left in [&mut portion, &mut self.left] {
+                left.calls = left.calls.saturating_sub(calls);
+                left.bytes = left.bytes.saturating_sub(bytes);
+            }
             taken.push(event);
         }
         taken
@@ -144,7 +146,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { turn: Load { calls: 10, bytes: 100 }, portion: 4 };
+    const LIMITS: Limits =
+        Limits { turn: Load { calls: 10, bytes: 100 }, portion: Load { calls: 4, bytes: 50 } };
 
     fn queue(events: &[(u32, &'static str)]) -> FairQueue<u32, &'static str> {
         let mut queue = FairQueue::new(LIMITS);
@@ -191,6 +194,15 @@ mod tests {
     }
 
     #[test]
+    fn a_portion_of_long_events_was_a_whole_turns() {
+        let mut queue = queue(&[(1, "long"), (1, "long"), (1, "long"), (1, "long")]);
+        let load = |_: &&str| Load { calls: 1, bytes: 30 };
+        assert_eq!(queue.take(load).len(), 2);
+        assert!(queue.may_take_more());
+        assert_eq!(queue.take(load).len(), 2);
+    }
+
+    #[test]
     fn nobody_is_woken_in_the_turn_in_which_something_was_taken() {
         let mut queue = queue(&[(1, "a")]);
         assert!(queue.wants_waking() && !queue.wants_waking());
@@ -218,7 +230,7 @@ mod tests {
             let mut taken: Vec<(u32, usize, usize)> = Vec::new();
             loop {
                 let portion = queue.take(|(_, _, bytes)| Load { calls: 1, bytes: *bytes });
-                prop_assert!(portion.len() <= LIMITS.portion);
+                prop_assert!(portion.len() <= LIMITS.portion.calls);
                 if portion.is_empty() && !queue.end_turn() {
                     break;
                 }
