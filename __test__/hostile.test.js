@@ -1,0 +1,27 @@
+'use strict';
+
+// A worker, or a peer, that sends whatever it likes: who receives it goes on, and so do all others. `npm run hostile` does
+// the same for longer, and measures.
+
+const assert = require('node:assert/strict');
+const { test } = require('node:test');
+
+const { damageOf, underAttack } = require('./helpers/hostile');
+
+/** How long each attack goes on. */
+const SECONDS = 5;
+
+for (const kind of /** @type {const} */ (['cluster', 'server'])) {
+  const who = kind === 'cluster' ? 'a hostile worker' : 'a hostile peer';
+  for (const mode of ['json', 'advanced']) {
+    test(`${who} stops, fills or takes over nobody (${mode})`, {
+      skip: process.platform !== 'linux' && 'for Linux',
+      timeout: 150_000,
+    }, async (t) => {
+      const seed = Math.floor(Math.random() * 2 ** 31);
+      const result = await underAttack({ kind, mode, seed, seconds: SECONDS });
+      t.diagnostic(`npm run hostile -- --kind ${kind} --mode ${mode} --seed ${seed} --seconds ${SECONDS}`);
+      assert.deepEqual(damageOf(result), [], `seed ${seed}`);
+    });
+  }
+}
