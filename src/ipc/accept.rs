@@ -21,7 +21,9 @@ const ACCEPT_BUDGET: usize = 128;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// So many channels of one listener JavaScript need not have heard of before no more are accepted: who connects, and leaves, is not to
 /// fill this process while it is busy.
-pub const MAX_UNMET: usize = 512;
+const MAX_UNMET: usize = 512;
+/// Each has a descriptor, also when it has left: no more than one of so many that this process may have is theirs.
+const UNMET_SHARE: usize = 8;
 /// How long accepting pauses then. JavaScript takes what there is without telling.
 const UNMET_PAUSE: Duration = Duration::from_millis(10);
 /// How long connecting rests when the server's backlog is full, which the kernel does not tell the end of.
@@ -74,6 +76,11 @@ pub struct Attempt {
     abstract_names: AbstractNames,
 }
 
+/// How many channels of one listener JavaScript need not have heard of, in a process that may have so many descriptors.
+pub fn max_unmet(descriptors: usize) -> usize {
+    (descriptors / UNMET_SHARE).clamp(1, MAX_UNMET)
+}
+
 impl<S: EventSink<Event>> Ipc<S> {
     pub(super) fn listen(
         &mut self,
@@ -122,12 +129,13 @@ impl<S: EventSink<Event>> Ipc<S> {
     }
 
     pub(super) fn accept(&mut self, context: &mut Context, id: ListenerId) {
+        let max_unmet = max_unmet(os::descriptor_limit());
         for _ in 0..ACCEPT_BUDGET {
             let Some(listener) = self.listeners.get_mut(&id) else { return };
             if listener.accepting != Accepting::Ready {
                 return;
             }
-            if listener.unmet.outstanding() >= MAX_UNMET {
+            if listener.unmet.outstanding() >= max_unmet {
                 // JavaScript is busy. The kernel's backlog takes over.
                 listener.accepting = Accepting::Paused;
                 self.defer(context, UNMET_PAUSE, Deferred::Accept(id));
@@ -213,5 +221,17 @@ impl<S: EventSink<Event>> Ipc<S> {
             }
             Err(error) => self.abandon(context, id, Some(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_and_goes_used_up_the_descriptors_of_a_process_that_may_have_few() {
+        assert_eq!(max_unmet(200), 25);
+        assert_eq!(max_unmet(1), 1);
+        assert_eq!(max_unmet(1 << 20), MAX_UNMET);
     }
 }
