@@ -85,8 +85,10 @@ impl Policy for Homes {
 }
 
 /// A client whose home is the worker at that place.
-fn client_of(place: usize, port: u16, workers: &mut [FakeWorker; 2]) -> TcpStream {
+fn client_of(rig: &Rig, place: usize, port: u16, workers: &mut [FakeWorker; 2]) -> TcpStream {
     for _ in 0..1000 {
+        // Whatever has been decided is known before the next comes, as the policy looks at what is under way.
+        rig.settle();
         let client = connect(port);
         if home_of(port_of(&client)) == place {
             return client;
@@ -112,16 +114,16 @@ fn a_policy_sees_who_connects_and_what_workers_have_and_its_picks_are_followed()
     let ids = workers.each_ref().map(|worker| worker.id);
     // No turns: each client has its own worker, however often it is the same.
     for place in [0, 0, 0, 1, 1, 0] {
-        let client = client_of(place, port, &mut workers);
+        let client = client_of(&rig, place, port, &mut workers);
         assert_eq!(workers[place].serve(), port_of(&client));
     }
     // One has as many as it may, so that its next client goes to the other; the next after that is its own again.
-    let clients: Vec<_> = (0..LIMIT).map(|_| client_of(0, port, &mut workers)).collect();
+    let clients: Vec<_> = (0..LIMIT).map(|_| client_of(&rig, 0, port, &mut workers)).collect();
     let offers: Vec<_> = clients.iter().map(|_| workers[0].offer()).collect();
-    let guest = client_of(0, port, &mut workers);
+    let guest = client_of(&rig, 0, port, &mut workers);
     assert_eq!(workers[1].serve(), port_of(&guest));
     offers.iter().for_each(|offer| workers[0].decide(offer, true));
-    let client = client_of(0, port, &mut workers);
+    let client = client_of(&rig, 0, port, &mut workers);
     assert_eq!(workers[0].serve(), port_of(&client));
     rig.settle();
     let told = TOLD.lock();
@@ -137,7 +139,7 @@ fn a_policy_is_told_what_was_refused_and_asked_again() {
     static TOLD: Mutex<Vec<Told>> = Mutex::new(Vec::new());
     let (rig, mut workers, port) = two_workers(|| Homes::told(&TOLD));
     let ids = workers.each_ref().map(|worker| worker.id);
-    let client = client_of(0, port, &mut workers);
+    let client = client_of(&rig, 0, port, &mut workers);
     let offer = workers[0].offer();
     workers[0].decide(&offer, false);
     assert_eq!(workers[1].serve(), port_of(&client));
@@ -162,7 +164,8 @@ fn a_policy_is_told_what_was_taken_back_from_a_lane_and_asked_again() {
     assert_eq!(other.serve_on_lane(), port_of(&client));
     let taken = Told::Taken(other.id, port_of(&client));
     wait_until(|| TOLD.lock().last() == Some(&taken));
-    assert_eq!(*TOLD.lock(), [Told::Recalled(home.id, port_of(&client)), taken]);
+    // The other may have been kept from its processor so long that it was found blocked as well.
+    assert_eq!(TOLD.lock().first(), Some(&Told::Recalled(home.id, port_of(&client))));
 }
 
 #[test]
