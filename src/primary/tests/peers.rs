@@ -19,7 +19,10 @@ fn connect(worker: &mut FakeWorker, to: u32, after: u32) {
 /// The socket to another worker that comes next.
 fn socket_to(worker: &mut FakeWorker, peer: u32) -> OwnedFd {
     let (message, handle) = worker.receive();
-    assert_eq!(message, json!({"cmd": "NODE_CORRAL_PEER", "id": peer, "advanced": false}));
+    assert_eq!(
+        message,
+        json!({"cmd": "NODE_CORRAL_PEER", "id": peer, "advanced": false, "maxFrame": Config::default().max_frame})
+    );
     handle.unwrap()
 }
 
