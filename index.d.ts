@@ -48,6 +48,10 @@ declare namespace cluster {
     killSignal?: NodeJS.Signals | number | undefined;
   }
 
+  /**
+   * Its 'error' event tells, in the primary, why its channel was closed: the worker broke the protocol (`ERR_CORRAL_BAD_FRAME`)
+   * or sent more than `maxFrameSize` (`ERR_CORRAL_FRAME_TOO_LARGE`). A process warning if nobody listens. All codes: docs/errors.md.
+   */
   interface Worker extends NodeWorker {
     /**
      * Whether the worker left of its own accord; undefined until it has left or been asked to.
@@ -85,7 +89,8 @@ declare namespace cluster {
     readonly connecting: boolean;
     /**
      * As `worker.send`, with handles. Without a callback, an error is an 'error' event, or a warning if nobody listens.
-     * ERR_CORRAL_NO_SUCH_WORKER: there is no such worker, or it has not loaded corral.
+     * ERR_CORRAL_NO_SUCH_WORKER: there is no such worker, or it has not loaded corral. ERR_CORRAL_NO_LANE: this worker has
+     * no lane, and so no way to others.
      * @returns false when much waits for the other worker to read it
      */
     send(message: any, callback?: (error: Error | null) => void): boolean;
@@ -214,7 +219,10 @@ declare namespace cluster {
     setup: [settings: ClusterSettings];
     /** corral's own. In the primary: a worker has taken a connection. Costs nothing while nobody listens. */
     connection: [worker: Worker, connection: ConnectionInfo];
-    /** corral's own. In the primary: a fault that concerns no single worker. */
+    /**
+     * corral's own. In the primary: a fault that concerns no single worker, a process warning if nobody listens. After
+     * `ERR_CORRAL_REACTOR_GONE` nothing is served any more.
+     */
     error: [error: Error];
   }
 
@@ -227,7 +235,7 @@ declare namespace cluster {
   interface Cluster extends EventEmitter, AsNodeTypesHaveIt {
     /**
      * In the primary: whether corral's core is at work. False where it has no binary; this is then Node's own
-     * cluster, without corral's additions. Undefined on a cluster that is not corral's.
+     * cluster, without corral's additions, and there was one warning, `CORRAL_NO_NATIVE`. Undefined on a cluster that is not corral's.
      */
     readonly native?: boolean;
 

@@ -94,6 +94,15 @@ interface ChannelEvents {
   drain: [];
   disconnect: [];
   reconnecting: [about: { attempt: number; delay: number; cause: Error | undefined }];
+  /**
+   * What `send` says of a message without a callback, and why a channel has ended or never came about: the peer
+   * broke the protocol (`ERR_CORRAL_BAD_FRAME`) or sent more than `maxMessageSize` (`ERR_CORRAL_FRAME_TOO_LARGE`).
+   * Of a client also: there is no corral at the path (`ERR_CORRAL_BAD_HANDSHAKE`), or another version of it
+   * (`ERR_CORRAL_VERSION`), or one with another serialization (`ERR_CORRAL_SERIALIZATION`) or another user
+   * (`ERR_CORRAL_PEER_NOT_ALLOWED`); the server has enough clients (`ERR_CORRAL_TOO_MANY_CONNECTIONS`), or took too
+   * long (`ERR_CORRAL_HANDSHAKE_TIMEOUT`); and the codes of `net`. All codes: docs/errors.md, among them
+   * `ERR_CORRAL_REACTOR_GONE`, which is thrown, or a warning, when corral itself has failed.
+   */
   error: [error: NodeJS.ErrnoException];
   /** The last event. */
   close: [];
@@ -152,16 +161,21 @@ interface ChannelServerEvents {
   listening: [];
   connection: [channel: Channel];
   /**
-   * A client was refused, and there is no channel; or something is wrong with a channel that has no 'error' listener: its
-   * peer broke the protocol, or a message without a callback could not be sent, also one of `broadcast` (`ERR_CORRAL_QUEUE_FULL`,
-   * `ERR_CORRAL_MESSAGE_TOO_LARGE`, `ERR_IPC_CHANNEL_CLOSED`, `EPIPE`). A process warning if nobody listens, once for each code.
+   * A client was refused, and there is no channel (`ERR_CORRAL_BAD_HANDSHAKE`, `ERR_CORRAL_VERSION`,
+   * `ERR_CORRAL_SERIALIZATION`, `ERR_CORRAL_PEER_NOT_ALLOWED`, `ERR_CORRAL_HANDSHAKE_TIMEOUT`); or something is
+   * wrong with a channel that has no 'error' listener: its peer broke the protocol (`ERR_CORRAL_BAD_FRAME`,
+   * `ERR_CORRAL_FRAME_TOO_LARGE`), or a message without a callback could not be sent, also one of `broadcast`
+   * (`ERR_CORRAL_QUEUE_FULL`, `ERR_CORRAL_MESSAGE_TOO_LARGE`, `ERR_IPC_CHANNEL_CLOSED`, `EPIPE`). A process warning
+   * if nobody listens, once for each code.
    *
-   * `error.count` is how many clients were refused, where some were: 1 as a rule. If more than 64 come in 100 ms, or before this process
-   * comes to hear of them, one event for each code tells how many there were beyond that, and who was the last. So it is with 'drop'.
+   * `error.count` is how many clients were refused, where some were: 1 as a rule. If more than 64 come in 100 ms,
+   * or before this process comes to hear of them, one event for each code tells how many there were beyond that,
+   * and who was the last. So it is with 'drop'.
    */
   clientError: [error: NodeJS.ErrnoException & { count?: number }, peer: Peer, channel: Channel | undefined];
   /** A client was refused for `maxConnections`, or because `allow` has 256 others to decide on. */
   drop: [about: { peer: Peer; path: string; count: number }];
+  /** What `listen` has failed with, or what `allow` has thrown. */
   error: [error: NodeJS.ErrnoException];
   close: [];
 }

@@ -229,6 +229,11 @@ declare namespace ipc {
     subscribe: ClientOn<this>;
   }
 
+  /**
+   * 'error' has an Error with a `code`: `ERR_CORRAL_BAD_MESSAGE` for what is no message (`response`: what came; `count`: how
+   * many of them), `ERR_CORRAL_MESSAGE_TOO_LARGE` for one beyond `maxMessageSize`, `ERR_STREAM_DESTROYED` for one that was lost
+   * without a connection, and Node's own. All codes: docs/errors.md.
+   */
   interface ClientOn<This> {
     (type: 'connect' | 'disconnect' | 'destroy', handler: () => void): This;
     (type: 'error', handler: (error: any) => void): This;
@@ -281,6 +286,10 @@ declare namespace ipc {
     subscribe: ServerOn<this>;
   }
 
+  /**
+   * 'error' is as for a client, with the socket as its second argument; and of UDP `ERR_CORRAL_QUEUE_FULL`, when datagrams came
+   * faster than they are taken (`count`: how many are lost).
+   */
   interface ServerOn<This> {
     (type: 'start', handler: StartCallback): This;
     (type: 'connect', handler: (socket: ServerSocket) => void): This;
