@@ -1,0 +1,507 @@
+'use strict';
+
+// What the documents say of codes, numbers, events, files and of each other, held against the code.
+
+const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const path = require('node:path');
+const { test } = require('node:test');
+const vm = require('node:vm');
+
+const root = path.dirname(__dirname);
+
+/** @param {string} file */
+function read(file) {
+  return fs.readFileSync(path.join(root, file), 'utf8');
+}
+
+/**
+ * @param {string} directory
+ * @returns {string[]} the files in it, and in what is in it, relative to the root
+ */
+function filesUnder(directory) {
+  return fs.readdirSync(path.join(root, directory), { withFileTypes: true }).flatMap((entry) => {
+    const name = `${directory}/${entry.name}`;
+    return entry.isDirectory() ? filesUnder(name) : [name];
+  });
+}
+
+/** @param {string} ending @param {string} [directory] */
+function filesEndingWith(ending, directory = '.') {
+  const names = fs.readdirSync(path.join(root, directory)).filter((name) => name.endsWith(ending));
+  return names.map((name) => (directory === '.' ? name : `${directory}/${name}`));
+}
+
+const isTest = (/** @type {string} */ file) => /(^|\/)tests(\/|\.rs$)/.test(file);
+
+const RUST = filesUnder('src').filter((file) => file.endsWith('.rs') && !isTest(file));
+const LIB = filesUnder('lib').filter((file) => file.endsWith('.js'));
+const ENTRIES = ['index.js', 'net.js', 'node-ipc.js', 'register.js'];
+const DOCUMENTS = [...filesEndingWith('.md'), ...filesEndingWith('.md', 'docs')];
+const TYPES = filesEndingWith('.d.ts');
+
+/** The text of the files that are corral, without the tests in them. */
+const sources = new Map(
+  [...RUST, ...LIB, ...ENTRIES].map((file) => [
+    file,
+    read(file).split(/^#\[cfg\(test\)\]\nmod tests \{/m)[0],
+  ]),
+);
+
+/** @param {string} text @param {RegExp} pattern with one group */
+function all(text, pattern) {
+  return new Set(Array.from(text.matchAll(pattern), (match) => match[1]));
+}
+
+/** @param {RegExp} pattern with one group */
+function allInSources(pattern) {
+  return new Set([...sources.values()].flatMap((text) => [...all(text, pattern)]));
+}
+
+/** @param {Iterable<string>} some @param {Set<string>} others */
+function missing(some, others) {
+  return [...some].filter((one) => !others.has(one)).sort();
+}
+
+/** @param {string} text @param {string} heading of the text's first table, or of the section that it is in */
+function rowsUnder(text, heading) {
+  const from = text.indexOf(heading);
+  assert.ok(from >= 0, `there is a ${JSON.stringify(heading)}`);
+  const lines = text.slice(from).split('\n');
+  const start = lines.findIndex((line) => line.startsWith('|'));
+  const end = lines.findIndex((line, index) => index > start && !line.startsWith('|'));
+  return lines.slice(start + 2, end < 0 ? undefined : end).map((line) =>
+    line
+      .split(/(?<!\\)\|/)
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+}
+
+test('docs/errors.md has every code that corral gives, each once, and no other', () => {
+  // All are written out in quotes: those of errors anywhere, those of warnings as a `code`.
+  const given = allInSources(/['"](ERR_[A-Z_]+|ABORT_ERR|DEP\d{4})['"]/g);
+  for (const code of allInSources(/code: '(CORRAL_[A-Z_]+)'/g)) given.add(code);
+  for (const code of all(/** @type {string} */ (sources.get('src/error.rs')), /=> "(E[A-Z]+)"/g))
+    given.add(code);
+  assert.ok(given.size > 50, 'the codes are found where they are looked for');
+
+  const text = read('docs/errors.md');
+  const rows = text.split('\n').filter((line) => line.startsWith('| `'));
+  const listed = rows.flatMap((row) => [...all(row.split('|')[1], /`([A-Z0-9_]+)`/g)]);
+  assert.deepEqual(missing(given, new Set(listed)), [], 'given, and not in docs/errors.md');
+  assert.deepEqual(missing(listed, given), [], 'in docs/errors.md, and never given');
+  assert.equal(new Set(listed).size, listed.length, 'each is there once');
+});
+
+test('every code and variable that a document or a type names is in the code', () => {
+  const pattern = /(?<![A-Z_])((?:ERR|CORRAL|NODE_CORRAL)_[A-Z_]*[A-Z])\b(?!_)/g;
+  const known = allInSources(pattern);
+  for (const file of [...DOCUMENTS, ...TYPES]) {
+    assert.deepEqual(
+      missing(all(read(file), pattern), known),
+      [],
+      `named in ${file}, and nowhere in the code`,
+    );
+  }
+});
+
+test('the types of each module name every code of corral that belongs to it', () => {
+  /** @type {Record<string, string[]>} by the word for the module in docs/errors.md */
+  const files = { cluster: ['index.d.ts'], net: ['net.d.ts'], 'node-ipc': ['node-ipc.d.ts'] };
+  for (const [code, where] of rowsUnder(read('docs/errors.md'), "## Codes of corral's own")) {
+    const modules = Object.keys(files).filter((name) => where.includes(`*${name}*`));
+    for (const file of modules.flatMap((name) => files[name])) {
+      assert.ok(read(file).includes(code.replaceAll('`', '')), `${file} names ${code}`);
+    }
+  }
+});
+
+/**
+ * The value of a constant, in bytes, milliseconds or without a unit.
+ *
+ * @param {string} name with its file before a colon: 'src/primary/config.rs:LANE_WINDOW'
+ * @returns {number}
+ */
+function constant(name) {
+  const [file, identifier] = name.split(':');
+  const text = sources.get(file);
+  assert.ok(text !== undefined, `${file} exists`);
+  // A constant, or a field that is given a number.
+  const found =
+    new RegExp(`const ${identifier}\\b[^=]*=([^;]*);`).exec(text)?.[1] ??
+    new RegExp(`\\b${identifier}: (\\d[^,}]*)`).exec(text)?.[1];
+  assert.ok(found !== undefined, `${file} has ${identifier}`);
+  const expression = found
+    .replace(/if cfg!\(test\) \{[^}]*\} else \{([^}]*)\}/, '($1)')
+    .replace(/Duration::from_secs\(/g, '1000 * (')
+    .replace(/Duration::from_millis\(/g, '(')
+    .replace(/(?<=\d)_(?=\d)/g, '')
+    .replace(/\b[A-Z][A-Z_]+\b/g, (other) => String(constant(`${whoHas(other, file)}:${other}`)));
+  assert.match(expression, /^[\d\s()+*/<.-]+$/, `${name} is a number`);
+  return vm.runInNewContext(expression);
+}
+
+/** @param {string} identifier @param {string} file where it is used */
+function whoHas(identifier, file) {
+  const has = (/** @type {string} */ other) =>
+    new RegExp(`const ${identifier}\\b`).test(/** @type {string} */ (sources.get(other)));
+  return has(file) ? file : [...sources.keys()].find(has);
+}
+
+/** @type {Record<string, number>} */
+const UNITS = { KiB: 1024, MiB: 1 << 20, s: 1000, ms: 1, bytes: 1 };
+
+/** @param {string} text @returns {number[]} the numbers in it, in bytes, milliseconds or without a unit */
+function numbersIn(text) {
+  const found = text.matchAll(/(?<![\w`])(\d[\d,]*(?:\.\d+)?)(?: (KiB|MiB|ms|s|bytes)\b)?/g);
+  return Array.from(found, ([, digits, unit]) => Number(digits.replaceAll(',', '')) * (UNITS[unit] ?? 1));
+}
+
+const CONFIG = 'src/primary/config.rs';
+const UNREAD = [
+  'src/channel/mod.rs:MAX_UNDELIVERED',
+  'src/channel/undelivered.rs:EVENT_COST',
+  'src/channel/undelivered.rs:MAX_TOTAL',
+  'src/channel/undelivered.rs:LEAST_SHARE',
+];
+
+/**
+ * Of the tables of bounds: by how each row begins, where the numbers in its second column come from, in their order.
+ * @type {Record<string, { heading: string, rows: Record<string, string[]> }>}
+ */
+const TABLES = {
+  'docs/architecture.md': {
+    heading: '## Back-pressure and bounds',
+    rows: {
+      'Connections accepted and not taken': [`${CONFIG}:max_pending`],
+      "The kernel's backlog": [`${CONFIG}:DEFAULT_BACKLOG`],
+      'Connections in flight to a worker': [`${CONFIG}:LANE_WINDOW`, `${CONFIG}:IN_FLIGHT_PER_WORKER`],
+      'Bytes unacknowledged when a second descriptor': ['src/channel/window.rs:HANDLE_WINDOW'],
+      'What a worker has said': UNREAD,
+      "A frame of a worker's": ['src/proto/frame.rs:DEFAULT_MAX_FRAME'],
+      'An internal message of a worker': ['src/proto/message.rs:MAX_MESSAGE'],
+      'The same in `advanced` mode': [
+        'src/proto/v8value.rs:MAX_COST',
+        'src/proto/v8value.rs:VALUE_COST',
+        'src/proto/v8value.rs:MAX_DEPTH',
+      ],
+      'Descriptors that came without their frames': ['src/channel/inbox.rs:MAX_UNCLAIMED'],
+      'Answers that a worker has asked for': [
+        'src/channel/mod.rs:MAX_ANSWERS',
+        'src/channel/outbox.rs:ANSWER_WEIGHT',
+      ],
+      "Replies to a worker's requests": ['lib/channel.js:MAX_UNREAD_REPLIES', 'lib/requests.js:MAX_UNREAD'],
+      "What 'listening' tells": ['src/proto/message.rs:MAX_LISTENING'],
+      'What a worker that has ended left behind': ['src/channel/inbox.rs:MAX_LEFT_BEHIND'],
+      'Messages taken off one lane': [`${CONFIG}:LANE_BUDGET`],
+      'Bytes read from one worker': [
+        'src/channel/inbox.rs:READ_BUDGET',
+        'src/channel/inbox.rs:READ_COST',
+        'src/channel/inbox.rs:INTERNAL_COST',
+      ],
+    },
+  },
+  'docs/ipc.md': {
+    heading: '**Limits.**',
+    rows: {
+      'a message, as the receiver': ['lib/ipc/options.js:DEFAULT_MAX_MESSAGE_SIZE'],
+      'bytes that wait to be written': [
+        'lib/ipc/options.js:DEFAULT_MAX_QUEUED_BYTES',
+        'lib/channel.js:WAITING_WEIGHT',
+      ],
+      'answers to handles': ['src/channel/mod.rs:MAX_ANSWERS', 'src/channel/outbox.rs:ANSWER_WEIGHT'],
+      'what was read and JavaScript': [
+        UNREAD[0],
+        UNREAD[1],
+        'src/channel/mod.rs:HANDLE_WEIGHT',
+        UNREAD[2],
+        UNREAD[3],
+      ],
+      "messages before there is a 'message' listener": [
+        'lib/channel.js:MAX_UNHEARD',
+        'lib/channel.js:MAX_UNHEARD_BYTES',
+      ],
+      'messages that a `for await` loop': ['lib/ipc/iteration.js:HIGH_WATER'],
+      'channels of a server that its program': ['src/ipc/accept.rs:MAX_UNMET'],
+      'channels of a server': [],
+      'processes of other users': ['src/ipc/greeting.rs:MAX_ASKED'],
+      'refusals that are told': [
+        'src/ipc/untaken.rs:MAX_TOLD',
+        'src/ipc/untaken.rs:WINDOW',
+        'src/ipc/untaken.rs:MAX_TOLD',
+      ],
+      'time until there is a channel': ['lib/ipc/options.js:DEFAULT_HANDSHAKE_TIMEOUT'],
+      'file descriptors of the process': [],
+    },
+  },
+};
+
+for (const [document, { heading, rows }] of Object.entries(TABLES)) {
+  test(`the numbers in ${document}'s table of bounds are the code's`, () => {
+    const beginnings = Object.keys(rows);
+    for (const [what, bound] of rowsUnder(read(document), heading)) {
+      const beginning = beginnings.find((one) => what.startsWith(one));
+      assert.ok(beginning !== undefined, `a new row: say in this test where its numbers come from: ${what}`);
+      assert.deepEqual(numbersIn(bound), rows[beginning].map(constant), `${what}: ${bound}`);
+    }
+    const texts = rowsUnder(read(document), heading).map(([what]) => what);
+    const gone = beginnings.filter((one) => !texts.some((what) => what.startsWith(one)));
+    assert.deepEqual(gone, [], 'rows that this test knows and the document has no more');
+  });
+}
+
+/**
+ * Numbers in sentences: the document, what the sentence has (white space counts alike; a group for what has the numbers), and
+ * where they come from, in their order.
+ * @type {[string, RegExp, string[]][]}
+ */
+const SENTENCES = [
+  [
+    'docs/architecture.md',
+    /takes (1,024 messages or \S+ MiB) at most/,
+    ['src/binding/queue.rs:calls', 'src/binding/queue.rs:bytes'],
+  ],
+  [
+    'docs/architecture.md',
+    /after (\S+ ms no other portion of \d+)/,
+    ['lib/native-reactor.js:TURN_MS', 'src/binding/queue.rs:PORTION'],
+  ],
+  ['docs/architecture.md', /its bytes, and (\d+) for each message/, [UNREAD[1]]],
+  [
+    'docs/architecture.md',
+    /At (\S+ MiB of that \(a share of \S+ MiB where there are more than) eight/,
+    [UNREAD[0], UNREAD[2]],
+  ],
+  ['docs/architecture.md', /eight channels, (\S+ KiB) at least\) a channel is not read/, [UNREAD[3]]],
+  ['docs/architecture.md', /have come and for (\S+ ms) nothing else/, ['src/channel/lending.rs:QUIET']],
+  ['docs/architecture.md', /one above (\S+ KiB), one more than/, ['src/channel/lending.rs:MAX_LENT']],
+  [
+    'docs/architecture.md',
+    /but looks after (\S+ ms) whether JavaScript has/,
+    ['src/channel/lending.rs:BUSY_AFTER'],
+  ],
+  ['docs/architecture.md', /or (\S+ KiB) have gathered/, ['src/channel/outbox.rs:CORKED']],
+  [
+    'docs/architecture.md',
+    /takes longer than (\S+ ms) does not hold it up/,
+    ['src/channel/mod.rs:CORKED_FOR'],
+  ],
+  ['docs/architecture.md', /views of (\S+ KiB) and more, travel beside/, ['lib/pieces.js:LARGE_VIEW']],
+  [
+    'docs/architecture.md',
+    /More than (\S+ MiB) of that there is not/,
+    ['src/channel/memory/mod.rs:MOST_UNREAD'],
+  ],
+  [
+    'docs/architecture.md',
+    /has not been used for (\S+ s) goes back/,
+    ['src/channel/memory/mod.rs:MEMORY_KEPT'],
+  ],
+  ['docs/architecture.md', /its Server accepts: up to (\d+) connections/, [`${CONFIG}:ACCEPT_BUDGET`]],
+  ['docs/architecture.md', /At most (\d+) missed turns count/, ['src/sched/round_robin.rs:MAX_OWED']],
+  ['docs/architecture.md', /, up to (\S+ ms) at a stretch/, ['src/sched/patience.rs:MAX_PATIENCE']],
+  ['docs/architecture.md', /it rests for (\S+ ms) and is offered again/, [`${CONFIG}:REFUSAL_PAUSE`]],
+  [
+    'docs/architecture.md',
+    /every (\d+ to \d+ ms) while something is in flight/,
+    [`${CONFIG}:LANE_LOOK`, `${CONFIG}:LANE_TICK`],
+  ],
+  ['docs/architecture.md', /Up to (\d+) connections may be in flight on a lane/, [`${CONFIG}:LANE_WINDOW`]],
+  [
+    'docs/architecture.md',
+    /has reported nothing for (\S+ ms, or \S+ ms) while/,
+    [`${CONFIG}:RECALL_AFTER`, `${CONFIG}:RECALL_SOON_AFTER`],
+  ],
+  ['docs/architecture.md', /false from (\S+ KiB) on\)/, ['lib/sending.js:HIGH_WATER']],
+  ['docs/architecture.md', /counts as (\S+ KiB) of its messages/, ['src/channel/mod.rs:HANDLE_WEIGHT']],
+  ['docs/architecture.md', /Accepting pauses for (\S+ ms) at a time/, [`${CONFIG}:ACCEPT_PAUSE`]],
+  [
+    'docs/architecture.md',
+    /Sending on that channel rests for (\S+ ms) at a time/,
+    [`${CONFIG}:EXHAUSTED_PAUSE`],
+  ],
+  [
+    'docs/ipc.md',
+    /together when it ends, or earlier when there are (\S+ KiB)/,
+    ['src/channel/outbox.rs:CORKED'],
+  ],
+  ['docs/ipc.md', /has answered false since (\S+ KiB)/, ['lib/sending.js:HIGH_WATER']],
+  ['docs/ipc.md', /or longer than (\S+ bytes)\)/, ['src/proto/hello.rs:MAX_HELLO']],
+  ['docs/protocol.md', /deals with have at most (\S+ MiB)/, ['src/proto/message.rs:MAX_MESSAGE']],
+  ['docs/protocol.md', /new frame included, fits into (\S+ KiB)/, ['src/channel/window.rs:HANDLE_WINDOW']],
+  [
+    'docs/protocol.md',
+    /a frame of more than (\S+ KiB), or one that had/,
+    ['src/channel/window.rs:WHOLE_FRAME'],
+  ],
+  ['docs/protocol.md', /A packet is at most (\S+ bytes)/, ['src/proto/lane.rs:MAX_LANE_MESSAGE']],
+  ['docs/protocol.md', /At most (\d+) pieces;/, ['src/proto/attached.rs:MAX_PIECES']],
+  ['docs/protocol.md', /`memfd` of \S+ (?:blocks of )(\S+ KiB), sealed/, ['src/channel/memory/mod.rs:BLOCK']],
+  ['docs/differences.md', /may have (\w+ connections in flight, \d+) on a lane/, [`${CONFIG}:LANE_WINDOW`]],
+  [
+    'docs/differences.md',
+    /goes to another after (\d+ to \d+ ms) \(lanes only\)/,
+    [`${CONFIG}:RECALL_SOON_AFTER`, `${CONFIG}:RECALL_AFTER`],
+  ],
+  ['docs/differences.md', /At most `maxPendingConnections` \((\S+)\)/, [`${CONFIG}:max_pending`]],
+  ['docs/differences.md', /descriptors, and (\S+), all servers half/, [`${CONFIG}:MAX_SERVERS_OF_WORKER`]],
+  [
+    'docs/differences.md',
+    /A key beyond (\S+ KiB, or \S+ KiB) of `data`/,
+    [`${CONFIG}:MAX_SERVER_KEY`, `${CONFIG}:MAX_SERVER_DATA`],
+  ],
+  [
+    'docs/differences.md',
+    /protocol's own that is larger than (\S+ MiB), or/,
+    ['src/proto/message.rs:MAX_MESSAGE'],
+  ],
+  [
+    'docs/differences.md',
+    /A frame beyond `maxFrameSize` \((\S+ MiB)\)/,
+    ['src/proto/frame.rs:DEFAULT_MAX_FRAME'],
+  ],
+  [
+    'docs/differences.md',
+    /delivers at most (\S+ messages or \S+ MiB)/,
+    ['src/binding/queue.rs:calls', 'src/binding/queue.rs:bytes'],
+  ],
+  [
+    'docs/differences.md',
+    /begins no portion of (\d+ after \S+ ms)/,
+    ['src/binding/queue.rs:PORTION', 'lib/native-reactor.js:TURN_MS'],
+  ],
+  [
+    'docs/node-ipc.md',
+    /`config.maxMessageSize` \((\S+ MiB)\)/,
+    ['lib/node-ipc/defaults.js:MAX_MESSAGE_SIZE'],
+  ],
+  ['docs/node-ipc.md', /However much comes, (\d+) messages/, ['lib/node-ipc/turns.js:MAX_COST']],
+  [
+    'docs/node-ipc.md',
+    /are lost when more than (\S+ MiB) of them waits/,
+    ['lib/node-ipc/receiving.js:MAX_WAITING'],
+  ],
+  ['docs/errors.md', /or is longer than (\S+ bytes)/, ['src/proto/hello.rs:MAX_HELLO']],
+  ['docs/errors.md', /`allow` decides on (\d+) others/, ['src/ipc/greeting.rs:MAX_ASKED']],
+  ['README.md', /No worker keeps up \| [^|]* \| at (\S+) connections per server/, [`${CONFIG}:max_pending`]],
+  [
+    'net.d.ts',
+    /in bytes as they travel\. Default: (\S+ MiB)/,
+    ['lib/ipc/options.js:DEFAULT_MAX_MESSAGE_SIZE'],
+  ],
+  ['net.d.ts', /before `send` fails\. Default: (\S+ MiB)/, ['lib/ipc/options.js:DEFAULT_MAX_QUEUED_BYTES']],
+  [
+    'net.d.ts',
+    /in milliseconds\. Default: (10\S+)\. \*\/ handshakeTimeout/,
+    ['lib/ipc/options.js:DEFAULT_HANDSHAKE_TIMEOUT'],
+  ],
+  [
+    'net.d.ts',
+    /If more than (\d+ come in \S+ ms)/,
+    ['src/ipc/untaken.rs:MAX_TOLD', 'src/ipc/untaken.rs:WINDOW'],
+  ],
+  ['net.d.ts', /because `allow` has (\d+) others/, ['src/ipc/greeting.rs:MAX_ASKED']],
+  ['index.d.ts', /@default (\d+) \*\/ maxPendingConnections/, [`${CONFIG}:max_pending`]],
+  ['index.d.ts', /@default (\d+) \(512 MiB\)/, ['src/proto/frame.rs:DEFAULT_MAX_FRAME']],
+  ['node-ipc.d.ts', /@default (\d+) \(64 MiB\)/, ['lib/node-ipc/defaults.js:MAX_MESSAGE_SIZE']],
+];
+
+test("the numbers in the sentences of the documents are the code's", () => {
+  for (const [document, pattern, names] of SENTENCES) {
+    // Lines may break anywhere, also where the next one begins with the star of a comment.
+    const text = read(document)
+      .replace(/\n\s*(?:\* )?/g, ' ')
+      .replace(/ +/g, ' ');
+    const found = pattern.exec(text)?.[1];
+    assert.ok(
+      found !== undefined,
+      `${document} has ${pattern}: if its words have changed, so must this test`,
+    );
+    assert.deepEqual(numbersIn(found), names.map(constant), `${document}: ${found} (${names})`);
+  }
+});
+
+/** @param {string} text Markdown @returns {string} without code */
+function proseOf(text) {
+  return text.replace(/^( *)```[\s\S]*?^\1```$/gm, '').replace(/`[^`\n]*`/g, '');
+}
+
+test('every event that a document or a type names is in the code', () => {
+  // Some are emitted by Node, for whoever listens: what corral does not name at all cannot be one of its events.
+  const quoted = allInSources(/['"`]([a-z][A-Za-z.]*)['"`]/g);
+  for (const name of ['setup', 'clientError', 'ready', 'uncaughtException']) quoted.add(name);
+  for (const file of DOCUMENTS) {
+    const named = all(proseOf(read(file)), /(?<![\w])'([a-z][A-Za-z.]*)'/g);
+    assert.deepEqual(missing(named, quoted), [], `${file} names these as events`);
+  }
+  for (const file of TYPES) {
+    const text = read(file);
+    const events = all(text, /\b(?:event|type): ('[^)]*?'), /g);
+    const named = new Set([...events].flatMap((names) => [...all(names, /'([\w.]+)'/g)]));
+    for (const [, body] of text.matchAll(/interface \w*Event(?:s|Map) \{\n([\s\S]*?)\n {0,2}\}/g)) {
+      for (const name of all(body, /^\s+(\w+): \[/gm)) named.add(name);
+    }
+    assert.deepEqual(missing(named, quoted), [], `${file} has these as events`);
+  }
+});
+
+/** @param {string} text a document @returns {Set<string>} the names by which its headings are linked to */
+function anchorsOf(text) {
+  const slug = (/** @type {string} */ heading) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-');
+  return new Set(Array.from(text.matchAll(/^#+ (.*)$/gm), (match) => slug(match[1])));
+}
+
+test('links between documents lead somewhere', () => {
+  for (const document of DOCUMENTS) {
+    for (const [, target] of read(document).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      const [name, anchor] = target.split('#');
+      const file = name === '' ? document : path.join(path.dirname(document), name);
+      assert.ok(fs.existsSync(path.join(root, file)), `${document}: ${target}`);
+      if (anchor) assert.ok(anchorsOf(read(file)).has(anchor), `${document}: ${target}`);
+    }
+  }
+});
+
+test('files that documents name exist', () => {
+  const pattern =
+    /`((?:src|lib(?!\/internal)|docs|scripts|bench|examples|npm|__test__|\.ci|\.github)\/[\w./-]*\w\/?)`/g;
+  for (const document of DOCUMENTS.filter((file) => file !== 'CHANGELOG.md')) {
+    for (const file of all(read(document), pattern)) {
+      assert.ok(fs.existsSync(path.join(root, file)), `${document}: ${file}`);
+    }
+  }
+});
+
+test('every source file has a place in the map of CONTRIBUTING.md, and everything on it exists', () => {
+  const mapped = new Set();
+  for (const [files, about] of rowsUnder(read('CONTRIBUTING.md'), '| File')) {
+    const named = all(files, /`([^`]+)`/g);
+    // Several of one row are sometimes told by what they have in common.
+    for (const file of all(about, /`((?:src|lib)\/[^`]+)`/g)) named.add(file);
+    for (const file of named) {
+      assert.ok(fs.existsSync(path.join(root, file)), `on the map: ${file}`);
+      mapped.add(file.replace(/\/$/, ''));
+    }
+    for (const directory of [...named].filter((file) => file.endsWith('/'))) {
+      for (const file of all(about, /`([\w-]+\.(?:rs|js))`/g)) {
+        assert.ok(fs.existsSync(path.join(root, directory, file)), `on the map: ${directory}${file}`);
+      }
+    }
+  }
+  // A directory of its own row has all that is in it.
+  const isMapped = (/** @type {string} */ file) => {
+    for (let name = file; name !== '.'; name = path.dirname(name)) if (mapped.has(name)) return true;
+    return /^src\/\w+\/mod\.rs$/.test(file);
+  };
+  assert.deepEqual(
+    [...RUST, ...LIB, ...ENTRIES].filter((file) => !isMapped(file)),
+    [],
+    'not on the map',
+  );
+});
