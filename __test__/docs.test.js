@@ -300,7 +300,7 @@ const SENTENCES = [
   ],
   ['docs/architecture.md', /its Server accepts: up to (\d+) connections/, [`${CONFIG}:ACCEPT_BUDGET`]],
   ['docs/architecture.md', /At most (\d+) missed turns count/, ['src/sched/round_robin.rs:MAX_OWED']],
-  ['docs/architecture.md', /, up to (\S+ ms) at a stretch/, ['src/sched/patience.rs:MAX_PATIENCE']],
+  ['docs/architecture.md', /, up to (\S+ ms) at a stretch/, ['src/sched/fairness.rs:MAX_WAIT']],
   ['docs/architecture.md', /it rests for (\S+ ms) and is offered again/, [`${CONFIG}:REFUSAL_PAUSE`]],
   [
     'docs/architecture.md',
