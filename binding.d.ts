@@ -136,6 +136,10 @@ export declare class NativePrimary {
   exited(id: number): void
   /** What has been counted so far. Disturbs nobody. */
   stats(): NativeStats
+  /** Reads no more of a worker's channel until `resume`. */
+  pause(id: number): void
+  /** Reads on. */
+  resume(id: number): void
   /** Closes a descriptor that came with an event and that nobody wants. */
   closeHandle(number: number): void
   /** The number of this side's descriptor of a channel; -1 when the channel is closed. */

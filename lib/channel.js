@@ -51,7 +51,8 @@ const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./sending');
  * @property {() => void} wantInternalMessages
  * @property {(target: Target, error: Error) => void} report tells of a fault of the peer's
  * @property {(target: Target) => void} closed the last that is heard of a channel
- * @property {boolean} [endsWithPeer] this process is about to end when the peer has: that a message finds nobody there is no error
+ * @property {boolean} [isToPrimary] the peer is this process's primary, which is trusted: there are no bounds to what it may ask. This
+ *   process ends when that has: that a message finds nobody there is no error
  */
 
 /**
@@ -326,7 +327,7 @@ class Channel {
     if (!['string', 'object', 'number', 'boolean'].includes(typeof message)) {
       throw errors.invalidArgType('message', 'one of type string, object, number, or boolean', message);
     }
-    if (this.#bounds === undefined) {
+    if (this.#bounds === undefined && !this.#owner.isToPrimary) {
       if (options.isAnswer) return this.#sending.answer(message);
       if (options.isReply && this.#sending.queued > MAX_UNREAD_REPLIES)
         return this.#sending.refuse(QUEUE_FULL, options, callback);

@@ -135,6 +135,15 @@ class Core extends NativeReactor {
     this.unlessGone(() => this.#native.condemn(id, reason));
   }
 
+  /**
+   * @param {number} id
+   * @param {boolean} isRead whether what the worker says is read, but for its end
+   */
+  wantMessages(id, isRead) {
+    if (isRead) this.#native.resume(id);
+    else this.#native.pause(id);
+  }
+
   /** @param {number} fd */
   closeHandle(fd) {
     if (fd >= 0) this.#native.closeHandle(fd);

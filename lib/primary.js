@@ -139,7 +139,8 @@ function createPrimary(cluster, binding) {
     const worker = /** @type {any} */ (Reflect.construct(Worker, [{ id, process: child }]));
     owners.set(worker, { core, cluster });
     follow(worker, child);
-    channel.onRequest = (message, handle) => hearRequest(child, worker, message, handle);
+    const wantMessages = (/** @type {boolean} */ isRead) => core.wantMessages(id, isRead);
+    channel.onRequest = (message, handle) => hearRequest(child, worker, message, handle, wantMessages);
     channel.onDisconnected = () => hasLeft(worker);
     core.adopt(id, worker, channel, whyNoLane());
     internals.beforeExit(child, (proceed) => core.exited(id, proceed));

@@ -11,6 +11,8 @@ const LONGEST = 2 ** 31 - 1;
 
 /** So many replies may wait for a peer that asks more. */
 const MAX_UNREAD = 65_536;
+/** With so many the peer is not read, where that is possible, until half of them have been written: its requests wait where it is. */
+const MUCH_UNREAD = 16_384;
 
 const REQUEST = 'NODE_CORRAL_REQUEST';
 const REPLY = 'NODE_CORRAL_REPLY';
@@ -85,6 +87,10 @@ class Requests {
   #onPending;
   /** How many replies have not been written yet. */
   #unread = 0;
+  #isPeerRead = true;
+  maxUnread = MAX_UNREAD;
+  /** Has the peer read, or not. Both ends of a channel must not have one: each would wait for the other. @type {(isRead: boolean) => void} */
+  wantMessages = () => {};
   /** Counts the connections of the channel: a reply belongs to the one on which its request came. */
   #connection = 0;
 
@@ -118,6 +124,7 @@ class Requests {
   onDisconnect() {
     this.#connection++;
     this.#unread = 0;
+    this.#tellWhetherToRead();
     this.#rejectAll();
   }
 
@@ -206,22 +213,33 @@ class Requests {
 
   /** @param {any} reply */
   #reply(reply) {
-    if (this.#unread >= MAX_UNREAD) {
+    if (this.#unread >= this.maxUnread) {
       this.#refuse(reply.id, errors.queueFull());
       return;
     }
     const connection = this.#connection;
     const onWritten = (/** @type {Error | null} */ error) => {
-      if (connection === this.#connection) this.#unread--;
+      if (connection === this.#connection) {
+        this.#unread--;
+        this.#tellWhetherToRead();
+      }
       // Too large, or not to be queued: who asked must hear that. A channel that has gone has told already.
       if (error && this.#channel.connected) this.#refuse(reply.id, error);
     };
     this.#unread++;
+    this.#tellWhetherToRead();
     try {
       this.#channel.send(reply, undefined, { isForThisPeer: true, isReply: true }, onWritten);
     } catch (error) {
       onWritten(/** @type {Error} */ (error));
     }
+  }
+
+  #tellWhetherToRead() {
+    const isRead = this.#unread < (this.#isPeerRead ? MUCH_UNREAD : MUCH_UNREAD / 2);
+    if (isRead === this.#isPeerRead) return;
+    this.#isPeerRead = isRead;
+    this.wantMessages(isRead);
   }
 
   /**

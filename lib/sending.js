@@ -369,7 +369,7 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   refuse(errno, options, callback) {
-    const isNoError = options.isForAll || (this.#owner.endsWithPeer && typeof callback !== 'function');
+    const isNoError = options.isForAll || (this.#owner.isToPrimary && typeof callback !== 'function');
     const isTold = !options.swallowErrors && !(isNoError && errno === PEER_GONE);
     if (isTold) this.fail(this.#writeError(errno), callback);
     if (errno !== QUEUE_FULL) return true;

@@ -73,7 +73,7 @@ class WorkerChannel {
     // As Node's own: there is no limit to what the primary may send.
     core.adopt(fd, advanced, undefined, (id) => {
       const serialization = advanced ? serializations.advanced : serializations.json;
-      const owner = core.ownerOf(target);
+      const owner = core.ownerOf(target, true);
       const messaging = new Channel(owner, id, target, serialization, undefined, new Pending(core.keepAlive));
       this.#id = id;
       this.#messaging = messaging;

@@ -31,6 +31,8 @@ function requestsOf(target, self) {
       },
     };
     requests = new Requests(channel, () => {}, self);
+    // A worker's primary is trusted, and may ask as much as it likes.
+    if (target === process) requests.maxUnread = Number.POSITIVE_INFINITY;
     known.set(target, requests);
     // In front of the program's listeners, whatever they throw.
     target.prependOnceListener('disconnect', () => requests?.onDisconnect());
@@ -45,9 +47,13 @@ function requestsOf(target, self) {
  * @param {object} self
  * @param {any} message
  * @param {any} handle
+ * @param {(isRead: boolean) => void} [wantMessages] of the target, where this side may let it wait
  */
-function hearRequest(target, self, message, handle) {
-  if (COMMANDS.includes(message.cmd)) requestsOf(target, self).onInternal(message, handle);
+function hearRequest(target, self, message, handle, wantMessages = undefined) {
+  if (!COMMANDS.includes(message.cmd)) return;
+  const requests = requestsOf(target, self);
+  if (wantMessages) requests.wantMessages = wantMessages;
+  requests.onInternal(message, handle);
 }
 
 /**

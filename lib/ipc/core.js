@@ -160,9 +160,10 @@ class IpcCore extends NativeReactor {
    * What a channel that was adopted asks of whoever has its other half.
    *
    * @param {import('node:events')} target
+   * @param {boolean} [isToPrimary]
    * @returns {import('../channel').Owner}
    */
-  ownerOf(target) {
+  ownerOf(target, isToPrimary = false) {
     return {
       keepAlive: this.keepAlive,
       channelFd: (id) => this.channelFd(id),
@@ -176,7 +177,7 @@ class IpcCore extends NativeReactor {
         else process.emitWarning(error);
       },
       closed: () => {},
-      endsWithPeer: true,
+      isToPrimary,
     };
   }
 

@@ -108,7 +108,8 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
         self.events.turn_ended();
     }
 
-    fn follow(&self, follow_up: impl IntoIterator<Item = FollowUp>) {
+    /// Has the reactor do what there is to do now.
+    pub fn follow(&self, follow_up: impl IntoIterator<Item = FollowUp>) {
         for what in follow_up {
             // Without a reactor nothing is left to follow up.
             let _ = self.reactor.send(what.into());

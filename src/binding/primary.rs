@@ -192,6 +192,24 @@ impl NativePrimary {
         NativeStats { servers, workers }
     }
 
+    /// Reads no more of a worker's channel until `resume`.
+    #[napi]
+    pub fn pause(&self, id: u32) {
+        if let Some(channel) = self.core.channels().get(id) {
+            channel.undelivered().hold();
+            // JavaScript may be who reads it.
+            self.core.follow([FollowUp(id, ChannelCommand::TakeBack)]);
+        }
+    }
+
+    /// Reads on.
+    #[napi]
+    pub fn resume(&self, id: u32) {
+        let is_waited_for =
+            self.core.channels().get(id).is_some_and(|channel| channel.undelivered().release());
+        self.core.follow(is_waited_for.then_some(FollowUp(id, ChannelCommand::Resume)));
+    }
+
     /// Closes a descriptor that came with an event and that nobody wants.
     #[napi]
     pub fn close_handle(&self, number: i32) {

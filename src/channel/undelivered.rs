@@ -15,6 +15,9 @@ const MAX_TOTAL: usize = 64 << 20;
 /// What every channel may have undelivered, however many there are: as much as its peer's socket holds.
 const LEAST_SHARE: usize = 256 << 10;
 
+/// What keeps a channel from being read, whatever its share.
+const HELD: usize = usize::MAX / 2;
+
 /// [`Undelivered::resume_below`] of a channel that is read.
 const IS_READ: usize = 0;
 
@@ -54,6 +57,16 @@ impl Undelivered {
         self.cost() < resume_below && self.resume_below.swap(IS_READ, Ordering::SeqCst) != IS_READ
     }
 
+    /// On the JavaScript thread: nothing more is to be read until [`Undelivered::release`]. Not twice.
+    pub fn hold(&self) {
+        self.add(HELD);
+    }
+
+    /// On the JavaScript thread: what was held is read again. Returns as [`Undelivered::remove`].
+    pub fn release(&self) -> bool {
+        self.remove(HELD)
+    }
+
     /// On the JavaScript thread: something has been delivered. Returns whether the reactor waits for that, and is to be told.
     pub fn remove(&self, cost: usize) -> bool {
         let left = self.cost.fetch_sub(cost, Ordering::SeqCst).saturating_sub(cost);
@@ -85,6 +98,17 @@ mod tests {
         let undelivered = Undelivered::default();
         undelivered.add(300);
         assert!(!undelivered.remove(300));
+    }
+
+    #[test]
+    fn who_is_held_is_not_read_whatever_is_delivered() {
+        let undelivered = Undelivered::default();
+        undelivered.add(10);
+        undelivered.hold();
+        assert!(!undelivered.may_read(100));
+        assert!(!undelivered.remove(10));
+        assert!(undelivered.release());
+        assert!(undelivered.may_read(100));
     }
 
     #[test]

@@ -213,6 +213,9 @@ impl<S: EventSink<Event>> Primary<S> {
             }
             FlushStatus::Failed(_) => {
                 worker.phase = worker::Phase::Unreachable;
+                if std::mem::take(&mut worker.reading_paused) {
+                    self.unread.push(id);
+                }
                 Interest::Read
             }
             FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => Interest::Read,

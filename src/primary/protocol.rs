@@ -27,7 +27,9 @@ impl<S: EventSink<Event>> Primary<S> {
         }
         let workers = self.workers.len();
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if extent != Extent::Left && !worker.channel.may_read(workers) {
+        // What is left of who has gone is no more than its socket holds.
+        let is_bounded = extent == Extent::Left || worker.phase == Phase::Unreachable;
+        if !is_bounded && !worker.channel.may_read(workers) {
             worker.reading_paused = true;
             return;
         }
