@@ -238,9 +238,10 @@ async function underAttack({ kind, mode, seed, seconds, before = 0.5, millisecon
  * What must not be, of all that an attack has shown.
  *
  * @param {Awaited<ReturnType<typeof underAttack>>} result
+ * @param {number} [mostMemory] that a process may have more than before, in MiB
  * @returns {string[]}
  */
-function damageOf({ kind, clients, report, first, most, last, stderr }) {
+function damageOf({ kind, clients, report, first, most, last, stderr }, mostMemory = MOST_MEMORY) {
   /** @type {string[]} */
   const damage = [...report.faults];
   const mostFiles = kind === 'server' ? MOST_FILES + CONNECTIONS : MOST_FILES;
@@ -254,7 +255,7 @@ function damageOf({ kind, clients, report, first, most, last, stderr }) {
     for (const [index, { memory, files }] of found.entries()) {
       const who = index === 0 ? 'the process that was attacked' : `honest worker ${index}`;
       const [more, others] = [memory - first[index].memory, files - first[index].files];
-      if (more > MOST_MEMORY) damage.push(`${who} had ${Math.round(more)} MiB more than before ${when}`);
+      if (more > mostMemory) damage.push(`${who} had ${Math.round(more)} MiB more than before ${when}`);
       if (others > mostFiles) damage.push(`${who} had ${others} descriptors more than before ${when}`);
     }
   }
