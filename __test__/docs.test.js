@@ -180,7 +180,7 @@ const TABLES = {
       'Bytes unacknowledged when a second descriptor': ['src/channel/window.rs:HANDLE_WINDOW'],
       'What a worker has said': UNREAD,
       "A frame of a worker's": ['src/proto/frame.rs:DEFAULT_MAX_FRAME'],
-      'An internal message of a worker': ['src/proto/message.rs:MAX_MESSAGE'],
+      'An internal message of a worker': ['src/proto/cluster.rs:MAX_MESSAGE'],
       'The same in `advanced` mode': [
         'src/proto/v8value.rs:MAX_COST',
         'src/proto/v8value.rs:VALUE_COST',
@@ -193,7 +193,7 @@ const TABLES = {
       ],
       "Replies to a worker's requests": ['lib/requests.js:MUCH_UNREAD'],
       'The same between workers': ['lib/requests.js:MAX_UNREAD', 'lib/channel.js:MAX_UNREAD_REPLIES'],
-      "What 'listening' tells": ['src/proto/message.rs:MAX_LISTENING'],
+      "What 'listening' tells": ['src/proto/cluster.rs:MAX_LISTENING'],
       'What a worker that has ended left behind': ['src/channel/inbox.rs:MAX_LEFT_BEHIND'],
       'Messages taken off one lane': [`${CONFIG}:LANE_BUDGET`],
       'Bytes read from one worker': [
@@ -328,8 +328,8 @@ const SENTENCES = [
     ['src/channel/outbox.rs:CORKED'],
   ],
   ['docs/ipc.md', /has answered false since (\S+ KiB)/, ['lib/sending.js:HIGH_WATER']],
-  ['docs/ipc.md', /or longer than (\S+ bytes)\)/, ['src/proto/hello.rs:MAX_HELLO']],
-  ['docs/protocol.md', /deals with have at most (\S+ MiB)/, ['src/proto/message.rs:MAX_MESSAGE']],
+  ['docs/ipc.md', /or longer than (\S+ bytes)\)/, ['src/proto/handshake.rs:MAX_HELLO']],
+  ['docs/protocol.md', /deals with have at most (\S+ MiB)/, ['src/proto/cluster.rs:MAX_MESSAGE']],
   ['docs/protocol.md', /new frame included, fits into (\S+ KiB)/, ['src/channel/window.rs:HANDLE_WINDOW']],
   [
     'docs/protocol.md',
@@ -337,7 +337,7 @@ const SENTENCES = [
     ['src/channel/window.rs:WHOLE_FRAME'],
   ],
   ['docs/protocol.md', /A packet is at most (\S+ bytes)/, ['src/proto/lane.rs:MAX_LANE_MESSAGE']],
-  ['docs/protocol.md', /At most (\d+) pieces;/, ['src/proto/attached.rs:MAX_PIECES']],
+  ['docs/protocol.md', /At most (\d+) pieces;/, ['src/proto/attachment.rs:MAX_PIECES']],
   ['docs/protocol.md', /`memfd` of \S+ (?:blocks of )(\S+ KiB), sealed/, ['src/channel/memory/mod.rs:BLOCK']],
   ['docs/differences.md', /may have (\w+ connections in flight, \d+) on a lane/, [`${CONFIG}:LANE_WINDOW`]],
   [
@@ -355,7 +355,7 @@ const SENTENCES = [
   [
     'docs/differences.md',
     /protocol's own that is larger than (\S+ MiB), or/,
-    ['src/proto/message.rs:MAX_MESSAGE'],
+    ['src/proto/cluster.rs:MAX_MESSAGE'],
   ],
   [
     'docs/differences.md',
@@ -383,7 +383,7 @@ const SENTENCES = [
     /are lost when more than (\S+ MiB) of them waits/,
     ['lib/node-ipc/receiving.js:MAX_WAITING'],
   ],
-  ['docs/errors.md', /or is longer than (\S+ bytes)/, ['src/proto/hello.rs:MAX_HELLO']],
+  ['docs/errors.md', /or is longer than (\S+ bytes)/, ['src/proto/handshake.rs:MAX_HELLO']],
   ['docs/errors.md', /`allow` decides on (\d+) others/, ['src/ipc/greeting.rs:MAX_ASKED']],
   ['README.md', /No worker keeps up \| [^|]* \| at (\S+) connections per server/, [`${CONFIG}:max_pending`]],
   [

@@ -3,7 +3,7 @@
 //! Imports point one way:
 //!
 //! ```text
-//! binding -> { { primary, ipc } -> channel, worker } -> { reactor, sched, proto, os } -> { error, ids, address }
+//! binding -> { { primary, ipc } -> channel, worker } -> { reactor, sched, proto, os } -> { error, ids, address, buffer_pool }
 //! ```
 //!
 //! - [`proto`]: frames and messages as bytes. No file descriptors, no threads.
@@ -19,6 +19,7 @@
 #![warn(missing_docs)]
 
 pub mod address;
+mod buffer_pool;
 pub mod channel;
 pub mod error;
 pub mod ids;

@@ -11,8 +11,8 @@ mod inbox;
 mod lending;
 mod memory;
 mod outbox;
-mod receiving;
 mod send_buffer;
+mod shared_read;
 mod sockets;
 mod undelivered;
 mod window;
@@ -34,7 +34,7 @@ pub use lending::{BUSY_AFTER, Lending, Look, MAX_LENT, QUIET};
 pub use memory::LENGTH as MEMORY_LENGTH;
 pub use memory::{MEMORY_KEPT, Room, Segment, Tending};
 pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Uncorked, Unwritten};
-pub use receiving::DirectRead;
+pub use shared_read::DirectRead;
 pub use undelivered::{EVENT_COST, Undelivered};
 
 use crate::error::Error;
@@ -43,8 +43,8 @@ use crate::os;
 use crate::proto::{self, MEMORY, Serialization};
 use memory::Sharing;
 use outbox::Outbox;
-use receiving::Receiving;
 use send_buffer::LARGE_FRAME;
+use shared_read::Receiving;
 use sockets::Sockets;
 
 /// How much of a peer's may wait for JavaScript, by its cost ([`Undelivered`]), before its channel is no longer read. The peer's own

@@ -9,7 +9,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Socket, Type};
 
-use super::control::{Ancillary, Message, receive_message};
+use super::ancillary::{Ancillary, Message, receive_message};
 use crate::error::errno_of;
 
 /// The two ends of a channel. Both are close-on-exec: the child's end is put into its slot by `spawn`, which clears

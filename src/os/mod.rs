@@ -8,35 +8,35 @@
 //! - it retries `EINTR` itself and returns `EAGAIN` to the caller, who knows what to wait for.
 
 mod accept;
+mod ancillary;
 mod bind;
-mod control;
 mod directory;
 mod fdpass;
-mod lane;
-mod memory;
+mod memfd;
 mod name_lock;
 mod named;
 mod own;
 mod schedule;
+mod seqpacket;
 
 #[cfg(target_os = "macos")]
 use bind::close_on_exec;
 
 pub use accept::{Accepted, accept};
+pub use ancillary::Ancillary;
 pub use bind::{
     AbstractNames, Bound, SocketFile, adopt, bind_tcp, bind_udp, bind_unix, descriptor_limit, duplicate_raw,
     into_raw, listen, local_address, set_nonblocking,
 };
-pub use control::Ancillary;
 pub use fdpass::{
     Received, SocketPair, has_arrived, has_ended, has_hung_up, is_deserted, receive, send, send_buffer,
     set_send_buffer, shutdown_write, socket_pair, unread, unread_by_peer,
 };
-pub use lane::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
-pub use memory::{Memory, give_memory_back, reserve_memory};
+pub use memfd::{Memory, give_memory_back, reserve_memory};
 pub use named::{Credentials, Line, connect_named, credentials, listen_named, receive_line};
 pub use own::{Mark, Purpose, share_socket};
 pub use schedule::schedule_in_batches;
+pub use seqpacket::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
 
 /// For tests that look at what the kernel made of it.
 #[cfg(all(test, target_os = "linux"))]

@@ -4,8 +4,8 @@ use std::ops::{Deref, DerefMut, Range};
 
 use memchr::memchr;
 
-use super::attached::{self, Attached, Piece, PieceKind, Place};
-use super::spare;
+use super::attachment::{self, Attached, Piece, PieceKind, Place};
+use crate::buffer_pool;
 
 /// How messages are written, fixed for a channel when its process is spawned (`serialization` in `child_process`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -98,7 +98,7 @@ impl Decoder {
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         if self.start == self.buffer.len() {
             if self.buffer.capacity() > KEEP_SIZE {
-                spare::give_back(std::mem::take(&mut self.buffer));
+                buffer_pool::give_back(std::mem::take(&mut self.buffer));
             }
             self.buffer.clear();
             self.start = 0;
@@ -128,7 +128,7 @@ impl Decoder {
         if room < LARGE || self.buffer.capacity() >= LARGE {
             self.buffer.reserve(rest);
         } else {
-            let mut larger = spare::take(room);
+            let mut larger = buffer_pool::take(room);
             larger.extend_from_slice(&self.buffer);
             self.buffer = larger;
         }
@@ -167,7 +167,7 @@ impl Decoder {
             Serialization::Advanced => self.next_prefixed(),
         }?;
         let Some(range) = range else { return Ok(None) };
-        let pieces = match attached::announced(&self.buffer[range.clone()]) {
+        let pieces = match attachment::announced(&self.buffer[range.clone()]) {
             Some(announced) if self.takes_pieces => announced.map_err(FrameError::Malformed)?,
             _ => return Ok(Some(Frame { decoder: self, range, pieces: Vec::new(), begin: start })),
         };
@@ -345,7 +345,7 @@ impl DerefMut for LargeFrame {
 
 impl Drop for LargeFrame {
     fn drop(&mut self) {
-        spare::give_back(std::mem::take(&mut self.buffer));
+        buffer_pool::give_back(std::mem::take(&mut self.buffer));
     }
 }
 
@@ -497,13 +497,13 @@ mod tests {
         });
         let mut head = Vec::new();
         if !pieces.is_empty() {
-            attached::announce(&announced.collect::<Vec<_>>(), prefix + body.len() + newline, &mut head);
+            attachment::announce(&announced.collect::<Vec<_>>(), prefix + body.len() + newline, &mut head);
         }
         head.extend(body);
         let mut bytes = stream(serialization, &[head]);
         for piece in pieces.iter().filter_map(|(_, place)| place.ok()) {
             bytes.extend(piece);
-            bytes.resize(bytes.len() - piece.len() + attached::aligned(piece.len()), 0);
+            bytes.resize(bytes.len() - piece.len() + attachment::aligned(piece.len()), 0);
         }
         bytes
     }
@@ -553,7 +553,7 @@ mod tests {
             assert_eq!(kind, expected_kind, "split at {split}");
             match (place, expected) {
                 (Place::Behind(range), Ok(expected)) => {
-                    assert_eq!((&bytes[range.clone()], range.start % attached::ALIGNMENT), (*expected, 0));
+                    assert_eq!((&bytes[range.clone()], range.start % attachment::ALIGNMENT), (*expected, 0));
                 }
                 (Place::Shared { offset, length }, Err(expected)) => {
                     assert_eq!((*offset, *length), *expected)

@@ -4,23 +4,22 @@
 //! Source of Node's protocol: Node 20.19, `lib/internal/child_process/serialization.js`, `lib/internal/child_process.js` and
 //! `lib/internal/cluster/`; the same on 22, 24 and 26.
 
-mod attached;
+mod attachment;
+mod cluster;
 mod frame;
-mod hello;
+mod handshake;
 mod lane;
-mod message;
-pub mod spare;
 mod v8value;
 
-pub use attached::{ALIGNMENT, Attached, MAX_PIECES, Piece, PieceKind, Place, aligned, announce};
-pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, LargeFrame, Serialization, classify};
-pub use hello::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
-pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
-pub use message::{
+pub use attachment::{ALIGNMENT, Attached, MAX_PIECES, Piece, PieceKind, Place, aligned, announce};
+pub use cluster::{
     AddressKind, CHANNEL_MOVE, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo,
     MAX_MESSAGE, MEMORY, OwnServer, PEER_CONNECT, QueryServer, ToWorker, check_size, encode, newconn_frame,
     no_peer_frame, parse, parse_connect, peer_frame, roster_frame,
 };
+pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, LargeFrame, Serialization, classify};
+pub use handshake::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
+pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 
 /// For what is fuzzed by itself, see `fuzz/`.
 #[cfg(fuzzing)]

@@ -10,7 +10,7 @@ use nix::sys::socket::{ControlMessage, sendmsg};
 use nix::sys::stat::fstat;
 use socket2::Type;
 
-use super::control::{Ancillary, Message, receive_message};
+use super::ancillary::{Ancillary, Message, receive_message};
 use super::fdpass::{SEND_FLAGS, SocketPair, connected_pair};
 use crate::error::errno_of;
 

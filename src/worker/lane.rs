@@ -1,0 +1,303 @@
+//! A worker's end of its lane. It is read on the thread that serves the connections, each of which is received only
+//! when it is about to be served: what is still in the lane when the thread blocks, the primary can take back.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+
+use crate::error::Error;
+use crate::os::{self, Ancillary, SocketPair};
+use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
+
+/// How many bytes each side may have written on the channel that the other has not read: a large message or two, so that the
+/// two need not take turns for each piece of one. The system may allow less.
+const CHANNEL_BUFFER: usize = 1 << 20;
+
+/// A connection to be served.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its name, for [`WorkerLane::refuse`].
+    pub seq: LaneSeq,
+    /// What `handle` is.
+    pub kind: ConnectionKind,
+    /// The server that it came to.
+    pub key: Rc<str>,
+    /// The connection, close-on-exec and non-blocking.
+    pub handle: OwnedFd,
+}
+
+/// What is in the lane.
+#[derive(Debug)]
+pub enum Received {
+    /// A connection.
+    Connection(Connection),
+    /// Nothing, for now.
+    Nothing,
+    /// Nothing any more: the primary has closed the lane, or ended.
+    Ended,
+}
+
+/// The receiving end of a lane.
+#[derive(Debug)]
+pub struct WorkerLane {
+    socket: OwnedFd,
+    incoming: Box<[u8]>,
+    ancillary: Ancillary,
+    outgoing: Vec<u8>,
+    /// The key of the last connection: most are for the same server.
+    key: Rc<str>,
+    /// The last that was received, if that has not been reported.
+    unreported: Option<LaneSeq>,
+    refused: Vec<LaneSeq>,
+}
+
+impl WorkerLane {
+    /// Takes over the inherited descriptor of a lane.
+    pub fn new(socket: OwnedFd) -> Self {
+        WorkerLane {
+            socket,
+            incoming: vec![0; MAX_LANE_MESSAGE].into_boxed_slice(),
+            ancillary: Ancillary::default(),
+            outgoing: Vec::new(),
+            key: Rc::from(""),
+            unreported: None,
+            refused: Vec::new(),
+        }
+    }
+
+    /// Tells the primary that connections may come this way from now on, and gives it its end of a socket that the channel
+    /// may move over to. Returns this end, non-blocking.
+    ///
+    /// Errors: `EPIPE` when the primary has gone; `EMFILE`, `ENFILE`, `ENOBUFS`.
+    pub fn announce(&mut self) -> Result<OwnedFd, Error> {
+        let doing = "announcing a lane";
+        let SocketPair { ours, theirs } = os::socket_pair().map_err(Error::sys(doing))?;
+        os::set_nonblocking(theirs.as_fd()).map_err(Error::sys(doing))?;
+        for end in [&ours, &theirs] {
+            os::set_send_buffer(end.as_fd(), CHANNEL_BUFFER);
+        }
+        FromWorker::Ready { version: LANE_VERSION }.encode(&mut self.outgoing);
+        os::send_packet(self.socket.as_fd(), &self.outgoing, Some(theirs.as_fd()))
+            .map_err(Error::sys(doing))?;
+        Ok(ours)
+    }
+
+    /// Tells the primary that they cannot, and why.
+    ///
+    /// Errors: `EPIPE` when the primary has gone.
+    pub fn decline(&mut self, reason: String) -> Result<(), Error> {
+        self.tell(&FromWorker::Unusable { reason }).map_err(Error::sys("declining a lane"))
+    }
+
+    /// Receives the next connection, if there is one. One whose descriptor this process has no room for is refused.
+    ///
+    /// Errors: `ERR_CORRAL_BAD_FRAME` for what no primary of this version sends; those of `recvmsg(2)`.
+    pub fn receive(&mut self) -> Result<Received, Error> {
+        loop {
+            let packet =
+                match os::receive_packet(self.socket.as_fd(), &mut self.incoming, &mut self.ancillary) {
+                    Ok(packet) => packet,
+                    Err(Errno::EAGAIN) => return Ok(Received::Nothing),
+                    Err(errno) => return Err(Error::Sys { doing: "reading a lane", errno }),
+                };
+            if packet.length == 0 {
+                return Ok(Received::Ended);
+            }
+            match ToLane::decode(&self.incoming[..packet.length]).map_err(Error::BadFrame)? {
+                ToLane::Probe(seq) => self.unreported = Some(seq),
+                ToLane::Connection { seq, kind, key } => {
+                    self.unreported = Some(seq);
+                    if let Some(handle) = packet.handle {
+                        if *self.key != *key {
+                            self.key = Rc::from(key);
+                        }
+                        let key = self.key.clone();
+                        return Ok(Received::Connection(Connection { seq, kind, key, handle }));
+                    }
+                    self.refused.push(seq);
+                }
+            }
+        }
+    }
+
+    /// The connection received last is not wanted here.
+    pub fn refuse(&mut self, seq: LaneSeq) {
+        self.refused.push(seq);
+    }
+
+    /// Tells the primary what was received since the last report. The lane's other direction holds more reports than
+    /// there can be messages unreported; should one fail all the same, the next one, or the answer to the primary's
+    /// probe, says the same.
+    ///
+    /// Errors: `EPIPE` when the primary has gone; what it has left in the lane can be received all the same.
+    pub fn report(&mut self) -> Result<(), Error> {
+        let Some(through) = self.unreported else { return Ok(()) };
+        let refused = std::mem::take(&mut self.refused);
+        let report = FromWorker::Report { through, refused };
+        let sent = self.tell(&report);
+        if sent.is_ok() {
+            self.unreported = None;
+        } else if let FromWorker::Report { refused, .. } = report {
+            self.refused = refused;
+        }
+        match sent {
+            Ok(()) | Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => Ok(()),
+            Err(errno) => Err(Error::Sys { doing: "reporting on a lane", errno }),
+        }
+    }
+
+    /// For a test that has to know what ends with a worker.
+    #[cfg(test)]
+    pub fn unreported_refusals(&self) -> usize {
+        self.refused.len()
+    }
+
+    fn tell(&mut self, message: &FromWorker) -> Result<(), Errno> {
+        message.encode(&mut self.outgoing);
+        os::send_packet(self.socket.as_fd(), &self.outgoing, None)
+    }
+}
+
+impl AsFd for WorkerLane {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::{packet_pair, receive_packet_bytes, send_packet};
+
+    struct Rig {
+        primary: OwnedFd,
+        lane: WorkerLane,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let SocketPair { ours, theirs } = packet_pair().unwrap();
+            Rig { primary: ours, lane: WorkerLane::new(theirs) }
+        }
+
+        fn send(&self, message: &ToLane<'_>, with_handle: bool) {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            // Not the lane's own, which would outlive the primary in it.
+            let handle = with_handle.then(|| packet_pair().unwrap().ours);
+            send_packet(self.primary.as_fd(), &bytes, handle.as_ref().map(AsFd::as_fd)).unwrap();
+        }
+
+        fn send_connection(&self, seq: u64, key: &str, with_handle: bool) {
+            let kind = ConnectionKind::Tcp;
+            self.send(&ToLane::Connection { seq: LaneSeq(seq), kind, key }, with_handle);
+        }
+
+        fn told(&self) -> Option<FromWorker> {
+            let mut buffer = [0; MAX_LANE_MESSAGE];
+            let packet = receive_packet_bytes(self.primary.as_fd(), &mut buffer).ok()?;
+            Some(FromWorker::decode(&buffer[..packet.length]).unwrap())
+        }
+    }
+
+    fn received(lane: &mut WorkerLane) -> Option<(u64, Rc<str>)> {
+        match lane.receive().unwrap() {
+            Received::Connection(connection) => Some((connection.seq.0, connection.key)),
+            Received::Nothing | Received::Ended => None,
+        }
+    }
+
+    #[test]
+    fn connections_come_one_by_one_and_are_reported_together() {
+        let mut rig = Rig::new();
+        rig.send_connection(1, "a", true);
+        rig.send_connection(2, "b", true);
+        rig.send_connection(3, "b", true);
+        assert_eq!(received(&mut rig.lane), Some((1, "a".into())));
+        assert_eq!(received(&mut rig.lane), Some((2, "b".into())));
+        rig.lane.refuse(LaneSeq(2));
+        assert_eq!(received(&mut rig.lane), Some((3, "b".into())));
+        assert_eq!(received(&mut rig.lane), None);
+        rig.lane.report().unwrap();
+        let report = FromWorker::Report { through: LaneSeq(3), refused: vec![LaneSeq(2)] };
+        assert_eq!(rig.told(), Some(report));
+        rig.lane.report().unwrap();
+        assert_eq!(rig.told(), None);
+    }
+
+    #[test]
+    fn a_connection_without_its_descriptor_is_refused() {
+        let mut rig = Rig::new();
+        rig.send_connection(1, "a", false);
+        rig.send_connection(2, "a", true);
+        assert_eq!(received(&mut rig.lane), Some((2, "a".into())));
+        rig.lane.report().unwrap();
+        let report = FromWorker::Report { through: LaneSeq(2), refused: vec![LaneSeq(1)] };
+        assert_eq!(rig.told(), Some(report));
+    }
+
+    #[test]
+    fn a_probe_is_reported_and_nothing_else() {
+        let mut rig = Rig::new();
+        rig.send(&ToLane::Probe(LaneSeq(9)), false);
+        assert_eq!(received(&mut rig.lane), None);
+        rig.lane.report().unwrap();
+        assert_eq!(rig.told(), Some(FromWorker::Report { through: LaneSeq(9), refused: vec![] }));
+    }
+
+    #[test]
+    fn a_report_that_could_not_be_sent_is_sent_with_the_next() {
+        let mut rig = Rig::new();
+        let mut filler = 0;
+        while send_packet(rig.lane.as_fd(), &[0; 1024], None).is_ok() {
+            filler += 1;
+        }
+        rig.send_connection(1, "a", true);
+        assert!(received(&mut rig.lane).is_some());
+        rig.lane.refuse(LaneSeq(1));
+        rig.lane.report().unwrap();
+        let mut buffer = [0; MAX_LANE_MESSAGE];
+        for _ in 0..filler {
+            assert_eq!(receive_packet_bytes(rig.primary.as_fd(), &mut buffer).unwrap().length, 1024);
+        }
+        assert_eq!(rig.told(), None);
+        rig.lane.report().unwrap();
+        let report = FromWorker::Report { through: LaneSeq(1), refused: vec![LaneSeq(1)] };
+        assert_eq!(rig.told(), Some(report));
+    }
+
+    #[test]
+    fn the_end_of_the_primary_is_the_end_of_the_lane() {
+        let mut rig = Rig::new();
+        rig.send_connection(1, "a", true);
+        drop(std::mem::replace(&mut rig.primary, packet_pair().unwrap().ours));
+        assert!(received(&mut rig.lane).is_some());
+        assert!(matches!(rig.lane.receive(), Ok(Received::Ended)));
+        assert!(matches!(rig.lane.report(), Err(Error::Sys { errno: Errno::EPIPE, .. })));
+    }
+
+    #[test]
+    fn a_primary_that_dies_with_reports_unread_has_left_its_connections() {
+        let mut rig = Rig::new();
+        for seq in 1..=4 {
+            rig.send_connection(seq, "a", true);
+        }
+        assert_eq!(received(&mut rig.lane), Some((1, "a".into())));
+        rig.lane.report().unwrap();
+        drop(std::mem::replace(&mut rig.primary, packet_pair().unwrap().ours));
+        assert_eq!(received(&mut rig.lane), Some((2, "a".into())));
+        // Nor is it the end of what can be received that nobody is there to be told.
+        assert!(matches!(rig.lane.report(), Err(Error::Sys { errno: Errno::EPIPE, .. })));
+        assert_eq!(received(&mut rig.lane), Some((3, "a".into())));
+        assert_eq!(received(&mut rig.lane), Some((4, "a".into())));
+        assert!(matches!(rig.lane.receive(), Ok(Received::Ended)));
+    }
+
+    #[test]
+    fn what_no_primary_sends_is_an_error() {
+        let mut rig = Rig::new();
+        send_packet(rig.primary.as_fd(), b"?", None).unwrap();
+        assert!(matches!(rig.lane.receive(), Err(Error::BadFrame(_))));
+    }
+}
