@@ -180,7 +180,7 @@ const TABLES = {
       'Bytes unacknowledged when a second descriptor': ['src/channel/window.rs:HANDLE_WINDOW'],
       'What a worker has said': UNREAD,
       "A frame of a worker's": ['src/proto/frame.rs:DEFAULT_MAX_FRAME'],
-      'An internal message of a worker': ['src/proto/cluster.rs:MAX_MESSAGE'],
+      'An internal message of a worker': ['src/proto/serialization.rs:MAX_MESSAGE'],
       'The same in `advanced` mode': [
         'src/proto/v8value.rs:MAX_COST',
         'src/proto/v8value.rs:VALUE_COST',
@@ -329,7 +329,7 @@ const SENTENCES = [
   ],
   ['docs/ipc.md', /has answered false since (\S+ KiB)/, ['lib/sending.js:HIGH_WATER']],
   ['docs/ipc.md', /or longer than (\S+ bytes)\)/, ['src/proto/handshake.rs:MAX_HELLO']],
-  ['docs/protocol.md', /deals with have at most (\S+ MiB)/, ['src/proto/cluster.rs:MAX_MESSAGE']],
+  ['docs/protocol.md', /deals with have at most (\S+ MiB)/, ['src/proto/serialization.rs:MAX_MESSAGE']],
   ['docs/protocol.md', /new frame included, fits into (\S+ KiB)/, ['src/channel/window.rs:HANDLE_WINDOW']],
   [
     'docs/protocol.md',
@@ -355,7 +355,7 @@ const SENTENCES = [
   [
     'docs/differences.md',
     /protocol's own that is larger than (\S+ MiB), or/,
-    ['src/proto/cluster.rs:MAX_MESSAGE'],
+    ['src/proto/serialization.rs:MAX_MESSAGE'],
   ],
   [
     'docs/differences.md',

@@ -11,6 +11,7 @@ mod accept;
 mod ancillary;
 mod bind;
 mod directory;
+mod fd;
 mod fdpass;
 mod memfd;
 mod name_lock;
@@ -20,14 +21,12 @@ mod schedule;
 mod seqpacket;
 
 #[cfg(target_os = "macos")]
-use bind::close_on_exec;
+use fd::close_on_exec;
 
 pub use accept::{Accepted, accept};
 pub use ancillary::Ancillary;
-pub use bind::{
-    AbstractNames, Bound, SocketFile, adopt, bind_tcp, bind_udp, bind_unix, descriptor_limit, duplicate_raw,
-    into_raw, listen, local_address, set_nonblocking,
-};
+pub use bind::{AbstractNames, Bound, SocketFile, bind_tcp, bind_udp, bind_unix, listen, local_address};
+pub use fd::{adopt, descriptor_limit, duplicate_raw, into_raw, set_nonblocking};
 pub use fdpass::{
     Received, SocketPair, has_arrived, has_ended, has_hung_up, is_deserted, receive, send, send_buffer,
     set_send_buffer, shutdown_write, socket_pair, unread, unread_by_peer,

@@ -10,7 +10,7 @@ use nix::sys::stat::{SFlag, fstat};
 use parking_lot::Mutex;
 use socket2::{SockRef, Type};
 
-use super::bind::duplicate_raw;
+use super::fd::duplicate_raw;
 use crate::error::errno_of;
 
 /// The inodes of the sockets that corral has bound, for as long as their [`Mark`]s live.

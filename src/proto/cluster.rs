@@ -5,8 +5,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::frame::Serialization;
-use super::v8value;
+use super::serialization::{Serialization, check_size, decode, encode};
 use crate::address::LocalAddress;
 use crate::ids::Seq;
 
@@ -15,27 +14,8 @@ pub const HANDLE_ACK: &str = "NODE_HANDLE_ACK";
 /// The message that a handle did not arrive with its frame.
 pub const HANDLE_NACK: &str = "NODE_HANDLE_NACK";
 
-/// Between two corrals: a worker wants to talk to another one, or to all (`to`: 0).
-pub const PEER_CONNECT: &str = "NODE_CORRAL_CONNECT";
-/// Between two corrals: a socket to another worker (`id`), or word that there will be none (`reason`).
-const PEER: &str = "NODE_CORRAL_PEER";
-/// Between two corrals: everybody that there is has been told of by [`PEER`].
-const PEER_ROSTER: &str = "NODE_CORRAL_ROSTER";
-/// The `type` of a handle that goes to nobody but corral.
-const PEER_HANDLE: &str = "corral.Peer";
-
-/// Between two corrals: the last message on the socket that a channel began with. What follows is on the socket that came
-/// with [`FromWorker::Ready`](super::FromWorker::Ready). Said by the worker first, then by the primary.
-pub const CHANNEL_MOVE: &str = "NODE_CORRAL_MOVE";
 /// How long what a worker says of a server that listens may be, in bytes of JSON. An address is a path at most.
 const MAX_LISTENING: usize = 4096;
-
-/// What comes with memory for large pieces, and is answered as a handle is.
-pub const MEMORY: &str = "NODE_CORRAL_MEMORY";
-
-/// The largest message of the protocol's own, in bytes. Node's have a few hundred; TLS ticket keys are 96 characters. What carries
-/// a message of the program's, as a handle's does, may be as large as that.
-pub const MAX_MESSAGE: usize = 1 << 20;
 
 /// What a worker says to its primary.
 #[derive(Debug, Clone, PartialEq)]
@@ -176,26 +156,9 @@ pub fn parse(serialization: Serialization, frame: &[u8]) -> Result<(ClusterMessa
     {
         return Ok(ack);
     }
-    let value = read(serialization, frame)?;
+    let value = decode(serialization, frame)?;
     let Value::Object(message) = value else { return Err("an internal message that is no object".into()) };
     interpret(message)
-}
-
-/// Reads a message of the protocol's own, whatever it says.
-fn read(serialization: Serialization, frame: &[u8]) -> Result<Value, String> {
-    check_size(frame)?;
-    match serialization {
-        Serialization::Json => serde_json::from_slice(frame).map_err(|error| error.to_string()),
-        Serialization::Advanced => v8value::from_v8(frame),
-    }
-}
-
-/// Errors: a description, for a message of the protocol's own that is larger than [`MAX_MESSAGE`].
-pub fn check_size(frame: &[u8]) -> Result<(), String> {
-    match frame.len() {
-        0..=MAX_MESSAGE => Ok(()),
-        length => Err(format!("an internal message of {length} bytes")),
-    }
 }
 
 /// One acknowledgement comes per connection: it is read without building a tree.
@@ -346,70 +309,10 @@ pub fn newconn_frame(serialization: Serialization, key: &str, seq: Seq) -> Resul
     encode(serialization, &wrap(HandleKind::Stream, message))
 }
 
-/// Whom a worker wants to talk to, by its [`PEER_CONNECT`], 0 for all; and how many sockets to it have come by then, so that one
-/// which is on its way can be told from one that has ended.
-///
-/// Errors: a description of what is wrong with it.
-pub fn parse_connect(serialization: Serialization, frame: &[u8]) -> Result<(u32, u32), String> {
-    let message = read(serialization, frame)?;
-    let number =
-        |name| message.get(name).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
-    let to = number("to").ok_or_else(|| "a worker that wants to talk to nobody".to_owned())?;
-    Ok((to, number("after").unwrap_or(0)))
-}
-
-/// The frame that brings a worker a socket to another one, on which messages are written like this.
-///
-/// Errors: as [`ToWorker::frame`].
-pub fn peer_frame(
-    serialization: Serialization,
-    peer: u32,
-    between: Serialization,
-    max_frame: usize,
-) -> Result<Vec<u8>, String> {
-    let advanced = between == Serialization::Advanced;
-    let message = json!({"cmd": PEER, "id": peer, "advanced": advanced, "maxFrame": max_frame});
-    encode(serialization, &json!({"cmd": "NODE_HANDLE", "type": PEER_HANDLE, "msg": message}))
-}
-
-/// The frame that says why there is no way to another worker.
-///
-/// Errors: as [`ToWorker::frame`].
-pub fn no_peer_frame(serialization: Serialization, peer: u32, reason: &str) -> Result<Vec<u8>, String> {
-    encode(serialization, &json!({"cmd": PEER, "id": peer, "reason": reason}))
-}
-
-/// The frame that says that a worker which wants to talk to all has been told of all.
-///
-/// Errors: as [`ToWorker::frame`].
-pub fn roster_frame(serialization: Serialization) -> Result<Vec<u8>, String> {
-    encode(serialization, &json!({"cmd": PEER_ROSTER}))
-}
-
-/// A message as a whole frame: with its newline or its length.
-///
-/// Errors: a description, for what V8's format cannot hold.
-pub fn encode(serialization: Serialization, message: &Value) -> Result<Vec<u8>, String> {
-    match serialization {
-        Serialization::Json => {
-            let mut frame = serde_json::to_vec(message).map_err(|error| error.to_string())?;
-            frame.push(b'\n');
-            Ok(frame)
-        }
-        Serialization::Advanced => {
-            let body = v8value::to_v8(message);
-            let length = u32::try_from(body.len()).map_err(|_| "a message of 4 GiB".to_owned())?;
-            let mut frame = Vec::with_capacity(body.len() + 4);
-            frame.extend(length.to_be_bytes());
-            frame.extend(body);
-            Ok(frame)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::v8value;
 
     fn message(text: &str) -> ClusterMessage {
         parse(Serialization::Json, text.as_bytes()).unwrap().0

@@ -6,20 +6,27 @@
 
 mod attachment;
 mod cluster;
+mod corral;
 mod frame;
 mod handshake;
+mod kind;
 mod lane;
+mod serialization;
 mod v8value;
 
 pub use attachment::{ALIGNMENT, Attached, MAX_PIECES, Piece, PieceKind, Place, aligned, announce};
 pub use cluster::{
-    AddressKind, CHANNEL_MOVE, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo,
-    MAX_MESSAGE, MEMORY, OwnServer, PEER_CONNECT, QueryServer, ToWorker, check_size, encode, newconn_frame,
-    no_peer_frame, parse, parse_connect, peer_frame, roster_frame,
+    AddressKind, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo, OwnServer, QueryServer,
+    ToWorker, newconn_frame, parse,
 };
-pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, Kind, LargeFrame, Serialization, classify};
+pub use corral::{
+    CHANNEL_MOVE, MEMORY, PEER_CONNECT, no_peer_frame, parse_connect, peer_frame, roster_frame,
+};
+pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, LargeFrame};
 pub use handshake::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
+pub use kind::{Kind, classify};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
+pub use serialization::{MAX_MESSAGE, Serialization, check_size, encode};
 
 /// For what is fuzzed by itself, see `fuzz/`.
 #[cfg(fuzzing)]

@@ -1,0 +1,89 @@
+//! Whom a frame is for.
+
+use super::Serialization;
+
+/// Whom a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The cluster protocol: `cmd` is `NODE_CLUSTER`.
+    Cluster,
+    /// A message with a handle: `cmd` is `NODE_HANDLE`. The descriptor travels beside it.
+    Handle,
+    /// The last handle sent has arrived: `NODE_HANDLE_ACK`.
+    HandleAck,
+    /// The last handle sent was lost on the way: `NODE_HANDLE_NACK`.
+    HandleNack,
+    /// The peer sends nothing more on this socket and goes on on another: `NODE_CORRAL_MOVE`.
+    Move,
+    /// A worker wants to talk to another one: `NODE_CORRAL_CONNECT`.
+    Connect,
+    /// The peer offers memory for large pieces; its descriptor travels beside it: `NODE_CORRAL_MEMORY`. Between two corrals.
+    Memory,
+    /// Everything else, to be parsed where it is consumed.
+    User,
+}
+
+/// Tells whom a frame is for by its first property, without parsing it: Node writes `cmd` first in every message of
+/// its own. A program's message that has such a `cmd` elsewhere stays with the program.
+pub fn classify(serialization: Serialization, frame: &[u8]) -> Kind {
+    let rest = match serialization {
+        Serialization::Json => frame.strip_prefix(br#"{"cmd":""#),
+        Serialization::Advanced => strip_v8_command(frame),
+    };
+    let Some(rest) = rest.and_then(|rest| rest.strip_prefix(b"NODE_")) else { return Kind::User };
+    let known: [(&[u8], Kind); 7] = [
+        (b"CLUSTER", Kind::Cluster),
+        (b"HANDLE_ACK", Kind::HandleAck),
+        (b"HANDLE_NACK", Kind::HandleNack),
+        (b"HANDLE", Kind::Handle),
+        (b"CORRAL_MOVE", Kind::Move),
+        (b"CORRAL_CONNECT", Kind::Connect),
+        (b"CORRAL_MEMORY", Kind::Memory),
+    ];
+    for (name, kind) in known {
+        // In JSON the name ends with its quote; in V8's format it ends by length, where the next byte is a tag.
+        if let Some(after) = rest.strip_prefix(name)
+            && !after.first().is_some_and(|byte| byte.is_ascii_uppercase() || *byte == b'_')
+        {
+            return kind;
+        }
+    }
+    Kind::User
+}
+
+/// The rest of a V8 frame behind `{cmd: "`: header, object tag, the one-byte string `cmd`, the head of a one-byte
+/// string of less than 128 characters.
+fn strip_v8_command(frame: &[u8]) -> Option<&[u8]> {
+    let [0xff, _version, b'o', b'"', 3, b'c', b'm', b'd', b'"', length, rest @ ..] = frame else {
+        return None;
+    };
+    (*length < 128).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_belongs_to_whom_its_cmd_names() {
+        let json = |text: &str| classify(Serialization::Json, text.as_bytes());
+        assert_eq!(json(r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#), Kind::Cluster);
+        assert_eq!(json(r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{}}"#), Kind::Handle);
+        assert_eq!(json(r#"{"cmd":"NODE_HANDLE_ACK"}"#), Kind::HandleAck);
+        assert_eq!(json(r#"{"cmd":"NODE_HANDLE_NACK"}"#), Kind::HandleNack);
+        assert_eq!(json(r#"{"cmd":"NODE_CORRAL_MEMORY"}"#), Kind::Memory);
+        assert_eq!(json(r#"{"cmd":"NODE_CORRAL_MEMORY_"}"#), Kind::User);
+        assert_eq!(json(r#"{"cmd":"NODE_SOCKET_COUNT","count":1}"#), Kind::User);
+        assert_eq!(json(r#"{"cmd":"NODE_CLUSTERS"}"#), Kind::User);
+        assert_eq!(json(r#"{"msg":{"cmd":"NODE_CLUSTER"}}"#), Kind::User);
+        assert_eq!(json("garbage"), Kind::User);
+        assert_eq!(
+            classify(Serialization::Advanced, b"\xff\x0fo\"\x03cmd\"\x0cNODE_CLUSTER\"\x03act"),
+            Kind::Cluster
+        );
+        assert_eq!(
+            classify(Serialization::Advanced, b"\xff\x0fo\"\x03cmd\"\x0fNODE_HANDLE_ACK{\x01"),
+            Kind::HandleAck
+        );
+    }
+}
