@@ -44,7 +44,7 @@ export declare class NativeIpc {
   /** The answer to `Asked`. */
   decide(channel: number, allowed: boolean): void
   /** For sending on the channels. */
-  sends(): NativeSends
+  writer(): NativeWriter
   /** Reads no more of a channel until `resume`; its end is not seen either. */
   pause(id: number): void
   /** Reads on. */
@@ -125,7 +125,7 @@ export declare class NativePrimary {
   /** The worker could not be spawned at all: both ends are closed and no event will tell of it. */
   abandonChannel(id: number): void
   /** For sending on the workers' channels. */
-  sends(): NativeSends
+  writer(): NativeWriter
   /** `worker.disconnect()`. When it returns, the worker takes part in no server any more. */
   disconnectWorker(id: number): void
   /** Closes the channel after what waits has been sent. */
@@ -156,7 +156,7 @@ export declare class NativePrimary {
 }
 
 /** Sends on the channels of one core. Belongs to the JavaScript thread that made it. */
-export declare class NativeSends {
+export declare class NativeWriter {
   /**
    * Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
    * duplicated. `completion` names the callback for when the frame has to wait.

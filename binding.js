@@ -838,5 +838,5 @@ module.exports = nativeBinding
 module.exports.NativeIpc = nativeBinding.NativeIpc
 module.exports.NativeLane = nativeBinding.NativeLane
 module.exports.NativePrimary = nativeBinding.NativePrimary
-module.exports.NativeSends = nativeBinding.NativeSends
+module.exports.NativeWriter = nativeBinding.NativeWriter
 module.exports.EventKind = nativeBinding.EventKind

@@ -47,7 +47,7 @@ class Core extends NativeReactor {
       tellConnections: false,
       tellInternal: false,
     };
-    this.sends = new Sends(this.#native.sends());
+    this.sends = new Sends(this.#native.writer());
     beforeEnd((end) => {
       if (end === 'now') this.sends.isDirect = true;
       for (const { channel } of this.#peers.values()) channel.flush();

@@ -60,7 +60,7 @@ class IpcCore extends NativeReactor {
     super(native, (kind, id, first, second) => this.#dispatchOne(kind, id, first, second));
     this.#binding = binding;
     this.#native = native;
-    this.sends = new Sends(this.#native.sends());
+    this.sends = new Sends(this.#native.writer());
     beforeEnd((end) => {
       if (end === 'now') this.sends.isDirect = true;
       for (const channel of this.#channels.values()) channel.messaging.flush();

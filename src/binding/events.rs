@@ -144,7 +144,7 @@ fn frame_value(env: &Env, format: Format, bytes: Vec<u8>) -> Result<Unknown<'_>>
 }
 
 /// Converts events for JavaScript: a flat array of four values each.
-pub struct Writer<'env, 'a> {
+pub struct EventWriter<'env, 'a> {
     env: &'env Env,
     channels: &'a mut Channels,
     array: Array<'env>,
@@ -152,9 +152,9 @@ pub struct Writer<'env, 'a> {
     follow_up: Vec<FollowUp>,
 }
 
-impl<'env, 'a> Writer<'env, 'a> {
+impl<'env, 'a> EventWriter<'env, 'a> {
     pub fn new(env: &'env Env, channels: &'a mut Channels) -> Result<Self> {
-        Ok(Writer { env, channels, array: env.create_array(0)?, length: 0, follow_up: Vec::new() })
+        Ok(EventWriter { env, channels, array: env.create_array(0)?, length: 0, follow_up: Vec::new() })
     }
 
     /// The array, and what the reactor is to do now that the events are taken.

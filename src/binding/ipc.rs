@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::channels::FollowUp;
 use super::coded;
-use super::core::Core;
-use super::direct::DirectReading;
-use super::events::{EventKind, Writer};
-use super::sends::NativeSends;
+use super::direct_read::DirectReading;
+use super::events::{EventKind, EventWriter};
+use super::reactor::Reactor;
+use super::writer::NativeWriter;
 use crate::channel::{Channel, ChannelCommand};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
@@ -62,7 +62,7 @@ impl From<&NativeTerms> for Terms {
 /// that made it.
 #[napi]
 pub struct NativeIpc {
-    core: Core<Command, Event>,
+    reactor: Reactor<Command, Event>,
     ids: ChannelIds,
     listeners: u32,
 }
@@ -81,12 +81,12 @@ impl NativeIpc {
         )]
         deliver: Function<(), ()>,
     ) -> Result<Self, String> {
-        let (core, ids) = Core::start(env, "corral-ipc", wake, deliver, |sink| {
+        let (reactor, ids) = Reactor::start(env, "corral-ipc", wake, deliver, |sink| {
             let ipc = Ipc::new(sink);
             let ids = ipc.ids();
             (ipc, ids)
         })?;
-        Ok(NativeIpc { core, ids, listeners: 0 })
+        Ok(NativeIpc { reactor, ids, listeners: 0 })
     }
 
     /// Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's number, or a
@@ -112,20 +112,20 @@ impl NativeIpc {
         // A number beyond usize's is as good as its largest.
         let max_connections = max_connections as usize;
         let command = Command::Listen { id, bound, terms: (&terms).into(), max_connections };
-        self.core.reactor.send(command).map_err(coded)?;
+        self.reactor.send(command)?;
         i32::try_from(id.0).map_err(|_| coded(Error::Sys { doing: "listening", errno: Errno::ENFILE }))
     }
 
     /// How many connections the listener may have, from now on.
     #[napi]
     pub fn set_max_connections(&self, listener: u32, max: f64) -> Result<(), String> {
-        self.core.reactor.send(Command::SetMaxConnections(ListenerId(listener), max as usize)).map_err(coded)
+        self.reactor.send(Command::SetMaxConnections(ListenerId(listener), max as usize))
     }
 
     /// Listens no more. When it returns, the socket's file is gone; channels stay.
     #[napi]
     pub fn close_listener(&self, listener: u32) -> Result<(), String> {
-        self.core.reactor.call(Command::CloseListener(ListenerId(listener))).map_err(coded)
+        self.reactor.call(Command::CloseListener(ListenerId(listener)))
     }
 
     /// Makes a channel and returns its number; what comes of it is an event.
@@ -134,7 +134,7 @@ impl NativeIpc {
         let id = self.ids.next();
         let abstract_names = terms.abstract_names();
         let command = Command::Connect { id, name: name.into(), abstract_names, terms: (&terms).into() };
-        self.core.reactor.send(command).map_err(coded)?;
+        self.reactor.send(command)?;
         Ok(id.0)
     }
 
@@ -149,15 +149,15 @@ impl NativeIpc {
         let channel = Arc::new(Channel::between_corrals(socket, serialization));
         let id = self.ids.next();
         let max_frame = max_frame.map_or(usize::MAX, |max| max as usize);
-        self.core.channels_mut().add(id.0, channel.clone());
-        self.core.reactor.send(Command::Adopt { id, channel, max_frame }).map_err(coded)?;
+        self.reactor.channels_mut().add(id.0, channel.clone());
+        self.reactor.send(Command::Adopt { id, channel, max_frame })?;
         Ok(id.0)
     }
 
     /// The other end has gone: everything that it had sent is told, and then the end of the channel.
     #[napi]
     pub fn read_all(&self, id: u32) -> Result<(), String> {
-        self.core.reactor.send(Command::ReadAll(ChannelId(id))).map_err(coded)
+        self.reactor.send(Command::ReadAll(ChannelId(id)))
     }
 
     /// Whether the other end of a socket is closed, be there still something to read or not.
@@ -170,46 +170,43 @@ impl NativeIpc {
     #[napi]
     pub fn decide(&self, channel: u32, allowed: bool) -> Result<(), String> {
         let verdict = if allowed { Verdict::Allowed } else { Verdict::Refused };
-        self.core.reactor.send(Command::Decide(ChannelId(channel), verdict)).map_err(coded)
+        self.reactor.send(Command::Decide(ChannelId(channel), verdict))
     }
 
     /// For sending on the channels.
     #[napi]
-    pub fn sends(&self) -> NativeSends {
-        self.core.sends()
+    pub fn writer(&self) -> NativeWriter {
+        self.reactor.writer()
     }
 
     /// Reads no more of a channel until `resume`; its end is not seen either.
     #[napi]
     pub fn pause(&self, id: u32) -> Result<(), String> {
-        self.core.reactor.send(Command::Pause(ChannelId(id))).map_err(coded)
+        self.reactor.send(Command::Pause(ChannelId(id)))
     }
 
     /// Reads on.
     #[napi]
     pub fn resume(&self, id: u32) -> Result<(), String> {
-        self.core.reactor.send(Command::Unpause(ChannelId(id))).map_err(coded)
+        self.reactor.send(Command::Unpause(ChannelId(id)))
     }
 
     /// Closes the channel after what waits has been sent, or gives up making it.
     #[napi]
     pub fn close_channel(&self, id: u32) -> Result<(), String> {
-        self.core.reactor.send(Command::CloseChannel(ChannelId(id))).map_err(coded)
+        self.reactor.send(Command::CloseChannel(ChannelId(id)))
     }
 
     /// Closes the channel at once. What waits is not sent.
     #[napi]
     pub fn destroy(&self, id: u32) -> Result<(), String> {
-        self.core.reactor.send(Command::Destroy(ChannelId(id))).map_err(coded)
+        self.reactor.send(Command::Destroy(ChannelId(id)))
     }
 
     /// A message of the peer's could not be parsed: closes the channel with `ERR_CORRAL_BAD_FRAME`.
     #[napi]
     pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
-        self.core
-            .reactor
-            .send(Command::Channel(ChannelId(id), ChannelCommand::Condemn(Error::BadFrame(reason))))
-            .map_err(coded)
+        self.reactor.send(Command::Channel(ChannelId(id), ChannelCommand::Condemn(Error::BadFrame(reason))))
     }
 
     /// Closes a descriptor that came with an event and that nobody wants.
@@ -221,26 +218,26 @@ impl NativeIpc {
     /// The number of this side's descriptor of a channel; -1 when the channel is closed.
     #[napi]
     pub fn channel_descriptor(&self, id: u32) -> i32 {
-        self.core.channels().descriptor(id)
+        self.reactor.channels().descriptor(id)
     }
 
     /// Takes a portion of what has happened: a flat array of four values per event, the first of them its `EventKind`. There is a bound
     /// to what one turn of the event loop takes: `turnEnded` is to be called when the loop comes round.
     #[napi]
     pub fn take_events<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
-        self.core.take_events(env, write_event)
+        self.reactor.take_events(env, write_event)
     }
 
     /// Whether another portion may be taken in this turn.
     #[napi]
     pub fn may_take_more(&self) -> bool {
-        self.core.may_take_more()
+        self.reactor.may_take_more()
     }
 
     /// What was taken has been delivered, and the event loop goes on: has `wake` called when there is more.
     #[napi]
     pub fn turn_ended(&self) {
-        self.core.turn_ended();
+        self.reactor.turn_ended();
     }
 }
 
@@ -251,7 +248,11 @@ impl From<FollowUp> for Command {
 }
 
 /// Converts an event for JavaScript, or deals with it here.
-fn write_event(writer: &mut Writer<'_, '_>, event: Event, direct: &Rc<DirectReading<Event>>) -> Result<()> {
+fn write_event(
+    writer: &mut EventWriter<'_, '_>,
+    event: Event,
+    direct: &Rc<DirectReading<Event>>,
+) -> Result<()> {
     match event {
         Event::Channel(id, event) => direct.write_event(writer, id.0, event),
         Event::Asked { channel, listener, peer } => {

@@ -9,7 +9,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use super::callback::Callback;
-use super::watch::{AfterPoll, Watch};
+use super::uv::{AfterPoll, Watch};
 use super::{coded, refused};
 use crate::error::Error;
 use crate::os;

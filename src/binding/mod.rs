@@ -3,18 +3,18 @@
 
 mod callback;
 mod channels;
-mod core;
-mod direct;
+mod direct_read;
 mod events;
 mod ipc;
 mod lane;
 mod primary;
 mod queue;
-mod sends;
+mod reactor;
 mod stats;
 mod text;
+mod uv;
 mod wake;
-mod watch;
+mod writer;
 
 use std::thread::JoinHandle;
 

@@ -13,11 +13,11 @@ use serde_json::json;
 
 use super::channels::FollowUp;
 use super::coded;
-use super::core::Core;
-use super::direct::DirectReading;
-use super::events::{EventKind, Writer};
-use super::sends::NativeSends;
+use super::direct_read::DirectReading;
+use super::events::{EventKind, EventWriter};
+use super::reactor::Reactor;
 use super::stats::{NativeStats, NativeWorkerStats};
+use super::writer::NativeWriter;
 use crate::address;
 use crate::channel::{self, ChannelCommand};
 use crate::error::Error;
@@ -54,7 +54,7 @@ struct Starting {
 /// A primary: one reactor thread with its servers and workers. Belongs to the JavaScript thread that made it.
 #[napi]
 pub struct NativePrimary {
-    core: Core<Command, Event>,
+    reactor: Reactor<Command, Event>,
     stats: Arc<Stats>,
     /// Workers that have not been spawned yet.
     starting: HashMap<u32, Starting>,
@@ -74,12 +74,12 @@ impl NativePrimary {
         )]
         deliver: Function<(), ()>,
     ) -> Result<Self, String> {
-        let (core, stats) = Core::start(env, "corral", wake, deliver, |sink| {
+        let (reactor, stats) = Reactor::start(env, "corral", wake, deliver, |sink| {
             let primary = Primary::new(sink);
             let stats = primary.stats();
             (primary, stats)
         })?;
-        Ok(NativePrimary { core, stats, starting: HashMap::new() })
+        Ok(NativePrimary { reactor, stats, starting: HashMap::new() })
     }
 
     /// Changes the settings.
@@ -101,7 +101,7 @@ impl NativePrimary {
             tell_internal: settings.tell_internal,
             ..default
         };
-        self.core.reactor.send(Command::Configure(config)).map_err(coded)
+        self.reactor.send(Command::Configure(config))
     }
 
     /// Makes the channel for a worker and returns the number of the descriptor that the worker is to inherit. It is
@@ -112,7 +112,7 @@ impl NativePrimary {
         let (channel, theirs) = channel::pair(serialization)
             .map_err(|errno| coded(Error::Sys { doing: "making a channel", errno }))?;
         let number = theirs.as_raw_fd();
-        self.core.channels_mut().add(id, Arc::new(channel));
+        self.reactor.channels_mut().add(id, Arc::new(channel));
         self.starting.insert(id, Starting { theirs, lane: None });
         Ok(number)
     }
@@ -134,57 +134,54 @@ impl NativePrimary {
             return Err(coded(Error::NoSuchWorker(id)));
         };
         drop(theirs);
-        let channel = self.core.channels().get(id).cloned();
+        let channel = self.reactor.channels().get(id).cloned();
         let channel = channel.ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
         let lane = lane.ok_or(Cow::Owned(no_lane));
-        self.core.reactor.send(Command::AddWorker { id: WorkerId(id), channel, lane }).map_err(coded)
+        self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, lane })
     }
 
     /// The worker could not be spawned at all: both ends are closed and no event will tell of it.
     #[napi]
     pub fn abandon_channel(&mut self, id: u32) {
-        self.core.channels_mut().remove(id);
+        self.reactor.channels_mut().remove(id);
         self.starting.remove(&id);
     }
 
     /// For sending on the workers' channels.
     #[napi]
-    pub fn sends(&self) -> NativeSends {
-        self.core.sends()
+    pub fn writer(&self) -> NativeWriter {
+        self.reactor.writer()
     }
 
     /// `worker.disconnect()`. When it returns, the worker takes part in no server any more.
     #[napi]
     pub fn disconnect_worker(&self, id: u32) -> Result<(), String> {
-        self.core.reactor.call(Command::Disconnect(WorkerId(id))).map_err(coded)
+        self.reactor.call(Command::Disconnect(WorkerId(id)))
     }
 
     /// Closes the channel after what waits has been sent.
     #[napi]
     pub fn close_channel(&self, id: u32) -> Result<(), String> {
-        self.core.reactor.call(Command::CloseChannel(WorkerId(id))).map_err(coded)
+        self.reactor.call(Command::CloseChannel(WorkerId(id)))
     }
 
     /// A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`.
     #[napi]
     pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
-        self.core
-            .reactor
-            .send(Command::Channel(WorkerId(id), ChannelCommand::Condemn(Error::BadFrame(reason))))
-            .map_err(coded)
+        self.reactor.send(Command::Channel(WorkerId(id), ChannelCommand::Condemn(Error::BadFrame(reason))))
     }
 
     /// The worker's process has ended: everything that it had sent is told, and then the end of its channel.
     #[napi]
     pub fn exited(&self, id: u32) -> Result<(), String> {
-        self.core.reactor.send(Command::Exited(WorkerId(id))).map_err(coded)
+        self.reactor.send(Command::Exited(WorkerId(id)))
     }
 
     /// What has been counted so far. Disturbs nobody.
     #[napi]
     pub fn stats(&self) -> NativeStats {
         let servers = self.stats.servers.read().values().map(|stats| (&**stats).into()).collect();
-        let (workers, channels) = (self.stats.workers.read(), self.core.channels());
+        let (workers, channels) = (self.stats.workers.read(), self.reactor.channels());
         let workers = workers
             .iter()
             .filter_map(|(id, stats)| Some(NativeWorkerStats::new(*id, stats, channels.get(id.0)?)))
@@ -195,10 +192,10 @@ impl NativePrimary {
     /// Reads no more of a worker's channel until `resume`.
     #[napi]
     pub fn pause(&self, id: u32) {
-        if let Some(channel) = self.core.channels().get(id) {
+        if let Some(channel) = self.reactor.channels().get(id) {
             channel.undelivered().hold();
             // JavaScript may be who reads it.
-            self.core.follow([FollowUp(id, ChannelCommand::TakeBack)]);
+            self.reactor.follow([FollowUp(id, ChannelCommand::TakeBack)]);
         }
     }
 
@@ -206,8 +203,8 @@ impl NativePrimary {
     #[napi]
     pub fn resume(&self, id: u32) {
         let is_waited_for =
-            self.core.channels().get(id).is_some_and(|channel| channel.undelivered().release());
-        self.core.follow(is_waited_for.then_some(FollowUp(id, ChannelCommand::Resume)));
+            self.reactor.channels().get(id).is_some_and(|channel| channel.undelivered().release());
+        self.reactor.follow(is_waited_for.then_some(FollowUp(id, ChannelCommand::Resume)));
     }
 
     /// Closes a descriptor that came with an event and that nobody wants.
@@ -219,26 +216,26 @@ impl NativePrimary {
     /// The number of this side's descriptor of a channel; -1 when the channel is closed.
     #[napi]
     pub fn channel_descriptor(&self, id: u32) -> i32 {
-        self.core.channels().descriptor(id)
+        self.reactor.channels().descriptor(id)
     }
 
     /// Takes a portion of what has happened: a flat array of four values per event, the first of them its `EventKind`. There is a bound
     /// to what one turn of the event loop takes: `turnEnded` is to be called when the loop comes round.
     #[napi]
     pub fn take_events<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
-        self.core.take_events(env, write_event)
+        self.reactor.take_events(env, write_event)
     }
 
     /// Whether another portion may be taken in this turn.
     #[napi]
     pub fn may_take_more(&self) -> bool {
-        self.core.may_take_more()
+        self.reactor.may_take_more()
     }
 
     /// What was taken has been delivered, and the event loop goes on: has `wake` called when there is more.
     #[napi]
     pub fn turn_ended(&self) {
-        self.core.turn_ended();
+        self.reactor.turn_ended();
     }
 }
 
@@ -249,7 +246,11 @@ impl From<FollowUp> for Command {
 }
 
 /// Converts an event for JavaScript, or deals with it here.
-fn write_event(writer: &mut Writer<'_, '_>, event: Event, direct: &Rc<DirectReading<Event>>) -> Result<()> {
+fn write_event(
+    writer: &mut EventWriter<'_, '_>,
+    event: Event,
+    direct: &Rc<DirectReading<Event>>,
+) -> Result<()> {
     match event {
         Event::Channel(id, event) => direct.write_event(writer, id.0, event),
         Event::Internal { worker, bytes } => {

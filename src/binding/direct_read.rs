@@ -9,9 +9,9 @@ use std::sync::Arc;
 use napi::{Env, JsValue, Result, sys};
 
 use super::callback::Callback;
-use super::events::{self, Writer};
+use super::events::{self, EventWriter};
 use super::queue::{EventQueue, OfChannels, PORTION, Source};
-use super::watch::Watch;
+use super::uv::Watch;
 use crate::channel::{Channel, ChannelEvent, DirectRead, Frames};
 use crate::ids::Offer;
 use crate::proto::Serialization;
@@ -45,7 +45,7 @@ impl<E: OfChannels> DirectReading<E> {
     /// Converts an event of a channel's for JavaScript, or deals with it here.
     pub fn write_event(
         self: &Rc<Self>,
-        writer: &mut Writer<'_, '_>,
+        writer: &mut EventWriter<'_, '_>,
         id: u32,
         event: ChannelEvent,
     ) -> Result<()> {

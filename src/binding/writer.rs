@@ -17,14 +17,14 @@ pub type Tell = Box<dyn Fn(FollowUp) -> std::result::Result<(), Error>>;
 
 /// Sends on the channels of one core. Belongs to the JavaScript thread that made it.
 #[napi]
-pub struct NativeSends {
+pub struct NativeWriter {
     channels: Rc<RefCell<Channels>>,
     tell: Tell,
 }
 
-impl NativeSends {
+impl NativeWriter {
     pub fn new(channels: Rc<RefCell<Channels>>, tell: Tell) -> Self {
-        NativeSends { channels, tell }
+        NativeWriter { channels, tell }
     }
 
     /// Has the reactor do what a message needs, and says what became of it.
@@ -55,7 +55,7 @@ impl NativeSends {
 }
 
 #[napi]
-impl NativeSends {
+impl NativeWriter {
     /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
     /// duplicated. `completion` names the callback for when the frame has to wait.
     ///

@@ -10,18 +10,18 @@ use napi::{Env, Result};
 
 use super::callback::Callback;
 use super::channels::{Channels, FollowUp};
-use super::direct::DirectReading;
-use super::events::Writer;
+use super::direct_read::DirectReading;
+use super::events::EventWriter;
 use super::queue::{EventQueue, OfChannels, Sink, Source};
-use super::sends::NativeSends;
 use super::wake::Wake;
+use super::writer::NativeWriter;
 use super::{coded, refused, stop_with_environment};
 use crate::channel::ChannelCommand;
 use crate::reactor::{self, Handle, Handler};
 
 /// A reactor thread and the JavaScript thread's side of its channels.
-pub struct Core<C, E> {
-    pub reactor: Handle<C>,
+pub struct Reactor<C, E> {
+    handle: Handle<C>,
     events: Arc<EventQueue<E>>,
     channels: Rc<RefCell<Channels>>,
     direct: Rc<DirectReading<E>>,
@@ -29,7 +29,7 @@ pub struct Core<C, E> {
     taken: RefCell<Vec<(u32, usize)>>,
 }
 
-impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
+impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Reactor<C, E> {
     /// Starts the thread, with the handler that `make` makes, and passes on what it makes beside it. `wake` is called on the
     /// JavaScript thread when there is something to take; it does not keep the process alive. `deliver` is called with messages
     /// when they are all there is to take.
@@ -44,22 +44,34 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
         let deliver = Callback::new(env, &deliver).map_err(refused)?;
         let events = Arc::new(EventQueue::new(Wake::new(&env, &wake).map_err(refused)?));
         let (handler, beside) = make(Sink::new(events.clone()));
-        let (reactor, thread) = reactor::spawn(name, handler).map_err(coded)?;
-        let taker = reactor.clone();
+        let (handle, thread) = reactor::spawn(name, handler).map_err(coded)?;
+        let taker = handle.clone();
         let direct = DirectReading::new(dispatch, deliver, events.clone(), move |id| {
             // Without a reactor nobody reads any more.
             let _ = taker.send(FollowUp(id, ChannelCommand::TakeBack).into());
         });
         // Node closes its loop and wants it empty.
         let watches = direct.clone();
-        stop_with_environment(env, reactor.clone(), thread, move || watches.forget_all())?;
-        Ok((Core { reactor, events, channels: Rc::default(), direct, taken: RefCell::default() }, beside))
+        stop_with_environment(env, handle.clone(), thread, move || watches.forget_all())?;
+        Ok((Reactor { handle, events, channels: Rc::default(), direct, taken: RefCell::default() }, beside))
+    }
+
+    /// Gives the reactor thread a command, which it carries out in its next turn.
+    ///
+    /// Errors: [`crate::error::Error::ReactorGone`].
+    pub fn send(&self, command: C) -> Result<(), String> {
+        self.handle.send(command).map_err(coded)
+    }
+
+    /// As `send`; returns once the command is carried out.
+    pub fn call(&self, command: C) -> Result<(), String> {
+        self.handle.call(command).map_err(coded)
     }
 
     /// For sending on the channels.
-    pub fn sends(&self) -> NativeSends {
-        let reactor = self.reactor.clone();
-        NativeSends::new(self.channels.clone(), Box::new(move |what| reactor.send(what.into())))
+    pub fn writer(&self) -> NativeWriter {
+        let handle = self.handle.clone();
+        NativeWriter::new(self.channels.clone(), Box::new(move |what| handle.send(what.into())))
     }
 
     pub fn channels(&self) -> Ref<'_, Channels> {
@@ -75,10 +87,10 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
     pub fn take_events<'env>(
         &self,
         env: &'env Env,
-        write: impl Fn(&mut Writer<'env, '_>, E, &Rc<DirectReading<E>>) -> Result<()>,
+        write: impl Fn(&mut EventWriter<'env, '_>, E, &Rc<DirectReading<E>>) -> Result<()>,
     ) -> Result<Array<'env>> {
         let (mut channels, mut taken) = (self.channels.borrow_mut(), self.taken.borrow_mut());
-        let mut writer = Writer::new(env, &mut channels)?;
+        let mut writer = EventWriter::new(env, &mut channels)?;
         for event in self.events.take() {
             let source = event.source();
             taken.extend(event.cost().filter(|(_, cost)| *cost > 0));
@@ -112,7 +124,7 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Core<C, E> {
     pub fn follow(&self, follow_up: impl IntoIterator<Item = FollowUp>) {
         for what in follow_up {
             // Without a reactor nothing is left to follow up.
-            let _ = self.reactor.send(what.into());
+            let _ = self.handle.send(what.into());
         }
     }
 }
