@@ -5,6 +5,7 @@
 //! to the JavaScript thread while the channel carries nothing but the program's messages.
 
 mod batch;
+mod bounds;
 mod command;
 mod event;
 mod inbox;
@@ -14,18 +15,20 @@ mod outbox;
 mod send_buffer;
 mod shared_read;
 mod sockets;
+mod traffic;
 mod undelivered;
 mod window;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::json;
 
 pub use batch::{Batch, Bundle, Format, Frames, Part};
+pub use bounds::{Bounds, Unfit};
 pub use command::ChannelCommand;
 pub use event::ChannelEvent;
 pub use inbox::{Extent, Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
@@ -35,6 +38,7 @@ pub use memory::LENGTH as MEMORY_LENGTH;
 pub use memory::{MEMORY_KEPT, Room, Segment, Tending};
 pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Uncorked, Unwritten};
 pub use shared_read::DirectRead;
+pub use traffic::Traffic;
 pub use undelivered::{EVENT_COST, Undelivered};
 
 use crate::error::Error;
@@ -96,65 +100,6 @@ pub struct Channel {
 /// costs to keep, which is more than its own bytes. That is some thousands: more than a peer that goes by the rules asks for before
 /// it comes to read.
 pub const MAX_ANSWERS: usize = 1 << 20;
-
-/// What a channel takes from the program.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// The largest message, in bytes as they travel.
-    pub max_message: usize,
-    /// How many bytes may wait to be written before it takes no more. A message finds room when nothing waits.
-    pub max_queued: usize,
-}
-
-impl Default for Bounds {
-    /// None, as for Node's own channels.
-    fn default() -> Self {
-        Bounds { max_message: usize::MAX, max_queued: usize::MAX }
-    }
-}
-
-/// Why a channel does not take a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
-    /// It is larger than the peer, or this side, allows.
-    TooLarge,
-    /// Too much waits already.
-    QueueFull,
-}
-
-/// What has gone over a channel since it was made; for any thread to read.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    /// The program's messages that this side has sent, or queued.
-    pub messages_sent: AtomicU64,
-    /// Their bytes.
-    pub bytes_sent: AtomicU64,
-    /// The program's messages that the peer has sent.
-    pub messages_received: AtomicU64,
-    /// Their bytes.
-    pub bytes_received: AtomicU64,
-    /// Bytes of all frames that wait to be written.
-    pub bytes_queued: AtomicU64,
-}
-
-impl Traffic {
-    /// So many messages of the program's have been sent, of so many bytes.
-    pub fn sent(&self, messages: u32, bytes: usize) {
-        self.messages_sent.fetch_add(messages.into(), Ordering::Relaxed);
-        self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// How many bytes wait to be written.
-    pub fn queued(&self) -> usize {
-        self.bytes_queued.load(Ordering::Relaxed) as usize
-    }
-
-    /// A message for the program has been received.
-    pub fn received(&self, bytes: usize) {
-        self.messages_received.fetch_add(1, Ordering::Relaxed);
-        self.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-}
 
 impl Channel {
     /// Takes over this process's end of a socket pair, which must be non-blocking.
