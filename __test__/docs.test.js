@@ -189,7 +189,7 @@ const TABLES = {
       'Descriptors that came without their frames': ['src/channel/inbox.rs:MAX_UNCLAIMED'],
       'Answers that a worker has asked for': [
         'src/channel/mod.rs:MAX_ANSWERS',
-        'src/channel/outbox.rs:ANSWER_WEIGHT',
+        'src/channel/outbox/queue.rs:ANSWER_WEIGHT',
       ],
       "Replies to a worker's requests": ['lib/requests.js:MUCH_UNREAD'],
       'The same between workers': ['lib/requests.js:MAX_UNREAD', 'lib/channel.js:MAX_UNREAD_REPLIES'],
@@ -211,7 +211,7 @@ const TABLES = {
         'lib/ipc/options.js:DEFAULT_MAX_QUEUED_BYTES',
         'lib/channel.js:WAITING_WEIGHT',
       ],
-      'answers to handles': ['src/channel/mod.rs:MAX_ANSWERS', 'src/channel/outbox.rs:ANSWER_WEIGHT'],
+      'answers to handles': ['src/channel/mod.rs:MAX_ANSWERS', 'src/channel/outbox/queue.rs:ANSWER_WEIGHT'],
       'what was read and JavaScript': [
         UNREAD[0],
         UNREAD[1],

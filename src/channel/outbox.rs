@@ -1,67 +1,26 @@
 //! What waits to be sent on a channel, and what is sent again.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::io::IoSlice;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
 use super::send_buffer::SendBuffer;
 use super::sockets::Sockets;
 use super::window::{Window, Writing};
-use crate::ids::{Completion, Seq, WorkerId};
+use crate::ids::Completion;
 use crate::os;
+
+pub use queue::{Frame, HandleOrigin};
+use queue::{MAX_PARTS, Purpose, Queue, Queued, Step};
 
 /// How often a descriptor that did not arrive is sent again (Node: `MAX_HANDLE_RETRANSMISSIONS`).
 const MAX_RETRANSMISSIONS: u8 = 3;
 
-/// What an answer that waits costs beside its bytes: its place in the queue, and what the allocator takes.
-const ANSWER_WEIGHT: usize = 128;
-
-/// How many frames go into one system call; the kernel's limit is 1024.
-const MAX_PARTS: usize = 64;
-
 /// So many corked bytes are written without further waiting: about what a peer reads at once.
 const CORKED: usize = 64 << 10;
-
-/// Who sent a descriptor and is told when it has arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandleOrigin {
-    /// A connection on its way to a worker, by the message's `seq`.
-    Connection(Seq),
-    /// A listening socket in a reply of the primary's; nobody waits for it.
-    Reply,
-    /// A socket to this other worker.
-    Peer(WorkerId),
-    /// A handle that the program has sent.
-    User,
-    /// Memory for large pieces of messages.
-    Memory,
-}
-
-/// A frame to be sent.
-#[derive(Debug)]
-pub struct Frame {
-    /// Newline or length included.
-    pub bytes: Vec<u8>,
-    /// What rides on the first byte. The descriptor is kept until the peer has acknowledged it.
-    pub handle: Option<(Arc<OwnedFd>, HandleOrigin)>,
-    /// The callback to announce when the frame has been written later than at once.
-    pub completion: Option<Completion>,
-}
-
-impl Frame {
-    /// A frame of bytes only that nobody waits for.
-    pub fn plain(bytes: Vec<u8>) -> Self {
-        Frame { bytes, handle: None, completion: None }
-    }
-
-    /// A frame with a descriptor.
-    pub fn with_handle(bytes: Vec<u8>, fd: Arc<OwnedFd>, origin: HandleOrigin) -> Self {
-        Frame { bytes, handle: Some((fd, origin)), completion: None }
-    }
-}
 
 /// A frame that will not be written to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,48 +93,6 @@ pub enum Retransmission {
     Nothing,
 }
 
-#[derive(Debug)]
-struct Queued {
-    frame: Frame,
-    written: usize,
-    /// So many bytes were written before it came here, and are not in it.
-    before: usize,
-    retransmissions: u8,
-    /// What is behind it goes out on the channel's other socket.
-    is_farewell: bool,
-    /// It was corked and is to get its completion when the turn ends.
-    awaits_completion: bool,
-    /// The peer has asked for it.
-    is_answer: bool,
-    /// It says what has become of the peer's descriptors.
-    is_receipt: bool,
-}
-
-impl Queued {
-    fn new(frame: Frame) -> Self {
-        Queued {
-            frame,
-            written: 0,
-            before: 0,
-            retransmissions: 0,
-            is_farewell: false,
-            awaits_completion: false,
-            is_answer: false,
-            is_receipt: false,
-        }
-    }
-
-    /// What it counts for among the answers that wait.
-    fn answer_cost(&self) -> usize {
-        if self.is_answer { self.frame.bytes.len() + ANSWER_WEIGHT } else { 0 }
-    }
-
-    /// The peer has a part of the frame: the rest must follow before anything else.
-    fn has_begun(&self) -> bool {
-        self.before + self.written > 0
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 enum State {
     #[default]
@@ -189,10 +106,7 @@ enum State {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     state: State,
-    queue: VecDeque<Queued>,
-    queued_bytes: usize,
-    /// What the answers among them cost.
-    answers: usize,
+    queue: Queue,
     window: Window<Queued>,
     buffer: SendBuffer,
     /// Frames that go out together, behind what is queued: at the end of the turn in which they were sent, with the next
@@ -243,15 +157,11 @@ impl Outbox {
             return SendStatus::Failed(errno);
         }
         // Also what was corked in this turn and has had to wait before its end.
-        match self.queue.iter_mut().rev().find(|queued| queued.awaits_completion) {
-            Some(queued) => {
-                queued.awaits_completion = false;
-                queued.frame.completion = Some(completion);
-                let needs_flush = matches!(status, SendStatus::Queued { needs_flush: true, .. });
-                SendStatus::Queued { bytes: self.queued_bytes(), needs_flush }
-            }
-            None => SendStatus::Written,
+        if !self.queue.complete_awaiting(completion) {
+            return SendStatus::Written;
         }
+        let needs_flush = matches!(status, SendStatus::Queued { needs_flush: true, .. });
+        SendStatus::Queued { bytes: self.queued_bytes(), needs_flush }
     }
 
     /// Whether anything is corked. The reactor looks for it again only when it is asked again.
@@ -263,14 +173,10 @@ impl Outbox {
     fn write_corked(&mut self, sockets: &Sockets) -> SendStatus {
         let mut bytes = std::mem::take(&mut self.corked);
         // Those that were corked before in this turn, and wait, get no completion of their own.
-        self.queue.iter_mut().for_each(|queued| queued.awaits_completion = false);
+        self.queue.forget_awaited_completions();
         let status = self.write(sockets, &[&bytes], None);
         match status {
-            SendStatus::Queued { .. } => {
-                if let Some(queued) = self.queue.back_mut() {
-                    queued.awaits_completion = true;
-                }
-            }
+            SendStatus::Queued { .. } => self.queue.last_awaits_completion(),
             SendStatus::Failed(errno) => self.corked_failure = Some(errno),
             SendStatus::Written | SendStatus::Closed => {}
         }
@@ -292,33 +198,29 @@ impl Outbox {
 
     /// As [`Outbox::send`], for what the peer has asked for.
     pub(super) fn answer(&mut self, sockets: &Sockets, frame: Frame) -> SendStatus {
-        self.send_queued(sockets, Queued { is_answer: true, ..Queued::new(frame) })
+        self.send_queued(sockets, Queued::with_purpose(frame, Purpose::Answer))
     }
 
     /// Answers what has become of a descriptor of the peer's, in front of what has not begun: descriptors may wait here until others
     /// are acknowledged by a peer where it is the same. Node has it so, too.
     pub(super) fn send_receipt(&mut self, sockets: &Sockets, frame: Frame) -> SendStatus {
-        let receipt = Queued { is_answer: true, is_receipt: true, ..Queued::new(frame) };
+        let receipt = Queued::with_purpose(frame, Purpose::Receipt);
         if self.queue.is_empty() || self.state != State::Open {
             return self.send_queued(sockets, receipt);
         }
         self.settle(sockets);
-        // In their order: they are about the oldest that has not been answered.
-        let place = self.queue.iter().take_while(|queued| queued.has_begun() || queued.is_receipt).count();
-        self.queued_bytes += receipt.frame.bytes.len();
-        self.answers += receipt.answer_cost();
-        self.queue.insert(place, receipt);
+        let place = self.queue.insert_receipt(receipt);
         let awaits = self.queue.get(place + 1).is_some_and(|queued| self.awaits_acknowledgement(queued));
         if !awaits || self.queue.front().is_none_or(Queued::has_begun) {
             // It goes out with what waits for the socket.
-            return SendStatus::Queued { bytes: self.queued_bytes, needs_flush: false };
+            return SendStatus::Queued { bytes: self.queue.bytes(), needs_flush: false };
         }
         // Nothing but receipts goes out, for which nobody waits here.
         match self.flush(sockets, &mut Vec::new()) {
             FlushStatus::Failed(errno) => SendStatus::Failed(errno),
             FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => SendStatus::Written,
             FlushStatus::Blocked | FlushStatus::Exhausted => {
-                SendStatus::Queued { bytes: self.queued_bytes, needs_flush: true }
+                SendStatus::Queued { bytes: self.queue.bytes(), needs_flush: true }
             }
         }
     }
@@ -329,7 +231,7 @@ impl Outbox {
 
     /// What answers that wait to be written cost here, in bytes.
     pub(super) fn answers(&self) -> usize {
-        self.answers
+        self.queue.answers()
     }
 
     fn send_queued(&mut self, sockets: &Sockets, queued: Queued) -> SendStatus {
@@ -338,22 +240,22 @@ impl Outbox {
         }
         self.settle(sockets);
         let was_idle = self.queue.is_empty();
-        self.push_back(queued);
+        self.queue.push_back(queued);
         if !was_idle {
-            return SendStatus::Queued { bytes: self.queued_bytes, needs_flush: false };
+            return SendStatus::Queued { bytes: self.queue.bytes(), needs_flush: false };
         }
         let mut completed = Vec::new();
         match self.flush(sockets, &mut completed) {
             FlushStatus::Idle => SendStatus::Written,
             FlushStatus::Failed(errno) => {
-                self.drop_last();
+                self.queue.drop_last();
                 SendStatus::Failed(errno)
             }
             FlushStatus::AwaitsAcknowledgement => {
-                SendStatus::Queued { bytes: self.queued_bytes, needs_flush: false }
+                SendStatus::Queued { bytes: self.queue.bytes(), needs_flush: false }
             }
             FlushStatus::Blocked | FlushStatus::Exhausted => {
-                SendStatus::Queued { bytes: self.queued_bytes, needs_flush: true }
+                SendStatus::Queued { bytes: self.queue.bytes(), needs_flush: true }
             }
         }
     }
@@ -409,8 +311,8 @@ impl Outbox {
         }
         let needs_flush = self.queue.is_empty();
         let frame = Frame { bytes: concat(rest), handle: None, completion };
-        self.push_back(Queued { before: sent, ..Queued::new(frame) });
-        SendStatus::Queued { bytes: self.queued_bytes, needs_flush }
+        self.queue.push_back(Queued { before: sent, ..Queued::new(frame) });
+        SendStatus::Queued { bytes: self.queue.bytes(), needs_flush }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -430,7 +332,7 @@ impl Outbox {
                 _ => None,
             };
             self.buffer.fit(sockets, front.before + front.frame.bytes.len());
-            let sent = os::send(sockets.sending(), &self.parts(), handle.as_deref().map(AsFd::as_fd));
+            let sent = os::send(sockets.sending(), &self.queue.parts(), handle.as_deref().map(AsFd::as_fd));
             match sent {
                 Ok(count) => self.advance(sockets, count, completed),
                 Err(Errno::EAGAIN) => return FlushStatus::Blocked,
@@ -444,36 +346,19 @@ impl Outbox {
         FlushStatus::Idle
     }
 
-    /// The front of the queue and the frames behind it that may go out in the same call: up to the next one with a
-    /// descriptor, which needs a call of its own, or to where the channel moves.
-    fn parts(&self) -> Vec<IoSlice<'_>> {
-        let pairs = self.queue.iter().zip(self.queue.iter().skip(1)).take(MAX_PARTS - 1);
-        let behind = pairs
-            .take_while(|(before, next)| !before.is_farewell && next.frame.handle.is_none())
-            .map(|(_, next)| next);
-        self.queue
-            .front()
-            .into_iter()
-            .chain(behind)
-            .map(|queued| IoSlice::new(&queued.frame.bytes[queued.written..]))
-            .collect()
-    }
-
     fn advance(&mut self, sockets: &Sockets, mut count: usize, completed: &mut Vec<Completion>) {
-        self.queued_bytes -= count;
-        while let Some(front) = self.queue.front_mut() {
-            let rest = front.frame.bytes.len() - front.written;
-            if count < rest {
-                front.written += count;
-                self.window.wrote(count);
-                return;
-            }
-            count -= rest;
-            self.window.wrote(rest);
-            let Some(mut done) = self.queue.pop_front() else { return };
-            self.answers -= done.answer_cost();
+        loop {
+            let mut done = match self.queue.advance(count) {
+                None => return,
+                Some(Step::Partial(bytes)) => return self.window.wrote(bytes),
+                Some(Step::Complete(bytes, done)) => {
+                    self.window.wrote(bytes);
+                    count -= bytes;
+                    done
+                }
+            };
             completed.extend(done.frame.completion.take());
-            if done.is_farewell {
+            if done.purpose == Purpose::HalfClose {
                 sockets.move_sending();
             }
             if done.frame.handle.is_some() {
@@ -503,11 +388,7 @@ impl Outbox {
         }
         queued.retransmissions += 1;
         queued.written = 0;
-        self.queued_bytes += queued.frame.bytes.len();
-        self.answers += queued.answer_cost();
-        // In front of what waits, but never into the middle of a frame that is half written.
-        let place = usize::from(self.queue.front().is_some_and(Queued::has_begun));
-        self.queue.insert(place, queued);
+        self.queue.insert_first(queued);
         Retransmission::SentAgain
     }
 
@@ -529,17 +410,15 @@ impl Outbox {
 
     /// How many bytes wait to be written.
     pub(super) fn queued_bytes(&self) -> usize {
-        self.queued_bytes + self.corked.len()
+        self.queue.bytes() + self.corked.len()
     }
 
     pub(super) fn abort(&mut self, sockets: &Sockets) -> Vec<Unwritten> {
         self.finish(sockets);
         self.window.clear();
         self.corked.clear();
-        self.queued_bytes = 0;
-        self.answers = 0;
         self.queue
-            .drain(..)
+            .drain()
             .filter_map(|Queued { frame, written, before, .. }| {
                 Some(Unwritten { completion: frame.completion?, written: before + written })
             })
@@ -550,22 +429,9 @@ impl Outbox {
     pub(super) fn push_farewell(&mut self, sockets: &Sockets, bytes: Vec<u8>) -> bool {
         if self.state == State::Open {
             self.settle(sockets);
-            self.push_back(Queued { is_farewell: true, ..Queued::new(Frame::plain(bytes)) });
+            self.queue.push_back(Queued::with_purpose(Frame::plain(bytes), Purpose::HalfClose));
         }
         self.state == State::Open
-    }
-
-    fn push_back(&mut self, queued: Queued) {
-        self.queued_bytes += queued.frame.bytes.len();
-        self.answers += queued.answer_cost();
-        self.queue.push_back(queued);
-    }
-
-    fn drop_last(&mut self) {
-        if let Some(queued) = self.queue.pop_back() {
-            self.queued_bytes -= queued.frame.bytes.len() - queued.written;
-            self.answers -= queued.answer_cost();
-        }
     }
 }
 

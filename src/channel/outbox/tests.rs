@@ -1,6 +1,10 @@
 //! What goes out, in which order, and what is told of it.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
 use super::*;
+use crate::ids::Seq;
 use crate::os::{Ancillary, SocketPair, receive, socket_pair};
 
 struct Rig {
@@ -274,7 +278,7 @@ fn a_vanished_peer_fails_the_frame_and_keeps_nothing() {
     let mut rig = Rig::new();
     drop(std::mem::replace(&mut rig.theirs, socket_pair().unwrap().ours));
     assert_eq!(rig.send(Frame::plain(b"?".to_vec())), SendStatus::Failed(Errno::EPIPE));
-    assert_eq!(rig.outbox.queued_bytes, 0);
+    assert_eq!(rig.outbox.queued_bytes(), 0);
     assert!(rig.outbox.queue.is_empty());
 }
 
