@@ -1,4 +1,5 @@
-//! corral: the primary side of a Node.js cluster on Rust threads.
+//! corral: the primary side of a Node.js cluster on Rust threads. The crate is no library: its only users are the binding,
+//! the tests and `fuzz/`.
 //!
 //! Imports point one way:
 //!
@@ -8,15 +9,13 @@
 //!
 //! - [`proto`]: frames and messages as bytes. No file descriptors, no threads.
 //! - [`sched`]: who gets the next connection. Plain structs.
-//! - [`os`]: every system call and, beside the binding, every `unsafe` block.
+//! - [`os`]: every system call, and every `unsafe` block outside the binding.
 //! - [`reactor`]: the I/O thread: poll, commands from other threads, timers.
 //! - [`channel`]: one Unix stream socket that carries frames and descriptors.
 //! - [`primary`]: servers, workers and the connections between them.
 //! - [`ipc`]: channels between processes that meet at a named socket.
 //! - [`worker`]: a worker's end of its lane.
 //! - `binding`: the only module that knows Node-API (cargo feature `binding`).
-
-#![warn(missing_docs)]
 
 pub mod address;
 mod buffer_pool;

@@ -7,19 +7,20 @@ use nix::errno::Errno;
 
 use crate::address::Peer;
 
-/// A connection that the kernel has completed.
+/// A connection from the backlog.
 #[derive(Debug)]
 pub struct Accepted {
-    /// Close-on-exec and non-blocking, as the worker's libuv wants it.
+    /// Close-on-exec and non-blocking, as the worker's libuv needs it.
     pub connection: OwnedFd,
-    /// Who connected.
+    /// The client's address.
     pub peer: Peer,
 }
 
 /// Takes one connection off the backlog (`accept(2)`).
 ///
-/// Errors: `EAGAIN` when there is none, `EMFILE` and `ENFILE` without descriptors left, `ECONNABORTED` for a client
-/// that has given up already; the network errors that `accept(2)` lists mean the same and are returned as they are.
+/// Errors: `EAGAIN` when there is none, `EMFILE` and `ENFILE` without descriptors left, `ECONNABORTED` for a
+/// client that has already given up. The network errors that `accept(2)` lists mean the same and are returned
+/// unchanged.
 pub fn accept(listener: BorrowedFd<'_>) -> Result<Accepted, Errno> {
     // SAFETY: all-zero bytes are a valid sockaddr_storage (family AF_UNSPEC).
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
@@ -44,11 +45,12 @@ fn accept_once(listener: BorrowedFd<'_>, peer: &mut libc::sockaddr_storage) -> R
             libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
         )
     };
-    // SAFETY: accept4 has just made this descriptor; nobody else knows it.
+    // SAFETY: accept4 has just made this descriptor. Nothing else owns it.
     Errno::result(raw).map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
-/// macOS has no accept4: what is forked between the two calls inherits the connection, as it does with libuv.
+/// macOS has no accept4: a child that is forked between the two calls inherits the connection, as it does
+/// with libuv.
 #[cfg(target_os = "macos")]
 fn accept_once(listener: BorrowedFd<'_>, peer: &mut libc::sockaddr_storage) -> Result<OwnedFd, Errno> {
     use std::os::fd::AsFd;
@@ -56,7 +58,7 @@ fn accept_once(listener: BorrowedFd<'_>, peer: &mut libc::sockaddr_storage) -> R
     let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     // SAFETY: `peer` and `length` are live for the call and `length` is the size of `peer`.
     let raw = unsafe { libc::accept(listener.as_raw_fd(), std::ptr::from_mut(peer).cast(), &raw mut length) };
-    // SAFETY: accept has just made this descriptor; nobody else knows it.
+    // SAFETY: accept has just made this descriptor. Nothing else owns it.
     let connection = Errno::result(raw).map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })?;
     super::close_on_exec(&connection)?;
     super::set_nonblocking(connection.as_fd())?;

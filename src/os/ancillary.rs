@@ -1,5 +1,6 @@
-//! Receiving bytes together with descriptors (`recvmsg(2)`, `SCM_RIGHTS`), also when this process could not take all of
-//! them: what nix has for it refuses to look at a message that was cut short (`MSG_CTRUNC`) and leaks what came.
+//! Receiving bytes together with descriptors (`recvmsg(2)`, `SCM_RIGHTS`), even when this process could not
+//! take all of them. nix's own function refuses to parse a truncated message (`MSG_CTRUNC`) and leaks the
+//! descriptors that did arrive.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -7,45 +8,45 @@ use nix::errno::Errno;
 
 #[cfg(target_os = "linux")]
 const RECEIVE_FLAGS: i32 = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
-/// Descriptors become close-on-exec when they have arrived.
+/// macOS has no such flag: descriptors become close-on-exec after they have arrived.
 #[cfg(target_os = "macos")]
 const RECEIVE_FLAGS: i32 = libc::MSG_DONTWAIT;
 
-/// The most descriptors that one message of a peer can carry; Linux's own limit (`SCM_MAX_FD`).
+/// The most descriptors that one message can carry: Linux's own limit (`SCM_MAX_FD`).
 const MAX_DESCRIPTORS: usize = 253;
 
-/// The buffer for descriptors that [`receive`](super::receive) and [`receive_packet`](super::receive_packet) need;
-/// kept by the caller so that a read allocates nothing. Of `u64`s, for the alignment of `cmsghdr`.
+/// The buffer for descriptors that [`receive`](super::receive) and [`receive_packet`](super::receive_packet)
+/// need. The caller keeps it, so that a read allocates nothing. It consists of `u64`s for the alignment of
+/// `cmsghdr`.
 #[derive(Debug)]
 pub struct Ancillary(Box<[u64]>);
 
 impl Default for Ancillary {
     fn default() -> Self {
-        // SAFETY: computes a number.
+        // SAFETY: CMSG_SPACE only computes a number.
         let bytes = unsafe { libc::CMSG_SPACE(size_of::<[RawFd; MAX_DESCRIPTORS]>() as u32) } as usize;
         Ancillary(vec![0; bytes.div_ceil(size_of::<u64>())].into_boxed_slice())
     }
 }
 
-/// What one call of `recvmsg` brought.
+/// The result of one `recvmsg`.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// The number of bytes.
     pub bytes: usize,
-    /// The descriptors, close-on-exec, in the order in which they were sent.
+    /// Close-on-exec, in the order in which they were sent.
     pub handles: Vec<OwnedFd>,
     /// `MSG_*`.
     pub flags: i32,
 }
 
-/// Receives once, never waits. Without room for descriptors the kernel closes those that come.
+/// Receives once and never waits. Without a buffer for descriptors the kernel closes those that arrive.
 pub(super) fn receive_message(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     ancillary: Option<&mut Ancillary>,
 ) -> Result<Message, Errno> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // SAFETY: all-zero bytes are a valid msghdr: nothing anywhere.
+    // SAFETY: all-zero bytes are a valid msghdr that points nowhere.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = &raw mut part;
     header.msg_iovlen = 1;
@@ -54,7 +55,8 @@ pub(super) fn receive_message(
         header.msg_controllen = size_of_val::<[u64]>(room) as _;
     }
     let bytes = loop {
-        // SAFETY: the header points to memory that is live and exclusively ours for the call, with its sizes.
+        // SAFETY: the header points to memory that is live and exclusively ours for the call, with its
+        // correct sizes.
         let count = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, RECEIVE_FLAGS) };
         match Errno::result(count) {
             Err(Errno::EINTR) => continue,
@@ -67,15 +69,15 @@ pub(super) fn receive_message(
     Ok(Message { bytes, handles, flags: header.msg_flags })
 }
 
-/// Takes over every descriptor in a message that has just been received.
+/// Takes ownership of every descriptor in a message that has just been received.
 fn take_handles(header: &libc::msghdr) -> Vec<OwnedFd> {
     let mut handles = Vec::new();
-    // macOS tells the sender's length also of an item that it has cut short.
+    // macOS reports the sender's length even for an item that it has truncated.
     #[allow(clippy::unnecessary_cast)] // A socklen_t on other systems.
     let end = header.msg_control as usize + header.msg_controllen as usize;
-    // SAFETY: the kernel has filled the control buffer and its length; CMSG_* walk within that.
+    // SAFETY: the kernel has filled the control buffer and set its length. CMSG_* stay within that.
     let mut item = unsafe { libc::CMSG_FIRSTHDR(header) };
-    // SAFETY: null, or a header that the kernel wrote, in a buffer aligned for it.
+    // SAFETY: the pointer is null, or a header that the kernel wrote into a buffer aligned for it.
     while let Some(control) = unsafe { item.as_ref() } {
         if (control.cmsg_level, control.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             // SAFETY: as above; the data of SCM_RIGHTS is an array of descriptors that fills the item.
@@ -84,7 +86,8 @@ fn take_handles(header: &libc::msghdr) -> Vec<OwnedFd> {
             let length = (control.cmsg_len as usize).min(end - std::ptr::from_ref(control) as usize);
             let count = length.saturating_sub(size as usize) / size_of::<RawFd>();
             handles.extend((0..count).map(|index| {
-                // SAFETY: within the item. The kernel has made this descriptor for this process and told nobody else.
+                // SAFETY: the descriptor lies within the item. The kernel has just made it for this process,
+                // and nothing else owns it.
                 unsafe { OwnedFd::from_raw_fd(first.cast::<RawFd>().add(index).read_unaligned()) }
             }));
         }

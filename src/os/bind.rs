@@ -1,4 +1,5 @@
-//! Sockets bound to an address, the way libuv binds them, so that errors and options are what Node's users know.
+//! Sockets bound to an address the way libuv binds them, so that errors and options are those that Node's
+//! users know.
 
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -27,17 +28,19 @@ const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(li
 /// A bound socket.
 #[derive(Debug)]
 pub struct Bound {
-    /// The file that binding created. None for IP and abstract names. In front of the socket, and so dropped before it:
-    /// as long as somebody listens nobody takes the file for a stale one and puts another in its place.
+    /// The file that binding created; None for IP and abstract names. The field precedes `socket` so that it
+    /// is dropped first: while the socket still listens, no other process takes the file for a stale one and
+    /// replaces it.
     pub file: Option<SocketFile>,
-    /// That it is corral's own, which nobody gets by its number; None for one of the program's.
+    /// Marks the socket as corral's own, so that no worker obtains it by its number. None for a socket of the
+    /// program.
     pub mark: Option<Mark>,
-    /// The socket: close-on-exec, non-blocking, bound but not listening.
+    /// Close-on-exec, non-blocking, bound but not listening.
     pub socket: OwnedFd,
 }
 
 impl Bound {
-    /// A socket that corral has made for itself, and what binding it has created.
+    /// A socket that corral has made, and the file that binding it has created.
     ///
     /// Errors: none that an open socket can cause.
     pub(super) fn own(socket: impl Into<OwnedFd>, file: Option<SocketFile>) -> Result<Self, Errno> {
@@ -46,7 +49,7 @@ impl Bound {
     }
 }
 
-/// The file of a Unix socket, removed when this is dropped, unless another has taken its place.
+/// The file of a Unix socket. Dropping this removes the file, unless another one has taken its place.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -55,11 +58,11 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// For the file that binding has just made.
+    /// For the file that binding has just created.
     ///
-    /// Errors: `ENOENT` when it has been removed already.
+    /// Errors: `ENOENT` when it has already been removed.
     pub(super) fn new(path: &Path) -> Result<Self, Errno> {
-        // The process may change its directory.
+        // The path must stay valid when the process changes its directory.
         let path = std::path::absolute(path).map_err(|error| errno_of(&error))?;
         let identity = Self::identity_of(&path).map_err(|error| errno_of(&error))?;
         Ok(SocketFile { path, identity })
@@ -73,24 +76,24 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // It may have been removed already, or together with its directory. Between the two calls nobody replaces it
-        // while its socket listens.
+        // The file may already be gone, alone or together with its directory. Nobody replaces it between the
+        // two calls while its socket listens.
         if Self::identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Binds a TCP socket. Without an address it takes `::`, which serves IPv4 too, and where the machine has no IPv6,
-/// `0.0.0.0` (Node: `net.js`, `setupListenHandle`). `flags` are libuv's.
+/// Binds a TCP socket. Without an address it binds `::`, which also serves IPv4, or `0.0.0.0` on a machine
+/// without IPv6 (Node: `net.js`, `setupListenHandle`). `flags` are libuv's.
 ///
-/// Errors: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`; `EINVAL` for what is no numeric address.
+/// Errors: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`; `EINVAL` for an address that is not numeric.
 pub fn bind_tcp(address: Option<&str>, port: u16, flags: u32) -> Result<Bound, Errno> {
     bind_ip(address, port, flags, Type::STREAM)
 }
 
-/// Binds a UDP socket of the given family (Node: `dgram`'s `_createSocketHandle`). Without an address it takes the
-/// family's wildcard. `flags` are libuv's.
+/// Binds a UDP socket of the given family (Node: `dgram`'s `_createSocketHandle`). Without an address it
+/// binds the family's wildcard. `flags` are libuv's.
 ///
 /// Errors: as for [`bind_tcp`].
 pub fn bind_udp(address: Option<&str>, port: u16, ipv6: bool, flags: u32) -> Result<Bound, Errno> {
@@ -102,7 +105,8 @@ fn bind_ip(address: Option<&str>, port: u16, flags: u32, kind: Type) -> Result<B
     let Some(address) = address.filter(|address| !address.is_empty()) else {
         let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         return match bind_address(v6, flags, kind) {
-            // Only a machine without IPv6 falls back. libuv reports a port in use at listen(), Node does not retry.
+            // Only a machine without IPv6 falls back. libuv reports a port in use at listen(), and Node does
+            // not retry.
             Err(errno) if errno != Errno::EADDRINUSE && errno != Errno::EACCES => {
                 bind_address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), flags & !IPV6_ONLY, kind)
             }
@@ -141,7 +145,7 @@ fn bind_address(address: SocketAddr, flags: u32, kind: Type) -> Result<Bound, Er
         socket.set_only_v6(flags & IPV6_ONLY != 0).map_err(errno)?;
     }
     socket.bind(&SockAddr::from(address)).map_err(|error| match errno_of(&error) {
-        // libuv: an address of another family than the socket's.
+        // libuv reports an address of another family than the socket's as invalid.
         Errno::EAFNOSUPPORT => Errno::EINVAL,
         errno => errno,
     })?;
@@ -159,8 +163,8 @@ fn set_udp_reuse(socket: &Socket, flags: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// libuv (`uv__set_reuse`): SO_REUSEPORT is on the BSDs what SO_REUSEADDR is on Linux. What SO_REUSEPORT is on Linux,
-/// macOS does not have.
+/// SO_REUSEPORT on the BSDs is what SO_REUSEADDR is on Linux (libuv: `uv__set_reuse`). macOS has nothing like
+/// Linux's SO_REUSEPORT.
 #[cfg(target_os = "macos")]
 fn set_udp_reuse(socket: &Socket, flags: u32) -> Result<(), Errno> {
     if flags & UDP_REUSE_PORT != 0 {
@@ -172,21 +176,22 @@ fn set_udp_reuse(socket: &Socket, flags: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// How an abstract name is written into its address. Both ends must do the same.
+/// How an abstract name is written into its address. Both ends must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AbstractNames {
-    /// As long as it is (libuv after 1.46).
+    /// With its own length (libuv after 1.46).
     #[default]
     Exact,
-    /// Filled up with NUL bytes to the size of `sun_path` (libuv 1.46, Node 20).
+    /// Padded with NUL bytes to the size of `sun_path` (libuv 1.46, Node 20).
     Padded,
 }
 
-/// Binds a Unix stream socket to a path, or to an abstract name if it begins with a NUL byte. `readable_all` and
-/// `writable_all` widen the file's mode as libuv's `uv_pipe_chmod` does.
+/// Binds a Unix stream socket to a path, or to an abstract name if it begins with a NUL byte. `readable_all`
+/// and `writable_all` widen the file's mode as libuv's `uv_pipe_chmod` does.
 ///
-/// Errors: `EADDRINUSE` when the file exists; `EACCES` also for a directory that does not exist, as libuv has it;
-/// `EINVAL` for a name that does not fit into `sun_path`, and for an abstract one where there are none (macOS).
+/// Errors: `EADDRINUSE` when the file exists; `EACCES` also for a directory that does not exist, as in libuv;
+/// `EINVAL` for a name that does not fit into `sun_path`, and for an abstract name where the system has none
+/// (macOS).
 pub fn bind_unix(
     name: &Path,
     abstract_names: AbstractNames,
@@ -211,14 +216,15 @@ pub fn bind_unix(
     Ok(bound)
 }
 
-/// Whether a name stands for no file.
+/// Whether a name is abstract, without a file.
 pub(super) fn is_abstract(name: &Path) -> bool {
     name.as_os_str().as_bytes().first() == Some(&0)
 }
 
-/// A path, or an abstract name, as an address.
+/// The address of a path or of an abstract name.
 ///
-/// Errors: `EINVAL` for what does not fit into `sun_path`, and for an abstract name where there are none (macOS).
+/// Errors: `EINVAL` for a name that does not fit into `sun_path`, and for an abstract name where the system
+/// has none (macOS).
 pub(super) fn unix_address(name: &Path, abstract_names: AbstractNames) -> Result<SockAddr, Errno> {
     let mut bytes = name.as_os_str().as_bytes().to_vec();
     if is_abstract(name) {
@@ -240,14 +246,14 @@ fn widen_mode(path: &Path, readable_all: bool, writable_all: bool) -> std::io::R
     std::fs::set_permissions(path, permissions)
 }
 
-/// Makes the socket listen with the given backlog; once more with another backlog is allowed and changes it.
+/// Makes the socket listen with the given backlog. A second call changes the backlog.
 ///
 /// Errors: `EADDRINUSE` when another socket listens on the same address.
 pub fn listen(socket: BorrowedFd<'_>, backlog: i32) -> Result<(), Errno> {
     SockRef::from(&socket).listen(backlog).map_err(|error| errno_of(&error))
 }
 
-/// What the socket is bound to; None for a Unix socket.
+/// The address that the socket is bound to; None for a Unix socket.
 ///
 /// Errors: `EBADF`, `ENOTSOCK`.
 pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<LocalAddress>, Errno> {
@@ -344,7 +350,8 @@ mod tests {
                 }
             });
             for number in 1..=ROUNDS {
-                // At its name when it listens, so that it can be refused at its end only.
+                // The file lies at its final name while the socket listens, so that a connection is refused
+                // only at its end.
                 let new = path(ROUNDS + number);
                 let mut bound = bind_unix(&new, AbstractNames::Exact, false, false).unwrap();
                 listen(bound.socket.as_fd(), 5).unwrap();

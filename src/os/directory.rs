@@ -1,4 +1,4 @@
-//! Whether others could put something of their own in place of what lies in a directory.
+//! Whether other users could replace a file in a directory.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -10,17 +10,19 @@ use nix::unistd::Uid;
 
 use crate::error::{Error, errno_of};
 
-/// How many links may be on the way; as many as Linux follows.
+/// How many symbolic links a path may contain: as many as Linux follows.
 const MAX_LINKS: usize = 40;
 
-/// Why something cannot be relied on that is another user's.
-pub(super) const ANOTHERS: &str = "belongs to another user";
+/// The reason given for a file or directory of another user.
+pub(super) const OTHER_USERS: &str = "belongs to another user";
 
-/// The directory that a path leads to, without links on the way. Who can rename or remove what is in it, or a directory
-/// or link on the way to it, can put a socket of his own in place of ours; so that nobody but root and this user may be
-/// able to. What has been checked stays as it is, but for those two.
+/// Resolves a path to a directory without symbolic links, and checks that only root and this user can replace
+/// what is in it. Any other user who can rename or remove an entry of the directory, of a directory above it
+/// or of a link on the way could put a socket in place of ours. A checked directory stays safe, as only root
+/// and this user can change it.
 ///
-/// Errors: [`Error::UnsafeDirectory`]; `EACCES` for a directory that does not exist, as libuv has it; `ENOTDIR`, `ELOOP`.
+/// Errors: [`Error::UnsafeDirectory`]; `EACCES` for a directory that does not exist, as in libuv; `ENOTDIR`,
+/// `ELOOP`.
 pub(super) fn checked_directory(path: &Path) -> Result<PathBuf, Error> {
     let failed = |errno| Error::Sys { doing: "looking at the directory of the socket", errno };
     let missing = |error: std::io::Error| match errno_of(&error) {
@@ -35,7 +37,7 @@ pub(super) fn checked_directory(path: &Path) -> Result<PathBuf, Error> {
         let next = match step {
             Step::Root => PathBuf::from("/"),
             Step::Up => {
-                // Without links on the way it is the directory above.
+                // The path so far contains no links, so that its parent is the directory above.
                 reached.pop();
                 continue;
             }
@@ -47,9 +49,9 @@ pub(super) fn checked_directory(path: &Path) -> Result<PathBuf, Error> {
             if links > MAX_LINKS {
                 return Err(failed(Errno::ELOOP));
             }
-            // Its own user may replace it, even in a sticky directory.
-            if is_anothers(&metadata) {
-                return Err(Error::UnsafeDirectory { path: next.display().to_string(), reason: ANOTHERS });
+            // A link's owner may replace it, even in a sticky directory.
+            if belongs_to_another(&metadata) {
+                return Err(Error::UnsafeDirectory { path: next.display().to_string(), reason: OTHER_USERS });
             }
             ahead.follow(&std::fs::read_link(&next).map_err(missing)?);
             continue;
@@ -57,7 +59,7 @@ pub(super) fn checked_directory(path: &Path) -> Result<PathBuf, Error> {
         if !metadata.is_dir() {
             return Err(failed(Errno::ENOTDIR));
         }
-        if let Some(reason) = danger_in(&metadata) {
+        if let Some(reason) = risk_in(&metadata) {
             return Err(Error::UnsafeDirectory { path: next.display().to_string(), reason });
         }
         reached = next;
@@ -65,19 +67,19 @@ pub(super) fn checked_directory(path: &Path) -> Result<PathBuf, Error> {
     Ok(reached)
 }
 
-/// A component of a path, to be taken.
+/// A component of a path that is still to be resolved.
 enum Step {
     Root,
     Up,
     Down(OsString),
 }
 
-/// What is left of the way, the next step last.
+/// The components still to be resolved, the next one last.
 #[derive(Default)]
 struct Steps(Vec<Step>);
 
 impl Steps {
-    /// In front of what is left.
+    /// Puts the components of `path` in front of the rest.
     fn follow(&mut self, path: &Path) {
         self.0.extend(path.components().rev().filter_map(|component| match component {
             Component::RootDir => Some(Step::Root),
@@ -92,17 +94,17 @@ impl Steps {
     }
 }
 
-/// Whether something belongs to neither root nor this user.
-fn is_anothers(metadata: &Metadata) -> bool {
+/// Whether the owner is neither root nor this user.
+fn belongs_to_another(metadata: &Metadata) -> bool {
     metadata.uid() != 0 && metadata.uid() != Uid::effective().as_raw()
 }
 
-/// Why others could replace what is in a directory; None if they cannot.
-fn danger_in(directory: &Metadata) -> Option<&'static str> {
+/// Why other users could replace what is in a directory; None if they cannot.
+fn risk_in(directory: &Metadata) -> Option<&'static str> {
     const STICKY: u32 = 0o1000;
     let mode = directory.mode();
-    if is_anothers(directory) {
-        return Some(ANOTHERS);
+    if belongs_to_another(directory) {
+        return Some(OTHER_USERS);
     }
     if mode & STICKY != 0 {
         return None;
@@ -110,8 +112,9 @@ fn danger_in(directory: &Metadata) -> Option<&'static str> {
     if mode & 0o002 != 0 {
         return Some("can be written by everybody");
     }
-    // Whichever group it is, this user's as well: that nobody else is in it cannot be known without asking for all users.
-    // Where there is an access control list, these bits are the most that it lets any user or group do.
+    // The group does not matter, not even if it is this user's own: finding out whether anybody else is in it
+    // means asking for every user. With an access control list these bits are the most that it grants to any
+    // user or group.
     (mode & 0o020 != 0).then_some("can be written by its group (chmod g-w)")
 }
 
@@ -122,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// Safe whatever the umask.
+    /// A directory that is safe whatever the umask.
     fn private() -> tempfile::TempDir {
         tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
     }
@@ -151,7 +154,7 @@ mod tests {
             symlink(&safe, shared.join("absolute")).unwrap();
             symlink("../safe", shared.join("relative")).unwrap();
             symlink("absolute/below/..", shared.join("chain")).unwrap();
-            // On the way, though none of it is left in the result.
+            // A link that is on the way, though no part of the result.
             symlink(shared.join("absolute"), real.join(format!("to-{name}"))).unwrap();
             for link in [
                 shared.join("absolute"),
@@ -167,7 +170,7 @@ mod tests {
                     assert_eq!(code(&link), UNSAFE, "{link:?}");
                 }
             }
-            // Only root can give it to another.
+            // Only root can give a file to another user.
             if Uid::effective().is_root() {
                 lchown(shared.join("absolute"), Some(4321), None).unwrap();
                 assert_eq!(code(&shared.join("absolute")), UNSAFE);
@@ -191,7 +194,7 @@ mod tests {
                 assert_eq!(checked_directory(&below).unwrap(), below);
                 continue;
             }
-            // Also if it is only on the way.
+            // The directory is refused even if it is only on the way.
             for path in [&shared, &below] {
                 let error = checked_directory(path).unwrap_err();
                 assert_eq!(error.code(), "ERR_CORRAL_UNSAFE_DIRECTORY");

@@ -12,13 +12,13 @@ use socket2::{Domain, Socket, Type};
 use super::ancillary::{Ancillary, Message, receive_message};
 use crate::error::errno_of;
 
-/// The two ends of a channel. Both are close-on-exec: the child's end is put into its slot by `spawn`, which clears
-/// the flag there.
+/// The two ends of a channel. Both are close-on-exec: `spawn` duplicates the child's end into its slot
+/// without the flag.
 #[derive(Debug)]
 pub struct SocketPair {
-    /// This process's end, non-blocking.
+    /// This process's end. It is non-blocking.
     pub ours: OwnedFd,
-    /// The end for the child, blocking until the child decides otherwise.
+    /// The child's end. It is blocking until the child changes that.
     pub theirs: OwnedFd,
 }
 
@@ -26,31 +26,31 @@ pub struct SocketPair {
 ///
 /// Errors: `EMFILE`, `ENFILE`, `ENOBUFS`.
 pub fn socket_pair() -> Result<SocketPair, Errno> {
-    // The child's end stays blocking, as the one that libuv makes: O_NONBLOCK belongs to the open file, and a child
-    // that is not Node may not expect it.
+    // The child's end stays blocking, as in libuv: O_NONBLOCK belongs to the open file, and a child that is
+    // not Node may not expect it.
     let (ours, theirs) = connected_pair(Type::STREAM)?;
     ours.set_nonblocking(true).map_err(|error| errno_of(&error))?;
     Ok(SocketPair { ours: ours.into(), theirs: theirs.into() })
 }
 
-/// Two Unix sockets, close-on-exec, that raise no SIGPIPE when they are written with [`SEND_FLAGS`].
+/// Makes two connected Unix sockets, close-on-exec. Writing with [`SEND_FLAGS`] raises no SIGPIPE.
 pub(super) fn connected_pair(kind: Type) -> Result<(Socket, Socket), Errno> {
-    // Where there is SO_NOSIGPIPE, socket2 sets it.
+    // socket2 sets SO_NOSIGPIPE where the system has it.
     Socket::pair(Domain::UNIX, kind, None).map_err(|error| errno_of(&error))
 }
 
 /// Writing never waits and never raises SIGPIPE.
 #[cfg(target_os = "linux")]
 pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_NOSIGNAL.union(MsgFlags::MSG_DONTWAIT);
-/// Writing never waits. That it raises no SIGPIPE is an option of the socket here.
+/// Writing never waits. SO_NOSIGPIPE, which is already set on the socket, prevents SIGPIPE.
 #[cfg(target_os = "macos")]
 pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_DONTWAIT;
 
-/// Sends `parts` in one call; `handle`, if any, rides on the first byte. Returns the number of bytes written, which
-/// may be short. `SIGPIPE` is never raised.
+/// Sends `parts` in one call. `handle` travels with the first byte. Returns the number of bytes written,
+/// which may be less than all. The call never raises `SIGPIPE`.
 ///
-/// Errors: `EAGAIN` when the socket's buffer is full, `EPIPE` when the peer has gone, `ETOOMANYREFS` when too many
-/// descriptors are under way. With an error nothing was sent, the descriptor neither.
+/// Errors: `EAGAIN` when the socket's buffer is full, `EPIPE` when the peer has gone, `ETOOMANYREFS` when too
+/// many descriptors are in flight. After an error neither bytes nor the descriptor have been sent.
 pub fn send(
     socket: BorrowedFd<'_>,
     parts: &[IoSlice<'_>],
@@ -62,26 +62,26 @@ pub fn send(
     loop {
         match sendmsg::<()>(socket.as_raw_fd(), parts, control, SEND_FLAGS, None) {
             Err(Errno::EINTR) => continue,
-            // The peer goes in the very moment of the call, with something unread: a moment later it is EPIPE.
+            // The peer closes its end during the call with data unread. A moment later this is EPIPE.
             Err(Errno::ECONNRESET) => return Err(Errno::EPIPE),
             other => return other,
         }
     }
 }
 
-/// What one read of a channel brought.
+/// The result of one read.
 #[derive(Debug)]
 pub struct Received {
-    /// The number of bytes; 0 is the end of the stream.
+    /// The number of bytes. 0 is the end of the stream.
     pub bytes: usize,
-    /// The descriptors that came with them, in the order in which they were sent. Node sends one at most.
+    /// The descriptors that arrived, in the order in which they were sent. Node sends one at most.
     pub handles: Vec<OwnedFd>,
-    /// `MSG_CTRUNC`: descriptors were sent that this process could not take, e.g. with its table full.
+    /// `MSG_CTRUNC`: this process could not take all descriptors, for example because its table was full.
     pub handles_lost: bool,
 }
 
-/// Reads bytes into the spare capacity of `buffer`, which must have some, and descriptors, close-on-exec, from a Unix
-/// stream socket.
+/// Reads bytes and descriptors from a Unix stream socket. The bytes go into the spare capacity of `buffer`,
+/// which must have some. The descriptors are close-on-exec.
 ///
 /// Errors: `EAGAIN` when nothing is there, `ECONNRESET` when the peer died with unread data.
 pub fn receive(
@@ -91,7 +91,7 @@ pub fn receive(
 ) -> Result<Received, Errno> {
     debug_assert!(buffer.capacity() > buffer.len());
     let spare = buffer.spare_capacity_mut();
-    // SAFETY: the kernel writes into these bytes and nobody reads them before it has.
+    // SAFETY: the kernel writes into these bytes, and nobody reads them before it has.
     let spare = unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<u8>(), spare.len()) };
     let Message { bytes, handles, flags } = receive_message(socket, spare, Some(ancillary))?;
     // SAFETY: the kernel has just initialized so many bytes behind the length, within the capacity.
@@ -99,7 +99,7 @@ pub fn receive(
     Ok(Received { bytes, handles, handles_lost: flags & libc::MSG_CTRUNC != 0 })
 }
 
-/// Whether there is something to be read, the end or a failure among it. It stays there.
+/// Whether a read would return bytes, the end of the stream or an error. Nothing is consumed.
 pub fn has_arrived(socket: BorrowedFd<'_>) -> bool {
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     loop {
@@ -111,7 +111,7 @@ pub fn has_arrived(socket: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// Whether all that there ever was to be read from a socket has been, as its other end is closed.
+/// Whether the other end is closed and everything it had sent has been read.
 pub fn has_ended(socket: BorrowedFd<'_>) -> bool {
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     loop {
@@ -122,7 +122,8 @@ pub fn has_ended(socket: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// How many bytes of memory wait in a Unix socket for the other end to read them; 0 where the system does not tell.
+/// How many bytes, as the kernel counts their memory, the other end has not read yet; 0 where the system does
+/// not say.
 pub fn unread_by_peer(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the call writes one integer.
@@ -130,7 +131,7 @@ pub fn unread_by_peer(socket: BorrowedFd<'_>) -> usize {
     if status == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
-/// How many bytes there are to be read from a Unix socket now; 0 where the system does not tell.
+/// How many bytes can be read from a Unix socket now; 0 where the system does not say.
 pub fn unread(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the call writes one integer.
@@ -138,44 +139,45 @@ pub fn unread(socket: BorrowedFd<'_>) -> usize {
     if status == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
-/// How many bytes may wait in a Unix socket for the other end to read them, what the system takes for itself included.
+/// The size of a Unix socket's send buffer in bytes, as [`set_send_buffer`] takes it.
 ///
 /// Errors: as `getsockopt(2)`.
 pub fn send_buffer(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
     getsockopt(&socket, sockopt::SndBuf).map(|bytes| bytes / SEND_BUFFER_FACTOR)
 }
 
-/// Linux doubles what it is given, and tells the double.
+/// Linux doubles the value that is set, for its own bookkeeping, and returns the doubled one.
 #[cfg(target_os = "linux")]
 const SEND_BUFFER_FACTOR: usize = 2;
 #[cfg(target_os = "macos")]
 const SEND_BUFFER_FACTOR: usize = 1;
 
-/// Lets so many bytes wait in a Unix socket, or as many as the system allows to whom this process is.
+/// Sets the size of a Unix socket's send buffer, as far as the system allows it to this process.
 pub fn set_send_buffer(socket: BorrowedFd<'_>, bytes: usize) {
-    // What a privileged process may exceed is a limit for the others.
+    // A privileged process may exceed the system's limit.
     #[cfg(target_os = "linux")]
     if setsockopt(&socket, sockopt::SndBufForce, &bytes).is_ok() {
         return;
     }
-    // Without it the channel is slower, and that is all.
+    // A failure only makes the channel slower.
     let _ = setsockopt(&socket, sockopt::SndBuf, &bytes);
 }
 
-/// Whether the other end of a Unix socket is closed, or sends no more, whatever there is still to be read. The number may be
-/// anything: what is no open descriptor has no other end.
+/// Whether the other end of a Unix socket is closed or has shut down its sending half, even if data is still
+/// unread. The number may be anything: one that is not open has no other end.
 pub fn has_hung_up(number: RawFd) -> bool {
     ready_for(number, HANG_UP) & (HANG_UP | libc::POLLHUP) != 0
 }
 
-/// As [`has_hung_up`], and not true of another end that only sends no more: nobody is there any more.
+/// As [`has_hung_up`], but only for an other end that is closed, not for one that has shut down its sending
+/// half.
 pub fn is_deserted(number: RawFd) -> bool {
     ready_for(number, 0) & libc::POLLHUP != 0
 }
 
 fn ready_for(number: RawFd, events: i16) -> i16 {
     let mut poll = libc::pollfd { fd: number, events, revents: 0 };
-    // SAFETY: one entry, live for the call, which does not wait.
+    // SAFETY: the array has one entry, which is live for the call. The call does not wait.
     let count = unsafe { libc::poll(&raw mut poll, 1, 0) };
     if count > 0 { poll.revents } else { 0 }
 }
@@ -185,7 +187,7 @@ const HANG_UP: i16 = libc::POLLRDHUP;
 #[cfg(target_os = "macos")]
 const HANG_UP: i16 = libc::POLLHUP;
 
-/// Tells the peer that no more bytes come, and goes on receiving. A peer that has gone already is no error.
+/// Ends the stream for the peer. Receiving goes on. A peer that has already gone is no error.
 pub fn shutdown_write(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     match shutdown(socket.as_raw_fd(), Shutdown::Write) {
         Err(Errno::ENOTCONN) => Ok(()),
@@ -211,7 +213,7 @@ mod tests {
         let mut buffer = Vec::with_capacity(64);
         let mut ancillary = Ancillary::default();
         let first = receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap();
-        // The kernel ends a read behind the message that carried descriptors, never before its first byte.
+        // The kernel ends a read behind the message that carries descriptors, never in front of it.
         assert_eq!(buffer, b"plainwith one");
         assert_eq!(first.handles.len(), 1);
         let second = receive(pair.theirs.as_fd(), &mut buffer, &mut ancillary).unwrap();

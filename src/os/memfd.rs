@@ -1,4 +1,4 @@
-//! Memory that two processes share: an anonymous file whose size nobody can change, mapped by both.
+//! Memory that two processes share: an anonymous file of a fixed size that both map.
 
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use nix::errno::Errno;
 
-/// A mapping of shared memory, for as long as this lives.
+/// A mapping of shared memory. Dropping this unmaps it.
 ///
-/// What is in it may change at any moment: the other process has it too. So nothing here gives out a reference to bytes,
-/// only copies, atomics, and a pointer for who passes it on to somebody that knows the same.
+/// The other process may change the contents at any moment. So nothing here gives out a reference to plain
+/// bytes, only copies, atomics, and a pointer for callers that take the same care.
 #[derive(Debug)]
 pub struct Memory {
     #[cfg(target_os = "linux")]
@@ -17,7 +17,7 @@ pub struct Memory {
     length: usize,
 }
 
-// SAFETY: the mapping belongs to no thread, and all access to it is by copies and atomics.
+// SAFETY: a mapping belongs to no thread, and every access to it copies or is atomic.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
@@ -35,11 +35,12 @@ mod linux {
 
     use super::*;
 
-    /// What the file must be sealed against: who maps a file that the other side can make shorter is killed by SIGBUS.
+    /// The seals that the file must have. A process that maps a file which the other side can shorten risks a
+    /// SIGBUS.
     const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
 
     impl Memory {
-        /// Makes a file of this size and maps it. No memory is taken before it is reserved, or written.
+        /// Makes a file of this size and maps it. Pages are allocated when they are reserved or written.
         ///
         /// Errors: `EMFILE`, `ENFILE`, `ENOMEM`; `ENOSYS`, `EPERM` where a sandbox forbids it.
         pub fn create(length: usize) -> Result<(Self, OwnedFd), Errno> {
@@ -49,11 +50,12 @@ mod linux {
             Ok((Self::map_all(file.as_fd(), length)?, file))
         }
 
-        /// Maps a file that another process has made by [`Memory::create`], and which it cannot take away.
+        /// Maps a file that another process has made by [`Memory::create`]. The seals keep that process from
+        /// shortening it.
         ///
         /// Errors: `EINVAL` for any other file, or one of another size; `ENOMEM`.
         pub fn map(file: BorrowedFd<'_>, length: usize) -> Result<Self, Errno> {
-            // What knows no seals says EINVAL.
+            // fcntl returns EINVAL for a file that has no seals.
             let seals = SealFlag::from_bits_retain(fcntl(file, FcntlArg::F_GET_SEALS)?);
             let has_length = usize::try_from(fstat(file)?.st_size) == Ok(length);
             let is_writable = !seals.intersects(SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_FUTURE_WRITE);
@@ -66,12 +68,12 @@ mod linux {
         fn map_all(file: BorrowedFd<'_>, length: usize) -> Result<Self, Errno> {
             let size = NonZeroUsize::new(length).ok_or(Errno::EINVAL)?;
             let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-            // SAFETY: a new mapping, at a place of the kernel's choice; it ends with `Memory`.
+            // SAFETY: this makes a new mapping at an address of the kernel's choice. `Memory` owns it.
             let base = unsafe { mmap(None, size, access, MapFlags::MAP_SHARED, file, 0) }?;
             Ok(Memory { base, length })
         }
 
-        /// Where it begins. What is read there may change meanwhile.
+        /// The beginning of the mapping. The other process may change what is there at any time.
         pub fn pointer(&self) -> *mut u8 {
             self.base.as_ptr().cast()
         }
@@ -79,22 +81,23 @@ mod linux {
 
     impl Drop for Memory {
         fn drop(&mut self) {
-            // SAFETY: it is this one's mapping, and nobody has a pointer into it any more. With these arguments it cannot fail.
+            // SAFETY: this mapping is owned, and no pointer into it is in use any more. The call cannot fail
+            // with these arguments.
             let _ = unsafe { munmap(self.base, self.length) };
         }
     }
 
-    /// Takes memory for a part of a file, so that writing there cannot fail: that would be a SIGBUS.
+    /// Allocates memory for a part of a file, so that writing there cannot fail with SIGBUS.
     ///
     /// Errors: `ENOSPC`, `ENOMEM`.
     pub fn reserve_memory(file: BorrowedFd<'_>, part: Range<usize>) -> Result<(), Errno> {
         adjust(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, part)
     }
 
-    /// Gives the memory of a part of a file back. It reads as zeros from now on.
+    /// Returns the memory of a part of a file to the system. The part reads as zeros from now on.
     ///
     /// Errors: none that are known.
-    pub fn give_memory_back(file: BorrowedFd<'_>, part: Range<usize>) -> Result<(), Errno> {
+    pub fn release_memory(file: BorrowedFd<'_>, part: Range<usize>) -> Result<(), Errno> {
         let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         adjust(file, hole, part)
     }
@@ -110,7 +113,7 @@ mod linux {
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{give_memory_back, reserve_memory};
+pub use linux::{release_memory, reserve_memory};
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
@@ -127,7 +130,7 @@ mod elsewhere {
             Err(Errno::ENOSYS)
         }
 
-        /// There is none.
+        /// Never called: no mapping exists.
         pub fn pointer(&self) -> *mut u8 {
             std::ptr::null_mut()
         }
@@ -139,40 +142,42 @@ mod elsewhere {
     }
 
     /// Errors: `ENOSYS`, as [`Memory::create`].
-    pub fn give_memory_back(_file: BorrowedFd<'_>, _part: Range<usize>) -> Result<(), Errno> {
+    pub fn release_memory(_file: BorrowedFd<'_>, _part: Range<usize>) -> Result<(), Errno> {
         Err(Errno::ENOSYS)
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{give_memory_back, reserve_memory};
+pub use elsewhere::{release_memory, reserve_memory};
 
 impl Memory {
-    /// Where a part of it begins.
+    /// A pointer to a part of the mapping.
     ///
-    /// Panics if the part is not within.
+    /// Panics if the part is out of bounds.
     pub fn part(&self, part: Range<usize>) -> *mut u8 {
         assert!(part.start <= part.end && part.end <= self.length, "{part:?} of {}", self.length);
-        // SAFETY: within the mapping.
+        // SAFETY: the part is within the mapping.
         unsafe { self.pointer().add(part.start) }
     }
 
-    /// Copies bytes to a place in it, past the caches where the processor can: a lot else may be written before somebody reads them.
+    /// Copies bytes into the mapping, past the caches where the processor can: much else may be written
+    /// before the other side reads them.
     ///
-    /// Panics if that is not within.
+    /// Panics if they do not fit.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         let place = self.part(offset..offset + bytes.len());
-        // SAFETY: `part` has checked the bounds, and no reference to what is mapped exists.
+        // SAFETY: `part` has checked the bounds, and no reference to the mapped bytes exists.
         unsafe { copy_past_caches(bytes.as_ptr(), place, bytes.len()) };
     }
 
-    /// Copies a part of it.
+    /// Copies a part of the mapping.
     ///
-    /// Panics if that is not within.
+    /// Panics if the part is out of bounds.
     pub fn read(&self, part: Range<usize>) -> Vec<u8> {
         let mut bytes: Vec<u8> = Vec::with_capacity(part.len());
         let place = self.part(part.clone());
-        // SAFETY: `part` has checked the bounds, no reference to what is mapped exists, and there is room for so many bytes.
+        // SAFETY: `part` has checked the bounds, no reference to the mapped bytes exists, and the vector has
+        // capacity for them.
         unsafe {
             bytes.as_mut_ptr().copy_from_nonoverlapping(place, part.len());
             bytes.set_len(part.len());
@@ -180,26 +185,27 @@ impl Memory {
         bytes
     }
 
-    /// The byte at a place in it.
+    /// The byte at an offset.
     ///
-    /// Panics if that is not within.
+    /// Panics if the offset is out of bounds.
     pub fn flag(&self, offset: usize) -> &AtomicU8 {
-        // SAFETY: within the mapping, which lives as long as the reference; only atomics are used there.
+        // SAFETY: the byte is within the mapping, which lives as long as the reference, and every access to
+        // it is atomic.
         unsafe { AtomicU8::from_ptr(self.part(offset..offset + 1)) }
     }
 
-    /// The four bytes at a place in it that is a multiple of four.
+    /// The four bytes at an offset, which must be a multiple of four.
     ///
-    /// Panics if that is not within.
+    /// Panics if the offset is out of bounds.
     pub fn count(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(align_of::<AtomicU32>()));
-        // SAFETY: as in `flag`; a mapping begins at a page, so that the place is aligned.
+        // SAFETY: as in `flag`. A mapping begins at a page, so that the address is aligned.
         unsafe { AtomicU32::from_ptr(self.part(offset..offset + 4).cast()) }
     }
 
-    /// The eight bytes at a place in it that is a multiple of eight.
+    /// The eight bytes at an offset, which must be a multiple of eight.
     ///
-    /// Panics if that is not within.
+    /// Panics if the offset is out of bounds.
     pub fn sum(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(align_of::<AtomicU64>()));
         // SAFETY: as in `count`.
@@ -207,22 +213,23 @@ impl Memory {
     }
 }
 
-/// Copies by stores that neither read what they overwrite into the cache nor throw out what is there. Whoever is told of the bytes
-/// afterwards finds them.
+/// Copies with non-temporal stores, which neither load the destination into the cache nor evict what is
+/// there. A reader that synchronizes with this thread afterwards sees the bytes.
 ///
 /// # Safety
 ///
-/// As of [`std::ptr::copy_nonoverlapping`].
+/// As for [`std::ptr::copy_nonoverlapping`].
 #[cfg(target_arch = "x86_64")]
 unsafe fn copy_past_caches(from: *const u8, to: *mut u8, length: usize) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
-    /// A cache line, as the processor combines such stores: one that is not written in one go costs as much as two.
+    /// One cache line, the unit in which the processor combines such stores. A line that is written in two
+    /// goes costs twice.
     type Line = [__m128i; 4];
 
-    // Pieces of messages begin at a line; whatever does not is copied as usual.
+    // Attachments begin at a cache line. An unaligned copy takes the usual way.
     let streamed = if to.align_offset(64) == 0 { length - length % size_of::<Line>() } else { 0 };
     for at in (0..streamed).step_by(size_of::<Line>()) {
-        // SAFETY: within what the caller vouches for, and `to` is aligned.
+        // SAFETY: the range is within what the caller vouches for, and `to` is aligned.
         unsafe {
             let (from, to) = (from.add(at).cast::<__m128i>(), to.add(at).cast::<__m128i>());
             let line: Line = std::array::from_fn(|part| _mm_loadu_si128(from.add(part)));
@@ -231,21 +238,22 @@ unsafe fn copy_past_caches(from: *const u8, to: *mut u8, length: usize) {
             }
         }
     }
-    // They are in no order with other stores, such as those that tell of the bytes, unless this puts them in one.
-    // SAFETY: every x86-64 has it.
+    // Non-temporal stores are not ordered with later stores, such as the one that announces the bytes,
+    // without a fence.
+    // SAFETY: every x86-64 processor has it.
     unsafe { _mm_sfence() };
-    // SAFETY: the rest of it.
+    // SAFETY: this is the rest of the caller's range.
     unsafe { to.add(streamed).copy_from_nonoverlapping(from.add(streamed), length - streamed) };
 }
 
-/// Copies, through the caches.
+/// Copies through the caches.
 ///
 /// # Safety
 ///
-/// As of [`std::ptr::copy_nonoverlapping`].
+/// As for [`std::ptr::copy_nonoverlapping`].
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn copy_past_caches(from: *const u8, to: *mut u8, length: usize) {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller vouches for the range.
     unsafe { to.copy_from_nonoverlapping(from, length) };
 }
 
@@ -312,7 +320,7 @@ mod tests {
         reserve_memory(file.as_fd(), 0..LENGTH / 2).unwrap();
         assert_eq!(blocks(&file) * 512, LENGTH as i64 / 2);
         ours.write(0, b"hello");
-        give_memory_back(file.as_fd(), 0..LENGTH).unwrap();
+        release_memory(file.as_fd(), 0..LENGTH).unwrap();
         assert_eq!(blocks(&file), 0);
         assert_eq!(ours.read(0..5), [0; 5]);
     }

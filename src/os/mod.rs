@@ -2,10 +2,10 @@
 //!
 //! The contract of each function here:
 //! - it takes descriptors as [`BorrowedFd`](std::os::fd::BorrowedFd) and returns them as
-//!   [`OwnedFd`](std::os::fd::OwnedFd), owned before the next call that can fail;
-//! - what it creates is close-on-exec from the start, so that a concurrent `fork` in another thread inherits nothing.
-//!   On macOS, whose calls know no such flag, it is so from the next call on;
-//! - it retries `EINTR` itself and returns `EAGAIN` to the caller, who knows what to wait for.
+//!   [`OwnedFd`](std::os::fd::OwnedFd), which owns them before the next call that can fail;
+//! - every descriptor that it creates is close-on-exec from the start, so that a concurrent `fork` in another
+//!   thread inherits nothing. macOS has no such flag: there a second call sets it;
+//! - it retries `EINTR` itself and returns `EAGAIN` to the caller.
 
 mod accept;
 mod ancillary;
@@ -31,13 +31,13 @@ pub use fdpass::{
     Received, SocketPair, has_arrived, has_ended, has_hung_up, is_deserted, receive, send, send_buffer,
     set_send_buffer, shutdown_write, socket_pair, unread, unread_by_peer,
 };
-pub use memfd::{Memory, give_memory_back, reserve_memory};
+pub use memfd::{Memory, release_memory, reserve_memory};
 pub use named::{Credentials, Line, connect_named, credentials, listen_named, receive_line};
 pub use own::{Mark, Purpose, share_socket};
 pub use schedule::schedule_in_batches;
 pub use seqpacket::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
 
-/// For tests that look at what the kernel made of it.
+/// For tests that check what the kernel did.
 #[cfg(all(test, target_os = "linux"))]
 pub mod testing {
     use std::io::IoSlice;
@@ -45,9 +45,9 @@ pub mod testing {
 
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-    /// A descriptor, and whether copies of it are open anywhere: of the two ends of a pair the one that is watched.
+    /// A descriptor to give away, and a way to see whether any copy of it is still open: `watched` is the
+    /// other end of its pair.
     pub struct Gift {
-        /// What is given away.
         pub end: OwnedFd,
         watched: OwnedFd,
     }
@@ -60,7 +60,7 @@ pub mod testing {
     }
 
     impl Gift {
-        /// Sends bytes with so many copies of it in one message, as no corral does.
+        /// Sends bytes with so many copies of the descriptor in one message, as no corral does.
         pub fn send(&self, socket: BorrowedFd<'_>, bytes: &[u8], copies: usize) {
             let numbers: Vec<RawFd> = vec![self.end.as_raw_fd(); copies];
             let rights = [ControlMessage::ScmRights(&numbers)];
@@ -74,7 +74,7 @@ pub mod testing {
             assert_eq!(sent, Ok(bytes.len()));
         }
 
-        /// Whether all copies of it that others have got are closed; its own is.
+        /// Whether every copy that others have got is closed.
         pub fn is_closed_everywhere(self) -> bool {
             let Gift { end, watched } = self;
             drop(end);
@@ -82,12 +82,12 @@ pub mod testing {
         }
     }
 
-    /// A listening TCP socket: its backlog, and how many connections wait in it to be accepted.
+    /// The backlog of a listening TCP socket, and how many connections wait in it.
     pub fn backlog(socket: BorrowedFd<'_>) -> (u32, u32) {
         // SAFETY: all-zero bytes are a valid tcp_info.
         let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
         let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
-        // SAFETY: both pointers are live for the call and `length` is the size of `info`.
+        // SAFETY: both pointers are live for the call, and `length` is the size of `info`.
         let status = unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),
@@ -98,7 +98,7 @@ pub mod testing {
             )
         };
         assert_eq!(status, 0);
-        // For a listening socket the kernel puts the two here (tcp_get_info).
+        // The kernel puts the two numbers here for a listening socket (tcp_get_info).
         (info.tcpi_sacked, info.tcpi_unacked)
     }
 }

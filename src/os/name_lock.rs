@@ -1,4 +1,5 @@
-//! One process at a time may listen at a name: between `bind` and `listen` a socket looks like one that was left behind.
+//! One process at a time may start listening at a name: between `bind` and `listen` a socket looks like a
+//! stale one.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -8,14 +9,16 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
 
-use super::directory::ANOTHERS;
+use super::directory::OTHER_USERS;
 use crate::error::{Error, errno_of};
 
-/// Held while a process binds a name, or replaces what was left behind there. It is a lock on a file beside the socket,
-/// which nobody else can open: who can read a file can lock it, and so could everybody keep everybody from listening in
-/// a directory if that was locked. The file is there for as long as the lock; one whose process died stays and is used
-/// again.
+/// A lock that a process holds while it binds a name or replaces a stale socket there. It locks a file beside
+/// the socket that no other user can open. Locking the directory itself would not do: whoever can read a file
+/// can lock it, so that any user could keep everybody from listening there. The file exists as long as the
+/// lock. If the process dies, the file stays and the next process uses it again.
 ///
+/// A user who may create files in the directory can take the lock's name, just as that user can take the
+/// socket's.
 /// Who may make files in the directory can take its name, as he can the socket's.
 #[derive(Debug)]
 pub(super) struct NameLock {
@@ -24,17 +27,17 @@ pub(super) struct NameLock {
 }
 
 impl NameLock {
-    /// The lock of the socket `name` in a directory.
+    /// Locks the name of `socket`.
     ///
-    /// Errors: `EAGAIN` while another process holds it, to be tried again; [`Error::UnsafeDirectory`] when there is a
-    /// file of that name that others could lock; those of making a file.
+    /// Errors: `EAGAIN` while another process holds the lock, to be tried again; [`Error::UnsafeDirectory`]
+    /// when a file of that name exists that others could lock; the errors of creating a file.
     pub(super) fn take(socket: &Path) -> Result<Self, Error> {
         const DOING: &str = "locking the name of the socket";
         let again = Error::Sys { doing: DOING, errno: Errno::EAGAIN };
         let path = path_for(socket);
         let refuse = |reason| Error::UnsafeDirectory { path: path.display().to_string(), reason };
         let is_ours = |uid| uid == Uid::effective().as_raw();
-        // Nothing that may be there instead of a file is waited for, or followed.
+        // A pipe in place of the file must not block, and a link must not be followed.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let opened = OpenOptions::new()
             .read(true)
@@ -44,19 +47,19 @@ impl NameLock {
             .custom_flags(flags)
             .open(&path);
         let file = opened.map_err(|error| match std::fs::symlink_metadata(&path) {
-            Ok(metadata) if !is_ours(metadata.uid()) => refuse(ANOTHERS),
+            Ok(metadata) if !is_ours(metadata.uid()) => refuse(OTHER_USERS),
             _ => Error::io(DOING)(error),
         })?;
         let metadata = file.metadata().map_err(Error::io(DOING))?;
         if !is_ours(metadata.uid()) {
-            return Err(refuse(ANOTHERS));
+            return Err(refuse(OTHER_USERS));
         }
         if !metadata.is_file() || metadata.mode() & 0o077 != 0 {
             return Err(refuse("can be opened by others"));
         }
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| Error::sys(DOING)(errno))?;
-        // Who held it may have removed it before it was locked here.
+        // The previous holder may have removed the file before this process locked it.
         match std::fs::symlink_metadata(&path) {
             Ok(there) if (there.dev(), there.ino()) == (metadata.dev(), metadata.ino()) => {
                 Ok(NameLock { path, _lock: lock })
@@ -70,7 +73,7 @@ impl NameLock {
 
 impl Drop for NameLock {
     fn drop(&mut self) {
-        // Before the lock is released: who opens it from here on makes a new one.
+        // The file is removed before the lock is released. A process that comes later makes a new file.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -99,7 +102,7 @@ mod tests {
         drop(lock);
         drop(NameLock::take(&socket).unwrap());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-        // One that a process left behind when it died.
+        // The file of a process that died.
         File::create(path_for(&socket)).unwrap().set_permissions(Permissions::from_mode(0o600)).unwrap();
         drop(NameLock::take(&socket).unwrap());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);

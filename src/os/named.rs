@@ -1,5 +1,5 @@
-//! Unix sockets that unrelated processes meet at: listening under a name so that nobody's is taken away, connecting,
-//! and who is at the other end.
+//! Unix sockets where unrelated processes meet: listening at a name without taking it from another process,
+//! connecting, and the peer's credentials.
 
 use std::fs::Permissions;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -17,37 +17,37 @@ use super::directory::checked_directory;
 use super::name_lock::NameLock;
 use crate::error::{Error, errno_of};
 
-/// Who may open the file of a listening socket. The owner may always.
+/// The mode of a listening socket's file: its owner may connect.
 const OWNER: u32 = 0o600;
 
-/// A process at the other end of a Unix socket, as the kernel knows it.
+/// The process at the other end of a Unix socket, as the kernel knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// Its process when it connected, or began to listen; it may have passed the socket on since. 0 for one of another
-    /// PID namespace.
+    /// The process that connected or began to listen. It may have passed the socket on since. 0 for a process
+    /// of another PID namespace.
     pub pid: i32,
-    /// Its effective user at that time.
+    /// Its effective user id at that time.
     pub uid: u32,
-    /// Its effective group at that time.
+    /// Its effective group id at that time.
     pub gid: u32,
 }
 
 impl Credentials {
-    /// Whether it may be trusted with what this process may: it runs as the same user, or as root.
+    /// Whether the peer may do what this process may: it runs as the same user, or as root.
     pub fn is_trusted(&self) -> bool {
         self.uid == 0 || self.uid == Uid::effective().as_raw()
     }
 }
 
-/// Listens under a path, or under an abstract name, that only this process's user can connect to; `readable_all` and
-/// `writable_all` widen the file's mode as libuv's `uv_pipe_chmod` does.
+/// Listens at a path or at an abstract name. Only this process's user can connect to it, unless
+/// `readable_all` and `writable_all` widen the file's mode as libuv's `uv_pipe_chmod` does.
 ///
-/// A socket file that nobody listens at is replaced. Until the new one listens its name is locked, so that of several
-/// processes that find the same stale file one gets its place and the others see that it is taken.
+/// A stale socket file is replaced. The name stays locked until the new socket listens. If several processes
+/// find the same stale file, one of them gets its place, and the others see that it is taken.
 ///
-/// Errors: [`Error::UnsafeDirectory`]; `EAGAIN` while another process of this user's holds the lock, to be tried again;
-/// `EADDRINUSE` when somebody listens there or the file is no socket; `EACCES`, also for a directory that does not
-/// exist; `EINVAL` for a name that is too long.
+/// Errors: [`Error::UnsafeDirectory`]; `EAGAIN` while another process of this user holds the lock, to be
+/// tried again; `EADDRINUSE` when another process listens there or the file is not a socket; `EACCES`, also
+/// for a directory that does not exist; `EINVAL` for a name that is too long.
 pub fn listen_named(
     name: &Path,
     abstract_names: AbstractNames,
@@ -64,7 +64,7 @@ pub fn listen_named(
         return Bound::own(socket, None).map_err(Error::sys("listening"));
     }
     let path = checked_path(name)?;
-    // What has been checked; as the program says it where that has no room in an address. That leads to the same place.
+    // The checked path may be too long for an address. The program's own spelling leads to the same place.
     let address = unix_address(&path, abstract_names).unwrap_or(address);
     let _lock = NameLock::take(&path)?;
     match socket.bind(&address) {
@@ -77,11 +77,12 @@ pub fn listen_named(
     let file = SocketFile::new(&path).map_err(Error::sys("listening"))?;
     let readable = if readable_all { 0o444 } else { 0 };
     let writable = if writable_all { 0o222 } else { 0 };
-    // Before it listens: until then nobody can connect, whatever mode it was made with.
+    // The mode is set before the socket listens: until then nobody can connect, whatever mode the file was
+    // made with.
     std::fs::set_permissions(&path, Permissions::from_mode(OWNER | readable | writable))
         .map_err(Error::io("setting the mode of the socket"))?;
     let socket = OwnedFd::from(socket);
-    // Before the lock is released: a socket that is bound and does not listen looks like a stale one.
+    // The socket listens before the lock is released: a bound socket that does not listen looks stale.
     listen(socket.as_fd(), backlog).map_err(Error::sys("listening"))?;
     Bound::own(socket, Some(file)).map_err(Error::sys("listening"))
 }
@@ -93,26 +94,27 @@ fn unix_socket() -> Result<Socket, Error> {
     Ok(socket)
 }
 
-/// Where a socket is to be, in a directory where nobody else can replace it.
+/// The path of a socket in a directory where no other user can replace it.
 fn checked_path(name: &Path) -> Result<PathBuf, Error> {
     let file = name.file_name().filter(|file| name.as_os_str().as_bytes().ends_with(file.as_bytes()));
-    // One that ends in a slash or dots, for a directory. As libuv has it.
+    // A name that ends in a slash or in dots is a directory's. libuv reports EACCES.
     let file = file.ok_or(Error::Sys { doing: "listening", errno: Errno::EACCES })?;
     let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty());
     Ok(checked_directory(parent.unwrap_or(Path::new(".")))?.join(file))
 }
 
-/// Removes a socket file that nobody listens at.
+/// Removes a socket file at which nobody listens.
 fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), Error> {
     let in_use = Error::Sys { doing: "listening", errno: Errno::EADDRINUSE };
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => {}
         Ok(_) => return Err(in_use),
-        // Removed by now.
+        // Another process has removed it.
         Err(error) if errno_of(&error) == Errno::ENOENT => return Ok(()),
         Err(error) => return Err(Error::io("looking at a socket's file")(error)),
     }
-    // Anything but a refusal comes from somebody who listens, if only with a full backlog or to another kind of socket.
+    // ECONNREFUSED alone means a stale file. Any other result comes from a socket that listens, perhaps with
+    // a full backlog or of another type.
     match connect_to(address) {
         Err(Error::Sys { errno: Errno::ECONNREFUSED, .. }) => {
             std::fs::remove_file(path).map_err(Error::io("removing a stale socket"))
@@ -123,8 +125,8 @@ fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), Error> {
 
 /// Connects to a path or an abstract name.
 ///
-/// Errors: `ECONNREFUSED` when nobody listens there, `ENOENT` without a file, `EACCES` when its mode forbids it,
-/// `EPROTOTYPE` for another kind of socket; `EAGAIN` when the backlog is full, to be tried again.
+/// Errors: `ECONNREFUSED` when nobody listens there, `ENOENT` without a file, `EACCES` when its mode forbids
+/// it, `EPROTOTYPE` for another type of socket; `EAGAIN` when the backlog is full, to be tried again.
 pub fn connect_named(name: &Path, abstract_names: AbstractNames) -> Result<OwnedFd, Error> {
     connect_to(&unix_address(name, abstract_names).map_err(Error::sys("connecting"))?)
 }
@@ -139,7 +141,7 @@ fn connect_to(address: &SockAddr) -> Result<OwnedFd, Error> {
     }
 }
 
-/// Who is at the other end of a connected Unix socket (`SO_PEERCRED`).
+/// The credentials of the other end of a connected Unix socket (`SO_PEERCRED`).
 ///
 /// Errors: `ENOTCONN`; none that a connected socket can cause.
 #[cfg(target_os = "linux")]
@@ -148,7 +150,7 @@ pub fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Errno> {
     Ok(Credentials { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() })
 }
 
-/// Who is at the other end of a connected Unix socket (`LOCAL_PEERCRED`, `LOCAL_PEERPID`).
+/// The credentials of the other end of a connected Unix socket (`LOCAL_PEERCRED`, `LOCAL_PEERPID`).
 ///
 /// Errors: `ENOTCONN`; none that a connected socket can cause.
 #[cfg(target_os = "macos")]
@@ -159,20 +161,20 @@ pub fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Errno> {
     Ok(Credentials { pid, uid: peer.uid(), gid: peer.groups()[0] })
 }
 
-/// What is at the front of a stream.
+/// The result of reading a line from a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
     /// A line, without its newline.
     Complete(Vec<u8>),
-    /// The beginning of one, or nothing yet. It stays where it is.
+    /// The beginning of a line, or nothing yet. It stays in the socket.
     Partial(Vec<u8>),
-    /// No line of the expected length: what there is.
+    /// The bytes so far, which are longer than a line may be.
     Overlong(Vec<u8>),
-    /// The end, with half a line before it or none.
+    /// The end of the stream, with half a line before it or none.
     Ended,
 }
 
-/// Takes one line of at most `limit` bytes from a stream and nothing of what is behind it. Descriptors that came with
+/// Takes one line of at most `limit` bytes off a stream, and nothing behind it. Descriptors that came with
 /// the line are closed.
 ///
 /// Errors: `ECONNRESET` and the like; never `EAGAIN`.

@@ -1,5 +1,5 @@
-//! Sockets that are corral's own, and a share in one of the program's for whoever names it by its number. That is a worker, which
-//! may name any.
+//! Which sockets are corral's own, and a share in one of the program's sockets for a worker that names it by
+//! its number. A worker may name any number.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -13,10 +13,10 @@ use socket2::{SockRef, Type};
 use super::fd::duplicate_raw;
 use crate::error::errno_of;
 
-/// The inodes of the sockets that corral has bound, for as long as their [`Mark`]s live.
+/// The inodes of the sockets that corral has bound, each as long as its [`Mark`] lives.
 static OWN: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
 
-/// Says of a socket that it is corral's own, for as long as this lives.
+/// Marks a socket as corral's own as long as this lives.
 #[derive(Debug)]
 pub struct Mark(u64);
 
@@ -39,10 +39,10 @@ fn inode_of(socket: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(fstat(socket)?.st_ino)
 }
 
-/// What somebody wants a descriptor of the program's for.
+/// The use for which a worker wants a descriptor of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To accept connections: TCP or Unix.
+    /// Accepting connections over TCP or at a path.
     Listening,
     /// Datagrams over IPv4.
     Udp4,
@@ -50,14 +50,16 @@ pub enum Purpose {
     Udp6,
 }
 
-/// A second descriptor for a socket of the program's, close-on-exec, if it is good for that: a stream socket that is bound, or
-/// listens; a UDP socket of the family. One that has a peer is somebody's private connection.
+/// Duplicates a descriptor of the program, close-on-exec, if it is a socket that fits the purpose: a stream
+/// socket that is bound or listens, or a UDP socket of the family. A socket with a peer is a private
+/// connection and is refused.
 ///
-/// Errors, as the built-in cluster has them: `EEXIST` for one of corral's own, as there for all that is on the event loop; `ENOTSOCK`
-/// for a pipe to listen on; `EINVAL` for everything else that is no good, and for a number that names nothing; `EMFILE`.
+/// Errors, as the built-in cluster reports them: `EEXIST` for a socket of corral's own, like the built-in for
+/// every descriptor on the event loop; `ENOTSOCK` for a pipe to listen on; `EINVAL` for every other
+/// descriptor that does not fit and for a number that is not open; `EMFILE`.
 pub fn share_socket(number: RawFd, purpose: Purpose) -> Result<OwnedFd, Errno> {
     let invalid = |errno| if errno == Errno::EBADF { Errno::EINVAL } else { errno };
-    // First of all: what the number names may change, what this names may not.
+    // The duplicate comes first: the number may be reused for another file, the duplicate cannot.
     let file = duplicate_raw(number).map_err(invalid)?;
     let kind = SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT;
     if kind == SFlag::S_IFIFO && purpose == Purpose::Listening {
@@ -106,16 +108,17 @@ fn may_listen(file: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(has_name && kind == Type::STREAM && (getsockopt(&file, sockopt::AcceptConn)? || is_free()))
 }
 
-/// Whether a TCP socket, which does not listen, is on its way to a peer, or has had one. Such a one has a name, and no peer.
+/// Whether a TCP socket that does not listen is connecting, or was connected before. Such a socket has an
+/// address and no peer.
 #[cfg(target_os = "linux")]
 fn is_connecting(socket: BorrowedFd<'_>) -> bool {
     use std::os::fd::AsRawFd;
 
-    /// `TCP_CLOSE`, where a socket begins.
+    /// `TCP_CLOSE`, the initial state of a socket.
     const CLOSED: u8 = 7;
     let (mut state, mut length) = (CLOSED, size_of::<u8>() as libc::socklen_t);
-    // SAFETY: both pointers are live for the call, and `length` is the size of `state`: the first field of a tcp_info, of which the
-    // kernel writes no more than that.
+    // SAFETY: both pointers are live for the call. `length` is the size of `state`, the first field of a
+    // tcp_info, and the kernel writes no more than that.
     let status = unsafe {
         let place = (&raw mut state).cast();
         libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length)
@@ -124,7 +127,7 @@ fn is_connecting(socket: BorrowedFd<'_>) -> bool {
     status == 0 && state != CLOSED
 }
 
-/// Not known here.
+/// The system does not say.
 #[cfg(not(target_os = "linux"))]
 fn is_connecting(_socket: BorrowedFd<'_>) -> bool {
     false
@@ -144,7 +147,7 @@ mod tests {
 
     const ALL: [Purpose; 3] = [Purpose::Listening, Purpose::Udp4, Purpose::Udp6];
 
-    /// What each purpose gives for a descriptor.
+    /// The result for each purpose.
     fn answers(file: &impl AsFd) -> [Result<(), Errno>; 3] {
         ALL.map(|purpose| share_socket(file.as_fd().as_raw_fd(), purpose).map(drop))
     }
@@ -196,7 +199,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_connection_that_is_being_made_is_shared_with_nobody() {
-        // Nobody accepts, and the backlog is full: the next one is not answered.
+        // Nobody accepts and the backlog is full: the next connection stays unanswered.
         let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         full.bind(&SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
         full.listen(0).unwrap();
@@ -237,7 +240,7 @@ mod tests {
     #[test]
     fn corrals_own_sockets_are_shared_by_no_number_until_they_are_closed() {
         let directory = tempfile::tempdir().unwrap();
-        // Nobody else may write there.
+        // No other user may write there.
         let path = |name: &str| directory.path().join(name);
         let tcp = bind_tcp(Some("127.0.0.1"), 0, 0).unwrap();
         listen(tcp.socket.as_fd(), 5).unwrap();

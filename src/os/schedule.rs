@@ -2,9 +2,10 @@
 
 use nix::errno::Errno;
 
-/// Lets the calling thread wait, when it wakes, until a core is free or its turn comes, instead of interrupting who runs
-/// (`SCHED_BATCH`, sched(7)). On a machine with cores to spare nothing changes. On a busy one a thread that wakes for
-/// every connection would interrupt the very workers that it feeds; this way it finds several at once.
+/// Makes the calling thread wait for a free core or its turn when it wakes, instead of preempting the running
+/// thread (`SCHED_BATCH`, sched(7)). With idle cores nothing changes. On a busy machine a thread that wakes
+/// for every connection would preempt the workers that it feeds. With this policy it finds several
+/// connections at once.
 ///
 /// Errors: `EPERM` where a sandbox forbids it; `ENOSYS` on other systems than Linux.
 pub fn schedule_in_batches() -> Result<(), Errno> {
@@ -12,7 +13,7 @@ pub fn schedule_in_batches() -> Result<(), Errno> {
     {
         // SAFETY: all-zero bytes are a valid sched_param, and the only one that this policy allows.
         let parameters: libc::sched_param = unsafe { std::mem::zeroed() };
-        // SAFETY: 0 names the calling thread; the pointer is live for the call.
+        // SAFETY: 0 names the calling thread, and the pointer is live for the call.
         let status = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
         Errno::result(status).map(drop)
     }

@@ -1,5 +1,5 @@
-//! Messages with descriptors over a pair of `SOCK_SEQPACKET` Unix sockets: each is received whole and by one reader,
-//! however many read.
+//! Messages with descriptors over a pair of `SOCK_SEQPACKET` Unix sockets. Each message arrives whole at
+//! exactly one of the readers.
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -25,30 +25,30 @@ pub fn packet_pair() -> Result<SocketPair, Errno> {
     Ok(SocketPair { ours: ours.into(), theirs: theirs.into() })
 }
 
-/// Takes over the end of a lane that this process has inherited, whose number and inode its parent has told, and keeps
-/// it from being inherited any further.
+/// Takes ownership of the lane's end that this process has inherited, and makes it close-on-exec. The parent
+/// has passed its number and inode in the environment.
 ///
-/// Errors: `EBADF` when the number names something else, or nothing: what a parent told its child has been passed on
-/// to a process that was not meant.
+/// Errors: `EBADF` when the number is another file or is not open: the environment has been inherited by a
+/// process for which it was not meant.
 pub fn inherited_lane(number: RawFd, inode: u64) -> Result<OwnedFd, Errno> {
     if number < 0 {
         return Err(Errno::EBADF);
     }
-    // SAFETY: borrowed for two calls that fail for a number that names nothing.
+    // SAFETY: the borrow lasts for two calls, which fail for a number that is not open.
     let socket = unsafe { BorrowedFd::borrow_raw(number) };
     let status = fstat(socket)?;
     if status.st_mode & libc::S_IFMT != libc::S_IFSOCK || status.st_ino != inode {
         return Err(Errno::EBADF);
     }
     fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    // SAFETY: it is the socket that was made for this process, and nobody else here knows of it.
+    // SAFETY: it is the socket that was made for this process, and nothing else here owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Sends one message, whole or not at all, and a descriptor with it. `SIGPIPE` is never raised.
+/// Sends one message, whole or not at all, and a descriptor with it. The call never raises `SIGPIPE`.
 ///
-/// Errors: `EAGAIN` when the socket's buffer is full, `EPIPE` when the other end is closed everywhere, `ETOOMANYREFS`
-/// when too many descriptors are under way.
+/// Errors: `EAGAIN` when the socket's buffer is full, `EPIPE` when every copy of the other end is closed,
+/// `ETOOMANYREFS` when too many descriptors are in flight.
 pub fn send_packet(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -60,26 +60,25 @@ pub fn send_packet(
     loop {
         match sendmsg::<()>(socket.as_raw_fd(), &parts, rights.as_slice(), SEND_FLAGS, None) {
             Err(Errno::EINTR) => continue,
-            // That it is closed, told in another way, once: it was closed with messages unread.
+            // The other end was closed with messages unread. Linux reports this once in place of EPIPE.
             Err(Errno::ECONNRESET) => return Err(Errno::EPIPE),
             other => return other.map(drop),
         }
     }
 }
 
-/// What came in one message.
+/// A received message.
 #[derive(Debug)]
 pub struct Packet {
-    /// How many bytes of the buffer it fills; 0 when the other end is closed everywhere.
+    /// Its length in bytes; 0 when every copy of the other end is closed.
     pub length: usize,
-    /// The descriptor that came with it, close-on-exec. None when there was none, or when this process could not
-    /// take it.
+    /// Its descriptor, close-on-exec. None when there was none, or when this process could not take it.
     pub handle: Option<OwnedFd>,
-    /// It was longer than the buffer.
-    pub is_cut: bool,
+    /// Whether the message was longer than the buffer.
+    pub is_truncated: bool,
 }
 
-/// Receives one message, and its descriptor.
+/// Receives one message and its descriptor.
 ///
 /// Errors: `EAGAIN` when nothing is there.
 pub fn receive_packet(
@@ -90,7 +89,8 @@ pub fn receive_packet(
     receive_into(socket, buffer, Some(ancillary))
 }
 
-/// Receives one message without the descriptor, which the kernel closes: for one whose sender has a share of its own.
+/// Receives one message without its descriptor, which the kernel closes. It is for a reader that has a copy
+/// of its own.
 ///
 /// Errors: as [`receive_packet`].
 pub fn receive_packet_bytes(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errno> {
@@ -104,12 +104,13 @@ fn receive_into(
 ) -> Result<Packet, Errno> {
     let mut attempt = || receive_message(socket, buffer, ancillary.as_deref_mut());
     let Message { bytes, mut handles, flags } = match attempt() {
-        // The other end was closed with messages unread. Where messages are whole, Linux tells so once, before what is still there,
-        // and then gives that, and the end: to who has to know the end is the same one way or the other.
+        // The other end was closed with messages unread. Linux reports that once, before the messages that
+        // are still there and the end. For the caller the end alone matters, so that the next attempt tells
+        // enough.
         Err(Errno::ECONNRESET) => attempt()?,
         other => other?,
     };
-    Ok(Packet { length: bytes, handle: handles.pop(), is_cut: flags & libc::MSG_TRUNC != 0 })
+    Ok(Packet { length: bytes, handle: handles.pop(), is_truncated: flags & libc::MSG_TRUNC != 0 })
 }
 
 #[cfg(test)]
@@ -163,7 +164,7 @@ mod tests {
         let mut buffer = [0; 8];
         let packet = receive_packet_bytes(lane.theirs.as_fd(), &mut buffer).unwrap();
         assert_eq!((packet.length, packet.handle.is_some()), (3, false));
-        // The share that travelled is closed: nobody has the other end of the gift any more.
+        // The copy in flight is closed: nothing else holds the other end of the gift.
         let end = receive_packet(gift.theirs.as_fd(), &mut buffer, &mut Ancillary::default()).unwrap();
         assert_eq!(end.length, 0);
     }

@@ -171,7 +171,7 @@ impl Lane {
     fn receive(&mut self) -> Result<Option<FromWorker>, Error> {
         let mut buffer = [0; MAX_LANE_MESSAGE];
         match os::receive_packet(self.ends.ours.as_fd(), &mut buffer, &mut self.ancillary) {
-            Ok(packet) if packet.is_cut => Err(Error::BadFrame("a long message on the lane".into())),
+            Ok(packet) if packet.is_truncated => Err(Error::BadFrame("a long message on the lane".into())),
             Ok(packet) => {
                 self.channel = packet.handle.or(self.channel.take());
                 FromWorker::decode(&buffer[..packet.length]).map(Some).map_err(Error::BadFrame)

@@ -200,7 +200,7 @@ impl Outgoing {
         self.bare.iter().for_each(|bare| drop(unused.cut(&bare)));
         for blocks in unused.iter() {
             // What cannot be given back stays, and is used again.
-            if os::give_memory_back(self.file.as_fd(), place_of(blocks.start)..place_of(blocks.end)).is_ok() {
+            if os::release_memory(self.file.as_fd(), place_of(blocks.start)..place_of(blocks.end)).is_ok() {
                 self.bare.add(blocks);
             }
         }

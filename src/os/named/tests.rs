@@ -96,7 +96,7 @@ fn who_begins_while_another_ends_keeps_its_file() {
                     for _ in 0..500 {
                         let Ok(bound) = listen_at(path) else { continue };
                         listened += 1;
-                        // The others, who look whether anybody listens, may have filled the backlog.
+                        // The other processes probe whether anybody listens, and may have filled the backlog.
                         match connect_named(path, AbstractNames::Exact) {
                             Ok(_) | Err(Error::Sys { errno: Errno::EAGAIN, .. }) => {}
                             Err(error) => panic!("its file has gone: {error}"),
@@ -172,7 +172,7 @@ fn a_directory_that_others_can_write_is_refused() {
 fn who_locks_a_directory_keeps_nobody_from_listening_in_it() {
     let directory = private_directory();
     let path = directory.path().join("s");
-    // Reading it is enough for that.
+    // Read access is enough to lock it.
     let opened = File::open(directory.path()).unwrap();
     let _lock = Flock::lock(opened, FlockArg::LockExclusiveNonblock).unwrap();
     listen_at(&path).unwrap();
