@@ -155,7 +155,7 @@ export declare class NativePrimary {
   turnEnded(): void
 }
 
-/** Sends on the channels of one core. Belongs to the JavaScript thread that made it. */
+/** Sends on the channels of one reactor. Belongs to the JavaScript thread that made it. */
 export declare class NativeWriter {
   /**
    * Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use napi::{Env, JsValue, Result, sys};
 
 use super::callback::Callback;
-use super::events::{self, EventWriter};
+use super::events::EventWriter;
 use super::queue::{EventQueue, OfChannels, PORTION, Source};
 use super::uv::Watch;
+use super::values;
 use crate::channel::{Channel, ChannelEvent, DirectRead, Frames};
 use crate::ids::Offer;
 use crate::proto::Serialization;
@@ -161,7 +162,7 @@ fn arguments(
     id: u32,
     frames: Frames,
 ) -> Result<[sys::napi_value; 4]> {
-    let [kind, first, second] = events::message_values(env, serialization, frames)?;
+    let [kind, first, second] = values::message_values(env, serialization, frames)?;
     let id = env.create_uint32(id)?.to_unknown();
     Ok([kind, id, first, second].map(|value| value.value().value))
 }

@@ -1,10 +1,24 @@
 //! The addon as JavaScript sees it. The only module that knows Node-API; it converts and keeps no state of its own
 //! but the channels that JavaScript sends on.
+//!
+//! | File | What it holds |
+//! | --- | --- |
+//! | `primary`, `ipc`, `lane` | the classes that JavaScript makes: a primary, channels over named sockets, a worker's lane |
+//! | `stats` | what the primary has counted |
+//! | `reactor` | what the first two have in common: a reactor thread, its channels and its events |
+//! | `channels` | the channels by their numbers |
+//! | `writer`, `framing` | sending on them; JavaScript's messages as frames |
+//! | `queue`, `wake` | events that JavaScript has not taken yet; waking it from another thread |
+//! | `events`, `event_kind`, `values`, `text` | events, messages and strings as values of JavaScript's |
+//! | `direct_read`, `uv` | channels that the JavaScript thread reads itself; what is needed of libuv for that |
+//! | `callback` | calling a function of JavaScript's from the event loop |
 
 mod callback;
 mod channels;
 mod direct_read;
+mod event_kind;
 mod events;
+mod framing;
 mod ipc;
 mod lane;
 mod primary;
@@ -13,6 +27,7 @@ mod reactor;
 mod stats;
 mod text;
 mod uv;
+mod values;
 mod wake;
 mod writer;
 

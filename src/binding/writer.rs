@@ -1,55 +1,131 @@
 //! Sending as JavaScript sees it: the same on channels to workers and on those over named sockets.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use napi::bindgen_prelude::BufferSlice;
 use napi::{JsString, Result};
 use napi_derive::napi;
 use nix::errno::Errno;
 
-use super::channels::{Channels, FollowUp, Sent, failure};
-use crate::channel::{ChannelCommand, Uncorked};
+use super::channels::{Channels, FollowUp, answered};
+use super::framing::{
+    PREFIX, Placed, append_bytes_in_memory, append_text, append_text_in_memory, body_of, head_of, prefix_of,
+};
+use super::text;
+use crate::channel::{Channel, ChannelCommand, Corked, Frame, HandleOrigin, SendStatus, Uncorked, Unfit};
 use crate::error::Error;
+use crate::ids::Completion;
+use crate::os;
+use crate::proto::{ALIGNMENT, Piece, PieceKind, Serialization, aligned, announce};
 
-/// What has a reactor do something for a channel. Errors: [`Error::ReactorGone`].
-pub type Tell = Box<dyn Fn(FollowUp) -> std::result::Result<(), Error>>;
+/// A peer that has left so many bytes unread, beside those that the usual buffer of a socket holds, is far behind: two of Node's reads,
+/// as `HIGH_WATER` in lib/sending.js.
+const FAR_BEHIND: usize = 2 * 65536;
 
-/// Sends on the channels of one core. Belongs to the JavaScript thread that made it.
+/// What a send returns that was written to a peer that is far behind.
+const WRITTEN_AND_BEHIND: f64 = 0.5;
+
+/// What is kept of the memory for messages on their way out, in bytes.
+const KEEP_SCRATCH: usize = 4 << 20;
+
+/// Gives the reactor a command for a channel. Errors: [`Error::ReactorGone`].
+pub type Post = Box<dyn Fn(FollowUp) -> std::result::Result<(), Error>>;
+
+/// What became of a message, or why it was not sent.
+type Outcome = std::result::Result<Sent, Errno>;
+
+/// What became of a message.
+struct Sent {
+    /// 0 when everything was written, more than 0 and less than 1 when it was and the peer is far behind, the number of bytes
+    /// that wait when not all was written.
+    status: f64,
+    /// The reactor is to flush.
+    needs_flush: bool,
+    /// The message is corked: the reactor is to look after it.
+    needs_look: bool,
+}
+
+/// Sends on the channels of one reactor. Belongs to the JavaScript thread that made it.
 #[napi]
 pub struct NativeWriter {
     channels: Rc<RefCell<Channels>>,
-    tell: Tell,
+    post: Post,
+    /// Where messages become UTF-8 on their way out.
+    scratch: RefCell<Vec<u8>>,
 }
 
 impl NativeWriter {
-    pub fn new(channels: Rc<RefCell<Channels>>, tell: Tell) -> Self {
-        NativeWriter { channels, tell }
+    pub fn new(channels: Rc<RefCell<Channels>>, post: Post) -> Self {
+        NativeWriter { channels, post, scratch: RefCell::default() }
     }
 
-    /// Has the reactor do what a message needs, and says what became of it.
-    fn finish(&self, id: u32, sent: Sent) -> f64 {
+    fn channel(&self, id: u32) -> Option<Ref<'_, Arc<Channel>>> {
+        Ref::filter_map(self.channels.borrow(), |channels| channels.get(id)).ok()
+    }
+
+    fn serialization(&self, id: u32) -> Serialization {
+        self.channel(id).map_or(Serialization::Json, |channel| channel.serialization())
+    }
+
+    /// Sends by `send`, has the reactor do what that needs, and says what became of it as JavaScript wants it.
+    fn send(&self, id: u32, send: impl FnOnce(&Channel) -> Outcome) -> f64 {
+        let outcome = match self.channel(id) {
+            Some(channel) => send(&channel),
+            None => Err(Errno::EPIPE),
+        };
+        self.finish(id, outcome)
+    }
+
+    fn finish(&self, id: u32, outcome: Outcome) -> f64 {
+        let sent = match outcome {
+            Ok(sent) => sent,
+            Err(errno) => return failure(errno),
+        };
         if sent.needs_look {
             // Without a reactor the end of the turn comes, or fails.
-            let _ = (self.tell)(FollowUp(id, ChannelCommand::LookAfterCorked));
+            let _ = (self.post)(FollowUp(id, ChannelCommand::LookAfterCorked));
         }
-        if sent.needs_flush && (self.tell)(FollowUp(id, ChannelCommand::Flush)).is_err() {
+        if sent.needs_flush && (self.post)(FollowUp(id, ChannelCommand::Flush)).is_err() {
             return failure(Errno::EPIPE);
         }
         sent.status
     }
 
-    fn follow_up(&self, what: Option<FollowUp>) {
-        if let Some(what) = what {
+    /// Sends what the peer's own doing has brought about. If the peer has gone, nobody waits for it.
+    fn answer(&self, id: u32, bytes: Vec<u8>) {
+        let Some(channel) = self.channel(id) else { return };
+        if let Some(what) = answered(id, channel.answer(Frame::plain(bytes))) {
             // Without a reactor there is no channel.
-            let _ = (self.tell)(what);
+            let _ = (self.post)(what);
         }
     }
 
-    fn tend_memory(&self, id: u32, is_needed: bool) {
-        if is_needed {
+    /// Corks a message whose large pieces `place` writes to shared memory, and `append` the rest. None if `place` has found no room.
+    fn cork_in_memory(
+        &self,
+        id: u32,
+        uncorked: Uncorked,
+        place: impl FnOnce(&mut Placed) -> Result<bool>,
+        append: impl FnOnce(&[Piece], &mut Vec<u8>) -> Result<()>,
+    ) -> Result<Option<f64>> {
+        let Some(channel) = self.channel(id) else { return Ok(Some(failure(Errno::EPIPE))) };
+        let mut placed = Placed::new(&channel);
+        let is_placed = place(&mut placed)?;
+        let needs_tending = placed.needs_tending();
+        let outcome = if is_placed { Some(cork_placed(&channel, placed, uncorked, append)?) } else { None };
+        if needs_tending {
             // Without a reactor there is nobody to send to either.
-            let _ = (self.tell)(FollowUp(id, ChannelCommand::TendMemory));
+            let _ = (self.post)(FollowUp(id, ChannelCommand::TendMemory));
+        }
+        Ok(outcome.map(|outcome| self.finish(id, outcome)))
+    }
+
+    fn keep_scratch(&self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= KEEP_SCRATCH {
+            bytes.clear();
+            self.scratch.replace(bytes);
         }
     }
 }
@@ -64,15 +140,25 @@ impl NativeWriter {
     /// too much waits, `EPIPE` when nobody is there.
     #[napi]
     pub fn send_text(&self, id: u32, text: JsString, handle: i32, completion: u32) -> Result<f64> {
-        let sent = self.channels.borrow_mut().send_text(id, &text, handle, completion)?;
-        Ok(self.finish(id, sent))
+        let mut bytes = self.scratch.take();
+        append_text(self.serialization(id), &text, &mut bytes)?;
+        let status = self.send(id, |channel| {
+            admit(channel, bytes.len())?;
+            dispatch(channel, &bytes, handle, completion)
+        });
+        self.keep_scratch(bytes);
+        Ok(status)
     }
 
     /// As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them.
     #[napi]
-    pub fn send_bytes(&self, id: u32, message: BufferSlice, handle: i32, completion: u32) -> f64 {
-        let sent = self.channels.borrow().send_bytes(id, message, handle, completion);
-        self.finish(id, sent)
+    pub fn send_bytes(&self, id: u32, mut message: BufferSlice, handle: i32, completion: u32) -> f64 {
+        self.send(id, |channel| {
+            let prefix = prefix_of(body_of(&message)?.len())?;
+            message[..PREFIX].copy_from_slice(&prefix);
+            admit(channel, message.len())?;
+            dispatch(channel, &message, handle, completion)
+        })
     }
 
     /// As `sendBytes`, for a message in several parts, which are one behind the other as they travel. What the socket takes at once is
@@ -84,36 +170,46 @@ impl NativeWriter {
         #[napi(ts_arg_type = "Uint8Array[]")] parts: Vec<&[u8]>,
         completion: u32,
     ) -> f64 {
-        let sent = self.channels.borrow().send_in_parts(id, &parts, completion);
-        self.finish(id, sent)
+        self.send(id, |channel| {
+            let (first, rest) = parts.split_first().ok_or(Errno::EINVAL)?;
+            let first = body_of(first)?;
+            let length = first.len() + rest.iter().map(|part| part.len()).sum::<usize>();
+            let prefix = prefix_of(length)?;
+            let parts: Vec<&[u8]> = [&prefix, first].into_iter().chain(rest.iter().copied()).collect();
+            admit(channel, PREFIX + length)?;
+            send_parts(channel, &parts, completion)
+        })
     }
 
     /// Sends JSON text, without its newline, that the peer's own doing has brought about. A peer that asks and does not read loses its
     /// channel; to one that has gone there is nothing to say.
     #[napi]
     pub fn answer_text(&self, id: u32, text: JsString) -> Result<()> {
-        let follow_up = self.channels.borrow().answer_text(id, &text)?;
-        self.follow_up(follow_up);
+        let mut bytes = Vec::new();
+        append_text(Serialization::Json, &text, &mut bytes)?;
+        self.answer(id, bytes);
         Ok(())
     }
 
     /// As `answerText`, for a message as in `sendBytes`.
     #[napi]
     pub fn answer_bytes(&self, id: u32, message: &[u8]) {
-        let follow_up = self.channels.borrow().answer_bytes(id, message);
-        self.follow_up(follow_up);
+        let Ok(prefix) = body_of(message).and_then(|body| prefix_of(body.len())) else { return };
+        let mut bytes = message.to_vec();
+        bytes[..PREFIX].copy_from_slice(&prefix);
+        self.answer(id, bytes);
     }
 
     /// How many bytes wait to be written to a peer.
     #[napi]
     pub fn queued(&self, id: u32) -> f64 {
-        self.channels.borrow().queued(id)
+        self.channel(id).map_or(0.0, |channel| channel.traffic().queued() as f64)
     }
 
     /// Whether messages may bring large pieces along from now on: the other end is a corral that reads them.
     #[napi]
     pub fn takes_pieces(&self, id: u32) -> bool {
-        self.channels.borrow().get(id).is_some_and(|channel| channel.takes_pieces())
+        self.channel(id).is_some_and(|channel| channel.takes_pieces())
     }
 
     /// As `sendText`, for a message that brings large strings along, between two corrals.
@@ -125,8 +221,18 @@ impl NativeWriter {
         strings: Vec<JsString>,
         completion: u32,
     ) -> Result<f64> {
-        let sent = self.channels.borrow_mut().send_text_attached(id, &text, &strings, completion)?;
-        Ok(self.finish(id, sent))
+        let (mut pieces, mut attached) = (Vec::with_capacity(strings.len()), self.scratch.take());
+        for string in &strings {
+            pieces.push(text::append_piece(string, &mut attached)?);
+        }
+        let mut frame = Vec::new();
+        text::append_utf8(&text, &mut frame)?;
+        frame.push(b'\n');
+        let mut head = Vec::new();
+        announce(&pieces, frame.len(), &mut head);
+        let status = self.send(id, |channel| send_parts(channel, &[&head, &frame, &attached], completion));
+        self.keep_scratch(attached);
+        Ok(status)
     }
 
     /// As `sendBytes`, for a message that brings large buffers along, between two corrals.
@@ -138,22 +244,43 @@ impl NativeWriter {
         #[napi(ts_arg_type = "Uint8Array[]")] buffers: Vec<&[u8]>,
         completion: u32,
     ) -> f64 {
-        let sent = self.channels.borrow().send_bytes_attached(id, message, &buffers, completion);
-        self.finish(id, sent)
+        self.send(id, |channel| {
+            let body = body_of(message)?;
+            let pieces: Vec<Piece> =
+                buffers.iter().map(|buffer| Piece::behind(PieceKind::Bytes, buffer.len())).collect();
+            let head = head_of(&pieces, body)?;
+            let mut parts: Vec<&[u8]> = vec![&head, body];
+            for buffer in &buffers {
+                parts.extend([buffer, &[0; ALIGNMENT][..aligned(buffer.len()) - buffer.len()]]);
+            }
+            send_parts(channel, &parts, completion)
+        })
     }
 
     /// As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns how many bytes
     /// wait; what goes wrong is told by `uncork`.
     #[napi]
     pub fn cork_text(&self, id: u32, text: JsString) -> Result<f64> {
-        let sent = self.channels.borrow().cork_text(id, &text)?;
-        Ok(self.finish(id, sent))
+        let mut appended = Ok(());
+        let status = self.send(id, |channel| {
+            cork(channel, 0, Uncorked::AtTurnEnd, |bytes| {
+                appended = append_text(channel.serialization(), &text, bytes);
+            })
+        });
+        appended.map(|()| status)
     }
 
     /// As `corkText`, for a message as in `sendBytes`.
     #[napi]
     pub fn cork_bytes(&self, id: u32, message: &[u8]) -> f64 {
-        self.finish(id, self.channels.borrow().cork_bytes(id, message))
+        self.send(id, |channel| {
+            let body = body_of(message)?;
+            let prefix = prefix_of(body.len())?;
+            cork(channel, 0, Uncorked::AtTurnEnd, |bytes| {
+                bytes.extend(prefix);
+                bytes.extend(body);
+            })
+        })
     }
 
     /// As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
@@ -166,16 +293,10 @@ impl NativeWriter {
         strings: Vec<JsString>,
         is_last: bool,
     ) -> Result<Option<f64>> {
-        let mut needs_tending = false;
-        let sent = self.channels.borrow().cork_text_in_memory(
-            id,
-            &text,
-            &strings,
-            uncorked(is_last),
-            &mut needs_tending,
-        )?;
-        self.tend_memory(id, needs_tending);
-        Ok(sent.map(|sent| self.finish(id, sent)))
+        let place = |placed: &mut Placed| placed.add_strings(&strings);
+        self.cork_in_memory(id, uncorked(is_last), place, |pieces, bytes| {
+            append_text_in_memory(pieces, &text, bytes)
+        })
     }
 
     /// As `corkBytes`, for a message whose large buffers go to shared memory; as `corkTextInMemory`.
@@ -186,49 +307,147 @@ impl NativeWriter {
         message: &[u8],
         #[napi(ts_arg_type = "Uint8Array[]")] buffers: Vec<&[u8]>,
         is_last: bool,
-    ) -> Option<f64> {
-        let mut needs_tending = false;
-        let sent = self.channels.borrow().cork_bytes_in_memory(
-            id,
-            message,
-            &buffers,
-            uncorked(is_last),
-            &mut needs_tending,
-        );
-        self.tend_memory(id, needs_tending);
-        sent.map(|sent| self.finish(id, sent))
+    ) -> Result<Option<f64>> {
+        let body = match body_of(message).and_then(|body| prefix_of(message.len()).map(|_| body)) {
+            Ok(body) => body,
+            Err(errno) => return Ok(Some(failure(errno))),
+        };
+        let place = |placed: &mut Placed| Ok(placed.add_buffers(&buffers));
+        self.cork_in_memory(id, uncorked(is_last), place, |pieces, bytes| {
+            append_bytes_in_memory(pieces, body, bytes);
+            Ok(())
+        })
     }
 
     /// Sends what was corked in this turn. Returns as `sendText`, for all of it.
     #[napi]
     pub fn uncork(&self, id: u32, completion: u32) -> f64 {
-        let sent = self.channels.borrow().uncork(id, completion);
-        self.finish(id, sent)
+        self.send(id, |channel| outcome(channel, channel.uncork(Completion(completion)), 0, 0))
     }
 
     /// As `sendText`, for several messages with newlines between them, none of which is too large. They share one
     /// completion.
     #[napi]
     pub fn send_texts(&self, id: u32, text: JsString, count: u32, completion: u32) -> Result<f64> {
-        let sent = self.channels.borrow_mut().send_texts(id, &text, count, completion)?;
-        Ok(self.finish(id, sent))
+        let mut bytes = self.scratch.take();
+        append_text(Serialization::Json, &text, &mut bytes)?;
+        let status = self.send(id, |channel| send_many(channel, &bytes, count, completion));
+        self.keep_scratch(bytes);
+        Ok(status)
     }
 
     /// As `sendBytes`, for several messages, each with its length in front, none of which is too large. They share one
     /// completion.
     #[napi]
     pub fn send_frames(&self, id: u32, frames: BufferSlice, count: u32, completion: u32) -> f64 {
-        let sent = self.channels.borrow().send_many(id, &frames, count, completion);
-        self.finish(id, sent)
+        self.send(id, |channel| send_many(channel, &frames, count, completion))
     }
 
     /// Whether a message of so many bytes may be sent: 0, or the errno as `sendText` would return it.
     #[napi]
     pub fn takes(&self, id: u32, bytes: f64) -> f64 {
-        self.channels.borrow().takes(id, bytes as usize)
+        match self.channel(id).ok_or(Errno::EPIPE).and_then(|channel| admit(&channel, bytes as usize)) {
+            Ok(()) => 0.0,
+            Err(errno) => failure(errno),
+        }
+    }
+}
+
+/// A failed send, as JavaScript gets it: a negative errno.
+fn failure(errno: Errno) -> f64 {
+    -f64::from(errno as i32)
+}
+
+fn errno_of(unfit: Unfit) -> Errno {
+    match unfit {
+        Unfit::TooLarge => Errno::EMSGSIZE,
+        Unfit::QueueFull => Errno::ENOBUFS,
     }
 }
 
 fn uncorked(is_last: bool) -> Uncorked {
     if is_last { Uncorked::Next } else { Uncorked::AtTurnEnd }
+}
+
+/// Whether a frame of so many bytes may be sent.
+fn admit(channel: &Channel, bytes: usize) -> std::result::Result<(), Errno> {
+    channel.takes(bytes).map_err(errno_of)
+}
+
+fn dispatch(channel: &Channel, bytes: &[u8], handle: i32, completion: u32) -> Outcome {
+    let completion = Completion(completion);
+    let status = if handle < 0 {
+        channel.send_lent(bytes, completion)
+    } else {
+        let handle = Arc::new(os::duplicate_raw(handle)?);
+        channel.send(Frame {
+            bytes: bytes.to_vec(),
+            handle: Some((handle, HandleOrigin::User)),
+            completion: Some(completion),
+        })
+    };
+    outcome(channel, status, 1, bytes.len())
+}
+
+fn send_parts(channel: &Channel, parts: &[&[u8]], completion: u32) -> Outcome {
+    let length = parts.iter().map(|part| part.len()).sum();
+    outcome(channel, channel.send_parts(parts, Completion(completion)), 1, length)
+}
+
+/// Sends several messages as they travel, none of which is too large.
+fn send_many(channel: &Channel, bytes: &[u8], count: u32, completion: u32) -> Outcome {
+    channel.has_room(bytes.len()).map_err(errno_of)?;
+    outcome(channel, channel.send_lent(bytes, Completion(completion)), count, bytes.len())
+}
+
+/// Corks a frame that brings `beside` more bytes along in shared memory.
+fn cork(channel: &Channel, beside: usize, uncorked: Uncorked, append: impl FnOnce(&mut Vec<u8>)) -> Outcome {
+    let mut length = 0;
+    let Corked { status, needs_look } = channel.cork(uncorked, |bytes| {
+        let before = bytes.len();
+        append(bytes);
+        length = bytes.len() - before;
+    });
+    // Whether the peer is far behind the end of the turn tells: to ask the kernel costs as much as what corking saves.
+    Ok(Sent { needs_look, ..counted(channel, status, 1, length + beside)? })
+}
+
+/// Corks a frame whose pieces are in shared memory. They stay there if it is whole and may be sent.
+fn cork_placed(
+    channel: &Channel,
+    placed: Placed<'_>,
+    uncorked: Uncorked,
+    append: impl FnOnce(&[Piece], &mut Vec<u8>) -> Result<()>,
+) -> Result<Outcome> {
+    let mut appended = Ok(());
+    let outcome = cork(channel, placed.length(), uncorked, |bytes| appended = append(placed.pieces(), bytes));
+    appended?;
+    Ok(outcome.map(|sent| {
+        placed.sent();
+        Sent { status: sent.status + channel.behind_in_memory() as f64, ..sent }
+    }))
+}
+
+/// Says what came of what was sent, also how far behind the peer is.
+fn outcome(channel: &Channel, status: SendStatus, count: u32, bytes: usize) -> Outcome {
+    let sent = counted(channel, status, count, bytes)?;
+    Ok(match (status, channel.behind(bytes)) {
+        (SendStatus::Written, FAR_BEHIND..) => Sent { status: WRITTEN_AND_BEHIND, ..sent },
+        (SendStatus::Queued { .. }, behind) => Sent { status: sent.status + behind as f64, ..sent },
+        _ => sent,
+    })
+}
+
+/// Counts what was sent, and says what came of it.
+fn counted(channel: &Channel, status: SendStatus, count: u32, bytes: usize) -> Outcome {
+    let sent = match status {
+        SendStatus::Written => Sent { status: 0.0, needs_flush: false, needs_look: false },
+        SendStatus::Queued { bytes, needs_flush } => {
+            Sent { status: bytes as f64, needs_flush, needs_look: false }
+        }
+        SendStatus::Failed(errno) => return Err(errno),
+        SendStatus::Closed => return Err(Errno::EPIPE),
+    };
+    channel.traffic().sent(count, bytes);
+    Ok(sent)
 }

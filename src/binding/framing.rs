@@ -1,0 +1,141 @@
+//! JavaScript's messages as frames: the newline behind JSON, the length in front of V8's format, large pieces in shared memory.
+
+use napi::{JsString, Result};
+use nix::errno::Errno;
+
+use super::text;
+use crate::channel::{Channel, Room};
+use crate::proto::{Piece, PieceKind, Serialization, announce};
+
+/// The length in front of a message in V8's format.
+pub const PREFIX: usize = 4;
+
+/// The message behind the room for its length. Errors: `EINVAL` where there is no such room.
+pub fn body_of(message: &[u8]) -> std::result::Result<&[u8], Errno> {
+    message.get(PREFIX..).ok_or(Errno::EINVAL)
+}
+
+/// The length in front of a message of so many bytes. Errors: `EMSGSIZE` from 4 GiB on.
+pub fn prefix_of(length: usize) -> std::result::Result<[u8; PREFIX], Errno> {
+    u32::try_from(length).map(u32::to_be_bytes).map_err(|_| Errno::EMSGSIZE)
+}
+
+/// What is in front of a message in V8's format whose pieces are behind it. Errors: as `prefix_of`.
+pub fn head_of(pieces: &[Piece], body: &[u8]) -> std::result::Result<Vec<u8>, Errno> {
+    let mut head = vec![0; PREFIX];
+    announce(pieces, PREFIX + body.len(), &mut head);
+    let prefix = prefix_of(head.len() - PREFIX + body.len())?;
+    head[..PREFIX].copy_from_slice(&prefix);
+    Ok(head)
+}
+
+/// Appends JSON text as a frame. Where V8's format is spoken that is for a corral only.
+pub fn append_text(serialization: Serialization, text: &JsString, bytes: &mut Vec<u8>) -> Result<()> {
+    match serialization {
+        Serialization::Json => {
+            text::append_utf8(text, bytes)?;
+            bytes.push(b'\n');
+        }
+        Serialization::Advanced => {
+            let start = bytes.len();
+            bytes.extend([0; PREFIX]);
+            text::append_utf8(text, bytes)?;
+            // JavaScript gives no longer texts than V8 has strings, of some 512 MiB.
+            set_prefix(&mut bytes[start..]);
+        }
+    }
+    Ok(())
+}
+
+/// Appends JSON text as a line whose pieces are in shared memory. Appends nothing when it fails.
+pub fn append_text_in_memory(pieces: &[Piece], text: &JsString, bytes: &mut Vec<u8>) -> Result<()> {
+    let start = bytes.len();
+    announce(pieces, 0, bytes);
+    let appended = text::append_utf8(text, bytes);
+    match appended {
+        Ok(()) => bytes.push(b'\n'),
+        Err(_) => bytes.truncate(start),
+    }
+    appended
+}
+
+/// Appends a message in V8's format, less than 4 GiB, whose pieces are in shared memory.
+pub fn append_bytes_in_memory(pieces: &[Piece], body: &[u8], bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    bytes.extend([0; PREFIX]);
+    announce(pieces, 0, bytes);
+    bytes.extend(body);
+    set_prefix(&mut bytes[start..]);
+}
+
+/// Fills in the length in front of a frame in V8's format, which is less than 4 GiB.
+fn set_prefix(frame: &mut [u8]) {
+    let size = (frame.len() - PREFIX) as u32;
+    frame[..PREFIX].copy_from_slice(&size.to_be_bytes());
+}
+
+/// Pieces of a message in the memory that the two sides of a channel share. Those that are not sent are put back.
+pub struct Placed<'a> {
+    channel: &'a Channel,
+    pieces: Vec<Piece>,
+    rooms: Vec<Room>,
+    needs_tending: bool,
+}
+
+impl<'a> Placed<'a> {
+    pub fn new(channel: &'a Channel) -> Self {
+        Placed { channel, pieces: Vec::new(), rooms: Vec::new(), needs_tending: false }
+    }
+
+    /// Whether the reactor is to tend the memory.
+    pub fn needs_tending(&self) -> bool {
+        self.needs_tending
+    }
+
+    /// What is placed, in order.
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// Writes strings to the memory. False if there is none, or no room in it.
+    pub fn add_strings(&mut self, strings: &[JsString]) -> Result<bool> {
+        for string in strings {
+            match text::place_piece(string, |bytes| self.room(bytes))? {
+                Some((room, kind, length)) => self.add(room, kind, length),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// As `add_strings`, for buffers.
+    pub fn add_buffers(&mut self, buffers: &[&[u8]]) -> bool {
+        for buffer in buffers {
+            let Some(room) = self.room(buffer.len()) else { return false };
+            room.write(buffer);
+            self.add(room, PieceKind::Bytes, buffer.len());
+        }
+        true
+    }
+
+    fn room(&mut self, bytes: usize) -> Option<Room> {
+        let (room, needs_tending) = self.channel.room(bytes);
+        self.needs_tending |= needs_tending;
+        room
+    }
+
+    fn add(&mut self, room: Room, kind: PieceKind, length: usize) {
+        self.pieces.push(Piece { kind, length, offset: Some(room.offset()) });
+        self.rooms.push(room);
+    }
+
+    /// How many bytes the pieces have.
+    pub fn length(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.length).sum()
+    }
+
+    /// They are the receiver's now.
+    pub fn sent(self) {
+        self.rooms.into_iter().zip(self.pieces).for_each(|(room, piece)| room.sent(piece.length));
+    }
+}
