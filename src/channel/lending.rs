@@ -13,7 +13,7 @@ use super::{Channel, Inbox, LARGE_MESSAGE};
 use crate::error::Error;
 use crate::ids::Offer;
 use crate::os;
-use crate::reactor::{Context, Interest, Token};
+use crate::reactor::{Context, Registration};
 
 /// For how long a channel must have carried nothing but messages before JavaScript reads it directly.
 pub const QUIET: Duration = Duration::from_millis(50);
@@ -103,13 +103,18 @@ impl Lending {
     }
 
     /// A lent channel is readable: it is not registered for a while. Returns whether a timer is to be set for a look.
-    pub fn mute(&mut self, context: &mut Context, channel: &Channel) -> bool {
+    pub fn mute<T, S>(
+        &mut self,
+        context: &mut Context<T, S>,
+        channel: &Channel,
+        registration: &Registration,
+    ) -> bool {
         if self.is_muted {
             return false;
         }
         self.is_muted = true;
         self.reads = channel.direct_reads();
-        context.deregister(channel.as_fd());
+        registration.pause(context, channel.as_fd());
         true
     }
 
@@ -130,31 +135,29 @@ impl Lending {
     }
 
     /// Registers the channel again. When that fails, it is the end of the channel.
-    pub fn unmute(
+    pub fn unmute<T, S>(
         &mut self,
-        context: &mut Context,
+        context: &mut Context<T, S>,
         channel: &Channel,
-        token: Token,
-        interest: Interest,
+        registration: &Registration,
     ) -> Result<(), Error> {
         self.is_muted = false;
-        context.register_again(channel.as_fd(), token, interest)
+        registration.resume(context, channel.as_fd())
     }
 
     /// Sees to it that the inbox is here. When registering the channel again fails, it is the end of the channel.
-    pub fn reclaim(
+    pub fn reclaim<T, S>(
         &mut self,
-        context: &mut Context,
+        context: &mut Context<T, S>,
         channel: &Channel,
         inbox: &mut Option<Inbox>,
-        token: Token,
-        interest: Interest,
+        registration: &Registration,
     ) -> Result<(), Error> {
         if !std::mem::take(&mut self.is_lent) {
             return Ok(());
         }
         *inbox = channel.take_back();
         self.has_messages = false;
-        if self.is_muted { self.unmute(context, channel, token, interest) } else { Ok(()) }
+        if self.is_muted { self.unmute(context, channel, registration) } else { Ok(()) }
     }
 }

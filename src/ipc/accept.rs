@@ -8,11 +8,11 @@ use nix::errno::Errno;
 
 use super::greeting::{Guest, Side};
 use super::untaken::{Refusals, Tickets, WINDOW};
-use super::{Deferred, Event, Ipc, Source, Terms};
+use super::{Context, Event, Ipc, Source, Terms, Timer};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{self, AbstractNames, Bound, Credentials};
-use crate::reactor::{Context, EventSink, Interest, Token};
+use crate::reactor::{EventSink, Registration};
 
 /// How many connections are accepted from one listener before others get their turn.
 const ACCEPT_BUDGET: usize = 128;
@@ -44,7 +44,7 @@ enum Accepting {
 #[derive(Debug)]
 pub struct Listener {
     bound: Bound,
-    token: Token,
+    registration: Registration,
     /// What its channels are like.
     pub terms: Terms,
     /// How many connections there may be.
@@ -90,13 +90,12 @@ impl<S: EventSink<Event>> Ipc<S> {
         terms: Terms,
         max_connections: usize,
     ) {
-        match context.register(bound.socket.as_fd(), Interest::Read) {
-            Ok(token) => {
-                self.sources.insert(token, Source::Listener(id));
+        match Registration::new(context, bound.socket.as_fd(), Source::Listener(id)) {
+            Ok(registration) => {
                 let accepting = Accepting::Ready;
                 let listener = Listener {
                     bound,
-                    token,
+                    registration,
                     terms,
                     max_connections,
                     connections: 0,
@@ -115,8 +114,7 @@ impl<S: EventSink<Event>> Ipc<S> {
     /// Closes the socket. Who has connected and was not greeted yet is sent away.
     pub(super) fn close_listener(&mut self, context: &mut Context, id: ListenerId) {
         let Some(listener) = self.listeners.remove(&id) else { return };
-        context.deregister(listener.bound.socket.as_fd());
-        self.sources.remove(&listener.token);
+        listener.registration.end(context, listener.bound.socket.as_fd());
         let guests: Vec<ChannelId> = self
             .guests
             .iter()
@@ -138,7 +136,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             if listener.unmet.outstanding() >= max_unmet {
                 // JavaScript is busy. The kernel's backlog takes over.
                 listener.accepting = Accepting::Paused;
-                self.defer(context, UNMET_PAUSE, Deferred::Accept(id));
+                context.set_timer(UNMET_PAUSE, Timer::Accept(id));
                 return;
             }
             match os::accept(listener.bound.socket.as_fd()) {
@@ -153,7 +151,7 @@ impl<S: EventSink<Event>> Ipc<S> {
                 }
                 Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)) => {
                     listener.accepting = Accepting::Paused;
-                    self.defer(context, ACCEPT_PAUSE, Deferred::Accept(id));
+                    context.set_timer(ACCEPT_PAUSE, Timer::Accept(id));
                     // Once, until everybody has been accepted who waited.
                     if !std::mem::replace(&mut self.warned_of_exhaustion, true) {
                         let error = Error::Sys { doing: "accepting a connection", errno };
@@ -184,7 +182,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             self.sink.push(Event::Refused { listener: id, refused });
         }
         if listener.refusals.begins_window() {
-            self.defer(context, WINDOW, Deferred::TellRefusals(id));
+            context.set_timer(WINDOW, Timer::TellRefusals(id));
         }
     }
 
@@ -195,7 +193,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             self.sink.push(Event::Refused { listener: id, refused });
         }
         if listener.refusals.begins_window() {
-            self.defer(context, WINDOW, Deferred::TellRefusals(id));
+            context.set_timer(WINDOW, Timer::TellRefusals(id));
         }
     }
 
@@ -207,7 +205,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         abstract_names: AbstractNames,
         terms: Terms,
     ) {
-        let patience = self.defer(context, terms.patience, Deferred::GiveUp(id));
+        let patience = context.set_timer(terms.patience, Timer::GiveUp(id));
         self.guests.insert(id, Guest::connecting(Attempt { name, abstract_names }, terms, patience));
         self.try_to_connect(context, id);
     }
@@ -217,7 +215,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         match os::connect_named(&attempt.name, attempt.abstract_names) {
             Ok(socket) => self.welcome(context, id, Side::Client, socket),
             Err(Error::Sys { errno: Errno::EAGAIN, .. }) => {
-                self.defer(context, CONNECT_PAUSE, Deferred::Connect(id));
+                context.set_timer(CONNECT_PAUSE, Timer::Connect(id));
             }
             Err(error) => self.abandon(context, id, Some(error)),
         }

@@ -7,13 +7,13 @@ use nix::errno::Errno;
 
 use super::accept::Attempt;
 use super::link::Link;
-use super::{Event, Ipc, Source, Terms, Verdict};
+use super::{Context, Event, Ipc, Source, Terms, Verdict};
 use crate::channel::{Bounds, Channel, ChannelEvent, Extent};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{self, Credentials, Line};
 use crate::proto::{Greeting, Hello, MAX_HELLO, Refusal};
-use crate::reactor::{Context, EventSink, Interest, TimerId, Token};
+use crate::reactor::{EventSink, Registration, TimerId};
 
 /// How many processes of other users JavaScript is asked about at a time, for each listener. Until it has decided further ones are
 /// refused as if there were too many connections: they come as often as they like.
@@ -67,7 +67,7 @@ enum Stage {
 #[derive(Debug)]
 struct Visitor {
     socket: OwnedFd,
-    token: Token,
+    registration: Registration,
     peer: Credentials,
 }
 
@@ -141,8 +141,8 @@ impl<S: EventSink<Event>> Ipc<S> {
         };
         let registered = os::credentials(socket.as_fd())
             .map_err(Error::sys("asking who connected"))
-            .and_then(|peer| Ok((peer, context.register(socket.as_fd(), Interest::Read)?)));
-        let (peer, token) = match registered {
+            .and_then(|peer| Ok((peer, Registration::new(context, socket.as_fd(), Source::Guest(id))?)));
+        let (peer, registration) = match registered {
             Ok(registered) => registered,
             Err(error) => {
                 self.leave(side);
@@ -152,12 +152,11 @@ impl<S: EventSink<Event>> Ipc<S> {
                 };
             }
         };
-        self.sources.insert(token, Source::Guest(id));
         let patience = match self.guests.remove(&id) {
             Some(guest) => guest.patience,
-            None => self.defer(context, terms.patience, super::Deferred::GiveUp(id)),
+            None => context.set_timer(terms.patience, super::Timer::GiveUp(id)),
         };
-        let visitor = Visitor { socket, token, peer };
+        let visitor = Visitor { socket, registration, peer };
         let wants_to_ask = has_room && !peer.is_trusted() && terms.asks;
         let stage = if wants_to_ask && may_ask {
             if let Side::Server(listener) = side {
@@ -263,14 +262,15 @@ impl<S: EventSink<Event>> Ipc<S> {
     /// Both ends have greeted.
     fn open(&mut self, context: &mut Context, id: ChannelId, theirs: Greeting) {
         let Some(Guest { side, terms, patience, stage }) = self.guests.remove(&id) else { return };
-        self.cancel(context, patience);
-        let Stage::Greeting(Visitor { socket, token, peer }) = stage else { return };
+        context.cancel_timer(patience);
+        let Stage::Greeting(Visitor { socket, registration, peer }) = stage else { return };
         let bounds = Bounds {
             max_message: usize::try_from(theirs.max_message).unwrap_or(usize::MAX),
             max_queued: terms.max_queued,
         };
-        let link = Link::new(Channel::bounded(socket, terms.serialization, bounds), side, token, terms);
-        self.sources.insert(token, Source::Link(id));
+        registration.set_source(context, Source::Link(id));
+        let link =
+            Link::new(Channel::bounded(socket, terms.serialization, bounds), side, registration, terms);
         let ticket = side.listener().and_then(|id| Some(self.listeners.get(&id)?.unmet.issue()));
         self.sink.push(Event::Connected {
             id,
@@ -341,10 +341,9 @@ impl<S: EventSink<Event>> Ipc<S> {
     /// Forgets a connection that is no channel. A client hears of it.
     pub(super) fn abandon(&mut self, context: &mut Context, id: ChannelId, cause: Option<Error>) {
         let Some(guest) = self.guests.remove(&id) else { return };
-        self.cancel(context, guest.patience);
+        context.cancel_timer(guest.patience);
         if let Some(visitor) = guest.visitor() {
-            context.deregister(visitor.socket.as_fd());
-            self.sources.remove(&visitor.token);
+            visitor.registration.end(context, visitor.socket.as_fd());
             self.leave(guest.side);
         }
         if guest.side == Side::Client {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::greeting::Side;
-use super::{Deferred, Event, Ipc, Source, Terms};
+use super::{Context, Event, Ipc, Source, Terms, Timer};
 use crate::channel::{
     BUSY_AFTER, Batch, Channel, ChannelEvent, Extent, FlushStatus, Format, Frame, Frames, HandleOrigin,
     Inbound, Inbox, Lending, Look, MAX_LENT, QUIET, ReadStatus, Retransmission,
@@ -15,7 +15,7 @@ use crate::channel::{
 use crate::error::Error;
 use crate::ids::ChannelId;
 use crate::proto::{self, HANDLE_ACK, HANDLE_NACK, Kind};
-use crate::reactor::{Context, EventSink, Interest, Token};
+use crate::reactor::{EventSink, Interest, Registration};
 
 /// How long a channel rests when the machine has too many descriptors under way.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
@@ -44,8 +44,7 @@ pub struct Link {
     batch: Batch,
     /// None for one that was adopted: its two ends were made together.
     side: Option<Side>,
-    token: Token,
-    interest: Interest,
+    registration: Registration,
     phase: Phase,
     /// JavaScript does not want to hear more for now.
     is_paused: bool,
@@ -55,12 +54,12 @@ pub struct Link {
 
 impl Link {
     /// For a channel that is registered for reading.
-    pub fn new(channel: Channel, side: Side, token: Token, terms: Terms) -> Self {
+    pub fn new(channel: Channel, side: Side, registration: Registration, terms: Terms) -> Self {
         let inbox = Inbox::new(terms.serialization, terms.max_message);
-        Link::of(Arc::new(channel), inbox, Some(side), token)
+        Link::of(Arc::new(channel), inbox, Some(side), registration)
     }
 
-    fn of(channel: Arc<Channel>, inbox: Inbox, side: Option<Side>, token: Token) -> Self {
+    fn of(channel: Arc<Channel>, inbox: Inbox, side: Option<Side>, registration: Registration) -> Self {
         Link {
             channel,
             flush_deferred: false,
@@ -68,8 +67,7 @@ impl Link {
             lending: Lending::default(),
             batch: Batch::default(),
             side,
-            token,
-            interest: Interest::Read,
+            registration,
             phase: Phase::Open,
             is_paused: false,
             is_behind: false,
@@ -123,12 +121,11 @@ impl<S: EventSink<Event>> Ipc<S> {
         channel: Arc<Channel>,
         max_frame: usize,
     ) {
-        match context.register(channel.as_fd(), Interest::Read) {
-            Ok(token) => {
+        match Registration::new(context, channel.as_fd(), Source::Link(id)) {
+            Ok(registration) => {
                 let mut inbox = Inbox::new(channel.serialization(), max_frame);
                 inbox.take_pieces();
-                self.sources.insert(token, Source::Link(id));
-                self.links.insert(id, Link::of(channel, inbox, None, token));
+                self.links.insert(id, Link::of(channel, inbox, None, registration));
             }
             Err(error) => self.tell(id, ChannelEvent::Closed(Some(error))),
         }
@@ -146,8 +143,8 @@ impl<S: EventSink<Event>> Ipc<S> {
         if !link.lending.is_lent() || ended {
             return self.read(context, id, if ended { Extent::ToEnd } else { Extent::Ready });
         }
-        if link.lending.mute(context, &link.channel) {
-            self.defer(context, BUSY_AFTER, Deferred::CheckLent(id));
+        if link.lending.mute(context, &link.channel, &link.registration) {
+            context.set_timer(BUSY_AFTER, Timer::CheckLent(id));
         }
     }
 
@@ -157,11 +154,11 @@ impl<S: EventSink<Event>> Ipc<S> {
         match link.lending.look(&link.channel) {
             Look::Nothing => {}
             Look::Again => {
-                self.defer(context, BUSY_AFTER, Deferred::CheckLent(id));
+                context.set_timer(BUSY_AFTER, Timer::CheckLent(id));
             }
             Look::TakeBack => self.read(context, id, Extent::ToEnd),
             Look::Unmute => {
-                let unmuted = link.lending.unmute(context, &link.channel, link.token, link.interest);
+                let unmuted = link.lending.unmute(context, &link.channel, &link.registration);
                 if let Err(error) = unmuted {
                     self.close_link(context, id, Some(error));
                 }
@@ -172,8 +169,8 @@ impl<S: EventSink<Event>> Ipc<S> {
     /// Sees to it that the inbox is here. Returns false if the channel is not.
     fn reclaim(&mut self, context: &mut Context, id: ChannelId) -> bool {
         let Some(link) = self.links.get_mut(&id) else { return false };
-        let (channel, token, interest) = (&link.channel, link.token, link.interest);
-        match link.lending.reclaim(context, channel, &mut link.inbox, token, interest) {
+        let (channel, registration) = (&link.channel, &link.registration);
+        match link.lending.reclaim(context, channel, &mut link.inbox, registration) {
             Ok(()) => true,
             Err(error) => {
                 self.close_link(context, id, Some(error));
@@ -193,7 +190,7 @@ impl<S: EventSink<Event>> Ipc<S> {
     fn offer_later(&mut self, context: &mut Context, id: ChannelId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.phase == Phase::Open && link.lending.waits_for_quiet() {
-            self.defer(context, QUIET, Deferred::Offer(id));
+            context.set_timer(QUIET, Timer::Offer(id));
         }
     }
 
@@ -203,7 +200,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         let Some(link) = self.links.get_mut(&id) else { return };
         let is_quiet = link.lending.was_quiet()
             && link.phase == Phase::Open
-            && link.interest == Interest::Read
+            && link.registration.interest() == Interest::Read
             && link.may_read(channels)
             && link.channel.undelivered().cost() <= MAX_LENT
             && !link.is_behind
@@ -254,7 +251,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             FlushStatus::Blocked => Interest::ReadWrite,
             FlushStatus::Exhausted => {
                 if !std::mem::replace(&mut link.flush_deferred, true) {
-                    self.defer(context, EXHAUSTED_PAUSE, Deferred::Flush(id));
+                    context.set_timer(EXHAUSTED_PAUSE, Timer::Flush(id));
                 }
                 Interest::Read
             }
@@ -270,12 +267,11 @@ impl<S: EventSink<Event>> Ipc<S> {
             }
             FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => Interest::Read,
         };
-        if self.links.get(&id).is_some_and(|link| link.interest != interest) {
+        if self.links.get(&id).is_some_and(|link| link.registration.interest() != interest) {
             // Filled up by another thread a moment ago. It may not be registered now, so that it is taken back.
             self.take_back(context, id);
             let Some(link) = self.links.get_mut(&id) else { return };
-            link.interest = interest;
-            if let Err(error) = context.reregister(link.channel.as_fd(), link.token, interest) {
+            if let Err(error) = link.registration.wait_for(context, link.channel.as_fd(), interest) {
                 self.close_link(context, id, Some(error));
             }
         }
@@ -297,8 +293,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         let Some(link) = self.links.remove(&id) else { return };
         // Nothing is told behind its end.
         link.channel.take_back();
-        context.deregister(link.channel.as_fd());
-        self.sources.remove(&link.token);
+        link.registration.end(context, link.channel.as_fd());
         if let Some(side) = link.side {
             self.leave(side);
         }

@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
 use crate::proto::Serialization;
-use crate::reactor::{Context, EventSink, Handler, Readiness, TimerId, Token};
+use crate::reactor::{EventSink, Handler, Readiness};
 use accept::Listener;
 use greeting::{Guest, Side};
 use link::Link;
@@ -112,25 +112,40 @@ pub enum Verdict {
 
 /// What a registered descriptor is.
 #[derive(Clone, Copy, Debug)]
-enum Source {
+pub enum Source {
+    /// The socket of a listener.
     Listener(ListenerId),
+    /// A connection that is no channel yet.
     Guest(ChannelId),
+    /// A channel.
     Link(ChannelId),
 }
 
 /// What to do when a timer runs out.
 #[derive(Clone, Copy, Debug)]
-enum Deferred {
+pub enum Timer {
+    /// Accept again: there may be descriptors, or JavaScript has caught up.
     Accept(ListenerId),
+    /// Connect again: the backlog may have room.
     Connect(ChannelId),
+    /// The other end has taken too long.
     GiveUp(ChannelId),
+    /// Write again: fewer descriptors may be under way.
     Flush(ChannelId),
+    /// Lend the channel to JavaScript if it has been quiet.
     Offer(ChannelId),
+    /// Look whether JavaScript reads what it was lent.
     CheckLent(ChannelId),
+    /// Write what was corked.
     Uncork(ChannelId),
+    /// Give back memory that has not been used.
     TendMemory(ChannelId),
+    /// Report the refusals that were only counted.
     TellRefusals(ListenerId),
 }
+
+/// The reactor as [`Ipc`] sees it.
+type Context = crate::reactor::Context<Timer, Source>;
 
 /// Names for the channels that this process makes. Those that it accepts have others, so that nobody who connects can use these up.
 #[derive(Clone, Debug, Default)]
@@ -158,8 +173,6 @@ pub struct Ipc<S> {
     /// Those that JavaScript has been asked about and has not decided on, whether or not they are still there.
     asked: HashMap<ChannelId, ListenerId>,
     links: HashMap<ChannelId, Link>,
-    sources: HashMap<Token, Source>,
-    deferred: HashMap<TimerId, Deferred>,
     /// Channels that have more to be read and gave way to others; continued next turn.
     unread: Vec<ChannelId>,
     /// Listeners with something to accept.
@@ -178,8 +191,6 @@ impl<S: EventSink<Event>> Ipc<S> {
             guests: HashMap::new(),
             asked: HashMap::new(),
             links: HashMap::new(),
-            sources: HashMap::new(),
-            deferred: HashMap::new(),
             unread: Vec::new(),
             to_accept: BTreeSet::new(),
             warned_of_exhaustion: false,
@@ -222,28 +233,17 @@ impl<S: EventSink<Event>> Ipc<S> {
         match link.channel.tend_memory() {
             Tending::Offered(_) => self.flush(context, id),
             Tending::Later => {
-                self.defer(context, MEMORY_KEPT, Deferred::TendMemory(id));
+                context.set_timer(MEMORY_KEPT, Timer::TendMemory(id));
             }
             Tending::Nothing => {}
         }
-    }
-
-    fn defer(&mut self, context: &mut Context, after: Duration, what: Deferred) -> TimerId {
-        let timer = context.set_timer(after);
-        self.deferred.insert(timer, what);
-        timer
-    }
-
-    fn cancel(&mut self, context: &mut Context, timer: TimerId) {
-        context.cancel_timer(timer);
-        self.deferred.remove(&timer);
     }
 
     fn on_channel_command(&mut self, context: &mut Context, id: ChannelId, command: ChannelCommand) {
         match command {
             ChannelCommand::Flush => self.flush(context, id),
             ChannelCommand::LookAfterCorked => {
-                self.defer(context, CORKED_FOR, Deferred::Uncork(id));
+                context.set_timer(CORKED_FOR, Timer::Uncork(id));
             }
             ChannelCommand::TendMemory => self.tend_memory(context, id),
             ChannelCommand::Resume => self.resume(context, id),
@@ -258,6 +258,8 @@ impl<S: EventSink<Event>> Ipc<S> {
 
 impl<S: EventSink<Event>> Handler for Ipc<S> {
     type Command = Command;
+    type Timer = Timer;
+    type Source = Source;
 
     fn on_command(&mut self, context: &mut Context, command: Command) {
         match command {
@@ -287,16 +289,16 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
         }
     }
 
-    fn on_ready(&mut self, context: &mut Context, token: Token, readiness: Readiness) {
-        match self.sources.get(&token).copied() {
-            Some(Source::Listener(id)) => {
+    fn on_ready(&mut self, context: &mut Context, source: Source, readiness: Readiness) {
+        match source {
+            Source::Listener(id) => {
                 if let Some(listener) = self.listeners.get_mut(&id) {
                     listener.on_ready();
                     self.to_accept.insert(id);
                 }
             }
-            Some(Source::Guest(id)) => self.greet(context, id, readiness.ended),
-            Some(Source::Link(id)) => {
+            Source::Guest(id) => self.greet(context, id, readiness.ended),
+            Source::Link(id) => {
                 if readiness.readable {
                     self.on_readable(context, id, readiness.ended);
                 }
@@ -304,28 +306,25 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
                     self.flush(context, id);
                 }
             }
-            // Closed earlier in this turn.
-            None => {}
         }
     }
 
-    fn on_timer(&mut self, context: &mut Context, timer: TimerId) {
-        match self.deferred.remove(&timer) {
-            Some(Deferred::Accept(id)) => self.resume_accepting(id),
-            Some(Deferred::Connect(id)) => self.try_to_connect(context, id),
-            Some(Deferred::GiveUp(id)) => self.give_up(context, id),
-            Some(Deferred::Flush(id)) => {
+    fn on_timer(&mut self, context: &mut Context, what: Timer) {
+        match what {
+            Timer::Accept(id) => self.resume_accepting(id),
+            Timer::Connect(id) => self.try_to_connect(context, id),
+            Timer::GiveUp(id) => self.give_up(context, id),
+            Timer::Flush(id) => {
                 if let Some(link) = self.links.get_mut(&id) {
                     link.flush_deferred = false;
                 }
                 self.flush(context, id);
             }
-            Some(Deferred::Uncork(id)) => self.uncork(context, id),
-            Some(Deferred::TendMemory(id)) => self.tend_memory(context, id),
-            Some(Deferred::TellRefusals(id)) => self.tell_refusals(context, id),
-            Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
-            Some(Deferred::CheckLent(id)) => self.check_lent(context, id),
-            None => {}
+            Timer::Uncork(id) => self.uncork(context, id),
+            Timer::TendMemory(id) => self.tend_memory(context, id),
+            Timer::TellRefusals(id) => self.tell_refusals(context, id),
+            Timer::Offer(id) => self.offer_if_quiet(id),
+            Timer::CheckLent(id) => self.check_lent(context, id),
         }
     }
 

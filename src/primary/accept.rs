@@ -7,11 +7,11 @@ use nix::errno::Errno;
 
 use super::config::{ACCEPT_BUDGET, ACCEPT_PAUSE};
 use super::server::{Accepting, Pending};
-use super::{Deferred, Event, Primary};
+use super::{Context, Event, Primary, Timer};
 use crate::error::Error;
 use crate::ids::ServerId;
 use crate::os;
-use crate::reactor::{Context, EventSink};
+use crate::reactor::EventSink;
 
 impl<S: EventSink<Event>> Primary<S> {
     /// Accepts while there is something to accept and room for it, handing out as it goes.
@@ -58,8 +58,7 @@ impl<S: EventSink<Event>> Primary<S> {
         if let Some(server) = self.servers.get_mut(&id) {
             server.accepting = Accepting::Paused;
         }
-        let timer = context.set_timer(ACCEPT_PAUSE);
-        self.deferred.insert(timer, Deferred::Accept(id));
+        context.set_timer(ACCEPT_PAUSE, Timer::Accept(id));
         // Once, until everybody has been accepted who waited.
         if !std::mem::replace(&mut self.warned_of_exhaustion, true) {
             self.sink.push(Event::AcceptPaused(Error::Sys { doing: "accepting a connection", errno }));

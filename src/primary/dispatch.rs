@@ -6,11 +6,11 @@ use super::config::REFUSAL_PAUSE;
 use super::event::Connection;
 use super::server::{Accepting, Pending};
 use super::worker::{InFlight, Phase, Worker};
-use super::{Deferred, Event, Primary};
+use super::{Context, Event, Primary, Timer};
 use crate::channel::{Frame, HandleOrigin, SendStatus};
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::proto;
-use crate::reactor::{Context, EventSink};
+use crate::reactor::EventSink;
 use crate::sched::{Availability, Load};
 
 impl<S: EventSink<Event>> Primary<S> {
@@ -52,8 +52,7 @@ impl<S: EventSink<Event>> Primary<S> {
             } else if let Some(connection) = server.pending.remove(place) {
                 // Nobody wants it now. It rests, so that it does not go round and round.
                 if server.refused.is_empty() {
-                    let timer = context.set_timer(REFUSAL_PAUSE);
-                    self.deferred.insert(timer, Deferred::RetryRefused(id));
+                    context.set_timer(REFUSAL_PAUSE, Timer::RetryRefused(id));
                 }
                 server.refused.push(connection);
             }

@@ -13,12 +13,12 @@ use nix::errno::Errno;
 use super::config::{LANE_BUDGET, LANE_LAST_WORDS, LANE_LOOK, LANE_TICK, LANE_WINDOW};
 use super::server::Pending;
 use super::stats::WorkerStats;
-use super::{Deferred, Event, Primary, Source};
+use super::{Context, Event, Primary, Source, Timer};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
-use crate::reactor::{Context, EventSink, Interest, Token};
+use crate::reactor::{EventSink, Registration};
 
 /// Whether connections travel on a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct Lane {
     state: LaneState,
     /// Registered while the next report is waited for; otherwise reports are looked for when the lane's tick comes, so
     /// that they do not wake the reactor.
-    token: Option<Token>,
+    registration: Option<Registration>,
     last_seq: LaneSeq,
     in_flight: VecDeque<OnLane>,
     /// Since when the oldest in flight waits without the worker having reported anything.
@@ -82,7 +82,7 @@ impl Lane {
         Lane {
             ends,
             state: LaneState::Unused(Cow::Borrowed(LaneState::NOT_LOADED)),
-            token: None,
+            registration: None,
             last_seq: LaneSeq(0),
             in_flight: VecDeque::new(),
             waiting_since: None,
@@ -314,7 +314,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let lane = self.workers.get(&id).and_then(|worker| worker.lane.as_ref());
         // A lane that is registered is read until nothing is left, as readiness is told once.
         lane.is_some_and(|lane| {
-            lane.state == LaneState::Open && lane.in_flight.is_empty() && lane.token.is_none()
+            lane.state == LaneState::Open && lane.in_flight.is_empty() && lane.registration.is_none()
         })
     }
 
@@ -360,18 +360,15 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Registers a lane while its next report is waited for, and only then.
     pub(super) fn watch_lane(&mut self, context: &mut Context, id: WorkerId) {
         let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
-        match (lane.wants_wake(), lane.token) {
-            (true, None) => match context.register(lane.ends.ours.as_fd(), Interest::Read) {
-                Ok(token) => {
-                    lane.token = Some(token);
-                    self.sources.insert(token, Source::Lane(id));
-                }
+        let ours = lane.ends.ours.as_fd();
+        match (lane.wants_wake(), &lane.registration) {
+            (true, None) => match Registration::new(context, ours, Source::Lane(id)) {
+                Ok(registration) => lane.registration = Some(registration),
                 Err(error) => self.close_worker(context, id, Some(error)),
             },
-            (false, Some(token)) => {
-                context.deregister(lane.ends.ours.as_fd());
-                lane.token = None;
-                self.sources.remove(&token);
+            (false, Some(registration)) => {
+                registration.end(context, ours);
+                lane.registration = None;
             }
             (true, Some(_)) | (false, None) => {}
         }
@@ -380,8 +377,7 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Arranges for the next look at the lanes, while there is anything to be seen.
     fn look_later(&mut self, context: &mut Context) {
         if self.next_look.is_none() {
-            let timer = context.set_timer(LANE_TICK);
-            self.deferred.insert(timer, Deferred::LookAtLanes);
+            let timer = context.set_timer(LANE_TICK, Timer::LookAtLanes);
             self.next_look = Some((timer, Instant::now() + LANE_LOOK));
         }
     }
@@ -392,7 +388,6 @@ impl<S: EventSink<Event>> Primary<S> {
             && Instant::now() >= at
         {
             context.cancel_timer(timer);
-            self.deferred.remove(&timer);
             self.look_at_lanes(context);
         }
     }
@@ -509,9 +504,8 @@ impl<S: EventSink<Event>> Primary<S> {
         id: WorkerId,
         mut lane: Lane,
     ) -> Result<(), Error> {
-        if let Some(token) = lane.token.take() {
-            context.deregister(lane.ends.ours.as_fd());
-            self.sources.remove(&token);
+        if let Some(registration) = lane.registration.take() {
+            registration.end(context, lane.ends.ours.as_fd());
         }
         // Its last words. Nonsense among them is nobody's concern any more, nor is what somebody else says that has its end.
         for _ in 0..LANE_LAST_WORDS {

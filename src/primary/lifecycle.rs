@@ -8,12 +8,12 @@ use super::lane::{Lane, LaneState};
 use super::server::Mode;
 use super::stats::WorkerStats;
 use super::worker::{Phase, Worker};
-use super::{Config, Event, Primary, Source};
+use super::{Config, Context, Event, Primary, Source};
 use crate::channel::{Channel, ChannelEvent, Extent, Inbox};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
-use crate::reactor::{Context, EventSink, Interest};
+use crate::reactor::{EventSink, Registration};
 
 impl<S: EventSink<Event>> Primary<S> {
     pub(super) fn configure(&mut self, config: Config) {
@@ -30,16 +30,15 @@ impl<S: EventSink<Event>> Primary<S> {
         lane: Result<SocketPair, Cow<'static, str>>,
     ) {
         let inbox = Inbox::new(channel.serialization(), self.config.max_frame);
-        match context.register(channel.as_fd(), Interest::Read) {
-            Ok(token) => {
-                self.sources.insert(token, Source::Worker(id));
+        match Registration::new(context, channel.as_fd(), Source::Worker(id)) {
+            Ok(registration) => {
                 let (reason, lane) = match lane {
                     Ok(ends) => (Cow::Borrowed(LaneState::NOT_LOADED), Some(ends)),
                     Err(reason) => (reason, None),
                 };
                 let stats = Arc::new(WorkerStats::new(LaneState::Unused(reason)));
                 self.stats.workers.write().insert(id, stats.clone());
-                let mut worker = Worker::new(channel, inbox, token, stats.clone());
+                let mut worker = Worker::new(channel, inbox, registration, stats.clone());
                 worker.lane = lane.map(|ends| Lane::new(ends, stats));
                 self.workers.insert(id, worker);
                 self.watch_lane(context, id);
@@ -98,11 +97,9 @@ impl<S: EventSink<Event>> Primary<S> {
         self.stats.workers.write().remove(&id);
         // Nothing is told behind its end.
         worker.channel.take_back();
-        context.deregister(worker.channel.as_fd());
-        self.sources.remove(&worker.registration.token);
+        worker.registration.end(context, worker.channel.as_fd());
         if let (Some(next), Some(socket)) = (worker.next.take(), worker.channel.second_socket()) {
-            context.deregister(socket);
-            self.sources.remove(&next.token);
+            next.end(context, socket);
         }
         while let Some((_, in_flight)) = worker.in_flight.pop_last() {
             self.give_back(in_flight.server, in_flight.connection);
@@ -164,9 +161,8 @@ impl<S: EventSink<Event>> Primary<S> {
     fn close_server(&mut self, context: &mut Context, id: ServerId) {
         let Some(server) = self.servers.remove(&id) else { return };
         self.stats.servers.write().remove(&id);
-        if let Mode::Primary(token) = server.mode {
-            context.deregister(server.socket.as_fd());
-            self.sources.remove(&token);
+        if let Mode::Primary(registration) = &server.mode {
+            registration.end(context, server.socket.as_fd());
         }
         if let Some(same) = self.by_key.get_mut(&server.query_key) {
             same.retain(|other| *other != id);

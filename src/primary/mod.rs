@@ -38,7 +38,7 @@ use crate::channel::{
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
-use crate::reactor::{Context, EventSink, Handler, Interest, Readiness, TimerId, Token};
+use crate::reactor::{EventSink, Handler, Interest, Readiness, TimerId};
 pub use lane::LaneState;
 use peers::Acquaintance;
 use server::{Accepting, Server};
@@ -71,27 +71,42 @@ pub enum Command {
 
 /// What a registered descriptor is.
 #[derive(Clone, Copy, Debug)]
-enum Source {
+pub enum Source {
+    /// A worker's channel.
     Worker(WorkerId),
     /// The socket that a worker's channel moves over to, while it does not read that yet.
     WorkerToBe(WorkerId),
+    /// A worker's lane.
     Lane(WorkerId),
+    /// The listening socket of a server.
     Server(ServerId),
 }
 
 /// What to do when a timer runs out.
 #[derive(Clone, Copy, Debug)]
-enum Deferred {
+pub enum Timer {
+    /// Accept again: there may be descriptors.
     Accept(ServerId),
+    /// Offer the connections again that every worker has refused.
     RetryRefused(ServerId),
+    /// Write again: fewer descriptors may be under way.
     Flush(WorkerId),
+    /// Look for workers that do not read their lanes.
     LookAtLanes,
+    /// Lend the channel to JavaScript if it has been quiet.
     Offer(WorkerId),
+    /// Look whether JavaScript reads what it was lent.
     CheckLent(WorkerId),
+    /// Write what was corked.
     Uncork(WorkerId),
+    /// Give back memory that has not been used.
     TendMemory(WorkerId),
+    /// Give the first worker another socket to the second, if it still wants one.
     Acquaint(WorkerId, WorkerId),
 }
+
+/// The reactor as the primary sees it.
+type Context = crate::reactor::Context<Timer, Source>;
 
 /// All state of the primary, on the reactor thread.
 #[derive(Debug)]
@@ -106,8 +121,6 @@ pub struct Primary<S> {
     by_key: HashMap<Arc<str>, Vec<ServerId>>,
     /// Servers that workers have opened by themselves, by their keys.
     own_servers: HashMap<Arc<str>, ServerId>,
-    sources: HashMap<Token, Source>,
-    deferred: HashMap<TimerId, Deferred>,
     /// Workers that have more to be read and gave way to others; continued next turn.
     unread: Vec<WorkerId>,
     /// Workers with more on their lanes that gave way to others; continued next turn.
@@ -147,8 +160,6 @@ impl<S: EventSink<Event>> Primary<S> {
             server_count: ServerCount::default(),
             by_key: HashMap::new(),
             own_servers: HashMap::new(),
-            sources: HashMap::new(),
-            deferred: HashMap::new(),
             unread: Vec::new(),
             uncollected: BTreeSet::new(),
             to_serve: BTreeSet::new(),
@@ -182,8 +193,7 @@ impl<S: EventSink<Event>> Primary<S> {
         match worker.channel.tend_memory() {
             Tending::Offered(_) => self.flush(context, id),
             Tending::Later => {
-                let timer = context.set_timer(MEMORY_KEPT);
-                self.deferred.insert(timer, Deferred::TendMemory(id));
+                context.set_timer(MEMORY_KEPT, Timer::TendMemory(id));
             }
             Tending::Nothing => {}
         }
@@ -206,8 +216,7 @@ impl<S: EventSink<Event>> Primary<S> {
             FlushStatus::Blocked => Interest::ReadWrite,
             FlushStatus::Exhausted => {
                 if !std::mem::replace(&mut worker.flush_deferred, true) {
-                    let timer = context.set_timer(config::EXHAUSTED_PAUSE);
-                    self.deferred.insert(timer, Deferred::Flush(id));
+                    context.set_timer(config::EXHAUSTED_PAUSE, Timer::Flush(id));
                 }
                 Interest::Read
             }
@@ -235,7 +244,7 @@ impl<S: EventSink<Event>> Primary<S> {
             return self.close_worker(context, id, Some(error));
         }
         let interest = if is_on_next { Interest::Read } else { interest };
-        if worker.registration.interest == interest {
+        if worker.registration.interest() == interest {
             return;
         }
         // Filled up by another thread a moment ago. It may not be registered now, so that it is taken back.
@@ -250,8 +259,7 @@ impl<S: EventSink<Event>> Primary<S> {
         match command {
             ChannelCommand::Flush => self.flush(context, id),
             ChannelCommand::LookAfterCorked => {
-                let timer = context.set_timer(CORKED_FOR);
-                self.deferred.insert(timer, Deferred::Uncork(id));
+                context.set_timer(CORKED_FOR, Timer::Uncork(id));
             }
             ChannelCommand::TendMemory => self.tend_memory(context, id),
             ChannelCommand::Resume => self.resume(context, id),
@@ -266,6 +274,8 @@ impl<S: EventSink<Event>> Primary<S> {
 
 impl<S: EventSink<Event>> Handler for Primary<S> {
     type Command = Command;
+    type Timer = Timer;
+    type Source = Source;
 
     fn on_command(&mut self, context: &mut Context, command: Command) {
         match command {
@@ -278,10 +288,9 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
         }
     }
 
-    fn on_ready(&mut self, context: &mut Context, token: Token, readiness: Readiness) {
-        match self.sources.get(&token) {
-            Some(Source::Worker(id)) => {
-                let id = *id;
+    fn on_ready(&mut self, context: &mut Context, source: Source, readiness: Readiness) {
+        match source {
+            Source::Worker(id) => {
                 if readiness.readable {
                     self.on_readable(context, id, readiness.ended);
                 }
@@ -289,19 +298,16 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                     self.flush(context, id);
                 }
             }
-            Some(Source::WorkerToBe(id)) => {
-                let id = *id;
+            Source::WorkerToBe(id) => {
                 // What has come is read when everything on the first socket has been.
                 if readiness.writable {
                     self.flush(context, id);
                 }
             }
-            Some(Source::Lane(id)) => {
-                let id = *id;
+            Source::Lane(id) => {
                 self.collect(context, id);
             }
-            Some(Source::Server(id)) => {
-                let id = *id;
+            Source::Server(id) => {
                 if let Some(server) = self.servers.get_mut(&id)
                     && server.accepting == Accepting::Waiting
                 {
@@ -309,28 +315,25 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                     self.to_serve.insert(id);
                 }
             }
-            // Closed earlier in this turn.
-            None => {}
         }
     }
 
-    fn on_timer(&mut self, context: &mut Context, timer: TimerId) {
-        match self.deferred.remove(&timer) {
-            Some(Deferred::Accept(id)) => self.resume_accepting(id),
-            Some(Deferred::RetryRefused(id)) => self.retry_refused(id),
-            Some(Deferred::Flush(id)) => {
+    fn on_timer(&mut self, context: &mut Context, what: Timer) {
+        match what {
+            Timer::Accept(id) => self.resume_accepting(id),
+            Timer::RetryRefused(id) => self.retry_refused(id),
+            Timer::Flush(id) => {
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.flush_deferred = false;
                 }
                 self.flush(context, id);
             }
-            Some(Deferred::Uncork(id)) => self.uncork(context, id),
-            Some(Deferred::TendMemory(id)) => self.tend_memory(context, id),
-            Some(Deferred::Acquaint(one, other)) => self.acquaint_again(context, one, other),
-            Some(Deferred::LookAtLanes) => self.look_at_lanes(context),
-            Some(Deferred::Offer(id)) => self.offer_if_quiet(id),
-            Some(Deferred::CheckLent(id)) => self.check_lent(context, id),
-            None => {}
+            Timer::Uncork(id) => self.uncork(context, id),
+            Timer::TendMemory(id) => self.tend_memory(context, id),
+            Timer::Acquaint(one, other) => self.acquaint_again(context, one, other),
+            Timer::LookAtLanes => self.look_at_lanes(context),
+            Timer::Offer(id) => self.offer_if_quiet(id),
+            Timer::CheckLent(id) => self.check_lent(context, id),
         }
     }
 

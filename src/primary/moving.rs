@@ -7,12 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde_json::json;
 
-use super::worker::Registration;
-use super::{Event, Primary, Source};
+use super::{Context, Event, Primary, Source};
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::proto::{self, CHANNEL_MOVE};
-use crate::reactor::{Context, EventSink, Interest};
+use crate::reactor::{EventSink, Registration};
 
 impl<S: EventSink<Event>> Primary<S> {
     /// The worker has brought a socket: what is sent from now on goes there.
@@ -29,10 +28,9 @@ impl<S: EventSink<Event>> Primary<S> {
             return;
         }
         let Some(second) = worker.channel.second_socket() else { return };
-        match context.register(second, Interest::Read) {
-            Ok(token) => {
-                worker.next = Some(Registration { token, interest: Interest::Read });
-                self.sources.insert(token, Source::WorkerToBe(id));
+        match Registration::new(context, second, Source::WorkerToBe(id)) {
+            Ok(registration) => {
+                worker.next = Some(registration);
                 self.flush(context, id);
                 self.introduce(context, id);
             }
@@ -50,13 +48,12 @@ impl<S: EventSink<Event>> Primary<S> {
             let fault = "a channel that moves without having been given a socket".into();
             return self.close_worker(context, id, Some(Error::BadFrame(fault)));
         };
-        context.deregister(worker.channel.as_fd());
+        worker.registration.end(context, worker.channel.as_fd());
         worker.channel.move_reading();
         if let Some(inbox) = &mut worker.inbox {
             inbox.take_pieces();
         }
-        self.sources.remove(&worker.registration.token);
-        self.sources.insert(next.token, Source::Worker(id));
+        next.set_source(context, Source::Worker(id));
         worker.registration = next;
         // Its readiness has been told before.
         self.unread.push(id);

@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use super::config::PEER_PAUSE;
 use super::worker::{Phase, Worker};
-use super::{Deferred, Event, Primary};
+use super::{Context, Event, Primary, Timer};
 use crate::channel::{Frame, HandleOrigin};
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os::{self, SocketPair};
 use crate::proto::{self, Serialization};
-use crate::reactor::{Context, EventSink};
+use crate::reactor::EventSink;
 
 /// How many bytes each of two workers may have written that the other has not read; the system may allow less.
 const PEER_BUFFER: usize = 1 << 20;
@@ -169,8 +169,7 @@ impl<S: EventSink<Event>> Primary<S> {
             let is_first = acquaintance.wants_after.replace(after).is_none();
             // Otherwise its arrival is waited for.
             if !is_under_way && is_first {
-                let timer = context.set_timer(PEER_PAUSE);
-                self.deferred.insert(timer, Deferred::Acquaint(one, other));
+                context.set_timer(PEER_PAUSE, Timer::Acquaint(one, other));
             }
             return;
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::config::{MAX_SERVER_DATA, MAX_SERVER_KEY, MAX_SERVERS_OF_WORKER, SERVERS_SHARE, WORKERS_SHARE};
 use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
-use super::{Event, Primary, Source};
+use super::{Context, Event, Primary, Source};
 use crate::channel::{
     ChannelEvent, Extent, Frame, HandleOrigin, Inbound, ReadStatus, Retransmission, Segment, SendStatus,
 };
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::os;
 use crate::proto::{self, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, Kind, QueryServer, ToWorker};
-use crate::reactor::{Context, EventSink, Interest};
+use crate::reactor::{EventSink, Registration};
 
 impl<S: EventSink<Event>> Primary<S> {
     /// Reads what a worker has sent.
@@ -255,9 +255,8 @@ impl<S: EventSink<Event>> Primary<S> {
         let mode = match opened.shared() {
             Some(kind) => Mode::Workers(kind),
             None => {
-                let token = context.register(opened.socket().as_fd(), Interest::Read)?;
-                self.sources.insert(token, Source::Server(id));
-                Mode::Primary(token)
+                let registration = Registration::new(context, opened.socket().as_fd(), Source::Server(id))?;
+                Mode::Primary(registration)
             }
         };
         let policy = (self.config.policy)();

@@ -1,10 +1,10 @@
 //! Who reads a worker's channel: the reactor, or the JavaScript thread (see [`crate::channel::Lending`]).
 
-use super::worker::{Phase, Registration};
-use super::{Deferred, Event, Primary};
+use super::worker::Phase;
+use super::{Context, Event, Primary, Timer};
 use crate::channel::{BUSY_AFTER, ChannelEvent, Extent, Look, MAX_LENT, QUIET};
 use crate::ids::WorkerId;
-use crate::reactor::{Context, EventSink, Interest};
+use crate::reactor::{EventSink, Interest};
 
 impl<S: EventSink<Event>> Primary<S> {
     /// A channel has something to read, or the end.
@@ -13,9 +13,8 @@ impl<S: EventSink<Event>> Primary<S> {
         if !worker.lending.is_lent() || ended {
             return self.read(context, id, if ended { Extent::ToEnd } else { Extent::Ready });
         }
-        if worker.lending.mute(context, &worker.channel) {
-            let timer = context.set_timer(BUSY_AFTER);
-            self.deferred.insert(timer, Deferred::CheckLent(id));
+        if worker.lending.mute(context, &worker.channel, &worker.registration) {
+            context.set_timer(BUSY_AFTER, Timer::CheckLent(id));
         }
     }
 
@@ -25,13 +24,11 @@ impl<S: EventSink<Event>> Primary<S> {
         match worker.lending.look(&worker.channel) {
             Look::Nothing => {}
             Look::Again => {
-                let timer = context.set_timer(BUSY_AFTER);
-                self.deferred.insert(timer, Deferred::CheckLent(id));
+                context.set_timer(BUSY_AFTER, Timer::CheckLent(id));
             }
             Look::TakeBack => self.read(context, id, Extent::ToEnd),
             Look::Unmute => {
-                let Registration { token, interest } = worker.registration;
-                let unmuted = worker.lending.unmute(context, &worker.channel, token, interest);
+                let unmuted = worker.lending.unmute(context, &worker.channel, &worker.registration);
                 if let Err(error) = unmuted {
                     self.close_worker(context, id, Some(error));
                 }
@@ -42,8 +39,8 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Sees to it that the inbox is here. Returns false if the worker is not.
     pub(super) fn reclaim(&mut self, context: &mut Context, id: WorkerId) -> bool {
         let Some(worker) = self.workers.get_mut(&id) else { return false };
-        let (channel, Registration { token, interest }) = (&worker.channel, worker.registration);
-        match worker.lending.reclaim(context, channel, &mut worker.inbox, token, interest) {
+        let (channel, registration) = (&worker.channel, &worker.registration);
+        match worker.lending.reclaim(context, channel, &mut worker.inbox, registration) {
             Ok(()) => true,
             Err(error) => {
                 self.close_worker(context, id, Some(error));
@@ -63,8 +60,7 @@ impl<S: EventSink<Event>> Primary<S> {
     pub(super) fn offer_later(&mut self, context: &mut Context, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if worker.phase == Phase::Serving && worker.lending.waits_for_quiet() {
-            let timer = context.set_timer(QUIET);
-            self.deferred.insert(timer, Deferred::Offer(id));
+            context.set_timer(QUIET, Timer::Offer(id));
         }
     }
 
@@ -74,7 +70,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let is_quiet = worker.lending.was_quiet()
             && worker.phase == Phase::Serving
             && worker.in_flight.is_empty()
-            && worker.registration.interest == Interest::Read
+            && worker.registration.interest() == Interest::Read
             && worker.next.is_none()
             && !worker.reading_paused
             && worker.channel.undelivered().cost() <= MAX_LENT

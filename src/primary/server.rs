@@ -15,7 +15,7 @@ use crate::address::{LocalAddress, Peer};
 use crate::ids::WorkerId;
 use crate::os::{self, Bound, Mark, Purpose, SocketFile};
 use crate::proto::{AddressKind, HandleKind, QueryServer};
-use crate::reactor::Token;
+use crate::reactor::Registration;
 use crate::sched::{Incoming, Policy};
 
 /// A connection that the primary has accepted and no worker has taken.
@@ -39,8 +39,8 @@ impl Pending {
 /// Who accepts the connections of a server.
 #[derive(Debug)]
 pub enum Mode {
-    /// The primary; the server's socket is registered under this token.
-    Primary(Token),
+    /// The primary; the server's socket is registered.
+    Primary(Registration),
     /// The workers, each with a descriptor of the same socket.
     Workers(HandleKind),
 }

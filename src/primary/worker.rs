@@ -1,7 +1,6 @@
 //! A worker as its primary sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::config::IN_FLIGHT_PER_WORKER;
@@ -9,9 +8,8 @@ use super::lane::Lane;
 use super::server::Pending;
 use super::stats::WorkerStats;
 use crate::channel::{Channel, Inbox, Lending};
-use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
-use crate::reactor::{Context, Interest, Token};
+use crate::reactor::Registration;
 use crate::sched::{Availability, Load};
 
 /// Where a worker is in its life, as far as connections go.
@@ -34,30 +32,6 @@ pub struct InFlight {
     pub connection: Pending,
     /// The server that it came from.
     pub server: ServerId,
-}
-
-/// A socket's registration with the reactor.
-#[derive(Clone, Copy, Debug)]
-pub struct Registration {
-    /// What it is known by.
-    pub token: Token,
-    /// What it waits for.
-    pub interest: Interest,
-}
-
-impl Registration {
-    /// Changes what it waits for.
-    pub fn wait_for(
-        &mut self,
-        context: &mut Context,
-        socket: BorrowedFd<'_>,
-        interest: Interest,
-    ) -> Result<(), Error> {
-        if std::mem::replace(&mut self.interest, interest) == interest {
-            return Ok(());
-        }
-        context.reregister(socket, self.token, interest)
-    }
 }
 
 /// A worker and its channel.
@@ -98,12 +72,17 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that has just been spawned.
-    pub fn new(channel: Arc<Channel>, inbox: Inbox, token: Token, stats: Arc<WorkerStats>) -> Self {
+    pub fn new(
+        channel: Arc<Channel>,
+        inbox: Inbox,
+        registration: Registration,
+        stats: Arc<WorkerStats>,
+    ) -> Self {
         Worker {
             channel,
             inbox: Some(inbox),
             lending: Lending::default(),
-            registration: Registration { token, interest: Interest::Read },
+            registration,
             next: None,
             phase: Phase::Serving,
             servers: Vec::new(),
@@ -175,7 +154,7 @@ mod tests {
         let (channel, _) = channel::pair(Serialization::Json).unwrap();
         let inbox = Inbox::new(Serialization::Json, 1 << 20);
         let stats = Arc::new(WorkerStats::new(LaneState::Open));
-        Worker::new(Arc::new(channel), inbox, mio::Token(0).into(), stats)
+        Worker::new(Arc::new(channel), inbox, Registration::unknown(), stats)
     }
 
     fn on_lane(state: LaneState, under_way: usize) -> Worker {

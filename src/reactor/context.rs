@@ -1,5 +1,6 @@
 //! What a handler may ask of its reactor: registrations, timers, another turn without waiting.
 
+use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,11 @@ use crate::error::Error;
 /// Names a registered descriptor. Never used twice, so that readiness that was told for a descriptor which has been
 /// closed meanwhile cannot be taken for another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Token(usize);
+pub(super) struct Token(usize);
+
+impl Token {
+    pub(super) const WAKER: Token = Token(0);
+}
 
 impl From<mio::Token> for Token {
     fn from(token: mio::Token) -> Self {
@@ -66,34 +71,56 @@ impl From<Interest> for mio::Interest {
     }
 }
 
-/// The reactor as its handler sees it.
+/// The reactor as its handler sees it: `T` says what a timer is for, `S` what a registered descriptor is.
 #[derive(Debug)]
-pub struct Context {
+pub struct Context<T, S> {
     registry: Registry,
-    timers: Timers,
+    timers: Timers<T>,
+    /// Of every [`Registration`](super::Registration).
+    sources: HashMap<Token, S>,
     next_token: usize,
     again: bool,
 }
 
-impl Context {
-    pub(super) const WAKER: Token = Token(0);
-
+impl<T, S> Context<T, S> {
     pub(super) fn new(registry: Registry) -> Self {
-        Context { registry, timers: Timers::default(), next_token: 1, again: false }
+        Context { registry, timers: Timers::new(), sources: HashMap::new(), next_token: 1, again: false }
     }
 
-    /// Waits for a descriptor from now on. The caller keeps it and calls [`Context::deregister`] before closing it.
-    ///
-    /// Errors: `ENOMEM`, `ENOSPC`; `EPERM` for a descriptor that cannot be polled.
-    pub fn register(&mut self, fd: BorrowedFd<'_>, interest: Interest) -> Result<Token, Error> {
+    pub(super) fn register(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        interest: Interest,
+        source: S,
+    ) -> Result<Token, Error> {
         let token = Token(self.next_token);
         self.next_token += 1;
-        self.register_again(fd, token, interest)?;
+        self.resume(fd, token, interest)?;
+        self.sources.insert(token, source);
         Ok(token)
     }
 
-    /// As [`Context::register`], under the name that the descriptor had before it was deregistered.
-    pub fn register_again(
+    pub(super) fn reregister(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+    ) -> Result<(), Error> {
+        self.registry
+            .reregister(&mut SourceFd(&fd.as_raw_fd()), token.into(), interest.into())
+            .map_err(Error::io("registering a descriptor again"))
+    }
+
+    pub(super) fn set_source(&mut self, token: Token, source: S) {
+        self.sources.insert(token, source);
+    }
+
+    pub(super) fn pause(&mut self, fd: BorrowedFd<'_>) {
+        // The one failure there is, a descriptor that is not registered, is what the caller wants.
+        let _ = self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()));
+    }
+
+    pub(super) fn resume(
         &mut self,
         fd: BorrowedFd<'_>,
         token: Token,
@@ -104,24 +131,14 @@ impl Context {
             .map_err(Error::io("registering a descriptor"))
     }
 
-    /// Changes what is waited for; readiness that exists already is told again.
-    ///
-    /// Errors: `ENOMEM`.
-    pub fn reregister(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> Result<(), Error> {
-        self.registry
-            .reregister(&mut SourceFd(&fd.as_raw_fd()), token.into(), interest.into())
-            .map_err(Error::io("registering a descriptor again"))
+    pub(super) fn deregister(&mut self, fd: BorrowedFd<'_>, token: Token) {
+        self.pause(fd);
+        self.sources.remove(&token);
     }
 
-    /// Stops waiting for a descriptor.
-    pub fn deregister(&mut self, fd: BorrowedFd<'_>) {
-        // The one failure there is, a descriptor that is not registered, is what the caller wants.
-        let _ = self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()));
-    }
-
-    /// Calls [`Handler::on_timer`](super::Handler::on_timer) once, `after` this long.
-    pub fn set_timer(&mut self, after: Duration) -> TimerId {
-        self.timers.set(Instant::now() + after)
+    /// Calls [`Handler::on_timer`](super::Handler::on_timer) with `what` once, `after` this long.
+    pub fn set_timer(&mut self, after: Duration, what: T) -> TimerId {
+        self.timers.set(Instant::now() + after, what)
     }
 
     /// Takes a timer back before it has run out.
@@ -142,7 +159,15 @@ impl Context {
         if self.again { Some(Duration::ZERO) } else { self.timers.until_next(now) }
     }
 
-    pub(super) fn next_expired(&mut self, now: Instant) -> Option<TimerId> {
+    pub(super) fn next_expired(&mut self, now: Instant) -> Option<T> {
         self.timers.next_expired(now)
+    }
+
+    /// What a descriptor is whose readiness was told; None if it was deregistered meanwhile.
+    pub(super) fn source(&self, token: Token) -> Option<S>
+    where
+        S: Copy,
+    {
+        self.sources.get(&token).copied()
     }
 }

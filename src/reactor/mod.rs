@@ -3,6 +3,7 @@
 
 mod context;
 mod fair_queue;
+mod registration;
 mod sink;
 mod timers;
 
@@ -13,32 +14,41 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use mio::{Events, Poll, Waker};
 
-pub use context::{Context, Interest, Readiness, Token};
+pub use context::{Context, Interest, Readiness};
 pub use fair_queue::{FairQueue, Limits, Load, Precedence};
+pub use registration::Registration;
 pub use sink::EventSink;
 pub use timers::TimerId;
 
 use crate::error::Error;
 use crate::os;
+use context::Token;
 
 /// What runs on the reactor thread. No method may block: a handler that waits stops every connection.
 pub trait Handler: Send + 'static {
     /// What other threads may ask of it.
     type Command: Send + 'static;
+    /// What a timer is for.
+    type Timer: Send + 'static;
+    /// What a registered descriptor is.
+    type Source: Copy + Send + 'static;
 
     /// A command from another thread.
-    fn on_command(&mut self, context: &mut Context, command: Self::Command);
+    fn on_command(&mut self, context: &mut ContextOf<Self>, command: Self::Command);
     /// A registered descriptor is readable or writable, or its peer has gone (which reads as the end of the stream).
     /// Readiness is told once (edge-triggered): the handler goes on until `EAGAIN` or remembers that it did not.
-    fn on_ready(&mut self, context: &mut Context, token: Token, readiness: Readiness);
-    /// A timer that was set has run out.
-    fn on_timer(&mut self, context: &mut Context, timer: TimerId);
+    fn on_ready(&mut self, context: &mut ContextOf<Self>, source: Self::Source, readiness: Readiness);
+    /// A timer that was set for `what` has run out.
+    fn on_timer(&mut self, context: &mut ContextOf<Self>, what: Self::Timer);
     /// Everything that was ready has been handled; the place to continue what was cut short and to pass on what
     /// has gathered.
-    fn on_turn_end(&mut self, context: &mut Context);
+    fn on_turn_end(&mut self, context: &mut ContextOf<Self>);
     /// Polling itself has failed, or a handler has panicked; the thread ends after this call.
     fn on_fatal(&mut self, error: Error);
 }
+
+/// The reactor as a handler of this type sees it.
+pub type ContextOf<H> = Context<<H as Handler>::Timer, <H as Handler>::Source>;
 
 enum Message<C> {
     Command(C),
@@ -97,7 +107,7 @@ impl<C> Handle<C> {
 pub fn spawn<H: Handler>(name: &str, handler: H) -> Result<(Handle<H::Command>, JoinHandle<()>), Error> {
     let poll = Poll::new().map_err(Error::io("making the poller"))?;
     let context = Context::new(poll.registry().try_clone().map_err(Error::io("making the poller"))?);
-    let waker = Waker::new(poll.registry(), Context::WAKER.into()).map_err(Error::io("making the waker"))?;
+    let waker = Waker::new(poll.registry(), Token::WAKER.into()).map_err(Error::io("making the waker"))?;
     let (sender, receiver) = unbounded();
     let mut reactor = Reactor { poll, context, receiver, handler };
     let thread = thread::Builder::new()
@@ -113,7 +123,7 @@ pub fn spawn<H: Handler>(name: &str, handler: H) -> Result<(Handle<H::Command>, 
 
 struct Reactor<H: Handler> {
     poll: Poll,
-    context: Context,
+    context: ContextOf<H>,
     receiver: Receiver<Message<H::Command>>,
     handler: H,
 }
@@ -152,12 +162,17 @@ impl<H: Handler> Reactor<H> {
         let mut barriers = Vec::new();
         for event in events.iter() {
             match Token::from(event.token()) {
-                Context::WAKER => flow = self.take_commands(&mut barriers),
-                token => self.handler.on_ready(&mut self.context, token, Readiness::from(event)),
+                Token::WAKER => flow = self.take_commands(&mut barriers),
+                token => {
+                    // None: closed earlier in this turn.
+                    if let Some(source) = self.context.source(token) {
+                        self.handler.on_ready(&mut self.context, source, Readiness::from(event));
+                    }
+                }
             }
         }
-        while let Some(timer) = self.context.next_expired(Instant::now()) {
-            self.handler.on_timer(&mut self.context, timer);
+        while let Some(what) = self.context.next_expired(Instant::now()) {
+            self.handler.on_timer(&mut self.context, what);
         }
         self.handler.on_turn_end(&mut self.context);
         for barrier in barriers {

@@ -1,6 +1,6 @@
-//! One-shot timers in the order in which they run out.
+//! One-shot timers in the order in which they run out, each with what it is for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Names a timer. Never used twice.
@@ -10,17 +10,21 @@ pub struct TimerId {
     number: u64,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Timers {
-    pending: BTreeSet<TimerId>,
+#[derive(Debug)]
+pub(super) struct Timers<T> {
+    pending: BTreeMap<TimerId, T>,
     next: u64,
 }
 
-impl Timers {
-    pub(super) fn set(&mut self, at: Instant) -> TimerId {
+impl<T> Timers<T> {
+    pub(super) fn new() -> Self {
+        Timers { pending: BTreeMap::new(), next: 0 }
+    }
+
+    pub(super) fn set(&mut self, at: Instant, what: T) -> TimerId {
         let id = TimerId { at, number: self.next };
         self.next += 1;
-        self.pending.insert(id);
+        self.pending.insert(id, what);
         id
     }
 
@@ -30,15 +34,12 @@ impl Timers {
     }
 
     pub(super) fn until_next(&self, now: Instant) -> Option<Duration> {
-        self.pending.first().map(|timer| timer.at.saturating_duration_since(now))
+        self.pending.first_key_value().map(|(timer, _)| timer.at.saturating_duration_since(now))
     }
 
-    pub(super) fn next_expired(&mut self, now: Instant) -> Option<TimerId> {
-        let timer = *self.pending.first()?;
-        (timer.at <= now).then(|| {
-            self.pending.pop_first();
-            timer
-        })
+    pub(super) fn next_expired(&mut self, now: Instant) -> Option<T> {
+        let first = self.pending.first_entry()?;
+        (first.key().at <= now).then(|| first.remove())
     }
 }
 
@@ -49,19 +50,20 @@ mod tests {
     #[test]
     fn timers_run_out_in_order_and_once() {
         let start = Instant::now();
-        let mut timers = Timers::default();
-        let late = timers.set(start + Duration::from_millis(20));
-        let early = timers.set(start + Duration::from_millis(10));
+        let mut timers = Timers::new();
+        timers.set(start + Duration::from_millis(20), "late");
+        timers.set(start + Duration::from_millis(10), "early");
         assert_eq!(timers.until_next(start), Some(Duration::from_millis(10)));
         assert_eq!(timers.next_expired(start), None);
         let end = start + Duration::from_millis(30);
-        assert_eq!(timers.next_expired(end), Some(early));
-        assert_eq!(timers.next_expired(end), Some(late));
+        assert_eq!(timers.next_expired(end), Some("early"));
+        assert_eq!(timers.next_expired(end), Some("late"));
         assert_eq!(timers.next_expired(end), None);
         assert_eq!(timers.until_next(end), None);
-        let (one, two) = (timers.set(start), timers.set(start));
+        let one = timers.set(start, "one");
+        timers.set(start, "two");
         timers.cancel(one);
-        assert_eq!(timers.next_expired(end), Some(two));
+        assert_eq!(timers.next_expired(end), Some("two"));
         assert_eq!(timers.next_expired(end), None);
     }
 }
