@@ -65,6 +65,23 @@ function threadCpuTime(pid) {
 }
 
 /**
+ * What all processors have done since the machine started, in ticks; NaN where there is no /proc.
+ * @returns {{ busy: number, total: number }}
+ */
+function processorTicks() {
+  try {
+    const [, ...fields] = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0].split(/ +/);
+    // The last two, guests, are in the first two already.
+    const ticks = fields.slice(0, 8).map(Number);
+    const total = ticks.reduce((sum, count) => sum + count);
+    const [, , , idle, waiting] = ticks;
+    return { busy: total - idle - waiting, total };
+  } catch {
+    return { busy: NaN, total: NaN };
+  }
+}
+
+/**
  * How many file descriptors a process has open.
  * @param {number} pid
  */
@@ -101,4 +118,4 @@ function isAlive(pid) {
   }
 }
 
-module.exports = { cpuTime, fdCount, isAlive, residentMiB, threadCpuTime };
+module.exports = { cpuTime, fdCount, isAlive, processorTicks, residentMiB, threadCpuTime };

@@ -33,7 +33,7 @@ function latencySummary(values) {
     sorted.length === 0
       ? NaN
       : sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))];
-  return { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) };
+  return { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1) };
 }
 
 /**
