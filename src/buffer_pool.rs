@@ -1,48 +1,49 @@
-//! Buffers in which large frames have come, kept for the next ones: memory that is new costs a page fault for every 4 KiB, which is
-//! more than it costs to receive them.
+//! A pool of buffers for large frames. Fresh memory costs a page fault for every 4 KiB, which is more than
+//! receiving the bytes costs.
 
 use parking_lot::Mutex;
 
-/// So many bytes are kept for all channels of a process: about what JavaScript has waiting for its next collection.
-const MOST: usize = 32 << 20;
-/// Smaller buffers are the allocator's to keep.
-const SMALLEST: usize = 256 << 10;
+/// How many bytes the pool keeps for all channels of a process: about as much as JavaScript leaves for its
+/// next garbage collection.
+const MAX_KEPT: usize = 32 << 20;
+/// The allocator keeps smaller buffers.
+const MIN_KEPT: usize = 256 << 10;
 
 #[derive(Debug)]
-struct Spare {
+struct Pool {
     buffers: Vec<Vec<u8>>,
     bytes: usize,
 }
 
-static SPARE: Mutex<Spare> = Mutex::new(Spare { buffers: Vec::new(), bytes: 0 });
+static POOL: Mutex<Pool> = Mutex::new(Pool { buffers: Vec::new(), bytes: 0 });
 
-/// An empty buffer with room for so many bytes, and no more than twice as many if it is an old one.
+/// Returns an empty buffer of at least this capacity, and at most twice as much if it comes from the pool.
 pub fn take(room: usize) -> Vec<u8> {
-    let mut spare = SPARE.lock();
+    let mut pool = POOL.lock();
     let fits = |buffer: &Vec<u8>| (room..=2 * room).contains(&buffer.capacity());
-    match spare.buffers.iter().rposition(fits) {
+    match pool.buffers.iter().rposition(fits) {
         Some(place) => {
-            let buffer = spare.buffers.swap_remove(place);
-            spare.bytes -= buffer.capacity();
+            let buffer = pool.buffers.swap_remove(place);
+            pool.bytes -= buffer.capacity();
             buffer
         }
         None => {
-            drop(spare);
+            drop(pool);
             Vec::with_capacity(room)
         }
     }
 }
 
-/// Nobody needs this any more.
+/// Keeps a buffer that is no longer needed, if the pool has room for it.
 pub fn give_back(mut buffer: Vec<u8>) {
-    if buffer.capacity() < SMALLEST {
+    if buffer.capacity() < MIN_KEPT {
         return;
     }
     buffer.clear();
-    let mut spare = SPARE.lock();
-    if spare.bytes + buffer.capacity() <= MOST {
-        spare.bytes += buffer.capacity();
-        spare.buffers.push(buffer);
+    let mut pool = POOL.lock();
+    if pool.bytes + buffer.capacity() <= MAX_KEPT {
+        pool.bytes += buffer.capacity();
+        pool.buffers.push(buffer);
     }
 }
 
@@ -50,7 +51,7 @@ pub fn give_back(mut buffer: Vec<u8>) {
 mod tests {
     use super::*;
 
-    /// Of a size that no other test has.
+    /// A size that no other test uses.
     const SIZE: usize = 3_456_789;
 
     #[test]
@@ -67,11 +68,11 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_the_bound() {
-        give_back(Vec::with_capacity(MOST + 1));
-        give_back(Vec::with_capacity(SMALLEST - 1));
-        let spare = SPARE.lock();
-        assert!(spare.bytes <= MOST);
-        assert!(spare.buffers.iter().all(|buffer| (SMALLEST..=MOST).contains(&buffer.capacity())));
-        assert_eq!(spare.bytes, spare.buffers.iter().map(Vec::capacity).sum::<usize>());
+        give_back(Vec::with_capacity(MAX_KEPT + 1));
+        give_back(Vec::with_capacity(MIN_KEPT - 1));
+        let pool = POOL.lock();
+        assert!(pool.bytes <= MAX_KEPT);
+        assert!(pool.buffers.iter().all(|buffer| (MIN_KEPT..=MAX_KEPT).contains(&buffer.capacity())));
+        assert_eq!(pool.bytes, pool.buffers.iter().map(Vec::capacity).sum::<usize>());
     }
 }

@@ -1,34 +1,35 @@
-//! Frames that bring large pieces along as they are, behind them: what would have to be escaped or copied inside. Between two
-//! corrals only.
+//! Frames with attachments: long strings and buffers travel behind their frame, or in shared memory, instead
+//! of being escaped or copied into it. Only two corrals use them.
 //!
-//! Such a frame begins with a byte that no other begins with, then says what follows: of each piece its kind and its length in
-//! decimal. The frame proper ends as any other does, with its newline or by its length, and the pieces follow it. Of a piece in
-//! memory that both sides have it says also where: nothing of it follows.
+//! Such a frame begins with a byte that no other frame begins with, and a header that states each
+//! attachment's kind and its length in decimal. The frame proper ends as any other does, with its newline or
+//! by its length. The attachments follow it. For an attachment in shared memory the header also states its
+//! offset, and nothing follows.
 
 use std::ops::Range;
 
-/// What no JSON text and nothing of V8's begins with.
+/// The first byte. No JSON text and nothing in V8's format begins with it.
 const MARK: u8 = 1;
-/// Between the length of a piece and its place in shared memory.
+/// Stands between an attachment's length and its offset in shared memory.
 const AT: u8 = b'@';
-/// Ends what is said of the pieces.
+/// Ends the header.
 const END: u8 = b';';
-/// More pieces than this a message is not taken apart into.
+/// A message has at most so many attachments.
 pub const MAX_PIECES: usize = 64;
-/// What is said of the pieces is no longer than this: a letter and two numbers for each. It is looked at again with each read until all
-/// of them have come.
+/// The longest header: a letter and two numbers for each attachment. It is parsed again with each read until
+/// all attachments have arrived.
 const MAX_SAID: usize = 4096;
-/// The first piece begins at a multiple of this from the beginning of the frame, and so does each: for typed arrays.
+/// The first attachment begins at a multiple of this from the beginning of the frame, and so does each
+/// further one, as typed arrays need it.
 pub const ALIGNMENT: usize = 8;
 
-/// What a piece is.
+/// What an attachment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PieceKind {
-    /// A string, one byte for each character.
+    /// A string with one byte for each character.
     Latin1,
-    /// A string, two bytes for each unit, little-endian.
+    /// A string with two bytes for each unit, little-endian.
     Utf16,
-    /// Bytes.
     Bytes,
 }
 
@@ -49,19 +50,18 @@ impl PieceKind {
     }
 }
 
-/// A piece, as its frame announces it.
+/// An attachment, as the header of its frame describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// What it is.
     pub kind: PieceKind,
-    /// Its length in bytes.
+    /// In bytes.
     pub length: usize,
-    /// Where it is in the memory that the two sides share; None for one that follows the frame.
+    /// Its offset in shared memory; None if it follows the frame.
     pub offset: Option<usize>,
 }
 
 impl Piece {
-    /// One that follows the frame.
+    /// An attachment that follows the frame.
     pub fn behind(kind: PieceKind, length: usize) -> Self {
         Piece { kind, length, offset: None }
     }
@@ -72,13 +72,13 @@ impl Piece {
     }
 }
 
-/// A length, filled up to a multiple of [`ALIGNMENT`].
+/// A length, rounded up to a multiple of [`ALIGNMENT`].
 pub fn aligned(length: usize) -> usize {
     length.next_multiple_of(ALIGNMENT)
 }
 
-/// Appends what a frame begins with that brings pieces along. `rest` is how many bytes there are besides until the first
-/// piece begins: a length in front, the frame proper, a newline.
+/// Appends the header of a frame with attachments. `rest` is how many other bytes precede the first
+/// attachment: a length in front, the frame proper, a newline.
 pub fn announce(pieces: &[Piece], rest: usize, bytes: &mut Vec<u8>) {
     let start = bytes.len();
     bytes.push(MARK);
@@ -90,7 +90,7 @@ pub fn announce(pieces: &[Piece], rest: usize, bytes: &mut Vec<u8>) {
         };
         if index + 1 == pieces.len() {
             let end = bytes.len() - start + digits.len() + 1 + rest;
-            // Leading zeros, so that the pieces are aligned.
+            // Leading zeros align the attachments.
             bytes.extend(std::iter::repeat_n(b'0', aligned(end) - end));
         }
         bytes.extend(digits.as_bytes());
@@ -98,9 +98,10 @@ pub fn announce(pieces: &[Piece], rest: usize, bytes: &mut Vec<u8>) {
     bytes.push(END);
 }
 
-/// What a frame says of the pieces that it brings along, and where the frame proper begins. None for any other frame.
+/// Parses the header of a frame. Returns its attachments and where the frame proper begins; None for a frame
+/// without a header.
 ///
-/// Errors: in words.
+/// Errors: a description.
 pub fn announced(frame: &[u8]) -> Option<Result<(Vec<Piece>, usize), &'static str>> {
     (frame.first() == Some(&MARK)).then(|| parse(frame))
 }
@@ -132,35 +133,35 @@ fn parse(frame: &[u8]) -> Result<(Vec<Piece>, usize), &'static str> {
     if pieces.is_empty() { Err(FAULT) } else { Ok((pieces, end + 1)) }
 }
 
-/// A decimal number that bytes begin with, and what is behind it.
+/// A decimal number in front, and the rest.
 fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, behind) = bytes.split_at(digits);
     Some((std::str::from_utf8(digits).ok()?.parse().ok()?, behind))
 }
 
-/// Where a piece is that has come.
+/// Where a received attachment lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Among the bytes of its frame.
     Behind(Range<usize>),
     /// In the memory that the two sides share.
     Shared {
-        /// Where it begins.
+        /// In bytes from the beginning of the memory.
         offset: usize,
-        /// How many bytes there are.
+        /// In bytes.
         length: usize,
     },
 }
 
-/// A frame and the pieces that it brought along.
+/// A frame and its attachments, with a buffer of their own.
 #[derive(Debug)]
 pub struct Attached {
-    /// All of it.
+    /// The whole buffer.
     pub bytes: Vec<u8>,
     /// Where the frame proper is.
     pub frame: Range<usize>,
-    /// What the pieces are, and where.
+    /// What the attachments are, and where.
     pub pieces: Vec<(PieceKind, Place)>,
 }
 

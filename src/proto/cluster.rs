@@ -9,89 +9,86 @@ use super::serialization::{Serialization, check_size, decode, encode};
 use crate::address::LocalAddress;
 use crate::ids::Seq;
 
-/// The acknowledgement of a handle, as Node sends it.
+/// Acknowledges a handle, as Node does.
 pub const HANDLE_ACK: &str = "NODE_HANDLE_ACK";
-/// The message that a handle did not arrive with its frame.
+/// Reports that a handle did not arrive with its frame.
 pub const HANDLE_NACK: &str = "NODE_HANDLE_NACK";
 
-/// How long what a worker says of a server that listens may be, in bytes of JSON. An address is a path at most.
+/// The longest description of a listening server that a worker may send, in bytes of JSON. Its longest part
+/// is a path.
 const MAX_LISTENING: usize = 4096;
 
-/// What a worker says to its primary.
+/// A message from a worker to its primary.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClusterMessage {
-    /// The reply to a message of ours; for a connection, whether the worker took it.
+    /// The reply to a message of the primary. For a connection it says whether the worker took it.
     Ack {
-        /// The `seq` of the message that it answers.
+        /// The `seq` of the message that this answers.
         ack: Seq,
-        /// False when the worker does not want the connection. Absent in replies to other messages.
+        /// False when the worker does not take the connection. The field is absent in replies to other
+        /// messages.
         accepted: bool,
     },
     /// The worker has started.
     Online,
-    /// The worker wants to listen.
     QueryServer(Box<QueryServer>),
-    /// A server in the worker is listening.
     Listening(ListeningInfo),
-    /// A server in the worker was closed.
     Close {
-        /// The key under which the primary had announced the server.
+        /// The server's key, as the primary has announced it.
         key: String,
     },
-    /// The worker is about to leave of its own will and waits for the reply.
+    /// The worker is about to exit voluntarily and waits for the reply.
     ExitedAfterDisconnect,
-    /// An act that this version does not know; to be ignored, as Node does.
+    /// An act that this version does not know. It is ignored, as in Node.
     Unknown,
 }
 
-/// A worker's wish to listen on an address.
+/// A worker's request to listen on an address.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct QueryServer {
-    /// `address:port:addressType:fd`, and for port 0 `:index`: who asks with the same key shares one server.
+    /// `address:port:addressType:fd`, and for port 0 also `:index`. Workers that ask with the same key share
+    /// one server.
     pub key: String,
-    /// A numeric address, an absolute path, or nothing.
+    /// A numeric address or an absolute path.
     pub address: Option<String>,
-    /// The port; negative for a path.
+    /// Negative for a path.
     pub port: i32,
-    /// What kind of address it is.
     pub kind: AddressKind,
-    /// A descriptor of the primary's, or negative.
+    /// The number of a descriptor of the primary, or negative.
     pub fd: i32,
     /// libuv's flags for binding.
     pub flags: u32,
-    /// The backlog asked for, if any.
     pub backlog: Option<i32>,
-    /// What a TLS server shares with its siblings: the ticket keys of whoever came first.
+    /// What a TLS server shares with its siblings: the ticket keys of the first worker.
     pub data: Option<Value>,
-    /// A Unix socket for everybody to read.
+    /// Every user may read the Unix socket.
     pub readable_all: bool,
-    /// A Unix socket for everybody to write.
+    /// Every user may write to the Unix socket.
     pub writable_all: bool,
 }
 
 /// Node's `addressType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AddressKind {
-    /// TCP over IPv4 (4), or not yet known.
+    /// TCP over IPv4 (4), and any value that is not known.
     #[default]
     Tcp4,
     /// TCP over IPv6 (6).
     Tcp6,
     /// A path (-1).
     Path,
-    /// `udp4`.
     Udp4,
-    /// `udp6`.
     Udp6,
 }
 
-/// What a worker says of a server that listens.
+/// A worker's description of a server that listens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListeningInfo {
-    /// What the 'listening' event tells, as the worker sent it: a JSON object of those of addressType, address, port and
-    /// fd that were there.
+    /// The address of the 'listening' event: a JSON object with those of addressType, address, port and fd
+    /// that the worker sent.
     pub told: String,
-    /// The server, if the worker has opened it by itself: corral in a worker says so by a `key`, which Node does not send here.
+    /// The server, if the worker has opened it by itself. corral in a worker says so with a `key`, which Node
+    /// does not send here.
     pub own: Option<OwnServer>,
 }
 
@@ -100,40 +97,38 @@ pub struct ListeningInfo {
 pub struct OwnServer {
     /// The same in all workers for the same address.
     pub key: String,
-    /// What it is bound to; empty for every address.
+    /// Empty for every address.
     pub address: String,
-    /// Its port.
     pub port: u16,
 }
 
-/// What the primary says to a worker.
+/// A message from the primary to a worker.
 #[derive(Debug)]
 pub enum ToWorker<'a> {
     /// The answer to [`QueryServer`]. Without a handle beside it the worker serves round robin.
     ServerReply {
         /// The `seq` of the question.
         ack: Seq,
-        /// The server's key.
         key: &'a str,
-        /// A negative libuv errno, or nothing.
+        /// A negative libuv errno.
         errno: Option<i32>,
         /// The first worker's `data`.
         data: Option<&'a Value>,
-        /// What a TCP server is bound to.
+        /// The address of a TCP server.
         sockname: Option<&'a LocalAddress>,
     },
-    /// The reply that a worker waits for which said [`ClusterMessage::ExitedAfterDisconnect`].
+    /// The reply to [`ClusterMessage::ExitedAfterDisconnect`], for which the worker waits.
     Ack(Seq),
-    /// Close your servers and leave.
+    /// The worker closes its servers and exits.
     Disconnect,
 }
 
-/// How the receiver wraps a descriptor: `type` of a NODE_HANDLE message.
+/// How the receiver wraps a descriptor: the `type` of a NODE_HANDLE message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandleKind {
-    /// A TCP or Unix stream socket, raw.
+    /// A TCP or Unix stream socket, without a JavaScript object around it.
     Stream,
-    /// A UDP socket, raw.
+    /// A UDP socket, without a JavaScript object around it.
     Datagram,
 }
 
@@ -146,7 +141,7 @@ impl HandleKind {
     }
 }
 
-/// Reads a `NODE_CLUSTER` frame; the second part of the result is its `seq`.
+/// Parses a `NODE_CLUSTER` frame. Returns the message and its `seq`.
 ///
 /// Errors: a description of what is wrong with the frame.
 pub fn parse(serialization: Serialization, frame: &[u8]) -> Result<(ClusterMessage, Seq), String> {
@@ -161,7 +156,7 @@ pub fn parse(serialization: Serialization, frame: &[u8]) -> Result<(ClusterMessa
     interpret(message)
 }
 
-/// One acknowledgement comes per connection: it is read without building a tree.
+/// An acknowledgement comes with every connection, so that it is parsed without building a tree.
 fn parse_ack(frame: &[u8]) -> Option<(ClusterMessage, Seq)> {
     #[derive(Deserialize)]
     struct Ack {
@@ -207,7 +202,7 @@ fn own_server(message: &Map<String, Value>) -> Result<Option<OwnServer>, String>
     }))
 }
 
-/// What is told of a server: an address and a few numbers, that wait for JavaScript.
+/// Checks the length of a description, which is kept until JavaScript takes it.
 fn short(text: String) -> Result<String, String> {
     if text.len() <= MAX_LISTENING { Ok(text) } else { Err(format!("an address of {} bytes", text.len())) }
 }
@@ -218,7 +213,8 @@ fn query_server(message: &mut Map<String, Value>) -> QueryServer {
     let flag = |name: &str| message.get(name).is_some_and(is_truthy);
     let mut key = ["address", "port", "addressType", "fd"].map(|name| template(message.get(name))).join(":");
     let port = integer("port").unwrap_or(0);
-    // The newer Node versions (22.23, 26.10) tell servers of one worker apart only where the kernel picks the port.
+    // Newer Node versions (22.23, 26.10) distinguish the servers of one worker only where the kernel picks
+    // the port.
     if message.get("port").and_then(Value::as_i64) == Some(0) {
         key = format!("{key}:{}", template(message.get("index")));
     }
@@ -280,7 +276,7 @@ impl ToWorker<'_> {
         }
     }
 
-    /// The whole frame; with `handle` it is wrapped so that the receiver expects a descriptor.
+    /// The whole frame. With `handle` it is wrapped so that the receiver expects a descriptor.
     ///
     /// Errors: a description, for data that V8's format cannot hold.
     pub fn frame(

@@ -1,28 +1,30 @@
-//! What corral adds to the cluster protocol: names and messages that go between two corrals only.
+//! What corral adds to the cluster protocol: messages between two corrals.
 
 use serde_json::{Value, json};
 
 use super::serialization::{Serialization, decode, encode};
 
-/// Between two corrals: a worker wants to talk to another one, or to all (`to`: 0).
+/// A worker wants a connection to another worker, or to all of them (`to`: 0).
 pub const PEER_CONNECT: &str = "NODE_CORRAL_CONNECT";
-/// Between two corrals: a socket to another worker (`id`), or word that there will be none (`reason`).
+/// A socket to another worker (`id`), or the reason why there will be none.
 const PEER: &str = "NODE_CORRAL_PEER";
-/// Between two corrals: everybody that there is has been told of by [`PEER`].
+/// Every worker that exists has been announced by [`PEER`].
 const PEER_ROSTER: &str = "NODE_CORRAL_ROSTER";
-/// The `type` of a handle that goes to nobody but corral.
+/// The `type` of a handle that is meant for corral itself.
 const PEER_HANDLE: &str = "corral.Peer";
 
-/// Between two corrals: the last message on the socket that a channel began with. What follows is on the socket that came
-/// with [`FromWorker::Ready`](super::FromWorker::Ready). Said by the worker first, then by the primary.
+/// The half-close marker: the last message on a channel's first socket. What follows travels on the socket
+/// that came with [`FromWorker::Ready`](super::FromWorker::Ready). The worker sends it first, then the
+/// primary.
 pub const CHANNEL_MOVE: &str = "NODE_CORRAL_MOVE";
-/// What comes with memory for large pieces, and is answered as a handle is.
+/// Offers memory for large attachments. The receiver acknowledges it as it does a handle.
 pub const MEMORY: &str = "NODE_CORRAL_MEMORY";
 
-/// Whom a worker wants to talk to, by its [`PEER_CONNECT`], 0 for all; and how many sockets to it have come by then, so that one
-/// which is on its way can be told from one that has ended.
+/// Parses a [`PEER_CONNECT`]. The first number is the worker that the sender wants to reach, 0 for all. The
+/// second is how many sockets to that worker have already arrived, which distinguishes a socket on its way
+/// from one that has ended.
 ///
-/// Errors: a description of what is wrong with it.
+/// Errors: a description of what is wrong with the message.
 pub fn parse_connect(serialization: Serialization, frame: &[u8]) -> Result<(u32, u32), String> {
     let message = decode(serialization, frame)?;
     let number =
@@ -31,7 +33,8 @@ pub fn parse_connect(serialization: Serialization, frame: &[u8]) -> Result<(u32,
     Ok((to, number("after").unwrap_or(0)))
 }
 
-/// The frame that brings a worker a socket to another one, on which messages are written like this.
+/// The frame that brings a worker a socket to the worker `peer`. `between` is how messages on that socket are
+/// serialized.
 ///
 /// Errors: as for [`encode`].
 pub fn peer_frame(
@@ -45,14 +48,14 @@ pub fn peer_frame(
     encode(serialization, &json!({"cmd": "NODE_HANDLE", "type": PEER_HANDLE, "msg": message}))
 }
 
-/// The frame that says why there is no way to another worker.
+/// The frame that says why the worker `peer` cannot be reached.
 ///
 /// Errors: as for [`encode`].
 pub fn no_peer_frame(serialization: Serialization, peer: u32, reason: &str) -> Result<Vec<u8>, String> {
     encode(serialization, &json!({"cmd": PEER, "id": peer, "reason": reason}))
 }
 
-/// The frame that says that a worker which wants to talk to all has been told of all.
+/// The frame that says that every existing worker has been announced.
 ///
 /// Errors: as for [`encode`].
 pub fn roster_frame(serialization: Serialization) -> Result<Vec<u8>, String> {

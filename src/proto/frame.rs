@@ -8,51 +8,51 @@ use super::Serialization;
 use super::attachment::{self, Attached, Piece, PieceKind, Place};
 use crate::buffer_pool;
 
-/// The largest frame that a peer may send unless configured otherwise: 512 MiB, about the longest string that V8
-/// can hold.
+/// The largest frame that a peer may send unless configured otherwise: 512 MiB, about the longest string that
+/// V8 can hold.
 pub const DEFAULT_MAX_FRAME: usize = 512 << 20;
 
-/// The room for one read. Node reads in pieces of the same size.
+/// The spare capacity for one read. Node reads as much at once.
 const READ_SIZE: usize = 64 << 10;
-/// A buffer that grew beyond this for a large frame is given back afterwards.
+/// A larger buffer goes back to the pool after its frame.
 const KEEP_SIZE: usize = 1 << 20;
-/// A frame of this size is worth the buffer that it came in.
+/// A frame of this size keeps the buffer that it came in.
 const LARGE: usize = 256 << 10;
-/// How far ahead of what has arrived a buffer may grow.
+/// How far a buffer may grow beyond the bytes that have arrived.
 const READ_AHEAD: usize = 4 << 20;
 /// The length in front of an advanced frame.
 const PREFIX: usize = 4;
 
-/// Why a stream of bytes cannot be read on.
+/// Why a stream cannot be decoded any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A frame is, or says that it will be, beyond the limit.
+    /// A frame is longer than the limit, or announces that it will be.
     #[error("frame larger than the limit of {limit} bytes")]
     TooLarge {
         /// The limit in force, in bytes.
         limit: usize,
     },
-    /// A frame makes no sense, for this reason.
+    /// A frame is malformed, for this reason.
     #[error("{0}")]
     Malformed(&'static str),
 }
 
-/// Cuts a byte stream into frames. Bytes are read to the end of [`Decoder::buffer`], frames borrowed from it, so that
-/// nothing is copied but the rest of an incomplete frame.
+/// Cuts a byte stream into frames. The caller reads into [`Decoder::buffer`], and frames borrow from it.
+/// Decoding copies nothing but the rest of an incomplete frame.
 #[derive(Debug)]
 pub struct Decoder {
     serialization: Serialization,
     limit: usize,
     buffer: Vec<u8>,
-    /// `buffer[start..]` has arrived and was not yet handed out.
+    /// `buffer[start..]` has arrived and has not been handed out.
     start: usize,
-    /// `buffer[start..scanned]` is known to hold no newline.
+    /// `buffer[start..scanned]` contains no newline.
     scanned: usize,
-    /// The size of the last large frame: the next may be like it.
+    /// The size of the last large frame. The next one may be as large.
     last_large: usize,
-    /// Whether frames may bring pieces along.
+    /// Whether frames may have attachments.
     takes_pieces: bool,
-    /// How many bytes the frame that is next has with its pieces, once that is known.
+    /// The length of the next frame with its attachments, once that is known.
     whole: usize,
 }
 
@@ -71,12 +71,12 @@ impl Decoder {
         }
     }
 
-    /// From here on frames may bring pieces along: the peer is a corral.
+    /// Frames from here on may have attachments: the peer is a corral.
     pub fn take_pieces(&mut self) {
         self.takes_pieces = true;
     }
 
-    /// Where the next read appends what has arrived; there is room for 64 KiB at least.
+    /// The buffer to which the next read appends. It has at least 64 KiB of spare capacity.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         if self.start == self.buffer.len() {
             if self.buffer.capacity() > KEEP_SIZE {
@@ -98,8 +98,9 @@ impl Decoder {
             self.scanned = self.scanned.saturating_sub(self.start);
             self.start = 0;
         }
-        // The rest of the frame if its length is known, or as much as the last large one had; but no more ahead than
-        // READ_AHEAD, as announcing a length costs a hostile peer nothing. Vec doubles, so that copying stays linear.
+        // The rest of the frame if its length is known, otherwise as much as the last large frame had. The
+        // buffer never grows by more than READ_AHEAD, since announcing a length costs a hostile peer nothing.
+        // Vec doubles its capacity, so that copying stays linear.
         let expected = match self.serialization {
             Serialization::Json => self.last_large,
             Serialization::Advanced => self.announced().map_or(0, |length| PREFIX + length),
@@ -120,12 +121,13 @@ impl Decoder {
         self.buffer[self.start..].first_chunk::<PREFIX>().map(|prefix| u32::from_be_bytes(*prefix) as usize)
     }
 
-    /// True when every byte that arrived has been handed out in a frame.
+    /// Whether every byte that has arrived was handed out in a frame.
     pub fn is_empty(&self) -> bool {
         self.start == self.buffer.len()
     }
 
-    /// How many bytes of a frame that is not complete yet are known of: what has arrived, or more if its length says so.
+    /// How many bytes the incomplete frame has: those that have arrived, or the whole length once it is
+    /// known.
     pub fn incomplete(&self) -> usize {
         let arrived = self.buffer.len() - self.start;
         match self.serialization {
@@ -137,10 +139,10 @@ impl Decoder {
 
     /// The next complete frame, without its newline or length; None when more bytes are needed.
     ///
-    /// Errors: the stream cannot be read any further, the channel must be closed.
+    /// Errors: the stream cannot be decoded any further, and the channel must be closed.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         if self.buffer.len() - self.start < self.whole {
-            // What it begins with need not be looked at again, however few bytes come at a time.
+            // The header has already been parsed, so that many small reads do not parse it again and again.
             return Ok(None);
         }
         let (start, scanned) = (self.start, self.scanned);
@@ -217,14 +219,13 @@ impl Decoder {
     }
 }
 
-/// A frame that has arrived, still in the buffer.
+/// A frame that is still in the decoder's buffer.
 #[derive(Debug)]
 pub struct Frame<'a> {
     decoder: &'a mut Decoder,
     range: Range<usize>,
-    /// What it brought along.
     pieces: Vec<(PieceKind, Place)>,
-    /// Where it begins, with its length and what it says of its pieces.
+    /// Where the frame begins, with its length and the header of its attachments.
     begin: usize,
 }
 
@@ -237,12 +238,12 @@ impl Deref for Frame<'_> {
 }
 
 impl Frame<'_> {
-    /// Whether it brought pieces along; then it is to be taken by [`Frame::into_attached`].
+    /// Whether the frame has attachments. If so, [`Frame::into_attached`] takes it.
     pub fn has_pieces(&self) -> bool {
         !self.pieces.is_empty()
     }
 
-    /// The pieces that are in shared memory: where each begins, and its length.
+    /// The offset and length of each attachment in shared memory.
     pub fn shared_pieces(&self) -> impl Iterator<Item = (usize, usize)> {
         self.pieces.iter().filter_map(|(_, place)| match place {
             Place::Shared { offset, length } => Some((*offset, *length)),
@@ -250,7 +251,7 @@ impl Frame<'_> {
         })
     }
 
-    /// How many bytes there are, with those of the pieces.
+    /// The length of the frame with its attachments, in bytes.
     pub fn total_length(&self) -> usize {
         let length = |place: &Place| match place {
             Place::Shared { length, .. } => *length,
@@ -259,7 +260,7 @@ impl Frame<'_> {
         self.len() + self.pieces.iter().map(|(_, place)| length(place)).sum::<usize>()
     }
 
-    /// The frame with what it brought along.
+    /// The frame with its attachments, out of the decoder's buffer.
     pub fn into_attached(self) -> Attached {
         let Frame { decoder, range, pieces, begin } = self;
         let end = decoder.start;
@@ -280,18 +281,18 @@ impl Frame<'_> {
         Attached { bytes, frame: back(range), pieces: pieces.collect() }
     }
 
-    /// Leaves the frame where it was: it is the next one again.
+    /// Leaves the frame in the buffer: it will be the next one again.
     pub fn put_back(self) {
         self.decoder.start = self.begin;
         self.decoder.scanned = self.begin;
     }
 
-    /// The frame as bytes of its own.
+    /// A copy of the frame's bytes.
     pub fn into_bytes(self) -> Vec<u8> {
         self.decoder.buffer[self.range].to_vec()
     }
 
-    /// A large frame that is alone in its buffer, with that.
+    /// Takes the buffer itself, if the frame is large and alone in it.
     pub fn into_large(self) -> Result<LargeFrame, Self> {
         if self.range.len() < LARGE || !self.decoder.is_empty() {
             return Err(self);
@@ -304,7 +305,7 @@ impl Frame<'_> {
     }
 }
 
-/// A frame in the buffer that it came in, which is kept for another one afterwards.
+/// A large frame in the buffer that it came in. Dropping this returns the buffer to the pool.
 #[derive(Debug)]
 pub struct LargeFrame {
     buffer: Vec<u8>,

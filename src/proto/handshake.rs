@@ -1,5 +1,5 @@
-//! How two programs that meet at a named socket begin: one line of JSON from the client, one from the server. From the
-//! next byte on the connection is a channel in Node's format.
+//! The handshake of two programs that meet at a named socket: the client sends one line of JSON, and the
+//! server answers with one. From the next byte on the connection is a channel in Node's format.
 //!
 //! ```text
 //! client   {"corral":1,"serialization":"json","maxMessage":67108864}
@@ -11,40 +11,40 @@ use serde::{Deserialize, Serialize};
 
 use super::Serialization;
 
-/// The version of what follows the first line. Both ends must speak the same.
+/// The version of the protocol behind the first line. Both ends must have the same.
 pub const CHANNEL_VERSION: u32 = 1;
 
 /// The longest first line, in bytes, without its newline.
 pub const MAX_HELLO: usize = 1024;
 
-/// What an end wants, and what it takes.
+/// What one end offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeting {
-    /// How messages are written. Both ends must want the same.
+    /// Both ends must offer the same.
     pub serialization: Serialization,
-    /// The largest message that it takes, in bytes as they travel.
+    /// The largest message that it accepts, in bytes as they travel.
     pub max_message: u64,
 }
 
-/// Why there will be no channel.
+/// Why no channel comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// What the other end sent first is no greeting.
+    /// The other end's first line is not a handshake.
     NotAGreeting,
-    /// The other end speaks another version; this is ours.
+    /// The other end speaks another version than this one.
     Version(u32),
-    /// The other end writes messages otherwise; this is how we write them.
+    /// The other end's serialization differs from this one.
     Serialization(Serialization),
     /// The other end's user may not connect.
     NotAllowed,
-    /// The server has as many connections as it wants.
+    /// The server has its maximum of connections.
     TooManyConnections,
     /// The other end took too long.
     TimedOut,
 }
 
 impl Refusal {
-    /// The error's `code` in JavaScript.
+    /// The `code` of the error in JavaScript.
     pub fn code(self) -> &'static str {
         match self {
             Refusal::NotAGreeting => "ERR_CORRAL_BAD_HANDSHAKE",
@@ -68,12 +68,12 @@ impl Refusal {
     }
 }
 
-/// A first line.
+/// The first line of either end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hello {
-    /// The other end is ready, if we are.
+    /// The sender accepts the connection, on these terms.
     Greeting(Greeting),
-    /// The other end has nothing more to say.
+    /// The sender refuses the connection.
     Refused(Refusal),
 }
 
@@ -112,9 +112,9 @@ impl Hello {
         line
     }
 
-    /// Reads a line, without its newline.
+    /// Parses a line, without its newline.
     ///
-    /// Errors: why we cannot go on with whoever sent it.
+    /// Errors: the reason to refuse the sender.
     pub fn parse(line: &[u8]) -> Result<Hello, Refusal> {
         let wire: Wire = serde_json::from_slice(line).map_err(|_| Refusal::NotAGreeting)?;
         if let Some(reason) = wire.refused {
@@ -184,7 +184,7 @@ mod tests {
         {
             assert_eq!(Hello::parse(line.as_bytes()), Err(Refusal::NotAGreeting), "{line}");
         }
-        // A later version may say more, and must be told which one is spoken here.
+        // A later version may add fields. Its sender must learn which version is spoken here.
         let later = br#"{"corral":2,"serialization":"json","maxMessage":5,"compression":"zstd"}"#;
         assert_eq!(Hello::parse(later), Err(Refusal::Version(CHANNEL_VERSION)));
     }

@@ -1,30 +1,32 @@
-//! Whom a frame is for.
+//! Which part of the protocol a frame belongs to.
 
 use super::Serialization;
 
-/// Whom a frame is for.
+/// Which part of the protocol a frame belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The cluster protocol: `cmd` is `NODE_CLUSTER`.
     Cluster,
-    /// A message with a handle: `cmd` is `NODE_HANDLE`. The descriptor travels beside it.
+    /// A message with a handle: `cmd` is `NODE_HANDLE`. Its descriptor travels beside it.
     Handle,
     /// The last handle sent has arrived: `NODE_HANDLE_ACK`.
     HandleAck,
     /// The last handle sent was lost on the way: `NODE_HANDLE_NACK`.
     HandleNack,
-    /// The peer sends nothing more on this socket and goes on on another: `NODE_CORRAL_MOVE`.
+    /// The half-close marker of a channel that moves: the peer's further frames come on the other socket
+    /// (`NODE_CORRAL_MOVE`).
     Move,
-    /// A worker wants to talk to another one: `NODE_CORRAL_CONNECT`.
+    /// A worker wants a connection to another worker: `NODE_CORRAL_CONNECT`.
     Connect,
-    /// The peer offers memory for large pieces; its descriptor travels beside it: `NODE_CORRAL_MEMORY`. Between two corrals.
+    /// The peer, a corral, offers memory for large attachments: `NODE_CORRAL_MEMORY`. The descriptor travels
+    /// beside it.
     Memory,
-    /// Everything else, to be parsed where it is consumed.
+    /// A message of the program. Its consumer parses it.
     User,
 }
 
-/// Tells whom a frame is for by its first property, without parsing it: Node writes `cmd` first in every message of
-/// its own. A program's message that has such a `cmd` elsewhere stays with the program.
+/// Classifies a frame by its first property, without parsing it: Node writes `cmd` first in every internal
+/// message. A program's message with such a `cmd` in another place remains the program's.
 pub fn classify(serialization: Serialization, frame: &[u8]) -> Kind {
     let rest = match serialization {
         Serialization::Json => frame.strip_prefix(br#"{"cmd":""#),
@@ -41,7 +43,8 @@ pub fn classify(serialization: Serialization, frame: &[u8]) -> Kind {
         (b"CORRAL_MEMORY", Kind::Memory),
     ];
     for (name, kind) in known {
-        // In JSON the name ends with its quote; in V8's format it ends by length, where the next byte is a tag.
+        // In JSON the name ends at its quote. In V8's format it ends by its length, and the next byte is a
+        // tag.
         if let Some(after) = rest.strip_prefix(name)
             && !after.first().is_some_and(|byte| byte.is_ascii_uppercase() || *byte == b'_')
         {
@@ -51,7 +54,7 @@ pub fn classify(serialization: Serialization, frame: &[u8]) -> Kind {
     Kind::User
 }
 
-/// The rest of a V8 frame behind `{cmd: "`: header, object tag, the one-byte string `cmd`, the head of a one-byte
+/// Strips `{cmd: "` off a V8 frame: header, object tag, the one-byte string `cmd`, and the head of a one-byte
 /// string of less than 128 characters.
 fn strip_v8_command(frame: &[u8]) -> Option<&[u8]> {
     let [0xff, _version, b'o', b'"', 3, b'c', b'm', b'd', b'"', length, rest @ ..] = frame else {

@@ -1,60 +1,55 @@
-//! Messages on a lane, one per packet. Both ends are corral's, though perhaps not of the same version: the first byte
-//! of all and the whole of [`FromWorker::Ready`] and [`FromWorker::Unusable`] are the same in every version.
+//! Messages on a lane, one per packet. Both ends are corral's, but perhaps of different versions. The first
+//! byte of every message, and all of [`FromWorker::Ready`] and [`FromWorker::Unusable`], are the same in
+//! every version.
 
-/// The version of what follows [`FromWorker::Ready`].
+/// The version of the messages after [`FromWorker::Ready`].
 pub const LANE_VERSION: u8 = 3;
 
-/// The longest message; keys are addresses and paths.
+/// The longest message in bytes. Keys are addresses and paths.
 pub const MAX_LANE_MESSAGE: usize = 4096;
 
-/// What the descriptor of a connection is.
+/// The type of a connection's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionKind {
-    /// A TCP socket.
     Tcp,
     /// A Unix stream socket, which libuv calls a pipe.
     Pipe,
 }
 
-/// Names what the primary sends on a lane, counted up from 1.
+/// The number of a message from the primary on a lane, counting from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LaneSeq(pub u64);
 
-/// Primary to worker.
+/// A message from the primary to a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ToLane<'a> {
-    /// A connection, whose descriptor comes with it.
+    /// A connection. Its descriptor travels with the message.
     Connection {
-        /// Its name.
         seq: LaneSeq,
-        /// What its descriptor is.
         kind: ConnectionKind,
-        /// The server that it came to.
+        /// The key of the server that the client connected to.
         key: &'a str,
     },
-    /// Nothing but a number to be reported: whoever reports it has received everything before it.
+    /// A number to report: a worker that reports it has received everything before it.
     Probe(LaneSeq),
 }
 
-/// Worker to primary.
+/// A message from a worker to the primary.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FromWorker {
-    /// The worker reads its lane from now on. With it comes a socket, the other end of which the worker has: its channel
-    /// moves over to that (see [`CHANNEL_MOVE`](super::CHANNEL_MOVE)).
+    /// The worker reads its lane from now on. The message carries one end of a socket pair, to which the
+    /// worker's channel moves (see [`CHANNEL_MOVE`](super::CHANNEL_MOVE)). The worker keeps the other end.
     Ready {
-        /// What it speaks.
+        /// The worker's [`LANE_VERSION`].
         version: u8,
     },
     /// The worker has loaded corral and cannot read its lane.
-    Unusable {
-        /// Why, in words.
-        reason: String,
-    },
-    /// Everything up to a number has been received here or was recalled.
+    Unusable { reason: String },
+    /// Every message up to a number has arrived at the worker or was recalled.
     Report {
-        /// The number, included.
+        /// This number is included.
         through: LaneSeq,
-        /// Which of them the worker did not take.
+        /// The connections among them that the worker did not take.
         refused: Vec<LaneSeq>,
     },
 }
@@ -69,7 +64,7 @@ const TCP: u8 = 0;
 const PIPE: u8 = 1;
 
 impl<'a> ToLane<'a> {
-    /// Writes the message over what `buffer` holds.
+    /// Encodes the message, replacing the contents of `buffer`.
     pub fn encode(&self, buffer: &mut Vec<u8>) {
         buffer.clear();
         match self {
@@ -89,7 +84,7 @@ impl<'a> ToLane<'a> {
         }
     }
 
-    /// Errors: what is wrong, in words.
+    /// Errors: a description of what is wrong.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, String> {
         let (&tag, rest) = bytes.split_first().ok_or("an empty message")?;
         let (seq, rest) = take_seq(rest)?;
@@ -110,7 +105,7 @@ impl<'a> ToLane<'a> {
 }
 
 impl FromWorker {
-    /// Writes the message over what `buffer` holds.
+    /// Encodes the message, replacing the contents of `buffer`.
     pub fn encode(&self, buffer: &mut Vec<u8>) {
         buffer.clear();
         match self {
@@ -127,7 +122,7 @@ impl FromWorker {
         }
     }
 
-    /// Errors: what is wrong, in words.
+    /// Errors: a description of what is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let (&tag, mut rest) = bytes.split_first().ok_or("an empty message")?;
         match (tag, rest) {

@@ -1,8 +1,8 @@
-//! What travels, as bytes: Node's channel protocol, its frames and the messages inside them, and the messages of a
-//! lane and of a handshake, which are corral's own. Pure: no descriptors, no threads, no I/O.
+//! Everything on the wire, as bytes: Node's channel protocol with its frames and messages, and corral's own
+//! lane and handshake. There are no descriptors, threads or I/O here.
 //!
-//! Source of Node's protocol: Node 20.19, `lib/internal/child_process/serialization.js`, `lib/internal/child_process.js` and
-//! `lib/internal/cluster/`; the same on 22, 24 and 26.
+//! Source of Node's protocol: Node 20.19, `lib/internal/child_process/serialization.js`,
+//! `lib/internal/child_process.js` and `lib/internal/cluster/`; the same on 22, 24 and 26.
 
 mod attachment;
 mod cluster;
@@ -28,16 +28,16 @@ pub use kind::{Kind, classify};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 pub use serialization::{MAX_MESSAGE, Serialization, check_size, encode};
 
-/// For what is fuzzed by itself, see `fuzz/`.
+/// For `fuzz/`, which tests these functions by themselves.
 #[cfg(fuzzing)]
 pub mod fuzzing {
     pub use super::v8value::{from_v8, to_v8};
 }
 
-/// For tests of what speaks the protocol.
+/// For tests of modules that speak the protocol.
 #[cfg(test)]
 pub mod testing {
-    /// A frame in V8's format, as a value.
+    /// Decodes a frame in V8's format.
     pub fn from_v8(frame: &[u8]) -> serde_json::Value {
         super::v8value::from_v8(frame).unwrap()
     }

@@ -1,18 +1,19 @@
-//! How messages are written, `json` or `advanced`; the protocol's own messages as whole frames, and read from them.
+//! How messages are serialized, and internal messages as whole frames.
 
 use serde_json::Value;
 
 use super::v8value;
 
-/// The largest message of the protocol's own, in bytes. Node's have a few hundred; TLS ticket keys are 96 characters. What carries
-/// a message of the program's, as a handle's does, may be as large as that.
+/// The largest internal message, in bytes. Node's have a few hundred, and TLS ticket keys have 96 characters.
+/// A message that carries one of the program, such as a handle's, may be as large as that one.
 pub const MAX_MESSAGE: usize = 1 << 20;
 
-/// How messages are written, fixed for a channel when its process is spawned (`serialization` in `child_process`).
+/// How messages are serialized. It is fixed for a channel when its process is spawned (`serialization` in
+/// `child_process`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Serialization {
-    /// UTF-8 JSON text, ended by a newline.
+    /// UTF-8 JSON text that ends with a newline.
     Json,
     /// A 4-byte big-endian length, then V8's serialization format.
     Advanced,
@@ -27,9 +28,9 @@ impl std::fmt::Display for Serialization {
     }
 }
 
-/// A message as a whole frame: with its newline or its length.
+/// Encodes a message as a whole frame, with its newline or its length.
 ///
-/// Errors: a description, for what V8's format cannot hold.
+/// Errors: a description, for a message that V8's format cannot hold.
 pub fn encode(serialization: Serialization, message: &Value) -> Result<Vec<u8>, String> {
     match serialization {
         Serialization::Json => {
@@ -48,7 +49,7 @@ pub fn encode(serialization: Serialization, message: &Value) -> Result<Vec<u8>, 
     }
 }
 
-/// Reads a message of the protocol's own, whatever it says.
+/// Decodes an internal message.
 pub(super) fn decode(serialization: Serialization, frame: &[u8]) -> Result<Value, String> {
     check_size(frame)?;
     match serialization {
@@ -57,7 +58,7 @@ pub(super) fn decode(serialization: Serialization, frame: &[u8]) -> Result<Value
     }
 }
 
-/// Errors: a description, for a message of the protocol's own that is larger than [`MAX_MESSAGE`].
+/// Errors: a description, for an internal message that is larger than [`MAX_MESSAGE`].
 pub fn check_size(frame: &[u8]) -> Result<(), String> {
     match frame.len() {
         0..=MAX_MESSAGE => Ok(()),

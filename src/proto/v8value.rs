@@ -1,23 +1,25 @@
-//! Internal messages in V8's serialization format, as JSON values: they are plain data in both formats.
+//! Internal messages in V8's serialization format, converted from and to JSON values. Internal messages are
+//! plain data in both formats.
 //!
-//! Of the format only that is known here: `src/objects/value-serializer.cc` of V8, whose tags for plain data are the same from
-//! version 13 to 15, which Node 20 to 26 write.
+//! Only the format's plain data is supported: `src/objects/value-serializer.cc` of V8, whose tags for it are
+//! the same from version 13 to 15. Node 20 to 26 write these versions.
 
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Number, Value as Json};
 
-/// The versions that are read; the newest is written.
+/// The versions that can be read. The newest one is written.
 const VERSIONS: RangeInclusive<u64> = 13..=15;
 
 /// How deep an internal message may nest. V8's format has references, so that a hostile message could be a cycle.
 const MAX_DEPTH: usize = 16;
 
-/// How much reading a message may cost, in bytes: those that are read, and those that are made of them, also where a reference stands
-/// for a copy, of which there could be any number. A message of the largest size is within that.
+/// How much reading a message may cost, in bytes: those that are read and those of the values that result. A
+/// reference stands for a copy, and a message may contain any number of them. A message of the largest size
+/// stays below this.
 const MAX_COST: usize = 4 << 20;
 
-/// What a value costs whatever is in it.
+/// The cost of a value besides its contents.
 const VALUE_COST: usize = 64;
 
 const VERSION: u8 = 0xff;
@@ -43,8 +45,8 @@ const TRUNCATED: &str = "an internal message that breaks off";
 const MALFORMED: &str = "an internal message that is malformed";
 const NOT_PLAIN: &str = "something else than plain data in an internal message";
 
-/// Reads a frame. `undefined` reads as absent, as JSON has it. Anything but plain objects, arrays, strings, numbers
-/// and booleans is refused with a description.
+/// Decodes a frame. `undefined` counts as absent, as in JSON. Anything but plain objects, arrays, strings,
+/// numbers and booleans is refused with a description.
 pub fn from_v8(frame: &[u8]) -> Result<Json, String> {
     let mut reader = Reader { bytes: frame, at: 0, cost_left: MAX_COST, objects: Vec::new() };
     reader.message().map(Option::unwrap_or_default).map_err(str::to_owned)
@@ -52,11 +54,11 @@ pub fn from_v8(frame: &[u8]) -> Result<Json, String> {
 
 type Read<T> = Result<T, &'static str>;
 
-/// Whether objects are met for the first time, and so get a number by which they can be referred to.
+/// Whether objects are read for the first time and so get a number by which references name them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pass {
     First,
-    /// A reference is followed.
+    /// A reference is being followed.
     Again,
 }
 
@@ -103,7 +105,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Seven bits a byte, the lowest first.
+    /// Seven bits per byte, the lowest first.
     fn varint(&mut self) -> Read<u64> {
         let mut number = 0;
         for shift in (0..u64::BITS).step_by(7) {
@@ -148,14 +150,15 @@ impl Reader<'_> {
         }))
     }
 
-    /// An object whose tag has just been read gets the next number.
+    /// Gives the next number to the object whose tag has just been read.
     fn note(&mut self, pass: Pass) {
         if pass == Pass::First {
             self.objects.push(self.at - 1);
         }
     }
 
-    /// What is referred to is read once more, as if it stood here. What refers to what it is in gets too deep.
+    /// Reads the target of a reference once more, as if it stood here. A reference to an enclosing object
+    /// soon nests too deeply.
     fn referred(&mut self, depth: usize) -> Read<Option<Json>> {
         let number = self.length()?;
         let start = *self.objects.get(number).ok_or(MALFORMED)?;
@@ -178,7 +181,7 @@ impl Reader<'_> {
 
     fn array(&mut self, pass: Pass, depth: usize) -> Read<Vec<Json>> {
         let length = self.length()?;
-        // Each element has a tag, so that a length that is made up is one that breaks off.
+        // Each element has a tag, so that an invented length runs out of bytes.
         let mut items = Vec::new();
         for _ in 0..length {
             let item = match self.tag()? {
@@ -187,12 +190,12 @@ impl Reader<'_> {
             };
             items.push(item.unwrap_or_default());
         }
-        // What an array has besides is nothing that JSON would say.
+        // JSON has no notation for an array's other properties.
         let count = self.properties(ARRAY_END, pass, depth, |_, _| {})?;
         if self.varint()? == count && self.length()? == length { Ok(items) } else { Err(MALFORMED) }
     }
 
-    /// Reads properties up to a tag; returns how many there were.
+    /// Reads properties up to the tag `end`. Returns how many there were.
     fn properties(
         &mut self,
         end: u8,
@@ -224,7 +227,7 @@ impl Reader<'_> {
         u32::try_from(self.varint()?).map_err(|_| MALFORMED)
     }
 
-    /// Zigzag: the sign is the lowest bit.
+    /// Zigzag encoding: the sign is the lowest bit.
     fn int32(&mut self) -> Read<i32> {
         let bits = self.uint32()?;
         Ok((bits >> 1) as i32 ^ -((bits & 1) as i32))
@@ -252,9 +255,9 @@ impl Reader<'_> {
     }
 }
 
-/// Whole numbers read as integers whichever way V8 wrote them.
+/// Whole numbers become integers, however V8 wrote them.
 fn number(value: f64) -> Json {
-    // 2^53: up to here a double holds every integer exactly.
+    // 2^53: a double holds every integer up to here exactly.
     if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
         Json::from(value as i64)
     } else {
@@ -262,7 +265,7 @@ fn number(value: f64) -> Json {
     }
 }
 
-/// Writes a message, without the length in front.
+/// Encodes a message, without the length in front.
 pub fn to_v8(message: &Json) -> Vec<u8> {
     let mut bytes = vec![VERSION, *VERSIONS.end() as u8];
     write(message, &mut bytes);
@@ -322,7 +325,7 @@ fn write_string(text: &str, bytes: &mut Vec<u8>) {
     let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let mut head = vec![UTF16];
     write_varint(units.len() as u64, &mut head);
-    // V8 wants the units at even places.
+    // V8 aligns the units to even offsets.
     if !(bytes.len() + head.len()).is_multiple_of(2) {
         bytes.push(PADDING);
     }

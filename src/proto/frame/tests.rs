@@ -72,10 +72,10 @@ fn a_frame_that_was_put_back_comes_again() {
     }
 }
 
-/// What a frame brings along: each piece by its kind and its bytes, or by where it is in shared memory.
+/// A frame's attachments: each with its kind, and its bytes or its place in shared memory.
 type Pieces<'a> = &'a [(PieceKind, Result<&'a [u8], (usize, usize)>)];
 
-/// A frame as it travels, with what it brings along.
+/// A frame with attachments, as it travels.
 fn with_pieces(serialization: Serialization, body: &[u8], pieces: Pieces<'_>) -> Vec<u8> {
     let (prefix, newline) = match serialization {
         Serialization::Json => (0, 1),
@@ -265,7 +265,7 @@ fn a_large_frame_takes_its_buffer_along_and_the_next_one_has_room() {
             assert_eq!(decoder.next_frame().unwrap().unwrap().into_bytes(), frame);
             assert!(decoder.is_empty());
         }
-        // Not alone: copied, and what is behind it stays.
+        // The frame is not alone: it is copied, and what follows it stays.
         feed(&mut decoder, &stream(serialization, &[frame.clone(), b"behind".to_vec()]));
         assert_eq!(decoder.next_frame().unwrap().unwrap().into_bytes(), frame);
         assert_eq!(&*decoder.next_frame().unwrap().unwrap(), b"behind");

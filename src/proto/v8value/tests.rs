@@ -46,7 +46,7 @@ fn a_cycle_is_refused() {
     assert!(from_v8(frame).unwrap_err().contains("nested"));
 }
 
-/// An array of what is given and of as many references to its first element.
+/// An array with this element and so many references to it.
 fn repeated(first: &[u8], references: usize) -> Vec<u8> {
     let mut frame = b"\xff\x0fA".to_vec();
     write_varint(references as u64 + 1, &mut frame);
@@ -71,7 +71,7 @@ fn references_to_what_is_large_do_not_multiply_it() {
 
 #[test]
 fn references_to_references_do_not_multiply_either() {
-    // Each of 14 objects has ten of the one before it.
+    // Each of 14 objects has ten references to the one before it.
     let mut frame = b"\xff\x0fA\x0e".to_vec();
     for number in 0..14u8 {
         frame.push(OBJECT);
@@ -84,7 +84,7 @@ fn references_to_references_do_not_multiply_either() {
     assert!(from_v8(&frame).is_err());
 }
 
-/// Found by fuzzing: of each empty buffer that came, one byte was never given back.
+/// Found by fuzzing: for each empty buffer one byte was never freed.
 #[test]
 fn an_empty_buffer_is_refused_as_any_other() {
     assert_eq!(from_v8(b"\xff\x0eB\x00"), Err(NOT_PLAIN.to_owned()));
@@ -94,7 +94,7 @@ fn an_empty_buffer_is_refused_as_any_other() {
 #[test]
 fn what_is_no_plain_data_is_refused_in_few_words() {
     let zeros = |tag: u8| {
-        // V8 would make a number of it: of a BigInt, or a key, as long as the message.
+        // V8 would print a BigInt, or a key, as long as the message itself.
         let mut frame = b"\xff\x0fo\"\x01k".to_vec();
         frame.push(tag);
         write_varint(1_000_000 << 1, &mut frame);
