@@ -1,9 +1,9 @@
-//! Bytes into frames, in both serializations, with pieces and without: the same frames however the bytes come.
+//! Cuts bytes into frames, in both serializations, with and without attachments: the frames do not depend on how the bytes arrive.
 
 #![no_main]
 
 use arbitrary::Arbitrary;
-use corral::proto::{Attached, Decoder, Place, Serialization, classify};
+use corral::proto::{OwnedFrame, Decoder, Place, Serialization, classify};
 use libfuzzer_sys::fuzz_target;
 
 const LIMIT: usize = 64 << 10;
@@ -11,8 +11,8 @@ const LIMIT: usize = 64 << 10;
 #[derive(Arbitrary, Debug)]
 struct Stream {
     advanced: bool,
-    takes_pieces: bool,
-    /// In what pieces it comes, again and again.
+    accepts_attachments: bool,
+    /// The sizes of the chunks in which it arrives, again and again.
     cuts: Vec<u16>,
     bytes: Vec<u8>,
 }
@@ -22,8 +22,8 @@ type Seen = (Vec<u8>, String);
 
 fn decode(serialization: Serialization, stream: &Stream, cuts: &[u16]) -> (Vec<Seen>, Option<String>) {
     let mut decoder = Decoder::new(serialization, LIMIT);
-    if stream.takes_pieces {
-        decoder.take_pieces();
+    if stream.accepts_attachments {
+        decoder.accept_attachments();
     }
     let mut seen = Vec::new();
     let mut rest = &stream.bytes[..];
@@ -44,10 +44,10 @@ fn decode(serialization: Serialization, stream: &Stream, cuts: &[u16]) -> (Vec<S
             classify(serialization, &frame);
             let (bytes, length) = (frame.to_vec(), frame.total_length());
             assert!(length <= LIMIT && length >= bytes.len());
-            let shared: Vec<_> = frame.shared_pieces().collect();
-            let Attached { bytes: whole, frame, pieces } = frame.into_attached();
+            let shared: Vec<_> = frame.shared_attachments().collect();
+            let OwnedFrame { bytes: whole, frame, attachments } = frame.into_owned_frame();
             assert_eq!(whole[frame], bytes);
-            for (_, place) in &pieces {
+            for (_, place) in &attachments {
                 if let Place::Behind(range) = place {
                     assert!(range.start <= range.end && range.end <= whole.len());
                 }

@@ -90,7 +90,7 @@ fuzz_target!(|peer: Peer| {
     }
     let mut inbox = Inbox::new(serialization, LIMIT);
     if peer.is_corral {
-        inbox.take_pieces();
+        inbox.accept_attachments();
     }
     let mut held = Vec::new();
     for step in peer.steps.into_iter().take(MOST_STEPS) {
@@ -113,7 +113,7 @@ fuzz_target!(|peer: Peer| {
                 let status = inbox.read(pair.ours.as_fd(), extent, |frame| {
                     assert!(frame.length() <= LIMIT);
                     segments.extend(frame.segments);
-                    frame.bytes.into_attached();
+                    frame.bytes.into_owned_frame();
                 });
                 hold(&mut held, segments);
                 if matches!(status, ReadStatus::Broken(_)) {
@@ -124,7 +124,7 @@ fuzz_target!(|peer: Peer| {
                 let mut segments = Vec::new();
                 inbox.read_messages(pair.ours.as_fd(), most.into(), |frame, more| {
                     segments.extend(more);
-                    frame.into_attached();
+                    frame.into_owned_frame();
                 });
                 hold(&mut held, segments);
             }

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use super::text;
 use crate::channel::{Channel, Room};
-use crate::proto::{Piece, PieceKind, Serialization, announce};
+use crate::proto::{Attachment, AttachmentKind, Serialization, write_header};
 
 /// The length in front of a message in V8's format.
 pub const PREFIX: usize = 4;
@@ -21,9 +21,9 @@ pub fn prefix_of(length: usize) -> std::result::Result<[u8; PREFIX], Errno> {
 }
 
 /// What is in front of a message in V8's format whose pieces are behind it. Errors: as `prefix_of`.
-pub fn head_of(pieces: &[Piece], body: &[u8]) -> std::result::Result<Vec<u8>, Errno> {
+pub fn head_of(pieces: &[Attachment], body: &[u8]) -> std::result::Result<Vec<u8>, Errno> {
     let mut head = vec![0; PREFIX];
-    announce(pieces, PREFIX + body.len(), &mut head);
+    write_header(pieces, PREFIX + body.len(), &mut head);
     let prefix = prefix_of(head.len() - PREFIX + body.len())?;
     head[..PREFIX].copy_from_slice(&prefix);
     Ok(head)
@@ -48,9 +48,9 @@ pub fn append_text(serialization: Serialization, text: &JsString, bytes: &mut Ve
 }
 
 /// Appends JSON text as a line whose pieces are in shared memory. Appends nothing when it fails.
-pub fn append_text_in_memory(pieces: &[Piece], text: &JsString, bytes: &mut Vec<u8>) -> Result<()> {
+pub fn append_text_in_memory(pieces: &[Attachment], text: &JsString, bytes: &mut Vec<u8>) -> Result<()> {
     let start = bytes.len();
-    announce(pieces, 0, bytes);
+    write_header(pieces, 0, bytes);
     let appended = text::append_utf8(text, bytes);
     match appended {
         Ok(()) => bytes.push(b'\n'),
@@ -60,10 +60,10 @@ pub fn append_text_in_memory(pieces: &[Piece], text: &JsString, bytes: &mut Vec<
 }
 
 /// Appends a message in V8's format, less than 4 GiB, whose pieces are in shared memory.
-pub fn append_bytes_in_memory(pieces: &[Piece], body: &[u8], bytes: &mut Vec<u8>) {
+pub fn append_bytes_in_memory(pieces: &[Attachment], body: &[u8], bytes: &mut Vec<u8>) {
     let start = bytes.len();
     bytes.extend([0; PREFIX]);
-    announce(pieces, 0, bytes);
+    write_header(pieces, 0, bytes);
     bytes.extend(body);
     set_prefix(&mut bytes[start..]);
 }
@@ -77,7 +77,7 @@ fn set_prefix(frame: &mut [u8]) {
 /// Pieces of a message in the memory that the two sides of a channel share. Those that are not sent are put back.
 pub struct Placed<'a> {
     channel: &'a Channel,
-    pieces: Vec<Piece>,
+    pieces: Vec<Attachment>,
     rooms: Vec<Room>,
     needs_tending: bool,
 }
@@ -93,7 +93,7 @@ impl<'a> Placed<'a> {
     }
 
     /// What is placed, in order.
-    pub fn pieces(&self) -> &[Piece] {
+    pub fn pieces(&self) -> &[Attachment] {
         &self.pieces
     }
 
@@ -113,7 +113,7 @@ impl<'a> Placed<'a> {
         for buffer in buffers {
             let Some(room) = self.room(buffer.len()) else { return false };
             room.write(buffer);
-            self.add(room, PieceKind::Bytes, buffer.len());
+            self.add(room, AttachmentKind::Bytes, buffer.len());
         }
         true
     }
@@ -124,8 +124,8 @@ impl<'a> Placed<'a> {
         room
     }
 
-    fn add(&mut self, room: Room, kind: PieceKind, length: usize) {
-        self.pieces.push(Piece { kind, length, offset: Some(room.offset()) });
+    fn add(&mut self, room: Room, kind: AttachmentKind, length: usize) {
+        self.pieces.push(Attachment { kind, length, offset: Some(room.offset()) });
         self.rooms.push(room);
     }
 

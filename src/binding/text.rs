@@ -4,7 +4,7 @@ use napi::bindgen_prelude::FromNapiValue;
 use napi::{Env, JsString, JsValue, Result, check_status, sys};
 
 use crate::channel::{Room, Segment};
-use crate::proto::{Piece, PieceKind, aligned};
+use crate::proto::{Attachment, AttachmentKind, aligned};
 
 /// The longest string of V8, in UTF-16 units (`buffer.constants.MAX_STRING_LENGTH` on 64-bit systems).
 pub const MAX_LENGTH: usize = (1 << 29) - 24;
@@ -33,10 +33,10 @@ pub fn from_utf8<'env>(env: &'env Env, bytes: &[u8]) -> Result<JsString<'env>> {
 }
 
 /// A piece that a message has brought along, as a string.
-pub fn piece<'env>(env: &'env Env, kind: PieceKind, bytes: &[u8]) -> Result<JsString<'env>> {
+pub fn piece<'env>(env: &'env Env, kind: AttachmentKind, bytes: &[u8]) -> Result<JsString<'env>> {
     match kind {
-        PieceKind::Latin1 | PieceKind::Bytes => env.create_string_latin1(bytes),
-        PieceKind::Utf16 => {
+        AttachmentKind::Latin1 | AttachmentKind::Bytes => env.create_string_latin1(bytes),
+        AttachmentKind::Utf16 => {
             let units = bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
             env.create_string_utf16(units.collect::<Vec<_>>())
         }
@@ -44,17 +44,17 @@ pub fn piece<'env>(env: &'env Env, kind: PieceKind, bytes: &[u8]) -> Result<JsSt
 }
 
 /// A piece in shared memory, as a string.
-pub fn shared_piece<'env>(env: &'env Env, kind: PieceKind, segment: &Segment) -> Result<JsString<'env>> {
+pub fn shared_piece<'env>(env: &'env Env, kind: AttachmentKind, segment: &Segment) -> Result<JsString<'env>> {
     let (start, mut value) = (segment.pointer(), std::ptr::null_mut());
     // SAFETY: so many bytes are there while the segment is, from a place that is aligned for units of two. V8 copies them, and minds
     // as little as we do that the other side could change them meanwhile.
     let status = unsafe {
         match kind {
-            PieceKind::Latin1 | PieceKind::Bytes => {
+            AttachmentKind::Latin1 | AttachmentKind::Bytes => {
                 let length = segment.len() as isize;
                 sys::napi_create_string_latin1(env.raw(), start.cast(), length, &raw mut value)
             }
-            PieceKind::Utf16 => {
+            AttachmentKind::Utf16 => {
                 let length = (segment.len() / 2) as isize;
                 sys::napi_create_string_utf16(env.raw(), start.cast(), length, &raw mut value)
             }
@@ -70,7 +70,7 @@ pub fn shared_piece<'env>(env: &'env Env, kind: PieceKind, segment: &Segment) ->
 pub fn place_piece(
     text: &JsString<'_>,
     mut room: impl FnMut(usize) -> Option<Room>,
-) -> Result<Option<(Room, PieceKind, usize)>> {
+) -> Result<Option<(Room, AttachmentKind, usize)>> {
     let (units, value) = (length(text)?, text.value());
     let Some(narrow) = room(units + 5) else { return Ok(None) };
     let mut written = 0;
@@ -83,7 +83,7 @@ pub fn place_piece(
     check_status!(status)?;
     // As many bytes as units: it is all ASCII. What is cut off for want of room has more.
     if written == units {
-        return Ok(Some((narrow, PieceKind::Latin1, units)));
+        return Ok(Some((narrow, AttachmentKind::Latin1, units)));
     }
     drop(narrow);
     let Some(wide) = room(2 * (units + 1)) else { return Ok(None) };
@@ -94,11 +94,11 @@ pub fn place_piece(
         sys::napi_get_value_string_utf16(value.env, value.value, start, size, &raw mut count)
     };
     check_status!(status)?;
-    Ok(Some((wide, PieceKind::Utf16, 2 * count)))
+    Ok(Some((wide, AttachmentKind::Utf16, 2 * count)))
 }
 
 /// Appends a JavaScript string as it is, without loss, and fills up to the alignment of a piece.
-pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Piece> {
+pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Attachment> {
     let start = bytes.len();
     let units = length(text)?;
     bytes.reserve(units + 5);
@@ -108,7 +108,7 @@ pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Piece> {
     // ASCII is the same in UTF-8, which is the quickest to ask for. What is cut off for want of room is none.
     if written == units && bytes[start..].is_ascii() {
         bytes.resize(start + aligned(units), 0);
-        return Ok(Piece::behind(PieceKind::Latin1, units));
+        return Ok(Attachment::behind(AttachmentKind::Latin1, units));
     }
     bytes.truncate(start);
     let mut utf16 = vec![0u16; units + 1];
@@ -129,7 +129,7 @@ pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Piece> {
     bytes.reserve(aligned(2 * count));
     utf16[..count].iter().for_each(|unit| bytes.extend(unit.to_le_bytes()));
     bytes.resize(start + aligned(2 * count), 0);
-    Ok(Piece::behind(PieceKind::Utf16, 2 * count))
+    Ok(Attachment::behind(AttachmentKind::Utf16, 2 * count))
 }
 
 /// How many UTF-16 units a string has; costs next to nothing.

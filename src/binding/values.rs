@@ -5,7 +5,7 @@ use napi::{Env, Result};
 
 use super::event_kind::EventKind;
 use super::text;
-use crate::channel::{Bundle, Format, Frames, Part, Segment};
+use crate::channel::{Format, Frames, Multipart, Part, Segment};
 use crate::proto::{LargeFrame, Serialization};
 
 /// Up to this size bytes are copied into V8's own memory.
@@ -17,7 +17,7 @@ pub fn message_values(env: &Env, serialization: Serialization, frames: Frames) -
         Frames::One(format, bytes) => (EventKind::Message, format, bytes),
         Frames::Many(format, bytes, _) => (EventKind::Messages, format, bytes),
         Frames::Large(format, frame) => return large_values(env, format, frame),
-        Frames::Attached(bundle) => return attached_values(env, serialization, bundle),
+        Frames::Multipart(bundle) => return attached_values(env, serialization, bundle),
     };
     let kind = env.create_uint32(kind as u32)?.to_unknown();
     Ok([kind, frame_value(env, format, bytes)?, ().into_unknown(env)?])
@@ -45,13 +45,13 @@ fn prompt_collection(env: &Env) -> Result<()> {
     BufferSlice::copy_from(env, [0]).map(drop)
 }
 
-fn attached_values(env: &Env, serialization: Serialization, bundle: Bundle) -> Result<[Unknown<'_>; 3]> {
-    let Bundle { bytes, frame, pieces } = bundle;
+fn attached_values(env: &Env, serialization: Serialization, bundle: Multipart) -> Result<[Unknown<'_>; 3]> {
+    let Multipart { bytes, frame, attachments } = bundle;
     let kind = env.create_uint32(EventKind::Attached as u32)?.to_unknown();
     match serialization {
         Serialization::Json => {
             let text = text::from_utf8(env, &bytes[frame])?.to_unknown();
-            let strings = pieces.into_iter().map(|(kind, part)| match part {
+            let strings = attachments.into_iter().map(|(kind, part)| match part {
                 Part::Behind(range) => text::piece(env, kind, &bytes[range]),
                 Part::Shared(segment) => text::shared_piece(env, kind, &segment),
             });
@@ -61,7 +61,8 @@ fn attached_values(env: &Env, serialization: Serialization, bundle: Bundle) -> R
         // buffers there.
         Serialization::Advanced => {
             let mut places = env.create_array(0)?;
-            let parts = std::iter::once(Part::Behind(frame)).chain(pieces.into_iter().map(|(_, part)| part));
+            let parts =
+                std::iter::once(Part::Behind(frame)).chain(attachments.into_iter().map(|(_, part)| part));
             for part in parts {
                 match part {
                     Part::Behind(range) => {

@@ -18,7 +18,7 @@ use crate::channel::{Channel, ChannelCommand, Corked, Frame, HandleOrigin, SendS
 use crate::error::Error;
 use crate::ids::Completion;
 use crate::os;
-use crate::proto::{ALIGNMENT, Piece, PieceKind, Serialization, aligned, announce};
+use crate::proto::{ALIGNMENT, Attachment, AttachmentKind, Serialization, aligned, write_header};
 
 /// A peer that has left so many bytes unread, beside those that the usual buffer of a socket holds, is far behind: two of Node's reads,
 /// as `HIGH_WATER` in lib/sending.js.
@@ -108,7 +108,7 @@ impl NativeWriter {
         id: u32,
         uncorked: Uncorked,
         place: impl FnOnce(&mut Placed) -> Result<bool>,
-        append: impl FnOnce(&[Piece], &mut Vec<u8>) -> Result<()>,
+        append: impl FnOnce(&[Attachment], &mut Vec<u8>) -> Result<()>,
     ) -> Result<Option<f64>> {
         let Some(channel) = self.channel(id) else { return Ok(Some(failure(Errno::EPIPE))) };
         let mut placed = Placed::new(&channel);
@@ -209,7 +209,7 @@ impl NativeWriter {
     /// Whether messages may bring large pieces along from now on: the other end is a corral that reads them.
     #[napi]
     pub fn takes_pieces(&self, id: u32) -> bool {
-        self.channel(id).is_some_and(|channel| channel.takes_pieces())
+        self.channel(id).is_some_and(|channel| channel.accepts_attachments())
     }
 
     /// As `sendText`, for a message that brings large strings along, between two corrals.
@@ -229,7 +229,7 @@ impl NativeWriter {
         text::append_utf8(&text, &mut frame)?;
         frame.push(b'\n');
         let mut head = Vec::new();
-        announce(&pieces, frame.len(), &mut head);
+        write_header(&pieces, frame.len(), &mut head);
         let status = self.send(id, |channel| send_parts(channel, &[&head, &frame, &attached], completion));
         self.keep_scratch(attached);
         Ok(status)
@@ -246,8 +246,10 @@ impl NativeWriter {
     ) -> f64 {
         self.send(id, |channel| {
             let body = body_of(message)?;
-            let pieces: Vec<Piece> =
-                buffers.iter().map(|buffer| Piece::behind(PieceKind::Bytes, buffer.len())).collect();
+            let pieces: Vec<Attachment> = buffers
+                .iter()
+                .map(|buffer| Attachment::behind(AttachmentKind::Bytes, buffer.len()))
+                .collect();
             let head = head_of(&pieces, body)?;
             let mut parts: Vec<&[u8]> = vec![&head, body];
             for buffer in &buffers {
@@ -417,7 +419,7 @@ fn cork_placed(
     channel: &Channel,
     placed: Placed<'_>,
     uncorked: Uncorked,
-    append: impl FnOnce(&[Piece], &mut Vec<u8>) -> Result<()>,
+    append: impl FnOnce(&[Attachment], &mut Vec<u8>) -> Result<()>,
 ) -> Result<Outcome> {
     let mut appended = Ok(());
     let outcome = cork(channel, placed.length(), uncorked, |bytes| appended = append(placed.pieces(), bytes));

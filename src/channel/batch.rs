@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::memory::Segment;
-use crate::proto::{self, Attached, LargeFrame, PieceKind, Place, Serialization};
+use crate::proto::{self, AttachmentKind, LargeFrame, OwnedFrame, Place, Serialization};
 
 /// Messages of up to this size are told together.
 const BATCHED_MESSAGE: usize = 16 << 10;
@@ -47,10 +47,10 @@ pub enum Frames {
     /// JavaScript costs once and not for each; and how many they are.
     Many(Format, Vec<u8>, u32),
     /// A frame with what it brought along.
-    Attached(Bundle),
+    Multipart(Multipart),
 }
 
-/// A piece of a message.
+/// A attachment of a message.
 #[derive(Debug)]
 pub enum Part {
     /// Among the bytes of its frame.
@@ -61,31 +61,31 @@ pub enum Part {
 
 /// A frame with what it brought along.
 #[derive(Debug)]
-pub struct Bundle {
-    /// Its bytes, and those of the pieces behind it.
+pub struct Multipart {
+    /// Its bytes, and those of the attachments behind it.
     pub bytes: Vec<u8>,
     /// Where the frame proper is.
     pub frame: Range<usize>,
-    /// The pieces, in order.
-    pub pieces: Vec<(PieceKind, Part)>,
+    /// The attachments, in order.
+    pub attachments: Vec<(AttachmentKind, Part)>,
 }
 
-impl Bundle {
-    /// `segments` are the pieces that the frame has in shared memory.
-    fn new(frame: Attached, segments: Vec<Segment>) -> Self {
-        let Attached { bytes, frame, pieces } = frame;
+impl Multipart {
+    /// `segments` are the attachments that the frame has in shared memory.
+    fn new(frame: OwnedFrame, segments: Vec<Segment>) -> Self {
+        let OwnedFrame { bytes, frame, attachments } = frame;
         let mut segments = segments.into_iter();
-        let pieces = pieces.into_iter().filter_map(|(kind, place)| match place {
+        let attachments = attachments.into_iter().filter_map(|(kind, place)| match place {
             Place::Behind(range) => Some((kind, Part::Behind(range))),
             Place::Shared { .. } => segments.next().map(|segment| (kind, Part::Shared(segment))),
         });
-        Bundle { pieces: pieces.collect(), bytes, frame }
+        Multipart { attachments: attachments.collect(), bytes, frame }
     }
 
     fn shared_text(&self) -> usize {
-        let lengths = self.pieces.iter().map(|piece| match piece {
-            (PieceKind::Latin1 | PieceKind::Utf16, Part::Shared(segment)) => segment.len(),
-            (PieceKind::Bytes, Part::Shared(_)) | (_, Part::Behind(_)) => 0,
+        let lengths = self.attachments.iter().map(|attachment| match attachment {
+            (AttachmentKind::Latin1 | AttachmentKind::Utf16, Part::Shared(segment)) => segment.len(),
+            (AttachmentKind::Bytes, Part::Shared(_)) | (_, Part::Behind(_)) => 0,
         });
         lengths.sum()
     }
@@ -98,7 +98,7 @@ impl Frames {
         match self {
             Frames::One(_, bytes) | Frames::Many(_, bytes, _) => bytes.len(),
             Frames::Large(_, frame) => frame.len(),
-            Frames::Attached(bundle) => bundle.bytes.len(),
+            Frames::Multipart(multipart) => multipart.bytes.len(),
         }
     }
 
@@ -106,14 +106,14 @@ impl Frames {
     pub fn count(&self) -> u32 {
         match self {
             Frames::Many(_, _, count) => *count,
-            Frames::One(..) | Frames::Large(..) | Frames::Attached(_) => 1,
+            Frames::One(..) | Frames::Large(..) | Frames::Multipart(_) => 1,
         }
     }
 
     /// How many bytes JavaScript is to make values of, those of texts in shared memory included. What is bytes there stays where it is.
     pub fn total_length(&self) -> usize {
         match self {
-            Frames::Attached(bundle) => bundle.bytes.len() + bundle.shared_text(),
+            Frames::Multipart(multipart) => multipart.bytes.len() + multipart.shared_text(),
             frames => frames.len(),
         }
     }
@@ -143,9 +143,9 @@ impl Batch {
         segments: Vec<Segment>,
         mut tell: impl FnMut(Frames),
     ) {
-        if frame.has_pieces() {
+        if frame.has_attachments() {
             self.take().into_iter().for_each(&mut tell);
-            return tell(Frames::Attached(Bundle::new(frame.into_attached(), segments)));
+            return tell(Frames::Multipart(Multipart::new(frame.into_owned_frame(), segments)));
         }
         let format = Format::of(serialization, &frame);
         if format != self.format || frame.len() > BATCHED_MESSAGE {

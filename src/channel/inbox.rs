@@ -119,9 +119,9 @@ impl Inbox {
         }
     }
 
-    /// From here on frames may bring pieces along: the peer is a corral.
-    pub fn take_pieces(&mut self) {
-        self.decoder.take_pieces();
+    /// From here on frames may bring attachments along: the peer is a corral.
+    pub fn accept_attachments(&mut self) {
+        self.decoder.accept_attachments();
         self.memory.is_taken = true;
     }
 
@@ -148,7 +148,7 @@ impl Inbox {
                 }
                 break;
             };
-            let is_small = frame.has_pieces()
+            let is_small = frame.has_attachments()
                 || frame.len() <= LARGE_MESSAGE && classify(self.serialization, &frame) == Kind::User;
             match self.memory.claim(&frame) {
                 Ok(segments) if is_small && count < most => {
@@ -237,7 +237,7 @@ impl Inbox {
             };
             let segments = memory.claim(&bytes)?;
             let (kind, handle) = match classify(serialization, &bytes) {
-                _ if bytes.has_pieces() => (Kind::User, None),
+                _ if bytes.has_attachments() => (Kind::User, None),
                 Kind::Handle => (Kind::Handle, unclaimed.pop_front()),
                 // To others than a corral this is a message as any other.
                 Kind::Memory if !memory.is_taken => (Kind::User, None),
@@ -323,7 +323,7 @@ impl Budget {
     }
 }
 
-/// The memory in which the peer leaves large pieces.
+/// The memory in which the peer leaves large attachments.
 #[derive(Debug, Default)]
 struct SharedMemory {
     /// The peer may offer some.
@@ -349,10 +349,10 @@ impl SharedMemory {
     /// Errors: it cannot be there.
     fn claim(&self, frame: &Frame<'_>) -> Result<Vec<Segment>, Error> {
         frame
-            .shared_pieces()
+            .shared_attachments()
             .map(|(offset, length)| self.incoming.as_ref()?.claim(offset, length))
             .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| Error::BadFrame("a piece that cannot be where it is said to be".into()))
+            .ok_or_else(|| Error::BadFrame("a attachment that cannot be where it is said to be".into()))
     }
 }
 

@@ -27,7 +27,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::json;
 
-pub use batch::{Batch, Bundle, Format, Frames, Part};
+pub use batch::{Batch, Format, Frames, Multipart, Part};
 pub use bounds::{Bounds, Unfit};
 pub use command::ChannelCommand;
 pub use event::ChannelEvent;
@@ -89,7 +89,7 @@ pub struct Channel {
     traffic: Traffic,
     bounds: Bounds,
     /// What is sent from now on is read by a corral.
-    takes_pieces: AtomicBool,
+    accepts_attachments: AtomicBool,
     undelivered: Undelivered,
     max_undelivered: usize,
     /// The socket may hold more than usual.
@@ -122,7 +122,7 @@ impl Channel {
             sharing: Arc::default(),
             traffic: Traffic::default(),
             bounds,
-            takes_pieces: AtomicBool::new(false),
+            accepts_attachments: AtomicBool::new(false),
             undelivered: Undelivered::default(),
             max_undelivered: MAX_UNDELIVERED,
             may_exceed_usual: false,
@@ -132,7 +132,7 @@ impl Channel {
     /// As [`Channel::new`], for a socket whose other end is a corral's from the beginning.
     pub fn between_corrals(socket: OwnedFd, serialization: Serialization) -> Self {
         Channel {
-            takes_pieces: AtomicBool::new(true),
+            accepts_attachments: AtomicBool::new(true),
             outbox: Mutex::new(Outbox::with_fixed_buffer()),
             max_undelivered: MAX_UNDELIVERED_IN_WORKER,
             ..Self::new(socket, serialization)
@@ -151,8 +151,8 @@ impl Channel {
     }
 
     /// Whether what is sent from now on may bring pieces along. Once it may, it always may.
-    pub fn takes_pieces(&self) -> bool {
-        self.takes_pieces.load(Ordering::Acquire)
+    pub fn accepts_attachments(&self) -> bool {
+        self.accepts_attachments.load(Ordering::Acquire)
     }
 
     /// Whether a message of the program's may be sent now. Only the thread that sends them may rely on the answer.
@@ -177,7 +177,7 @@ impl Channel {
     /// is to be told all the same.
     pub fn behind(&self, message: usize) -> usize {
         // What is small and was written at once has found the usual buffer.
-        let may_be = self.takes_pieces()
+        let may_be = self.accepts_attachments()
             || message > LARGE_FRAME
             || self.traffic.bytes_queued.load(Ordering::Relaxed) > 0;
         if !(self.may_exceed_usual && may_be) {
@@ -195,7 +195,7 @@ impl Channel {
     /// Room for a large piece of a message in the memory that the two sides share, if they do and there is. The second value says
     /// that the reactor is to [`Channel::tend_memory`].
     pub fn room(&self, bytes: usize) -> (Option<Room>, bool) {
-        if self.takes_pieces() { self.sharing.room(bytes) } else { (None, false) }
+        if self.accepts_attachments() { self.sharing.room(bytes) } else { (None, false) }
     }
 
     /// For the reactor, when it has been asked to: makes memory for large pieces and offers it to the peer, or gives back to the
@@ -361,7 +361,7 @@ impl Channel {
         self.sockets.prepare(second)
             && self.with_outbox(|outbox| {
                 let is_open = outbox.push_farewell(&self.sockets, farewell);
-                self.takes_pieces.store(is_open, Ordering::Release);
+                self.accepts_attachments.store(is_open, Ordering::Release);
                 is_open
             })
     }

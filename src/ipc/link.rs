@@ -124,7 +124,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         match Registration::new(context, channel.as_fd(), Source::Link(id)) {
             Ok(registration) => {
                 let mut inbox = Inbox::new(channel.serialization(), max_frame);
-                inbox.take_pieces();
+                inbox.accept_attachments();
                 self.links.insert(id, Link::of(channel, inbox, None, registration));
             }
             Err(error) => self.tell(id, ChannelEvent::Closed(Some(error))),

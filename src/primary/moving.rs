@@ -51,7 +51,7 @@ impl<S: EventSink<Event>> Primary<S> {
         worker.registration.end(context, worker.channel.as_fd());
         worker.channel.move_reading();
         if let Some(inbox) = &mut worker.inbox {
-            inbox.take_pieces();
+            inbox.accept_attachments();
         }
         next.set_source(context, Source::Worker(id));
         worker.registration = next;

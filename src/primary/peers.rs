@@ -54,7 +54,7 @@ impl Presence {
         else {
             return Presence::Absent(GONE);
         };
-        if worker.channel.takes_pieces() {
+        if worker.channel.accepts_attachments() {
             Presence::Here
         } else if worker.lane.as_ref().is_some_and(|lane| lane.is_unheard_of()) {
             Presence::Expected
@@ -67,12 +67,12 @@ impl Presence {
 impl<S: EventSink<Event>> Primary<S> {
     /// A worker wants to talk to another one, or to all.
     pub(super) fn on_connect(&mut self, context: &mut Context, id: WorkerId, bytes: &[u8]) {
-        if self.workers.get(&id).is_some_and(|worker| !worker.channel.takes_pieces()) {
+        if self.workers.get(&id).is_some_and(|worker| !worker.channel.accepts_attachments()) {
             // It has said on its lane, before this, that its channel may move.
             self.collect(context, id);
         }
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let has_moved = worker.channel.takes_pieces();
+        let has_moved = worker.channel.accepts_attachments();
         match proto::parse_connect(worker.channel.serialization(), bytes) {
             // Node's own reader would not know what to make of a socket to another worker.
             Ok((other, _)) if !has_moved => self.refuse_peer(context, id, WorkerId(other), NOT_MOVED),

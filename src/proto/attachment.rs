@@ -15,17 +15,17 @@ const AT: u8 = b'@';
 /// Ends the header.
 const END: u8 = b';';
 /// A message has at most so many attachments.
-pub const MAX_PIECES: usize = 64;
+pub const MAX_ATTACHMENTS: usize = 64;
 /// The longest header: a letter and two numbers for each attachment. It is parsed again with each read until
 /// all attachments have arrived.
-const MAX_SAID: usize = 4096;
+const MAX_HEADER: usize = 4096;
 /// The first attachment begins at a multiple of this from the beginning of the frame, and so does each
 /// further one, as typed arrays need it.
 pub const ALIGNMENT: usize = 8;
 
 /// What an attachment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PieceKind {
+pub enum AttachmentKind {
     /// A string with one byte for each character.
     Latin1,
     /// A string with two bytes for each unit, little-endian.
@@ -33,15 +33,15 @@ pub enum PieceKind {
     Bytes,
 }
 
-impl PieceKind {
-    const ALL: [(u8, PieceKind); 3] =
-        [(b'l', PieceKind::Latin1), (b'w', PieceKind::Utf16), (b'b', PieceKind::Bytes)];
+impl AttachmentKind {
+    const ALL: [(u8, AttachmentKind); 3] =
+        [(b'l', AttachmentKind::Latin1), (b'w', AttachmentKind::Utf16), (b'b', AttachmentKind::Bytes)];
 
     fn letter(self) -> u8 {
         match self {
-            PieceKind::Latin1 => b'l',
-            PieceKind::Utf16 => b'w',
-            PieceKind::Bytes => b'b',
+            AttachmentKind::Latin1 => b'l',
+            AttachmentKind::Utf16 => b'w',
+            AttachmentKind::Bytes => b'b',
         }
     }
 
@@ -52,22 +52,22 @@ impl PieceKind {
 
 /// An attachment, as the header of its frame describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    pub kind: PieceKind,
+pub struct Attachment {
+    pub kind: AttachmentKind,
     /// In bytes.
     pub length: usize,
     /// Its offset in shared memory; None if it follows the frame.
     pub offset: Option<usize>,
 }
 
-impl Piece {
+impl Attachment {
     /// An attachment that follows the frame.
-    pub fn behind(kind: PieceKind, length: usize) -> Self {
-        Piece { kind, length, offset: None }
+    pub fn behind(kind: AttachmentKind, length: usize) -> Self {
+        Attachment { kind, length, offset: None }
     }
 
     /// How many bytes follow the frame for it.
-    pub fn attached(self) -> usize {
+    pub fn trailing_length(self) -> usize {
         if self.offset.is_some() { 0 } else { aligned(self.length) }
     }
 }
@@ -79,16 +79,16 @@ pub fn aligned(length: usize) -> usize {
 
 /// Appends the header of a frame with attachments. `rest` is how many other bytes precede the first
 /// attachment: a length in front, the frame proper, a newline.
-pub fn announce(pieces: &[Piece], rest: usize, bytes: &mut Vec<u8>) {
+pub fn write_header(attachments: &[Attachment], rest: usize, bytes: &mut Vec<u8>) {
     let start = bytes.len();
     bytes.push(MARK);
-    for (index, Piece { kind, length, offset }) in pieces.iter().enumerate() {
+    for (index, Attachment { kind, length, offset }) in attachments.iter().enumerate() {
         bytes.push(kind.letter());
         let digits = match offset {
             Some(offset) => format!("{length}@{offset}"),
             None => length.to_string(),
         };
-        if index + 1 == pieces.len() {
+        if index + 1 == attachments.len() {
             let end = bytes.len() - start + digits.len() + 1 + rest;
             // Leading zeros align the attachments.
             bytes.extend(std::iter::repeat_n(b'0', aligned(end) - end));
@@ -102,18 +102,18 @@ pub fn announce(pieces: &[Piece], rest: usize, bytes: &mut Vec<u8>) {
 /// without a header.
 ///
 /// Errors: a description.
-pub fn announced(frame: &[u8]) -> Option<Result<(Vec<Piece>, usize), &'static str>> {
+pub fn parse_header(frame: &[u8]) -> Option<Result<(Vec<Attachment>, usize), &'static str>> {
     (frame.first() == Some(&MARK)).then(|| parse(frame))
 }
 
-fn parse(frame: &[u8]) -> Result<(Vec<Piece>, usize), &'static str> {
+fn parse(frame: &[u8]) -> Result<(Vec<Attachment>, usize), &'static str> {
     const FAULT: &str = "a frame that does not say what it brings along";
-    let end = frame.iter().take(MAX_SAID).position(|byte| *byte == END).ok_or(FAULT)?;
+    let end = frame.iter().take(MAX_HEADER).position(|byte| *byte == END).ok_or(FAULT)?;
     let mut rest = &frame[1..end];
-    let mut pieces = Vec::new();
+    let mut attachments = Vec::new();
     let mut total = 0usize;
     while let Some((letter, behind)) = rest.split_first() {
-        let kind = PieceKind::of(*letter).ok_or(FAULT)?;
+        let kind = AttachmentKind::of(*letter).ok_or(FAULT)?;
         let (length, behind) = number(behind).ok_or(FAULT)?;
         let (offset, behind) = match behind.strip_prefix(&[AT]) {
             Some(behind) => number(behind).map(|(offset, behind)| (Some(offset), behind)).ok_or(FAULT)?,
@@ -123,14 +123,14 @@ fn parse(frame: &[u8]) -> Result<(Vec<Piece>, usize), &'static str> {
             .checked_next_multiple_of(ALIGNMENT)
             .and_then(|more| total.checked_add(more))
             .ok_or(FAULT)?;
-        let is_whole = kind != PieceKind::Utf16 || length.is_multiple_of(2);
-        if !is_whole || pieces.len() == MAX_PIECES || total > isize::MAX as usize {
+        let is_whole = kind != AttachmentKind::Utf16 || length.is_multiple_of(2);
+        if !is_whole || attachments.len() == MAX_ATTACHMENTS || total > isize::MAX as usize {
             return Err(FAULT);
         }
-        pieces.push(Piece { kind, length, offset });
+        attachments.push(Attachment { kind, length, offset });
         rest = behind;
     }
-    if pieces.is_empty() { Err(FAULT) } else { Ok((pieces, end + 1)) }
+    if attachments.is_empty() { Err(FAULT) } else { Ok((attachments, end + 1)) }
 }
 
 /// A decimal number in front, and the rest.
@@ -156,13 +156,13 @@ pub enum Place {
 
 /// A frame and its attachments, with a buffer of their own.
 #[derive(Debug)]
-pub struct Attached {
+pub struct OwnedFrame {
     /// The whole buffer.
     pub bytes: Vec<u8>,
     /// Where the frame proper is.
     pub frame: Range<usize>,
     /// What the attachments are, and where.
-    pub pieces: Vec<(PieceKind, Place)>,
+    pub attachments: Vec<(AttachmentKind, Place)>,
 }
 
 #[cfg(test)]
@@ -171,35 +171,36 @@ mod tests {
 
     use super::*;
 
-    fn any_piece() -> impl Strategy<Value = Piece> {
-        let kind = prop_oneof![Just(PieceKind::Latin1), Just(PieceKind::Utf16), Just(PieceKind::Bytes)];
-        (kind, 0usize..1 << 40, prop::option::of(any::<usize>())).prop_map(|(kind, length, offset)| Piece {
-            kind,
-            length: length * 2,
-            offset,
-        })
+    fn any_piece() -> impl Strategy<Value = Attachment> {
+        let kind = prop_oneof![
+            Just(AttachmentKind::Latin1),
+            Just(AttachmentKind::Utf16),
+            Just(AttachmentKind::Bytes)
+        ];
+        (kind, 0usize..1 << 40, prop::option::of(any::<usize>()))
+            .prop_map(|(kind, length, offset)| Attachment { kind, length: length * 2, offset })
     }
 
     proptest! {
         #[test]
         fn what_is_announced_is_read_and_the_pieces_are_aligned(
-            pieces in prop::collection::vec(any_piece(), 1..MAX_PIECES),
+            attachments in prop::collection::vec(any_piece(), 1..MAX_ATTACHMENTS),
             rest in 0usize..100,
         ) {
             let mut bytes = b"before".to_vec();
-            announce(&pieces, rest, &mut bytes);
+            write_header(&attachments, rest, &mut bytes);
             let frame = &bytes[6..];
             prop_assert_eq!((frame.len() + rest) % ALIGNMENT, 0);
-            let (read, start) = announced(frame).unwrap().unwrap();
-            prop_assert_eq!(read, pieces);
+            let (read, start) = parse_header(frame).unwrap().unwrap();
+            prop_assert_eq!(read, attachments);
             prop_assert_eq!(start, frame.len());
         }
 
         #[test]
         fn garbage_is_an_error_and_nothing_else(mut bytes: Vec<u8>) {
-            let _ = announced(&bytes);
+            let _ = parse_header(&bytes);
             bytes.insert(0, MARK);
-            let _ = announced(&bytes);
+            let _ = parse_header(&bytes);
         }
     }
 
@@ -207,8 +208,8 @@ mod tests {
     fn what_says_nothing_sensible_is_an_error() {
         let huge = format!("\x01b{};", usize::MAX);
         let twice = format!("\x01b{0}b{0};", isize::MAX);
-        let many = format!("\x01{};", "b1".repeat(MAX_PIECES + 1));
-        let zeros = format!("\x01b{}1;", "0".repeat(MAX_SAID));
+        let many = format!("\x01{};", "b1".repeat(MAX_ATTACHMENTS + 1));
+        let zeros = format!("\x01b{}1;", "0".repeat(MAX_HEADER));
         for fault in [
             "\x01",
             "\x01;",
@@ -225,9 +226,9 @@ mod tests {
             &many,
             &zeros,
         ] {
-            assert!(announced(fault.as_bytes()).unwrap().is_err(), "{fault:?}");
+            assert!(parse_header(fault.as_bytes()).unwrap().is_err(), "{fault:?}");
         }
-        assert!(announced(b"{\"a\":1}").is_none());
-        assert!(announced(b"").is_none());
+        assert!(parse_header(b"{\"a\":1}").is_none());
+        assert!(parse_header(b"").is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut, Range};
 use memchr::memchr;
 
 use super::Serialization;
-use super::attachment::{self, Attached, Piece, PieceKind, Place};
+use super::attachment::{self, Attachment, AttachmentKind, OwnedFrame, Place};
 use crate::buffer_pool;
 
 /// The largest frame that a peer may send unless configured otherwise: 512 MiB, about the longest string that
@@ -51,7 +51,7 @@ pub struct Decoder {
     /// The size of the last large frame. The next one may be as large.
     last_large: usize,
     /// Whether frames may have attachments.
-    takes_pieces: bool,
+    accepts_attachments: bool,
     /// The length of the next frame with its attachments, once that is known.
     whole: usize,
 }
@@ -66,14 +66,14 @@ impl Decoder {
             start: 0,
             scanned: 0,
             last_large: 0,
-            takes_pieces: false,
+            accepts_attachments: false,
             whole: 0,
         }
     }
 
     /// Frames from here on may have attachments: the peer is a corral.
-    pub fn take_pieces(&mut self) {
-        self.takes_pieces = true;
+    pub fn accept_attachments(&mut self) {
+        self.accepts_attachments = true;
     }
 
     /// The buffer to which the next read appends. It has at least 64 KiB of spare capacity.
@@ -151,36 +151,36 @@ impl Decoder {
             Serialization::Advanced => self.next_prefixed(),
         }?;
         let Some(range) = range else { return Ok(None) };
-        let pieces = match attachment::announced(&self.buffer[range.clone()]) {
-            Some(announced) if self.takes_pieces => announced.map_err(FrameError::Malformed)?,
-            _ => return Ok(Some(Frame { decoder: self, range, pieces: Vec::new(), begin: start })),
+        let attachments = match attachment::parse_header(&self.buffer[range.clone()]) {
+            Some(announced) if self.accepts_attachments => announced.map_err(FrameError::Malformed)?,
+            _ => return Ok(Some(Frame { decoder: self, range, attachments: Vec::new(), begin: start })),
         };
-        let (pieces, head) = pieces;
-        let all = pieces.iter().map(|piece| piece.length).sum::<usize>();
+        let (attachments, head) = attachments;
+        let all = attachments.iter().map(|attachment| attachment.length).sum::<usize>();
         if all.saturating_add(range.len()) > self.limit {
             return Err(FrameError::TooLarge { limit: self.limit });
         }
-        let length = pieces.iter().map(|piece| piece.attached()).sum::<usize>();
+        let length = attachments.iter().map(|attachment| attachment.trailing_length()).sum::<usize>();
         if self.buffer.len() - self.start < length {
             self.whole = self.start - start + length;
             (self.start, self.scanned) = (start, scanned.max(range.start));
             return Ok(None);
         }
         let mut end = self.start;
-        let pieces = pieces.into_iter().map(|piece| {
+        let attachments = attachments.into_iter().map(|attachment| {
             let start = end;
-            end += piece.attached();
-            let Piece { kind, length, offset } = piece;
+            end += attachment.trailing_length();
+            let Attachment { kind, length, offset } = attachment;
             match offset {
                 Some(offset) => (kind, Place::Shared { offset, length }),
                 None => (kind, Place::Behind(start..start + length)),
             }
         });
-        let pieces = pieces.collect();
+        let attachments = attachments.collect();
         self.start = end;
         self.scanned = end;
         self.whole = 0;
-        Ok(Some(Frame { decoder: self, range: range.start + head..range.end, pieces, begin: start }))
+        Ok(Some(Frame { decoder: self, range: range.start + head..range.end, attachments, begin: start }))
     }
 
     fn next_line(&mut self) -> Result<Option<Range<usize>>, FrameError> {
@@ -224,7 +224,7 @@ impl Decoder {
 pub struct Frame<'a> {
     decoder: &'a mut Decoder,
     range: Range<usize>,
-    pieces: Vec<(PieceKind, Place)>,
+    attachments: Vec<(AttachmentKind, Place)>,
     /// Where the frame begins, with its length and the header of its attachments.
     begin: usize,
 }
@@ -238,14 +238,14 @@ impl Deref for Frame<'_> {
 }
 
 impl Frame<'_> {
-    /// Whether the frame has attachments. If so, [`Frame::into_attached`] takes it.
-    pub fn has_pieces(&self) -> bool {
-        !self.pieces.is_empty()
+    /// Whether the frame has attachments. If so, [`Frame::into_owned_frame`] takes it.
+    pub fn has_attachments(&self) -> bool {
+        !self.attachments.is_empty()
     }
 
     /// The offset and length of each attachment in shared memory.
-    pub fn shared_pieces(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.pieces.iter().filter_map(|(_, place)| match place {
+    pub fn shared_attachments(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.attachments.iter().filter_map(|(_, place)| match place {
             Place::Shared { offset, length } => Some((*offset, *length)),
             Place::Behind(_) => None,
         })
@@ -257,12 +257,12 @@ impl Frame<'_> {
             Place::Shared { length, .. } => *length,
             Place::Behind(range) => range.len(),
         };
-        self.len() + self.pieces.iter().map(|(_, place)| length(place)).sum::<usize>()
+        self.len() + self.attachments.iter().map(|(_, place)| length(place)).sum::<usize>()
     }
 
     /// The frame with its attachments, out of the decoder's buffer.
-    pub fn into_attached(self) -> Attached {
-        let Frame { decoder, range, pieces, begin } = self;
+    pub fn into_owned_frame(self) -> OwnedFrame {
+        let Frame { decoder, range, attachments, begin } = self;
         let end = decoder.start;
         let bytes = if decoder.is_empty() && end >= LARGE {
             decoder.last_large = decoder.buffer.len();
@@ -274,11 +274,11 @@ impl Frame<'_> {
         };
         let moved = end - bytes.len();
         let back = |range: Range<usize>| range.start - moved..range.end - moved;
-        let pieces = pieces.into_iter().map(|(kind, place)| match place {
+        let attachments = attachments.into_iter().map(|(kind, place)| match place {
             Place::Behind(range) => (kind, Place::Behind(back(range))),
             shared => (kind, shared),
         });
-        Attached { bytes, frame: back(range), pieces: pieces.collect() }
+        OwnedFrame { bytes, frame: back(range), attachments: attachments.collect() }
     }
 
     /// Leaves the frame in the buffer: it will be the next one again.

@@ -14,7 +14,9 @@ mod lane;
 mod serialization;
 mod v8value;
 
-pub use attachment::{ALIGNMENT, Attached, MAX_PIECES, Piece, PieceKind, Place, aligned, announce};
+pub use attachment::{
+    ALIGNMENT, Attachment, AttachmentKind, MAX_ATTACHMENTS, OwnedFrame, Place, aligned, write_header,
+};
 pub use cluster::{
     AddressKind, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo, OwnServer, QueryServer,
     ToWorker, newconn_frame, parse,

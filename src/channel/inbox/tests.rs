@@ -238,7 +238,7 @@ mod memory {
     impl Rig {
         fn between_corrals() -> Self {
             let mut rig = Rig::new(1 << 30);
-            rig.inbox.take_pieces();
+            rig.inbox.accept_attachments();
             rig
         }
 

@@ -3,8 +3,8 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::*;
-use crate::channel::{Bundle, ChannelCommand, Part, Tending};
-use crate::proto::{HANDLE_ACK, HANDLE_NACK, MEMORY, Piece, PieceKind, announce};
+use crate::channel::{ChannelCommand, Multipart, Part, Tending};
+use crate::proto::{Attachment, AttachmentKind, HANDLE_ACK, HANDLE_NACK, MEMORY, write_header};
 
 struct End {
     id: ChannelId,
@@ -52,14 +52,18 @@ impl Rig {
             Some(room) => {
                 room.write(piece);
                 let offset = Some(room.offset());
-                announce(&[Piece { offset, ..Piece::behind(PieceKind::Latin1, piece.len()) }], 0, &mut bytes);
+                write_header(
+                    &[Attachment { offset, ..Attachment::behind(AttachmentKind::Latin1, piece.len()) }],
+                    0,
+                    &mut bytes,
+                );
                 bytes.extend(b"0\n");
                 end.channel.send(Frame::plain(bytes));
                 room.sent(piece.len());
                 Way::Memory
             }
             None => {
-                announce(&[Piece::behind(PieceKind::Latin1, piece.len())], 2, &mut bytes);
+                write_header(&[Attachment::behind(AttachmentKind::Latin1, piece.len())], 2, &mut bytes);
                 bytes.extend(b"0\n");
                 bytes.extend(piece);
                 bytes.resize(bytes.len().next_multiple_of(proto::ALIGNMENT), 0);
@@ -73,16 +77,16 @@ impl Rig {
 
     /// The next message with a piece: how it came, and what it is.
     fn piece(&self, id: ChannelId) -> (Way, Vec<u8>) {
-        let Bundle { bytes, mut pieces, .. } = self.bundle(id);
-        match pieces.remove(0).1 {
+        let Multipart { bytes, mut attachments, .. } = self.bundle(id);
+        match attachments.remove(0).1 {
             Part::Behind(range) => (Way::Socket, bytes[range].to_vec()),
             Part::Shared(segment) => (Way::Memory, segment.content()),
         }
     }
 
-    fn bundle(&self, id: ChannelId) -> Bundle {
+    fn bundle(&self, id: ChannelId) -> Multipart {
         self.wait_for(|event| match event {
-            Event::Channel(other, ChannelEvent::Messages(Frames::Attached(bundle))) if other == id => {
+            Event::Channel(other, ChannelEvent::Messages(Frames::Multipart(bundle))) if other == id => {
                 Some(bundle)
             }
             _ => None,
@@ -158,8 +162,8 @@ fn large_pieces_are_in_memory_once_the_other_side_has_taken_it_both_ways() {
 }
 
 /// The program gets what a message has brought along.
-fn take(bundle: &mut Bundle) {
-    for (_, part) in &mut bundle.pieces {
+fn take(bundle: &mut Multipart) {
+    for (_, part) in &mut bundle.attachments {
         if let Part::Shared(segment) = part {
             segment.read();
         }
@@ -186,7 +190,7 @@ fn who_keeps_all_pieces_gets_the_next_ones_through_the_socket() {
     drop(last);
     assert_eq!(rig.send(&one, b"y"), Way::Memory);
     assert_eq!(rig.piece(other.id), (Way::Memory, b"y".to_vec()));
-    let Part::Shared(segment) = &kept.pieces[0].1 else { panic!("not in memory") };
+    let Part::Shared(segment) = &kept.attachments[0].1 else { panic!("not in memory") };
     assert!(segment.content().iter().all(|byte| *byte == 1));
 }
 
@@ -276,7 +280,7 @@ fn a_piece_where_one_is_held_ends_the_channel() {
     peer.says("\u{1}l1@32768;0\n");
     assert_eq!(rig.closed(end.id).unwrap().code(), "ERR_CORRAL_BAD_FRAME");
     // It outlives the channel.
-    let Part::Shared(segment) = &held.pieces[0].1 else { panic!("not in memory") };
+    let Part::Shared(segment) = &held.attachments[0].1 else { panic!("not in memory") };
     assert_eq!(segment.content(), [0; 20_000]);
 }
 
@@ -289,8 +293,8 @@ fn who_reads_directly_leaves_a_piece_that_cannot_be_to_the_reactor() {
     peer.says("\u{1}l20000@16384;0\n");
     let mut lengths = Vec::new();
     let read = end.channel.read_directly(usize::MAX, |frames| {
-        if let Frames::Attached(Bundle { pieces, .. }) = frames {
-            match &pieces[0].1 {
+        if let Frames::Multipart(Multipart { attachments, .. }) = frames {
+            match &attachments[0].1 {
                 Part::Shared(segment) => lengths.push(segment.len()),
                 Part::Behind(_) => unreachable!(),
             }

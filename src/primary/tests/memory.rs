@@ -56,8 +56,8 @@ fn a_piece_in_memory_that_a_worker_has_offered_is_told() {
     offer(&worker, &some_memory());
     assert_hears(&mut worker, HANDLE_ACK);
     worker.send_raw(b"\x01b20000@16384;0\n");
-    let Frames::Attached(bundle) = told(&rig) else { panic!("no piece") };
-    assert!(matches!(&bundle.pieces[0].1, Part::Shared(segment) if segment.content() == [0; 20_000]));
+    let Frames::Multipart(bundle) = told(&rig) else { panic!("no piece") };
+    assert!(matches!(&bundle.attachments[0].1, Part::Shared(segment) if segment.content() == [0; 20_000]));
     // It is held.
     worker.send_raw(b"\x01b1@16384;0\n");
     assert_eq!(end(&rig), Some("ERR_CORRAL_BAD_FRAME"));
