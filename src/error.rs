@@ -1,5 +1,7 @@
 //! The one error type of the crate, and the `code` under which JavaScript sees each cause.
 
+use std::sync::LazyLock;
+
 use nix::errno::Errno;
 
 /// Why something failed.
@@ -92,26 +94,34 @@ pub fn errno_of(error: &std::io::Error) -> Errno {
     }
 }
 
-/// `EADDRINUSE` for `Errno::EADDRINUSE`: the name is the variant's.
+/// The system's own name for an errno as libuv spells it, and so Node: `EADDRINUSE`.
 fn errno_name(errno: Errno) -> &'static str {
-    // nix has the description only; the few that reach JavaScript by this way are spelled out.
-    match errno {
-        Errno::EACCES => "EACCES",
-        Errno::EADDRINUSE => "EADDRINUSE",
-        Errno::EADDRNOTAVAIL => "EADDRNOTAVAIL",
-        Errno::EAGAIN => "EAGAIN",
-        Errno::EBADF => "EBADF",
-        Errno::ECONNREFUSED => "ECONNREFUSED",
-        Errno::ECONNRESET => "ECONNRESET",
-        Errno::EINVAL => "EINVAL",
-        Errno::EIO => "EIO",
-        Errno::EMFILE => "EMFILE",
-        Errno::ENFILE => "ENFILE",
-        Errno::ENOENT => "ENOENT",
-        Errno::ENOBUFS => "ENOBUFS",
-        Errno::ENOMEM => "ENOMEM",
-        Errno::EPIPE => "EPIPE",
-        Errno::EPROTOTYPE => "EPROTOTYPE",
-        _ => "ERR_CORRAL_SYSTEM",
+    /// By their numbers, of which no system has one above.
+    static NAMES: LazyLock<Vec<String>> =
+        LazyLock::new(|| (0..256).map(Errno::from_raw).map(spell).collect());
+
+    fn spell(errno: Errno) -> String {
+        match errno {
+            Errno::UnknownErrno => "ERR_CORRAL_SYSTEM".to_owned(),
+            // Linux has one number for the two names.
+            Errno::EOPNOTSUPP => "ENOTSUP".to_owned(),
+            named => format!("{named:?}"),
+        }
+    }
+
+    NAMES.get(errno as usize).map_or("ERR_CORRAL_SYSTEM", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_system_call_has_the_name_of_its_errno() {
+        let named = [Errno::ENOTDIR, Errno::ELOOP, Errno::ENOTSOCK, Errno::EWOULDBLOCK, Errno::ENOTSUP];
+        let codes = named.map(|errno| Error::Sys { doing: "a test", errno }.code());
+        assert_eq!(codes, ["ENOTDIR", "ELOOP", "ENOTSOCK", "EAGAIN", "ENOTSUP"]);
+        let unknown = Error::Sys { doing: "a test", errno: Errno::from_raw(250) };
+        assert_eq!(unknown.code(), "ERR_CORRAL_SYSTEM");
     }
 }

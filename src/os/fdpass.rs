@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, MsgFlags, Shutdown, getsockopt, recv, sendmsg, setsockopt, shutdown, sockopt,
+    ControlMessage, MsgFlags, Shutdown, SockType, getsockopt, recv, sendmsg, setsockopt, shutdown, sockopt,
 };
 use socket2::{Domain, Socket, Type};
 
@@ -137,6 +137,16 @@ pub fn unread(socket: BorrowedFd<'_>) -> usize {
     // SAFETY: the call writes one integer.
     let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
     if status == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
+/// Checks a descriptor that another process has sent.
+///
+/// Errors: `ENOTSOCK` when it is no socket, `EPROTOTYPE` when it is no stream socket.
+pub fn require_stream(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    match getsockopt(&fd, sockopt::SockType)? {
+        SockType::Stream => Ok(()),
+        _ => Err(Errno::EPROTOTYPE),
+    }
 }
 
 /// The size of a Unix socket's send buffer in bytes, as [`set_send_buffer`] takes it.

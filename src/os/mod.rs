@@ -28,8 +28,8 @@ pub use ancillary::Ancillary;
 pub use bind::{AbstractNames, Bound, SocketFile, bind_tcp, bind_udp, bind_unix, listen, local_address};
 pub use fd::{adopt, descriptor_limit, duplicate_raw, into_raw, set_nonblocking};
 pub use fdpass::{
-    Received, SocketPair, has_arrived, has_ended, has_hung_up, is_deserted, receive, send, send_buffer,
-    set_send_buffer, shutdown_write, socket_pair, unread, unread_by_peer,
+    Received, SocketPair, has_arrived, has_ended, has_hung_up, is_deserted, receive, require_stream, send,
+    send_buffer, set_send_buffer, shutdown_write, socket_pair, unread, unread_by_peer,
 };
 pub use memfd::{Memory, release_memory, reserve_memory};
 pub use named::{Credentials, Line, connect_named, credentials, listen_named, receive_line};

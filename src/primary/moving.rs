@@ -10,12 +10,17 @@ use serde_json::json;
 use super::{Context, Event, Primary, Source};
 use crate::error::Error;
 use crate::ids::WorkerId;
+use crate::os;
 use crate::proto::{self, CHANNEL_MOVE};
 use crate::reactor::{EventSink, Registration};
 
 impl<S: EventSink<Event>> Primary<S> {
     /// The worker has brought a socket: what is sent from now on goes there.
     pub(super) fn begin_move(&mut self, context: &mut Context, id: WorkerId, socket: OwnedFd) {
+        if let Err(errno) = os::require_stream(socket.as_fd()) {
+            let error = Error::Sys { doing: "moving a channel to what its worker has sent", errno };
+            return self.close_worker(context, id, Some(error));
+        }
         // What it answers on the new socket is to be told behind what it said before.
         self.take_back(context, id);
         let Some(worker) = self.workers.get_mut(&id) else { return };

@@ -10,7 +10,7 @@ use super::rig::{FakeWorker, Rig};
 use super::{Event, Frames};
 use crate::channel::ChannelEvent;
 use crate::os;
-use crate::proto::CHANNEL_MOVE;
+use crate::proto::{CHANNEL_MOVE, FromWorker, LANE_VERSION};
 
 /// What the worker says in the end, as JavaScript is told.
 fn told(rig: &Rig) -> Vec<String> {
@@ -74,4 +74,21 @@ fn a_worker_that_says_farewell_and_has_brought_no_socket_ends_its_channel() {
         _ => None,
     });
     assert_eq!(code, Some("ERR_CORRAL_BAD_FRAME"));
+}
+
+#[test]
+fn a_worker_that_brings_something_other_than_a_socket_ends_its_channel_with_the_code_for_that() {
+    let things: [OwnedFd; 2] = [tempfile::tempfile().unwrap().into(), nix::unistd::pipe().unwrap().1];
+    for thing in things {
+        let mut rig = Rig::new(Config::default());
+        let mut worker = rig.fork_with_silent_lane();
+        let mut ready = Vec::new();
+        FromWorker::Ready { version: LANE_VERSION }.encode(&mut ready);
+        os::send_packet(worker.lane().as_fd(), &ready, Some(thing.as_fd())).unwrap();
+        let code = rig.wait_for(|event| match event {
+            Event::Channel(_, ChannelEvent::Closed(cause)) => Some(cause.map(|error| error.code())),
+            _ => None,
+        });
+        assert_eq!(code, Some("ENOTSOCK"));
+    }
 }
