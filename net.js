@@ -6,7 +6,7 @@
 const net = require('node:net');
 
 const { Channel } = require('./lib/ipc/channel');
-const { ipcCore } = require('./lib/ipc/core');
+const { ipcCore } = require('./lib/ipc/reactor');
 const { pathOf, termsOf } = require('./lib/ipc/options');
 const { policyOf } = require('./lib/ipc/reconnect');
 const { ChannelServer } = require('./lib/ipc/server');

@@ -9,7 +9,7 @@ const net = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
 
-const handles = JSON.stringify(path.join(__dirname, '..', 'lib', 'handles.js'));
+const handles = JSON.stringify(path.join(__dirname, '..', 'lib', 'channel', 'handles.js'));
 
 // Descriptor 3 is a connected socket, inherited and nobody's yet.
 const PROGRAM = `

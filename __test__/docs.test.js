@@ -192,8 +192,11 @@ const TABLES = {
         'src/channel/mod.rs:MAX_ANSWERS',
         'src/channel/outbox/queue.rs:ANSWER_WEIGHT',
       ],
-      "Replies to a worker's requests": ['lib/requests.js:MUCH_UNREAD'],
-      'The same between workers': ['lib/requests.js:MAX_UNREAD', 'lib/channel.js:MAX_UNREAD_REPLIES'],
+      "Replies to a worker's requests": ['lib/channel/requests.js:MUCH_UNREAD'],
+      'The same between workers': [
+        'lib/channel/requests.js:MAX_UNREAD',
+        'lib/channel/channel.js:MAX_UNREAD_REPLIES',
+      ],
       "What 'listening' tells": ['src/proto/cluster.rs:MAX_LISTENING'],
       'What a worker that has ended left behind': ['src/channel/inbox.rs:MAX_LEFT_BEHIND'],
       'Messages taken off one lane': [`${CONFIG}:LANE_BUDGET`],
@@ -210,7 +213,7 @@ const TABLES = {
       'a message, as the receiver': ['lib/ipc/options.js:DEFAULT_MAX_MESSAGE_SIZE'],
       'bytes that wait to be written': [
         'lib/ipc/options.js:DEFAULT_MAX_QUEUED_BYTES',
-        'lib/channel.js:WAITING_WEIGHT',
+        'lib/channel/channel.js:WAITING_WEIGHT',
       ],
       'answers to handles': ['src/channel/mod.rs:MAX_ANSWERS', 'src/channel/outbox/queue.rs:ANSWER_WEIGHT'],
       'what was read and JavaScript': [
@@ -221,10 +224,10 @@ const TABLES = {
         UNREAD[3],
       ],
       "messages before there is a 'message' listener": [
-        'lib/channel.js:MAX_UNHEARD',
-        'lib/channel.js:MAX_UNHEARD_BYTES',
+        'lib/channel/channel.js:MAX_UNHEARD',
+        'lib/channel/channel.js:MAX_UNHEARD_BYTES',
       ],
-      'messages that a `for await` loop': ['lib/ipc/iteration.js:HIGH_WATER'],
+      'messages that a `for await` loop': ['lib/ipc/async-iterator.js:HIGH_WATER'],
       'channels of a server that its program': ['src/ipc/accept.rs:MAX_UNMET'],
       'channels of a server': [],
       'processes of other users': ['src/ipc/greeting.rs:MAX_ASKED'],
@@ -289,7 +292,11 @@ const SENTENCES = [
     /takes longer than (\S+ ms) does not hold it up/,
     ['src/channel/mod.rs:CORKED_FOR'],
   ],
-  ['docs/architecture.md', /views of (\S+ KiB) and more, travel beside/, ['lib/pieces.js:LARGE_VIEW']],
+  [
+    'docs/architecture.md',
+    /views of (\S+ KiB) and more, travel beside/,
+    ['lib/serialization/attachments.js:LARGE_VIEW'],
+  ],
   [
     'docs/architecture.md',
     /More than (\S+ MiB) of that there is not/,
@@ -315,7 +322,7 @@ const SENTENCES = [
     /has reported nothing for (\S+ ms, or \S+ ms) while/,
     [`${CONFIG}:RECALL_AFTER`, `${CONFIG}:RECALL_SOON_AFTER`],
   ],
-  ['docs/architecture.md', /false from (\S+ KiB) on\)/, ['lib/sending.js:HIGH_WATER']],
+  ['docs/architecture.md', /false from (\S+ KiB) on\)/, ['lib/channel/write-queue.js:HIGH_WATER']],
   ['docs/architecture.md', /counts as (\S+ KiB) of its messages/, ['src/channel/mod.rs:HANDLE_WEIGHT']],
   ['docs/architecture.md', /Accepting pauses for (\S+ ms) at a time/, [`${CONFIG}:ACCEPT_PAUSE`]],
   [
@@ -328,7 +335,7 @@ const SENTENCES = [
     /together when it ends, or earlier when there are (\S+ KiB)/,
     ['src/channel/outbox.rs:CORKED'],
   ],
-  ['docs/ipc.md', /has answered false since (\S+ KiB)/, ['lib/sending.js:HIGH_WATER']],
+  ['docs/ipc.md', /has answered false since (\S+ KiB)/, ['lib/channel/write-queue.js:HIGH_WATER']],
   ['docs/ipc.md', /or longer than (\S+ bytes)\)/, ['src/proto/handshake.rs:MAX_HELLO']],
   ['docs/protocol.md', /deals with have at most (\S+ MiB)/, ['src/proto/serialization.rs:MAX_MESSAGE']],
   ['docs/protocol.md', /new frame included, fits into (\S+ KiB)/, ['src/channel/window.rs:HANDLE_WINDOW']],

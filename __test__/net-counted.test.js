@@ -10,7 +10,7 @@ const builtin = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
 
-const { socketListsOf } = require('../lib/socket-list');
+const { socketListsOf } = require('../lib/channel/socket-list');
 const { next } = require('./helpers/events');
 const { GREETING, WATCHDOG_MS, open, pair, raw, serve } = require('./helpers/ipc');
 

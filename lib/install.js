@@ -25,12 +25,12 @@ function install(target) {
     // A worker is Node's own, whoever its primary is: the same object, nothing taken away.
     if (!Object.hasOwn(builtin, IN_WORKER)) {
       Object.defineProperty(builtin, IN_WORKER, { value: true });
-      require('./worker').addSuicide(builtin.Worker.prototype);
-      require('./guard').guardChannel();
-      require('./reuse-port').watchReusePort();
-      require('./worker-requests').addRequests(builtin.Worker.prototype);
-      require('./peers').addPeers(builtin);
-      require('./lane').openLane();
+      require('./primary/worker').addSuicide(builtin.Worker.prototype);
+      require('./worker/process-send').guardChannel();
+      require('./worker/reuse-port').watchReusePort();
+      require('./channel/worker-requests').addRequests(builtin.Worker.prototype);
+      require('./worker/peers').addPeers(builtin);
+      require('./worker/lane').openLane();
     }
     return builtin;
   }
@@ -47,7 +47,7 @@ function install(target) {
   }
   const { native, reason } = require('./native');
   if (native === undefined) return require('./fallback').fallBack(builtin, reason);
-  const cluster = require('./primary').createPrimary(target, native);
+  const cluster = require('./primary/cluster').createPrimary(target, native);
   Object.defineProperty(builtin, INSTALLED, { value: cluster });
   return cluster;
 }

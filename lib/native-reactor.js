@@ -5,8 +5,8 @@
 // Not the global one: a program's tests put a clock of their own in its place.
 const { setImmediate } = require('node:timers');
 
-const { afterPromises } = require('./after-promises');
-const { KeepAlive } = require('./keep-alive');
+const { afterPromises } = require('./util/after-promises');
+const { KeepAlive } = require('./util/keep-alive');
 
 /**
  * What a class of the core with a reactor has.

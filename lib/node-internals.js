@@ -7,7 +7,7 @@ const dgram = require('node:dgram');
 const net = require('node:net');
 const os = require('node:os');
 
-const { afterPromises } = require('./after-promises');
+const { afterPromises } = require('./util/after-promises');
 const errors = require('./errors');
 
 /** @typedef {import('node:child_process').ChildProcess} ChildProcess */

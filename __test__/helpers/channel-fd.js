@@ -5,7 +5,7 @@
 const fs = require('node:fs');
 const v8 = require('node:v8');
 
-const { workerChannel } = require('../../lib/worker-channel');
+const { workerChannel } = require('../../lib/worker/moved-channel');
 
 /** Of the socket that the channel of this process is on by now. */
 function channelFd() {

@@ -5,14 +5,14 @@
 
 const EventEmitter = require('node:events');
 
-const { Channel: Messaging } = require('../channel');
-const { Requests } = require('../requests');
-const { iterate } = require('./iteration');
+const { Channel: Messaging } = require('../channel/channel');
+const { Requests } = require('../channel/requests');
+const { iterate } = require('./async-iterator');
 const { delayOf, isTransient } = require('./reconnect');
 
-/** @typedef {import('./core').Terms} Terms */
-/** @typedef {import('./core').Credentials} Credentials */
-/** @typedef {ReturnType<typeof import('./core').ipcCore>} IpcCore */
+/** @typedef {import('./reactor').Terms} Terms */
+/** @typedef {import('./reactor').Credentials} Credentials */
+/** @typedef {ReturnType<typeof import('./reactor').ipcCore>} IpcCore */
 
 /** @typedef {'program' | 'unheard' | 'loop'} Brake who does not want to hear more for now */
 
@@ -67,7 +67,7 @@ class Channel extends EventEmitter {
     this.#requests = new Requests(this, () => this.#tellWhetherToRead());
   }
 
-  /** @returns {import('../channel').Owner} */
+  /** @returns {import('../channel/channel').Owner} */
   #owner() {
     return {
       ...this.#core.ownerOf(this),
@@ -77,7 +77,7 @@ class Channel extends EventEmitter {
     };
   }
 
-  /** @returns {import('../channel').Bounds} */
+  /** @returns {import('../channel/channel').Bounds} */
   #bounds() {
     return {
       maxQueuedBytes: this.#terms.maxQueuedBytes,
@@ -100,7 +100,7 @@ class Channel extends EventEmitter {
   /**
    * @ignore
    * @param {number} id
-   * @param {import('./core').About} about
+   * @param {import('./reactor').About} about
    */
   onConnected(id, { peer, maxMessageSize }) {
     // Given up while it was on its way; its end follows.
@@ -265,7 +265,7 @@ class Channel extends EventEmitter {
 
   /**
    * @param {any} message
-   * @param {import('../requests').RequestOptions} [options]
+   * @param {import('../channel/requests').RequestOptions} [options]
    * @returns {Promise<any>} the peer's reply
    */
   request(message, options) {

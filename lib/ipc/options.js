@@ -33,7 +33,7 @@ function integer(options, name, fallback, min, max) {
 
 /**
  * @param {any} options
- * @returns {import('./core').Terms}
+ * @returns {import('./reactor').Terms}
  */
 function termsOf(options) {
   const { serialization = 'json', allow } = options;

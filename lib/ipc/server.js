@@ -10,8 +10,8 @@ const errors = require('../errors');
 const { Channel } = require('./channel');
 const { listenOptions, termsOf, integer } = require('./options');
 
-/** @typedef {import('./core').Credentials} Credentials */
-/** @typedef {ReturnType<typeof import('./core').ipcCore>} IpcCore */
+/** @typedef {import('./reactor').Credentials} Credentials */
+/** @typedef {ReturnType<typeof import('./reactor').ipcCore>} IpcCore */
 
 /** Somebody else of ours begins to listen there just now: so often it is tried again, and so long between. */
 const LOCKED_TRIES = 100;
@@ -219,7 +219,7 @@ class ChannelServer extends EventEmitter {
   /**
    * @ignore
    * @param {number} id
-   * @param {import('./core').About} about
+   * @param {import('./reactor').About} about
    * @returns {Channel}
    */
   onConnection(id, about) {

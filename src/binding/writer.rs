@@ -21,7 +21,7 @@ use crate::os;
 use crate::proto::{ALIGNMENT, Attachment, AttachmentKind, Serialization, aligned, write_header};
 
 /// A peer that has left so many bytes unread, beside those that the usual buffer of a socket holds, is far behind: two of Node's reads,
-/// as `HIGH_WATER` in lib/sending.js.
+/// as `HIGH_WATER` in lib/channel/write-queue.js.
 const FAR_BEHIND: usize = 2 * 65536;
 
 /// What a send returns that was written to a peer that is far behind.

@@ -2,14 +2,14 @@
 
 // Events of the core that are a channel's own, whoever the channel is to.
 
-const errors = require('./errors');
+const errors = require('../errors');
 
 /** @typedef {import('./channel').Channel} Channel */
 
 /**
  * Passes an event on, each in a tick of its own, as Node passes on messages.
  *
- * @param {import('./native').Binding} binding
+ * @param {import('../native').Binding} binding
  * @param {Channel} channel
  * @param {number} kind
  * @param {any} first
@@ -50,7 +50,7 @@ function passOn({ EventKind }, channel, kind, first, second) {
 /**
  * Passes messages on that have come with nothing else.
  *
- * @param {import('./native').Binding} binding
+ * @param {import('../native').Binding} binding
  * @param {Channel | undefined} channel
  * @param {number} kind
  * @param {any} messages

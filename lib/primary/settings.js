@@ -5,9 +5,9 @@
 const childProcess = require('node:child_process');
 const url = require('node:url');
 
-const errors = require('./errors');
+const errors = require('../errors');
 
-/** @typedef {import('..').ClusterSettings} Settings */
+/** @typedef {import('../..').ClusterSettings} Settings */
 
 /**
  * The settings after one more call of setupPrimary.

@@ -6,7 +6,7 @@
 
 const { AsyncResource } = require('node:async_hooks');
 
-const internals = require('./node-internals');
+const internals = require('../node-internals');
 
 /** How the primary tells a worker of its lane: `<descriptor>:<inode>:<serialization of the channel>`. */
 const VARIABLE = 'CORRAL_LANE_FD';
@@ -23,7 +23,7 @@ let accepted = false;
  * Passes a connection to Node's cluster, which would acknowledge it on the channel.
  *
  * @param {string} key
- * @param {import('./node-internals').RawHandle} handle
+ * @param {import('../node-internals').RawHandle} handle
  * @param {number} seq above 0
  * @returns {boolean} whether it was taken
  */
@@ -57,7 +57,7 @@ function hearDecision(message) {
 
 let wasOpened = false;
 
-/** This worker's lane, while it is read. @type {import('../binding').NativeLane | undefined} */
+/** This worker's lane, while it is read. @type {import('../../binding').NativeLane | undefined} */
 let opened;
 
 /**
@@ -92,7 +92,7 @@ function openLane() {
   if (told === undefined) return;
   // Not for this worker's own children.
   delete process.env[VARIABLE];
-  const { native } = require('./native');
+  const { native } = require('../native');
   // The primary goes on with the channel.
   if (native === undefined) return;
   /** What connections are a consequence of, for async_hooks. @type {AsyncResource | undefined} */
@@ -119,7 +119,7 @@ function openLane() {
     return resource.runInAsyncScope(deliver, null, key, handle, seq);
   }
 
-  /** @type {import('../binding').NativeLane} */
+  /** @type {import('../../binding').NativeLane} */
   let lane;
   try {
     lane = new native.NativeLane(Number(descriptor), Number(inode), take);
@@ -130,7 +130,7 @@ function openLane() {
   }
   opened = lane;
   wasOpened = true;
-  require('./worker-channel').moveChannel(lane, serialization === 'advanced');
+  require('./moved-channel').moveChannel(lane, serialization === 'advanced');
 }
 
 module.exports = { VARIABLE, closeLane, endLane, hasLane, hearDecision, openLane };

@@ -4,7 +4,7 @@
 
 const EventEmitter = require('node:events');
 
-const { addRequests } = require('./worker-requests');
+const { addRequests } = require('../channel/worker-requests');
 
 /**
  * @this {any}

@@ -8,12 +8,12 @@ const EventEmitter = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
 
-const errors = require('./errors');
-const internals = require('./node-internals');
+const errors = require('../errors');
+const internals = require('../node-internals');
 const { isKey, leaveSocketList, socketListsOf } = require('./socket-list');
 
 /** @typedef {import('./channel').Target} Target */
-/** @typedef {import('./node-internals').RawHandle} RawHandle */
+/** @typedef {import('../node-internals').RawHandle} RawHandle */
 
 /** The `type` of a socket to another worker, which the primary gives to corral in a worker. */
 const PEER = 'corral.Peer';

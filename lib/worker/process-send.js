@@ -6,10 +6,10 @@
 const net = require('node:net');
 const os = require('node:os');
 
-const errors = require('./errors');
-const { isDescriptor, refuseWrapped } = require('./handles');
+const errors = require('../errors');
+const { isDescriptor, refuseWrapped } = require('../channel/handles');
 const { closeLane, endLane, hearDecision } = require('./lane');
-const { handleOf } = require('./node-internals');
+const { handleOf } = require('../node-internals');
 const { hearQuery } = require('./reuse-port');
 
 /** Once per process. */

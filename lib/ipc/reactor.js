@@ -5,14 +5,14 @@
 
 const os = require('node:os');
 
-const { afterPromises } = require('../after-promises');
-const { deliver, passOn } = require('../channel-events');
+const { afterPromises } = require('../util/after-promises');
+const { deliver, passOn } = require('../channel/events');
 const errors = require('../errors');
 const { NativeReactor } = require('../native-reactor');
-const { beforeEnd } = require('../last-words');
+const { beforeEnd } = require('../util/last-words');
 const internals = require('../node-internals');
-const { Origin } = require('../origin');
-const { Sends } = require('../sends');
+const { Origin } = require('../util/origin');
+const { Sends } = require('../channel/native-writer');
 const { version } = require('../../package.json');
 
 /** @typedef {import('../native').Binding} Binding */
@@ -23,7 +23,7 @@ const { version } = require('../../package.json');
 /**
  * One end of a channel: a PublicChannel, or a worker's to its primary.
  * @typedef {object} End
- * @property {import('../channel').Channel} messaging
+ * @property {import('../channel/channel').Channel} messaging
  * @property {(cause?: Error) => void} onEnd
  * @property {boolean} [connecting]
  * @property {string} [path]
@@ -161,7 +161,7 @@ class IpcCore extends NativeReactor {
    *
    * @param {import('node:events')} target
    * @param {boolean} [isToPrimary]
-   * @returns {import('../channel').Owner}
+   * @returns {import('../channel/channel').Owner}
    */
   ownerOf(target, isToPrimary = false) {
     return {

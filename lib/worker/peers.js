@@ -5,16 +5,16 @@
 
 const EventEmitter = require('node:events');
 
-const { Channel } = require('./channel');
-const errors = require('./errors');
-const { ipcCore } = require('./ipc/core');
+const { Channel } = require('../channel/channel');
+const errors = require('../errors');
+const { ipcCore } = require('../ipc/reactor');
 const { hasLane } = require('./lane');
-const { sendToAll } = require('./send-to-all');
-const serializations = require('./serialization');
-const { hearRequest, requestsOf } = require('./worker-requests');
+const { sendToAll } = require('../util/send-to-all');
+const serializations = require('../serialization');
+const { hearRequest, requestsOf } = require('../channel/worker-requests');
 
-/** @typedef {import('./channel').SendCallback} SendCallback */
-/** @typedef {import('./requests').RequestOptions} RequestOptions */
+/** @typedef {import('../channel/channel').SendCallback} SendCallback */
+/** @typedef {import('../channel/requests').RequestOptions} RequestOptions */
 
 const CONNECT = 'NODE_CORRAL_CONNECT';
 const PEER = 'NODE_CORRAL_PEER';

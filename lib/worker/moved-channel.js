@@ -7,13 +7,13 @@
 // Not the global one, as in native-reactor.js.
 const { setImmediate } = require('node:timers');
 
-const { afterPromises } = require('./after-promises');
-const { Channel } = require('./channel');
-const { ipcCore } = require('./ipc/core');
+const { afterPromises } = require('../util/after-promises');
+const { Channel } = require('../channel/channel');
+const { ipcCore } = require('../ipc/reactor');
 const { endLane } = require('./lane');
-const { nodeSocketLists } = require('./node-internals');
-const serializations = require('./serialization');
-const { socketListsOf } = require('./socket-list');
+const { nodeSocketLists } = require('../node-internals');
+const serializations = require('../serialization');
+const { socketListsOf } = require('../channel/socket-list');
 
 /** Said on the first socket: everything else comes on the second. */
 const MOVE = 'NODE_CORRAL_MOVE';
@@ -26,7 +26,7 @@ class Pending {
   #keepAlive;
   #count = 0;
 
-  /** @param {import('./keep-alive').KeepAlive} keepAlive */
+  /** @param {import('../util/keep-alive').KeepAlive} keepAlive */
   constructor(keepAlive) {
     this.#keepAlive = keepAlive;
   }
@@ -140,7 +140,7 @@ function workerChannel() {
 /**
  * Moves the channel over when the primary does.
  *
- * @param {import('../binding').NativeLane} lane
+ * @param {import('../../binding').NativeLane} lane
  * @param {boolean} advanced
  */
 function moveChannel(lane, advanced) {

@@ -7,19 +7,19 @@ const childProcess = require('node:child_process');
 const fs = require('node:fs');
 const util = require('node:util');
 
-const { Channel } = require('./channel');
-const { Core } = require('./core');
-const errors = require('./errors');
-const lane = require('./lane');
-const internals = require('./node-internals');
-const { sendToAll } = require('./send-to-all');
-const serializations = require('./serialization');
+const { Channel } = require('../channel/channel');
+const { Core } = require('./reactor');
+const errors = require('../errors');
+const lane = require('../worker/lane');
+const internals = require('../node-internals');
+const { sendToAll } = require('../util/send-to-all');
+const serializations = require('../serialization');
 const { commandLine, limits, merge, stdioOf } = require('./settings');
 const { Worker } = require('./worker');
-const { hearRequest } = require('./worker-requests');
+const { hearRequest } = require('../channel/worker-requests');
 
-/** @typedef {import('./native').Binding} Binding */
-/** @typedef {import('..').Cluster} Cluster */
+/** @typedef {import('../native').Binding} Binding */
+/** @typedef {import('../..').Cluster} Cluster */
 
 const SCHED_NONE = 1;
 const SCHED_RR = 2;
@@ -98,7 +98,7 @@ function createPrimary(cluster, binding) {
   cluster.schedulingPolicy = initialPolicy();
   Object.defineProperty(cluster, 'native', { value: true, enumerable: true, configurable: true });
 
-  /** @param {import('..').ClusterSettings} [options] */
+  /** @param {import('../..').ClusterSettings} [options] */
   cluster.setupPrimary = (options) => {
     const settings = merge(cluster.settings, options);
     cluster.settings = settings;

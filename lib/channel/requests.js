@@ -3,7 +3,7 @@
 // Requests and their replies on a channel: who asks gets a promise, who is asked answers by the number of the request.
 // Both are internal messages, so that they keep their place among the program's own.
 
-const errors = require('./errors');
+const errors = require('../errors');
 const { discard } = require('./handles');
 
 /** What a timer of Node's can wait for, in milliseconds. */

@@ -5,9 +5,9 @@
 const { randomBytes } = require('node:crypto');
 const v8 = require('node:v8');
 
-const errors = require('./errors');
+const errors = require('../errors');
 
-const { LARGE_VIEW, putStrings, takeStrings } = require('./pieces');
+const { LARGE_VIEW, putStrings, takeStrings } = require('./attachments');
 const { isPlainData } = require('./plain-data');
 
 const VIEW_TAG = 0;

@@ -6,7 +6,7 @@
 const { ChildProcess } = require('node:child_process');
 const EventEmitter = require('node:events');
 
-const errors = require('./errors');
+const errors = require('../errors');
 
 /** @typedef {import('./channel').Target} Target */
 /** @typedef {(error: Error | null, reply?: any) => void} ReplyCallback */

@@ -7,7 +7,7 @@
 
 const EventEmitter = require('node:events');
 
-const errors = require('./errors');
+const errors = require('../errors');
 const {
   describe,
   discard,
@@ -17,11 +17,11 @@ const {
   putTogether,
   takeApart,
 } = require('./handles');
-const { Origin } = require('./origin');
-const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./sending');
+const { Origin } = require('../util/origin');
+const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./write-queue');
 
-/** @typedef {import('./node-internals').RawHandle} RawHandle */
-/** @typedef {import('./serialization').Serialization} Serialization */
+/** @typedef {import('../node-internals').RawHandle} RawHandle */
+/** @typedef {import('../serialization').Serialization} Serialization */
 /**
  * @typedef {object} SendOptions
  * @property {boolean} [swallowErrors]
@@ -42,9 +42,9 @@ const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./sending');
 /**
  * Who has the other half of a channel, in the core.
  * @typedef {object} Owner
- * @property {import('./keep-alive').KeepAlive} keepAlive
+ * @property {import('../util/keep-alive').KeepAlive} keepAlive
  * @property {(id: number) => number} channelFd
- * @property {import('./sends').Sends} sends
+ * @property {import('./native-writer').Sends} sends
  * @property {(id: number) => void} closeChannel
  * @property {(id: number, reason: string) => void} condemn
  * @property {(fd: number) => void} closeHandle
@@ -63,7 +63,7 @@ const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./sending');
  * @property {() => void} release the channel is gone, and nothing needs it any more
  */
 
-/** What waits: for a handle to arrive, or for the channel to be connected. @typedef {import('./sending').Outgoing} Waiting */
+/** What waits: for a handle to arrive, or for the channel to be connected. @typedef {import('./write-queue').Outgoing} Waiting */
 
 /**
  * What a channel over a named socket has in addition, by which nothing grows without end.
@@ -104,7 +104,7 @@ class Control extends EventEmitter {
   #held = false;
 
   /**
-   * @param {import('./keep-alive').KeepAlive} keepAlive
+   * @param {import('../util/keep-alive').KeepAlive} keepAlive
    * @param {() => number} fd the descriptor that is read: a channel may change it once
    * @param {number} refs how many things need it from the start, and are not counted off
    */

@@ -3,16 +3,16 @@
 // The Rust core as the JavaScript of the primary sees it: what is asked of it, and its events passed on to workers
 // and channels.
 
-const { afterPromises } = require('./after-promises');
-const { deliver, passOn } = require('./channel-events');
-const errors = require('./errors');
-const { NativeReactor } = require('./native-reactor');
-const { beforeEnd } = require('./last-words');
-const internals = require('./node-internals');
-const { Sends } = require('./sends');
+const { afterPromises } = require('../util/after-promises');
+const { deliver, passOn } = require('../channel/events');
+const errors = require('../errors');
+const { NativeReactor } = require('../native-reactor');
+const { beforeEnd } = require('../util/last-words');
+const internals = require('../node-internals');
+const { Sends } = require('../channel/native-writer');
 
-/** @typedef {import('./native').Binding} Binding */
-/** @typedef {import('./channel').Channel} Channel */
+/** @typedef {import('../native').Binding} Binding */
+/** @typedef {import('../channel/channel').Channel} Channel */
 
 /** What the parts of the primary share: the core, and who is who. */
 class Core extends NativeReactor {
@@ -40,7 +40,7 @@ class Core extends NativeReactor {
     this.#binding = binding;
     this.#native = native;
     this.#cluster = cluster;
-    /** @type {import('../binding').NativeSettings} */
+    /** @type {import('../../binding').NativeSettings} */
     this.#settings = {
       roundRobin: true,
       paddedAbstractNames: internals.padsAbstractNames(),
@@ -54,7 +54,7 @@ class Core extends NativeReactor {
     });
   }
 
-  /** @param {Partial<import('../binding').NativeSettings>} change */
+  /** @param {Partial<import('../../binding').NativeSettings>} change */
   configure(change) {
     Object.assign(this.#settings, change);
     this.#native.configure(this.#settings);
@@ -104,7 +104,7 @@ class Core extends NativeReactor {
     this.#native.spawned(id, noLane);
   }
 
-  /** @returns {import('..').Stats} */
+  /** @returns {import('../..').Stats} */
   stats() {
     const { servers, workers } = this.#native.stats();
     return {

@@ -5,16 +5,16 @@
 
 const os = require('node:os');
 
-const errors = require('./errors');
-const { Origin } = require('./origin');
+const errors = require('../errors');
+const { Origin } = require('../util/origin');
 
 /** @typedef {import('./channel').Owner} Owner */
 /** @typedef {import('./channel').Bounds} Bounds */
 /** @typedef {import('./channel').SendOptions} SendOptions */
 /** @typedef {import('./channel').SendCallback} SendCallback */
 /** @typedef {import('./channel').Target} Target */
-/** @typedef {import('./serialization').Serialization} Serialization */
-/** @typedef {import('./node-internals').RawHandle} RawHandle */
+/** @typedef {import('../serialization').Serialization} Serialization */
+/** @typedef {import('../node-internals').RawHandle} RawHandle */
 
 /**
  * A message on its way.
@@ -169,7 +169,7 @@ class Sending {
   }
 
   /**
-   * @param {import('./serialization').Apart} apart
+   * @param {import('../serialization').Apart} apart
    * @param {SendOptions} options
    * @param {SendCallback | undefined} callback
    * @returns {boolean} what `send` answers

@@ -7,9 +7,9 @@
 const cluster = /** @type {any} */ (require('node:cluster'));
 const diagnostics = require('node:diagnostics_channel');
 
-const internals = require('./node-internals');
+const internals = require('../node-internals');
 
-/** @typedef {import('./node-internals').RawHandle} RawHandle */
+/** @typedef {import('../node-internals').RawHandle} RawHandle */
 /**
  * What a worker says of a server when it asks for one, and when it listens.
  * @typedef {{ address: string | null, port: number, addressType: 4 | 6 | string, fd: number | undefined, flags: number }} Query

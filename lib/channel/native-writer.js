@@ -7,7 +7,7 @@ class Sends {
   /** The process ends: there is no later in which a batch would go out, and nothing waits for others. */
   isDirect = false;
 
-  /** @param {import('../binding').NativeWriter} native */
+  /** @param {import('../../binding').NativeWriter} native */
   constructor(native) {
     this.#native = native;
   }
