@@ -25,7 +25,7 @@ function install(target) {
     // A worker is Node's own, whoever its primary is: the same object, nothing taken away.
     if (!Object.hasOwn(builtin, IN_WORKER)) {
       Object.defineProperty(builtin, IN_WORKER, { value: true });
-      require('./primary/worker').addSuicide(builtin.Worker.prototype);
+      require('./deprecated').addSuicide(builtin.Worker.prototype);
       require('./worker/process-send').guardChannel();
       require('./worker/reuse-port').watchReusePort();
       require('./channel/worker-requests').addRequests(builtin.Worker.prototype);

@@ -5,9 +5,9 @@
 
 const childProcess = require('node:child_process');
 const fs = require('node:fs');
-const util = require('node:util');
 
 const { Channel } = require('../channel/channel');
+const { addChannelAlias } = require('../deprecated');
 const { Core } = require('./reactor');
 const errors = require('../errors');
 const lane = require('../worker/lane');
@@ -26,25 +26,6 @@ const SCHED_RR = 2;
 
 function initialPolicy() {
   return process.env.NODE_CLUSTER_SCHED_POLICY === 'none' ? SCHED_NONE : SCHED_RR;
-}
-
-const deprecatedAlias = '_channel is deprecated. Use ChildProcess.channel instead.';
-
-/** @param {any} child the older name of its `channel`, until Node 24 */
-function addChannelAlias(child) {
-  if (!internals.hasChannelAlias()) return;
-  Object.defineProperty(child, '_channel', {
-    get: util.deprecate(() => child.channel, deprecatedAlias, 'DEP0129'),
-    set: util.deprecate(
-      (/** @type {any} */ value) => {
-        child.channel = value;
-      },
-      deprecatedAlias,
-      'DEP0129',
-    ),
-    configurable: true,
-    enumerable: false,
-  });
 }
 
 /** Whose worker it is. @type {WeakMap<object, { core: Core, cluster: any }>} */

@@ -5,6 +5,7 @@
 const EventEmitter = require('node:events');
 
 const { addRequests } = require('../channel/worker-requests');
+const { addSuicide } = require('../deprecated');
 
 /**
  * @this {any}
@@ -52,23 +53,7 @@ Worker.prototype.isConnected = function isConnected() {
   return this.process.connected;
 };
 
-/**
- * The name that `exitedAfterDisconnect` had before Node 6.
- *
- * @param {object} prototype
- */
-function addSuicide(prototype) {
-  Object.defineProperty(prototype, 'suicide', {
-    /** @this {any} */
-    get() {
-      return this.exitedAfterDisconnect;
-    },
-    configurable: true,
-    enumerable: false,
-  });
-}
-
 addSuicide(Worker.prototype);
 addRequests(Worker.prototype);
 
-module.exports = { Worker, addSuicide };
+module.exports = { Worker };
