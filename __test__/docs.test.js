@@ -307,7 +307,11 @@ const SENTENCES = [
     /has not been used for (\S+ s) goes back/,
     ['src/channel/memory/mod.rs:MEMORY_KEPT'],
   ],
-  ['docs/architecture.md', /its Server accepts: up to (\d+) connections/, [`${CONFIG}:ACCEPT_BUDGET`]],
+  [
+    'docs/architecture.md',
+    /its Server accepts: up to (\d+) connections/,
+    ['src/reactor/acceptor.rs:ACCEPT_BUDGET'],
+  ],
   ['docs/architecture.md', /At most (\d+) missed turns count/, ['src/sched/round_robin.rs:MAX_OWED']],
   ['docs/architecture.md', /, up to (\S+ ms) at a stretch/, ['src/sched/fairness.rs:MAX_WAIT']],
   ['docs/architecture.md', /it rests for (\S+ ms) and is offered again/, [`${CONFIG}:REFUSAL_PAUSE`]],
@@ -324,7 +328,11 @@ const SENTENCES = [
   ],
   ['docs/architecture.md', /false from (\S+ KiB) on\)/, ['lib/channel/write-queue.js:HIGH_WATER']],
   ['docs/architecture.md', /counts as (\S+ KiB) of its messages/, ['src/channel/mod.rs:HANDLE_WEIGHT']],
-  ['docs/architecture.md', /Accepting pauses for (\S+ ms) at a time/, [`${CONFIG}:ACCEPT_PAUSE`]],
+  [
+    'docs/architecture.md',
+    /Accepting pauses for (\S+ ms) at a time/,
+    ['src/reactor/acceptor.rs:ACCEPT_PAUSE'],
+  ],
   [
     'docs/architecture.md',
     /Sending on that channel rests for (\S+ ms) at a time/,

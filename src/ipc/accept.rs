@@ -12,13 +12,8 @@ use super::{Context, Event, Ipc, Source, Terms, Timer};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{self, AbstractNames, Bound, Credentials};
-use crate::reactor::{EventSink, Registration};
+use crate::reactor::{ACCEPT_BUDGET, Acceptor, EventSink, Next};
 
-/// How many connections are accepted from one listener before others get their turn.
-const ACCEPT_BUDGET: usize = 128;
-/// How long accepting pauses when there are no file descriptors left. Descriptors come free anywhere in the process and
-/// nobody tells; ten looks a second cost nothing.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// So many channels of one listener JavaScript need not have heard of before no more are accepted: who connects, and leaves, is not to
 /// fill this process while it is busy.
 const MAX_UNMET: usize = 512;
@@ -29,44 +24,23 @@ const UNMET_PAUSE: Duration = Duration::from_millis(10);
 /// How long connecting rests when the server's backlog is full, which the kernel does not tell the end of.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
-/// Whether there is something to accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    /// The kernel will tell of the next connection.
-    Waiting,
-    /// There may be one.
-    Ready,
-    /// A timer runs.
-    Paused,
-}
-
 /// A socket that this process listens at.
 #[derive(Debug)]
 pub struct Listener {
     bound: Bound,
-    registration: Registration,
+    acceptor: Acceptor,
     /// What its channels are like.
     pub terms: Terms,
     /// How many connections there may be.
     pub max_connections: usize,
     /// How many there are, those that have not been greeted among them.
     pub connections: usize,
-    accepting: Accepting,
     /// Those that got no channel.
     pub refusals: Refusals,
     /// Channels that JavaScript has not heard of.
     pub unmet: Tickets,
     /// How many processes of other users JavaScript has been asked about and has not decided on.
     pub asking: usize,
-}
-
-impl Listener {
-    /// The kernel tells of connections.
-    pub fn on_ready(&mut self) {
-        if self.accepting == Accepting::Waiting {
-            self.accepting = Accepting::Ready;
-        }
-    }
 }
 
 /// A connection that could not be made at once.
@@ -90,22 +64,19 @@ impl<S: EventSink<Event>> Ipc<S> {
         terms: Terms,
         max_connections: usize,
     ) {
-        match Registration::new(context, bound.socket.as_fd(), Source::Listener(id)) {
-            Ok(registration) => {
-                let accepting = Accepting::Ready;
+        match Acceptor::new(context, bound.socket.as_fd(), Source::Listener(id)) {
+            Ok(acceptor) => {
                 let listener = Listener {
                     bound,
-                    registration,
+                    acceptor,
                     terms,
                     max_connections,
                     connections: 0,
-                    accepting,
                     refusals: Refusals::default(),
                     unmet: Tickets::default(),
                     asking: 0,
                 };
                 self.listeners.insert(id, listener);
-                self.to_accept.insert(id);
             }
             Err(error) => self.sink.push(Event::Fault(error)),
         }
@@ -114,7 +85,7 @@ impl<S: EventSink<Event>> Ipc<S> {
     /// Closes the socket. Who has connected and was not greeted yet is sent away.
     pub(super) fn close_listener(&mut self, context: &mut Context, id: ListenerId) {
         let Some(listener) = self.listeners.remove(&id) else { return };
-        listener.registration.end(context, listener.bound.socket.as_fd());
+        listener.acceptor.end(context, listener.bound.socket.as_fd());
         let guests: Vec<ChannelId> = self
             .guests
             .iter()
@@ -126,51 +97,33 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
+    /// Accepts while there is something to accept, unless JavaScript is behind.
     pub(super) fn accept(&mut self, context: &mut Context, id: ListenerId) {
         let max_unmet = max_unmet(os::descriptor_limit());
         for _ in 0..ACCEPT_BUDGET {
             let Some(listener) = self.listeners.get_mut(&id) else { return };
-            if listener.accepting != Accepting::Ready {
-                return;
-            }
             if listener.unmet.outstanding() >= max_unmet {
                 // JavaScript is busy. The kernel's backlog takes over.
-                listener.accepting = Accepting::Paused;
-                context.set_timer(UNMET_PAUSE, Timer::Accept(id));
-                return;
+                return listener.acceptor.pause(context, UNMET_PAUSE, Timer::Accept(id));
             }
-            match os::accept(listener.bound.socket.as_fd()) {
-                Ok(accepted) => {
+            let socket = listener.bound.socket.as_fd();
+            match listener.acceptor.next(context, socket, Timer::Accept(id), &mut self.exhaustion) {
+                Next::Connection(accepted) => {
                     let channel = self.next_accepted();
                     self.welcome(context, channel, Side::Server(id), accepted.connection);
                 }
-                Err(Errno::EAGAIN) => {
-                    self.warned_of_exhaustion = false;
-                    listener.accepting = Accepting::Waiting;
-                    return;
-                }
-                Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)) => {
-                    listener.accepting = Accepting::Paused;
-                    context.set_timer(ACCEPT_PAUSE, Timer::Accept(id));
-                    // Once, until everybody has been accepted who waited.
-                    if !std::mem::replace(&mut self.warned_of_exhaustion, true) {
-                        let error = Error::Sys { doing: "accepting a connection", errno };
-                        self.sink.push(Event::AcceptPaused(error));
-                    }
-                    return;
-                }
-                // The client gave up: that was this connection, not the server.
-                Err(_) => {}
+                Next::GaveUp => {}
+                Next::Nothing => return,
+                Next::Exhausted(error) => return self.sink.push(Event::AcceptPaused(error)),
+                Next::Failed(error) => return self.sink.push(Event::Fault(error)),
             }
         }
         self.to_accept.insert(id);
     }
 
-    pub(super) fn resume_accepting(&mut self, id: ListenerId) {
-        if let Some(listener) = self.listeners.get_mut(&id)
-            && listener.accepting == Accepting::Paused
-        {
-            listener.accepting = Accepting::Ready;
+    /// Accepts at the end of this turn, if what has happened makes a listener ready for that.
+    pub(super) fn accept_soon(&mut self, id: ListenerId, becomes_ready: impl FnOnce(&mut Acceptor) -> bool) {
+        if self.listeners.get_mut(&id).is_some_and(|listener| becomes_ready(&mut listener.acceptor)) {
             self.to_accept.insert(id);
         }
     }

@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
 use crate::proto::Serialization;
-use crate::reactor::{EventSink, Handler, Readiness};
+use crate::reactor::{Acceptor, EventSink, Exhaustion, Handler, Readiness};
 use accept::Listener;
 use greeting::{Guest, Side};
 use link::Link;
@@ -177,7 +177,7 @@ pub struct Ipc<S> {
     unread: Vec<ChannelId>,
     /// Listeners with something to accept.
     to_accept: BTreeSet<ListenerId>,
-    warned_of_exhaustion: bool,
+    exhaustion: Exhaustion,
 }
 
 impl<S: EventSink<Event>> Ipc<S> {
@@ -193,7 +193,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             links: HashMap::new(),
             unread: Vec::new(),
             to_accept: BTreeSet::new(),
-            warned_of_exhaustion: false,
+            exhaustion: Exhaustion::default(),
         }
     }
 
@@ -292,10 +292,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
     fn on_ready(&mut self, context: &mut Context, source: Source, readiness: Readiness) {
         match source {
             Source::Listener(id) => {
-                if let Some(listener) = self.listeners.get_mut(&id) {
-                    listener.on_ready();
-                    self.to_accept.insert(id);
-                }
+                self.accept_soon(id, Acceptor::on_ready);
             }
             Source::Guest(id) => self.greet(context, id, readiness.ended),
             Source::Link(id) => {
@@ -311,7 +308,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
 
     fn on_timer(&mut self, context: &mut Context, what: Timer) {
         match what {
-            Timer::Accept(id) => self.resume_accepting(id),
+            Timer::Accept(id) => self.accept_soon(id, Acceptor::on_pause_end),
             Timer::Connect(id) => self.try_to_connect(context, id),
             Timer::GiveUp(id) => self.give_up(context, id),
             Timer::Flush(id) => {

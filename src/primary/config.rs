@@ -93,19 +93,12 @@ pub const LANE_LAST_WORDS: usize = 1024;
 /// The backlog when nobody asks for another (Node: `net.js`, 511).
 pub const DEFAULT_BACKLOG: i32 = 511;
 
-/// How long accepting pauses when there are no file descriptors left. Descriptors come free anywhere in the process
-/// and nobody tells; ten looks a second cost nothing.
-pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// How long a connection rests that every worker has refused. Workers refuse at their maxConnections and do not tell
 /// when they have room again.
 pub const REFUSAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a channel rests when the machine has too many descriptors under way.
 pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
-
-/// How many connections are accepted from one server before others get their turn.
-pub const ACCEPT_BUDGET: usize = 128;
 
 /// One of so many of this process's descriptors may be for all servers together: the rest is for connections, channels and the
 /// program. A worker may ask for as many servers as it likes.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::config::REFUSAL_PAUSE;
 use super::event::Connection;
-use super::server::{Accepting, Pending};
+use super::server::Pending;
 use super::worker::{InFlight, Phase, Worker};
 use super::{Context, Event, Primary, Timer};
 use crate::channel::{Frame, HandleOrigin, SendStatus};
@@ -171,7 +171,7 @@ impl<S: EventSink<Event>> Primary<S> {
 
     pub(super) fn dispatch_and_accept(&mut self, context: &mut Context, id: ServerId) {
         self.dispatch(context, id);
-        if self.servers.get(&id).is_some_and(|server| server.accepting == Accepting::Ready) {
+        if self.servers.get(&id).is_some_and(|server| server.may_accept()) {
             self.accept(context, id);
         }
         if let Some(server) = self.servers.get(&id) {

@@ -161,8 +161,8 @@ impl<S: EventSink<Event>> Primary<S> {
     fn close_server(&mut self, context: &mut Context, id: ServerId) {
         let Some(server) = self.servers.remove(&id) else { return };
         self.stats.servers.write().remove(&id);
-        if let Mode::Primary(registration) = &server.mode {
-            registration.end(context, server.socket.as_fd());
+        if let Mode::Primary(acceptor) = &server.mode {
+            acceptor.end(context, server.socket.as_fd());
         }
         if let Some(same) = self.by_key.get_mut(&server.query_key) {
             same.retain(|other| *other != id);

@@ -38,10 +38,10 @@ use crate::channel::{
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
-use crate::reactor::{EventSink, Handler, Interest, Readiness, TimerId};
+use crate::reactor::{Acceptor, EventSink, Exhaustion, Handler, Interest, Readiness, TimerId};
 pub use lane::LaneState;
 use peers::Acquaintance;
-use server::{Accepting, Server};
+use server::Server;
 pub use stats::{Counter, ServerStats, Stats, WorkerStats};
 use worker::Worker;
 
@@ -145,7 +145,7 @@ pub struct Primary<S> {
     /// what one had no room for may have arrived at the other.
     acquainted: HashMap<(WorkerId, WorkerId), Acquaintance>,
     next_server: u64,
-    warned_of_exhaustion: bool,
+    exhaustion: Exhaustion,
 }
 
 impl<S: EventSink<Event>> Primary<S> {
@@ -171,7 +171,7 @@ impl<S: EventSink<Event>> Primary<S> {
             has_moved: false,
             acquainted: HashMap::new(),
             next_server: 0,
-            warned_of_exhaustion: false,
+            exhaustion: Exhaustion::default(),
         }
     }
 
@@ -308,19 +308,14 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                 self.collect(context, id);
             }
             Source::Server(id) => {
-                if let Some(server) = self.servers.get_mut(&id)
-                    && server.accepting == Accepting::Waiting
-                {
-                    server.accepting = Accepting::Ready;
-                    self.to_serve.insert(id);
-                }
+                self.accept_soon(id, Acceptor::on_ready);
             }
         }
     }
 
     fn on_timer(&mut self, context: &mut Context, what: Timer) {
         match what {
-            Timer::Accept(id) => self.resume_accepting(id),
+            Timer::Accept(id) => self.accept_soon(id, Acceptor::on_pause_end),
             Timer::RetryRefused(id) => self.retry_refused(id),
             Timer::Flush(id) => {
                 if let Some(worker) = self.workers.get_mut(&id) {

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::os;
 use crate::proto::{self, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, Kind, QueryServer, ToWorker};
-use crate::reactor::{EventSink, Registration};
+use crate::reactor::{Acceptor, EventSink};
 
 impl<S: EventSink<Event>> Primary<S> {
     /// Reads what a worker has sent.
@@ -254,10 +254,7 @@ impl<S: EventSink<Event>> Primary<S> {
         self.next_server += 1;
         let mode = match opened.shared() {
             Some(kind) => Mode::Workers(kind),
-            None => {
-                let registration = Registration::new(context, opened.socket().as_fd(), Source::Server(id))?;
-                Mode::Primary(registration)
-            }
+            None => Mode::Primary(Acceptor::new(context, opened.socket().as_fd(), Source::Server(id))?),
         };
         let policy = (self.config.policy)();
         let server = Server::new(query, self.name_for(query, id), opened, mode, policy);

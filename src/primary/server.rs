@@ -15,7 +15,7 @@ use crate::address::{LocalAddress, Peer};
 use crate::ids::WorkerId;
 use crate::os::{self, Bound, Mark, Purpose, SocketFile};
 use crate::proto::{AddressKind, HandleKind, QueryServer};
-use crate::reactor::Registration;
+use crate::reactor::Acceptor;
 use crate::sched::{Incoming, Policy};
 
 /// A connection that the primary has accepted and no worker has taken.
@@ -39,21 +39,10 @@ impl Pending {
 /// Who accepts the connections of a server.
 #[derive(Debug)]
 pub enum Mode {
-    /// The primary; the server's socket is registered.
-    Primary(Registration),
+    /// The primary.
+    Primary(Acceptor),
     /// The workers, each with a descriptor of the same socket.
     Workers(HandleKind),
-}
-
-/// Whether the primary accepts connections of a server at present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepting {
-    /// The kernel will tell when there is one.
-    Waiting,
-    /// There may be more: accepting stopped at the bound or at the end of its turn.
-    Ready,
-    /// No file descriptors: a timer is running.
-    Paused,
 }
 
 /// A listening address.
@@ -71,8 +60,6 @@ pub struct Server {
     pub socket: Arc<OwnedFd>,
     /// Who accepts.
     pub mode: Mode,
-    /// Whether the primary accepts at present, if it is the one that does.
-    pub accepting: Accepting,
     /// Who takes part, in the order in which they came; `policy` has the same.
     members: Vec<WorkerId>,
     /// Who gets the next connection, where the primary accepts.
@@ -191,7 +178,6 @@ impl Server {
             query_key: if *key == *query.key { key.clone() } else { query.key.as_str().into() },
             key,
             mode,
-            accepting: Accepting::Waiting,
             members: Vec::new(),
             policy,
             pending: VecDeque::new(),
@@ -212,10 +198,16 @@ impl Server {
         self.pending.len() + self.refused.len() + self.in_flight
     }
 
+    /// Whether the primary accepts here, and there may be something to accept.
+    pub fn may_accept(&self) -> bool {
+        matches!(&self.mode, Mode::Primary(acceptor) if acceptor.is_ready())
+    }
+
     /// Tells those who look at the counts how it stands.
     pub fn update_stats(&self, max_pending: usize) {
         self.stats.pending.set(self.pending.len() + self.refused.len());
-        let is_paused = self.accepting == Accepting::Paused || self.not_taken() >= max_pending;
+        let is_paused = matches!(&self.mode, Mode::Primary(acceptor) if acceptor.is_paused())
+            || self.not_taken() >= max_pending;
         self.stats.paused.store(is_paused, Ordering::Relaxed);
     }
 

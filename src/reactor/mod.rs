@@ -1,6 +1,7 @@
 //! The I/O thread: it waits for readiness, for commands from other threads and for timers, and hands each to a
 //! [`Handler`], which owns all state. Nothing here knows what the descriptors mean.
 
+mod acceptor;
 mod context;
 mod fair_queue;
 mod registration;
@@ -14,6 +15,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use mio::{Events, Poll, Waker};
 
+pub use acceptor::{ACCEPT_BUDGET, ACCEPT_PAUSE, Acceptor, Exhaustion, Next};
 pub use context::{Context, Interest, Readiness};
 pub use fair_queue::{FairQueue, Limits, Load, Precedence};
 pub use registration::Registration;
