@@ -1,21 +1,20 @@
-//! The program's messages on their way to JavaScript: small ones together, since each crossing costs as much as many
-//! messages.
+//! The program's messages on their way to JavaScript. Small ones go together, since each call into JavaScript
+//! costs as much as many messages.
 
 use std::ops::Range;
 
 use super::memory::Segment;
 use crate::proto::{self, AttachmentKind, LargeFrame, OwnedFrame, Place, Serialization};
 
-/// Messages of up to this size are told together.
+/// Messages of up to this size go together.
 const BATCHED_MESSAGE: usize = 16 << 10;
-/// What V8's format begins with, before its version.
+/// The first byte of V8's format, in front of its version.
 const V8_HEADER: u8 = 0xff;
-/// How many bytes, and how many messages, are told together at most: no more than a part of what JavaScript takes in one turn, so that
-/// others have theirs.
+/// The most bytes and messages of a batch: a part of what JavaScript takes in one turn, so that other
+/// channels have their share.
 const BATCH: usize = 64 << 10;
 const BATCH_MESSAGES: u32 = 128;
 
-/// How messages are serialized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// As JSON text.
@@ -26,8 +25,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// Between two corrals what JSON can say is said in JSON also where V8's format is spoken, whose every frame begins with
-    /// the byte that no text does.
+    /// The format of a frame. Two corrals that use V8's format still send in JSON whatever JSON can express.
+    /// The first byte tells: every frame of V8's begins with a byte that begins no text.
     pub fn of(serialization: Serialization, frame: &[u8]) -> Self {
         match serialization {
             Serialization::Advanced if frame.first().is_none_or(|first| *first == V8_HEADER) => Format::V8,
@@ -43,35 +42,35 @@ pub enum Frames {
     One(Format, Vec<u8>),
     /// A single frame in the buffer that it came in.
     Large(Format, LargeFrame),
-    /// Small frames in a row, each with its newline behind it or its length in front, so that crossing over to
-    /// JavaScript costs once and not for each; and how many they are.
+    /// Small frames in a row, each with its newline behind it or its length in front, and their number. They
+    /// cost one call into JavaScript.
     Many(Format, Vec<u8>, u32),
-    /// A frame with what it brought along.
+    /// A frame with attachments.
     Multipart(Multipart),
 }
 
-/// A attachment of a message.
+/// An attachment of a message.
 #[derive(Debug)]
 pub enum Part {
-    /// Among the bytes of its frame.
+    /// It follows the frame in the same buffer.
     Behind(Range<usize>),
-    /// In shared memory.
+    /// It is in shared memory.
     Shared(Segment),
 }
 
-/// A frame with what it brought along.
+/// A frame with attachments.
 #[derive(Debug)]
 pub struct Multipart {
-    /// Its bytes, and those of the attachments behind it.
+    /// The bytes of the frame and of the attachments behind it.
     pub bytes: Vec<u8>,
     /// Where the frame proper is.
     pub frame: Range<usize>,
-    /// The attachments, in order.
+    /// In the order of the frame's header.
     pub attachments: Vec<(AttachmentKind, Part)>,
 }
 
 impl Multipart {
-    /// `segments` are the attachments that the frame has in shared memory.
+    /// `segments` are the frame's attachments in shared memory.
     fn new(frame: OwnedFrame, segments: Vec<Segment>) -> Self {
         let OwnedFrame { bytes, frame, attachments } = frame;
         let mut segments = segments.into_iter();
@@ -92,8 +91,8 @@ impl Multipart {
 }
 
 impl Frames {
-    /// How many bytes there are. Those in shared memory are not counted: there is an end to it, and the sender is told when the program
-    /// has them.
+    /// How many bytes the frames hold. Attachments in shared memory do not count: their memory is limited,
+    /// and the sender learns when the program has them.
     pub fn len(&self) -> usize {
         match self {
             Frames::One(_, bytes) | Frames::Many(_, bytes, _) => bytes.len(),
@@ -102,7 +101,7 @@ impl Frames {
         }
     }
 
-    /// How many messages there are.
+    /// How many messages the frames hold.
     pub fn count(&self) -> u32 {
         match self {
             Frames::Many(_, _, count) => *count,
@@ -110,7 +109,8 @@ impl Frames {
         }
     }
 
-    /// How many bytes JavaScript is to make values of, those of texts in shared memory included. What is bytes there stays where it is.
+    /// How many bytes JavaScript converts to values. This includes strings in shared memory, but not buffers
+    /// there, which stay in place.
     pub fn total_length(&self) -> usize {
         match self {
             Frames::Multipart(multipart) => multipart.bytes.len() + multipart.shared_text(),
@@ -118,24 +118,24 @@ impl Frames {
         }
     }
 
-    /// True for no bytes at all: a single empty frame.
+    /// Whether this is a single empty frame.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Small messages of one peer that have not been told yet.
+/// Small messages of one peer that have not been delivered yet.
 #[derive(Debug, Default)]
 pub struct Batch {
     format: Format,
     bytes: Vec<u8>,
-    /// Where the last one is, without newline or length.
+    /// Where the last message is, without newline or length.
     last: Range<usize>,
     count: u32,
 }
 
 impl Batch {
-    /// Adds a message, with what it brought along in shared memory, and hands over what is to be told now, in order.
+    /// Adds a message, with its attachments in shared memory, and passes on complete batches in order.
     pub fn add(
         &mut self,
         serialization: Serialization,
@@ -172,7 +172,7 @@ impl Batch {
         }
     }
 
-    /// What has gathered; None if nothing has.
+    /// Takes the messages so far; None if there are none.
     pub fn take(&mut self) -> Option<Frames> {
         let Batch { format, mut bytes, last, count } = std::mem::take(self);
         match count {
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::proto::Decoder;
 
-    /// The frames of `messages`, told as they come out of a batch.
+    /// The batches in which these messages are delivered.
     fn told(serialization: Serialization, messages: &[&[u8]]) -> Vec<Frames> {
         let (mut batch, mut told) = (Batch::default(), Vec::new());
         let mut decoder = Decoder::new(serialization, 1 << 20);
@@ -229,7 +229,7 @@ mod tests {
             );
             assert!(matches!(&told(serialization, &[small])[..], [Frames::One(_, bytes)] if bytes == small));
             assert!(matches!(&told(serialization, &[b""])[..], [Frames::One(_, bytes)] if bytes.is_empty()));
-            // In order, and what comes behind a large one does not count what was before it.
+            // The messages keep their order, and a message behind a large one begins a new batch.
             let mixed = told(serialization, &[small, b"", &large, small]);
             assert!(matches!(
                 &mixed[..],

@@ -1,20 +1,20 @@
-//! What JavaScript asks of a channel's owner on the reactor thread.
+//! Commands from JavaScript to the reactor that owns the channel.
 
 use crate::error::Error;
 
-/// Something is to be done for a channel.
 #[derive(Debug)]
 pub enum ChannelCommand {
-    /// A send of another thread did not get through at once.
+    /// A frame could not be written at once: wait until the socket is writable.
     Flush,
-    /// Messages were corked by another thread: see in a while that they have gone out.
+    /// Another thread has corked messages: start the cork timer.
     LookAfterCorked,
-    /// Memory for large messages to the peer is wanted, or is used again.
+    /// Make shared memory for large messages, or look after it again.
     TendMemory,
-    /// Messages were taken: a channel that rests because of too many may be read again.
+    /// The program has received messages: read the channel again if reading rests.
     Resume,
-    /// The JavaScript thread has met something on a channel that is not for it, or cannot read it: take it back.
+    /// The JavaScript thread has met something that is not for it, or cannot read: take the channel back.
     TakeBack,
-    /// The peer broke the protocol in a way that only the reader of its messages could see.
+    /// The reader of the messages has found that the peer broke the protocol: close the channel with this
+    /// error.
     Condemn(Error),
 }

@@ -1,4 +1,4 @@
-//! What a channel's owner on the reactor thread tells JavaScript of it.
+//! Events on a channel, from its owner on the reactor thread to JavaScript.
 
 use std::os::fd::OwnedFd;
 
@@ -8,37 +8,36 @@ use crate::error::Error;
 use crate::ids::{Completion, Offer};
 use crate::reactor::Load;
 
-/// Something has happened on a channel.
 #[derive(Debug)]
 pub enum ChannelEvent {
-    /// Messages of the peer's, still serialized, for the program.
+    /// Messages for the program, still serialized.
     Messages(Frames),
-    /// A message with a handle: a NODE_HANDLE frame, with the message proper inside.
+    /// A message with a handle: a NODE_HANDLE frame, with the program's message inside.
     HandleMessage {
         /// The frame, without newline or length.
         bytes: Vec<u8>,
-        /// Owned by whoever takes the event.
+        /// The receiver of the event owns it.
         handle: OwnedFd,
     },
     /// The handle that the program sent last has arrived.
     HandleArrived,
     /// The handle that the program sent last did not arrive, however often it was sent.
     HandleLost,
-    /// A frame that could not be written at once has been written. The name is the one that `send` got for the callback.
+    /// A queued frame has been written. `send` returned this completion.
     Written(Completion),
-    /// A frame that could not be written at once never will be.
+    /// A queued frame will never be written.
     Unwritten(Unwritten),
-    /// The channel has carried nothing but messages for a while: whoever takes the events may read it directly. Handled
-    /// where events are taken, unknown to the program.
+    /// The channel has carried nothing but messages for a while: the JavaScript thread may read it directly.
+    /// The binding handles this event. The program does not see it.
     Offered(Offer),
-    /// The peer's end of the channel is closed; everything that it sent has been told before. The last event of the
-    /// channel. The cause, if the peer has neither closed it nor ended.
+    /// The peer's end of the channel is closed. This is the last event of the channel, after everything that
+    /// the peer had sent. The error says why, unless the peer has closed it or ended.
     Closed(Option<Error>),
 }
 
 impl ChannelEvent {
-    /// What it counts for while it is undelivered, see [`super::Undelivered`]. Nothing if this process has brought it about itself, or
-    /// if there is one only.
+    /// The cost while it is undelivered, see [`super::Undelivered`]. Events that this process causes itself,
+    /// or that occur once, cost nothing.
     pub fn cost(&self) -> usize {
         match self {
             ChannelEvent::Messages(frames) => frames.len() + frames.count() as usize * EVENT_COST,
@@ -52,7 +51,7 @@ impl ChannelEvent {
         }
     }
 
-    /// What dealing with it takes.
+    /// How much work the event is for JavaScript.
     pub fn load(&self) -> Load {
         match self {
             ChannelEvent::Messages(frames) => {

@@ -1,4 +1,4 @@
-//! What a peer sends: bytes cut into frames, descriptors given to the frames that they came with.
+//! A peer's bytes, cut into frames, and its descriptors, assigned to the frames that they came with.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,98 +11,100 @@ use crate::error::Error;
 use crate::os::{self, Ancillary};
 use crate::proto::{Decoder, Frame, FrameError, Kind, Serialization, classify};
 
-/// How many bytes are read from one peer before the others get their turn.
+/// How many bytes are read from one peer before it is the others' turn.
 const READ_BUDGET: usize = 1 << 20;
 
-/// What one read costs of it at least: who writes byte by byte, each with a descriptor, is not to have more reads than others.
+/// The least cost of one read: a peer that writes byte by byte, each with a descriptor, must not get more
+/// reads than others.
 const READ_COST: usize = 4 << 10;
 
-/// What a message of the program costs of it beside its bytes: a turn of empty ones takes no longer than one of long ones.
+/// The cost of a message of the program besides its bytes. A turn of empty messages takes no longer than one
+/// of long ones.
 const MESSAGE_COST: usize = 64;
 
-/// What a frame costs of it that the reactor answers or acts upon, beside its bytes. That may be to open a server, or to tell JavaScript of
-/// one: some 100 us, and others have their turn after 32 of them. A worker that is not corral has four connections in flight, with two frames each.
+/// The cost of an internal message besides its bytes. The reactor may have to open a server or to inform
+/// JavaScript, which takes some 100 us, so that 32 of them end a turn. A worker that is not corral has four
+/// connections in flight, with two frames each.
 const INTERNAL_COST: usize = 32 << 10;
 
-/// What a handle costs of it: so few are taken at once that what waits for JavaScript is not much more than may wait.
+/// The cost of a handle. A turn takes so few of them that the undelivered ones hardly exceed their limit.
 const HANDLE_COST: usize = 64 << 10;
 
-/// How many bytes are read that a peer left behind which has gone, though somebody else may go on writing. More than the buffers
-/// of a channel's sockets hold.
+/// How many bytes are read at most that a peer has left behind, as another process may go on writing. The
+/// buffers of a channel's sockets hold less.
 pub const MAX_LEFT_BEHIND: usize = 8 << 20;
 
-/// Messages beyond this are read by the reactor: beside JavaScript, which parses one while the next is coming.
+/// The reactor reads larger messages: JavaScript parses one while the next is arriving.
 pub const LARGE_MESSAGE: usize = 64 << 10;
 
-/// How many descriptors may wait for their frames. Node sends one and waits; a peer with more is up to no good.
+/// How many descriptors may wait for their frames. Node sends one and waits for its acknowledgement.
 const MAX_UNCLAIMED: usize = 64;
 
-/// A complete frame.
 #[derive(Debug)]
 pub struct Inbound<'a> {
-    /// Whom it is for.
+    /// Which part of the protocol it belongs to.
     pub kind: Kind,
-    /// Its bytes, without newline or length.
+    /// Without newline or length.
     pub bytes: Frame<'a>,
-    /// What it brought along in shared memory, in order.
+    /// Its attachments in shared memory, in order.
     pub segments: Vec<Segment>,
-    /// The descriptor of a NODE_HANDLE frame; None when it was lost on the way. Also of memory, which has been mapped; None if it
-    /// could not be.
+    /// The descriptor of a NODE_HANDLE frame; None when it was lost on the way. For an offer of memory, the
+    /// descriptor that has been mapped; None if it could not be.
     pub handle: Option<OwnedFd>,
 }
 
 impl Inbound<'_> {
-    /// How many bytes there are, with those of what it brought along.
+    /// The length of the frame with its attachments, in bytes.
     pub fn length(&self) -> usize {
         self.bytes.total_length()
     }
 }
 
-/// How much is to be read.
+/// How much to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// What there is, within a budget.
+    /// The available bytes, within a budget.
     Ready,
-    /// As `Ready`; the peer is known to have closed its end, so that the end is there to be read.
+    /// As `Ready`, until the end of the stream: the peer is known to have closed its end.
     ToEnd,
-    /// What was in the socket when reading began, and nothing that comes meanwhile: the peer has gone, and who else has its end may
-    /// write for ever.
+    /// The bytes that were in the socket when reading began, and no later ones: the peer has gone, and
+    /// another process that has its end may go on writing for ever.
     Left,
 }
 
-/// How far reading came.
+/// How far a read has come.
 #[derive(Debug)]
 pub enum ReadStatus {
     /// Nothing is left to read for now.
     Drained,
-    /// The peer has more; others first.
+    /// More is left. The others come first.
     BudgetSpent,
     /// The peer has closed its end, or died.
     Ended,
-    /// The peer broke the protocol, or the socket failed: the channel cannot be read on.
+    /// The peer broke the protocol, or the socket failed. The channel must be closed.
     Broken(Error),
 }
 
-/// How far reading of the program's messages alone came.
+/// How far a read of the program's messages has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessagesRead {
-    /// All that was read has been handed over; there may be more.
+    /// All messages have been passed on. There may be more in the socket.
     All,
-    /// Something else is next: a frame of the cluster protocol or of a handle, a large one, one too many, the end, a failure. It is
-    /// still there, for [`Inbox::read`].
+    /// Something else comes next: an internal message, a handle, a large message, one too many, the end or an
+    /// error. It is still there for [`Inbox::read`].
     SomethingElse,
 }
 
-/// The receiving half of a channel; belongs to the reactor thread, or is lent.
+/// The receiving half of a channel. It belongs to the reactor, or is lent to the JavaScript thread.
 #[derive(Debug)]
 pub struct Inbox {
     serialization: Serialization,
     decoder: Decoder,
     ancillary: Ancillary,
-    /// Arrived, not yet claimed by a frame.
+    /// Descriptors that no frame has claimed yet.
     unclaimed: VecDeque<OwnedFd>,
     memory: SharedMemory,
-    /// Frames have arrived and were left where they were.
+    /// Complete frames are left in the decoder.
     has_rest: bool,
 }
 
@@ -119,14 +121,14 @@ impl Inbox {
         }
     }
 
-    /// From here on frames may bring attachments along: the peer is a corral.
+    /// Further frames may have attachments: the peer is a corral.
     pub fn accept_attachments(&mut self) {
         self.decoder.accept_attachments();
         self.memory.is_taken = true;
     }
 
-    /// Reads once, 64 KiB or so, and hands over messages of the program, so many at most. Stops at the first frame that is something
-    /// else and leaves it, and what is behind it, where it is.
+    /// Reads once, some 64 KiB, and passes on at most `most` messages of the program. Leaves the first other
+    /// frame, and everything behind it, in place.
     pub fn read_messages(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -136,11 +138,12 @@ impl Inbox {
         match os::receive(socket, self.decoder.buffer(), &mut self.ancillary) {
             Ok(received) if received.bytes > 0 => self.unclaimed.extend(received.handles),
             Err(Errno::EAGAIN) => return MessagesRead::All,
-            // The next read finds the same; after ECONNRESET it finds the end, which is what that means.
+            // The next read returns the same. After ECONNRESET it returns the end of the stream, which
+            // amounts to the same.
             Ok(_) | Err(_) => return MessagesRead::SomethingElse,
         }
         let mut count = 0;
-        // A frame that cannot be read is found again.
+        // A malformed frame stays in place and is found again.
         while let Ok(next) = self.decoder.next_frame() {
             let Some(frame) = next else {
                 if self.unclaimed.is_empty() && self.decoder.incomplete() <= LARGE_MESSAGE {
@@ -165,7 +168,8 @@ impl Inbox {
         MessagesRead::SomethingElse
     }
 
-    /// Reads until nothing is left, the budget is spent or the peer has ended, and hands each frame to `on_frame`.
+    /// Reads until nothing is left, the budget is spent or the stream has ended, and passes each frame to
+    /// `on_frame`.
     pub fn read(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -194,7 +198,7 @@ impl Inbox {
             let received = match os::receive(socket, buffer, &mut self.ancillary) {
                 Ok(received) => received,
                 Err(Errno::EAGAIN) => return ReadStatus::Drained,
-                // The peer died and had not read everything: what it had sent has been read before this.
+                // The peer died with data unread. Everything that it had sent was read before this error.
                 Err(Errno::ECONNRESET) => return ReadStatus::Ended,
                 Err(errno) => return ReadStatus::Broken(Error::Sys { doing: "reading a channel", errno }),
             };
@@ -207,15 +211,15 @@ impl Inbox {
                 return ReadStatus::Broken(error);
             }
             budget.read(received.bytes);
-            // A stream socket that gave less than there was room for is empty; one more read would only say so,
-            // unless the end is behind it. A read with a descriptor was cut short by the kernel instead.
+            // A short read has emptied the socket, unless it was cut short behind a descriptor. Another read
+            // would only confirm that, unless the end of the stream is next.
             if received.bytes < room && !had_handles && extent == Extent::Ready && !self.has_rest {
                 return ReadStatus::Drained;
             }
         }
     }
 
-    /// Hands over the frames that have come, as far as the budget goes.
+    /// Passes on complete frames, as far as the budget goes.
     fn take_frames(
         &mut self,
         budget: &mut Budget,
@@ -239,7 +243,7 @@ impl Inbox {
             let (kind, handle) = match classify(serialization, &bytes) {
                 _ if bytes.has_attachments() => (Kind::User, None),
                 Kind::Handle => (Kind::Handle, unclaimed.pop_front()),
-                // To others than a corral this is a message as any other.
+                // Only a corral may offer memory. From any other peer this is an ordinary message.
                 Kind::Memory if !memory.is_taken => (Kind::User, None),
                 Kind::Memory => (Kind::Memory, unclaimed.pop_front().filter(|file| memory.map(file.as_fd()))),
                 kind => (kind, None),
@@ -247,8 +251,8 @@ impl Inbox {
             budget.take(kind);
             on_frame(Inbound { kind, bytes, segments, handle });
         }
-        // Every frame that began in what was read is complete: a descriptor that none of them claimed came without
-        // a NODE_HANDLE frame and must not be given to a later one.
+        // No frame is incomplete. A descriptor that is still unclaimed came without a NODE_HANDLE frame, and
+        // a later frame must not get it.
         if self.decoder.is_empty() {
             self.unclaimed.clear();
         }
@@ -259,25 +263,24 @@ impl Inbox {
     }
 }
 
-/// Whether more is to be read.
+/// Whether to read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BudgetState {
-    /// It is.
     Goes,
     /// It is the others' turn.
     Spent,
-    /// All that the peer has left behind has been.
+    /// Everything that the peer has left behind has been read.
     AllRead,
-    /// So has as much of it as may be, and there is more.
+    /// As much as allowed has been read of what the peer left behind, and more is left.
     TooMuch,
 }
 
 /// How much may still be read.
 #[derive(Debug)]
 enum Budget {
-    /// Before others have their turn.
+    /// Until it is the others' turn.
     Turn(usize),
-    /// Of what the peer has left behind, of which there is so much more than is read.
+    /// Of what the peer has left behind. `beyond` is how much more than the limit there is.
     Left { bytes: usize, beyond: usize },
 }
 
@@ -293,7 +296,7 @@ impl Budget {
         }
     }
 
-    /// So many bytes were read at once.
+    /// Counts the bytes of one read.
     fn read(&mut self, bytes: usize) {
         match self {
             Budget::Turn(left) => *left = left.saturating_sub(bytes.max(READ_COST)),
@@ -301,7 +304,7 @@ impl Budget {
         }
     }
 
-    /// A frame is handed over.
+    /// Counts a frame.
     fn take(&mut self, kind: Kind) {
         if let Budget::Turn(left) = self {
             let cost = match kind {
@@ -323,17 +326,18 @@ impl Budget {
     }
 }
 
-/// The memory in which the peer leaves large attachments.
+/// The memory in which the peer puts large attachments.
 #[derive(Debug, Default)]
 struct SharedMemory {
-    /// The peer may offer some.
+    /// The peer may offer memory.
     is_taken: bool,
     incoming: Option<Arc<Incoming>>,
 }
 
 impl SharedMemory {
-    /// Returns whether it could be mapped. There is one at a time: a peer that sees to it that something of each is held would have as
-    /// many mapped as a process may have mappings, and then its next allocation fails.
+    /// Maps offered memory and returns whether that succeeded. Only one mapping exists at a time. Otherwise a
+    /// peer that keeps a part of each in use could exhaust the mappings that a process may have, and then the
+    /// next allocation fails.
     fn map(&mut self, file: BorrowedFd<'_>) -> bool {
         if self.incoming.as_ref().is_some_and(Incoming::is_held) {
             return false;
@@ -344,9 +348,9 @@ impl SharedMemory {
         is_mapped
     }
 
-    /// What a frame says that it has there.
+    /// Claims a frame's attachments in shared memory.
     ///
-    /// Errors: it cannot be there.
+    /// Errors: no attachment can be at the place that the frame states.
     fn claim(&self, frame: &Frame<'_>) -> Result<Vec<Segment>, Error> {
         frame
             .shared_attachments()

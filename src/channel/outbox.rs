@@ -1,4 +1,4 @@
-//! What waits to be sent on a channel, and what is sent again.
+//! Frames to be sent on a channel, and those to be sent again.
 
 mod queue;
 
@@ -19,7 +19,7 @@ use queue::{MAX_PARTS, Purpose, Queue, Queued, Step};
 /// How often a descriptor that did not arrive is sent again (Node: `MAX_HANDLE_RETRANSMISSIONS`).
 const MAX_RETRANSMISSIONS: u8 = 3;
 
-/// So many corked bytes are written without further waiting: about what a peer reads at once.
+/// So many corked bytes are written at once: about as much as a peer reads at once.
 const CORKED: usize = 64 << 10;
 
 /// A frame that will not be written to its end.
@@ -27,56 +27,56 @@ const CORKED: usize = 64 << 10;
 pub struct Unwritten {
     /// The callback to announce.
     pub completion: Completion,
-    /// How many bytes were written. Those of several messages that were sent together may have whole ones among them.
+    /// How many bytes were written. If several messages were sent together, some of them may be complete.
     pub written: usize,
 }
 
-/// What became of a frame.
+/// The result of sending a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendStatus {
-    /// Written completely; its completion will not be announced.
+    /// The frame is written. Its completion will not be announced.
     Written,
-    /// Waits in the queue, which now holds this many bytes.
+    /// The frame waits in the queue.
     Queued {
-        /// Bytes in the queue.
+        /// How many bytes the queue holds now.
         bytes: usize,
-        /// True when the reactor must wait for room; it is told by whoever gets this.
+        /// The reactor must wait until the socket is writable. The caller asks it to.
         needs_flush: bool,
     },
-    /// The peer has gone. Nothing was kept.
+    /// The peer has gone. The frame was dropped.
     Failed(Errno),
-    /// This end was closed before. Nothing was kept.
+    /// This end was closed before. The frame was dropped.
     Closed,
 }
 
-/// When what is corked goes out.
+/// When corked frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uncorked {
-    /// The caller uncorks it next.
+    /// The caller uncorks next.
     Next,
-    /// When the turn ends, which may be long.
+    /// At the end of the turn, which may last long.
     AtTurnEnd,
 }
 
-/// What became of a frame that goes out with others.
+/// The result of corking a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corked {
-    /// Written, or queued; what has failed by now is told by `uncork`.
+    /// Written or queued. [`Outbox::uncork`] reports a failure.
     pub status: SendStatus,
-    /// The reactor is to look after a while whether it has gone out.
+    /// The reactor must start the cork timer.
     pub needs_look: bool,
 }
 
-/// How far a flush came.
+/// How far a flush has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushStatus {
     /// Nothing waits.
     Idle,
-    /// The socket is full: go on when it is writable.
+    /// The socket is full. Continue when it is writable.
     Blocked,
-    /// A descriptor must wait until those before it are acknowledged.
+    /// A descriptor must wait until earlier ones are acknowledged.
     AwaitsAcknowledgement,
-    /// Too many descriptors are under way on this machine: go on after a while.
+    /// Too many descriptors are in flight on this machine. Continue after a while.
     Exhausted,
     /// The peer has gone.
     Failed(Errno),
@@ -85,11 +85,11 @@ pub enum FlushStatus {
 /// What became of a descriptor that did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retransmission {
-    /// It is queued once more.
+    /// Its frame is queued once more.
     SentAgain,
     /// It was sent too often and is given up.
     GivenUp(HandleOrigin),
-    /// Nothing was under way.
+    /// None was in flight.
     Nothing,
 }
 
@@ -97,34 +97,33 @@ pub enum Retransmission {
 enum State {
     #[default]
     Open,
-    /// No new frames; the queue is written, then the peer gets the end of the stream.
+    /// No new frames. The stream ends after the queue.
     Closing,
     Closed,
 }
 
-/// Frames in their order.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     state: State,
     queue: Queue,
     window: Window<Queued>,
     buffer: SendBuffer,
-    /// Frames that go out together, behind what is queued: at the end of the turn in which they were sent, with the next
-    /// frame that is not corked, or when the reactor finds that the turn takes long.
+    /// Frames that are written together, behind the queue: at the end of their turn, before the next frame
+    /// that is not corked, or when the cork timer expires.
     corked: Vec<u8>,
-    /// The reactor has been asked to look whether anything is still corked after a while.
+    /// The cork timer is running, or the caller has been asked to start it.
     is_looked_after: bool,
-    /// What was corked in the turn that is not over could not be written, for this reason.
+    /// Why frames that were corked in this turn could not be written.
     corked_failure: Option<Errno>,
 }
 
 impl Outbox {
-    /// For a socket whose send buffer is to stay as it is.
+    /// For a socket whose send buffer keeps its size.
     pub(super) fn with_fixed_buffer() -> Self {
         Outbox { buffer: SendBuffer::Fixed, ..Outbox::default() }
     }
 
-    /// Appends a frame to those that go out together.
+    /// Appends a frame to those that are written together.
     pub(super) fn cork(
         &mut self,
         sockets: &Sockets,
@@ -147,7 +146,7 @@ impl Outbox {
         Corked { status: SendStatus::Queued { bytes: self.queued_bytes(), needs_flush: false }, needs_look }
     }
 
-    /// The turn is over: writes what was corked in it. Its completion is announced if it has to wait.
+    /// Ends the turn and writes its corked frames. If they have to wait, their completion is announced.
     pub(super) fn uncork(&mut self, sockets: &Sockets, completion: Completion) -> SendStatus {
         if self.state != State::Open {
             return SendStatus::Closed;
@@ -156,7 +155,7 @@ impl Outbox {
         if let Some(errno) = self.corked_failure.take() {
             return SendStatus::Failed(errno);
         }
-        // Also what was corked in this turn and has had to wait before its end.
+        // This includes frames of this turn that were written before its end and had to wait.
         if !self.queue.complete_awaiting(completion) {
             return SendStatus::Written;
         }
@@ -164,7 +163,7 @@ impl Outbox {
         SendStatus::Queued { bytes: self.queued_bytes(), needs_flush }
     }
 
-    /// Whether anything is corked. The reactor looks for it again only when it is asked again.
+    /// The cork timer has expired. Returns whether anything is corked.
     pub(super) fn look_after_corked(&mut self) -> bool {
         self.is_looked_after = false;
         !self.corked.is_empty()
@@ -172,7 +171,7 @@ impl Outbox {
 
     fn write_corked(&mut self, sockets: &Sockets) -> SendStatus {
         let mut bytes = std::mem::take(&mut self.corked);
-        // Those that were corked before in this turn, and wait, get no completion of their own.
+        // Earlier frames of this turn that still wait get no completion of their own.
         self.queue.forget_awaited_completions();
         let status = self.write(sockets, &[&bytes], None);
         match status {
@@ -185,7 +184,7 @@ impl Outbox {
         status
     }
 
-    /// Writes what is corked, so that what follows does not overtake it.
+    /// Writes corked frames, so that the next frame does not overtake them.
     fn settle(&mut self, sockets: &Sockets) {
         if !self.corked.is_empty() {
             self.write_corked(sockets);
@@ -196,13 +195,14 @@ impl Outbox {
         self.send_queued(sockets, Queued::new(frame))
     }
 
-    /// As [`Outbox::send`], for what the peer has asked for.
+    /// As [`Outbox::send`], for an answer to the peer.
     pub(super) fn answer(&mut self, sockets: &Sockets, frame: Frame) -> SendStatus {
         self.send_queued(sockets, Queued::with_purpose(frame, Purpose::Answer))
     }
 
-    /// Answers what has become of a descriptor of the peer's, in front of what has not begun: descriptors may wait here until others
-    /// are acknowledged by a peer where it is the same. Node has it so, too.
+    /// Sends the acknowledgement or refusal of a peer's descriptor in front of frames that have not begun.
+    /// Descriptors may be waiting here for acknowledgements of a peer that does the same. Node sends it out
+    /// of order, too.
     pub(super) fn send_receipt(&mut self, sockets: &Sockets, frame: Frame) -> SendStatus {
         let receipt = Queued::with_purpose(frame, Purpose::Receipt);
         if self.queue.is_empty() || self.state != State::Open {
@@ -212,10 +212,10 @@ impl Outbox {
         let place = self.queue.insert_receipt(receipt);
         let awaits = self.queue.get(place + 1).is_some_and(|queued| self.awaits_acknowledgement(queued));
         if !awaits || self.queue.front().is_none_or(Queued::has_begun) {
-            // It goes out with what waits for the socket.
+            // It goes out when the socket is writable.
             return SendStatus::Queued { bytes: self.queue.bytes(), needs_flush: false };
         }
-        // Nothing but receipts goes out, for which nobody waits here.
+        // Only receipts go out, and they have no callbacks.
         match self.flush(sockets, &mut Vec::new()) {
             FlushStatus::Failed(errno) => SendStatus::Failed(errno),
             FlushStatus::Idle | FlushStatus::AwaitsAcknowledgement => SendStatus::Written,
@@ -229,7 +229,7 @@ impl Outbox {
         queued.frame.handle.is_some() && queued.written == 0 && !self.window.admits(queued.frame.bytes.len())
     }
 
-    /// What answers that wait to be written cost here, in bytes.
+    /// The cost of waiting answers, in bytes.
     pub(super) fn answers(&self) -> usize {
         self.queue.answers()
     }
@@ -260,7 +260,7 @@ impl Outbox {
         }
     }
 
-    /// As [`Outbox::send`], for bytes that are only lent: what the socket takes at once is not copied.
+    /// As [`Outbox::send`], for borrowed bytes. The bytes that the socket takes at once are not copied.
     pub(super) fn send_lent(
         &mut self,
         sockets: &Sockets,
@@ -284,7 +284,7 @@ impl Outbox {
         self.write(sockets, parts, Some(completion))
     }
 
-    /// Writes bytes that are only lent, and queues what the socket does not take.
+    /// Writes borrowed bytes, and queues those that the socket does not take.
     fn write(&mut self, sockets: &Sockets, parts: &[&[u8]], completion: Option<Completion>) -> SendStatus {
         let length = parts.iter().map(|part| part.len()).sum::<usize>();
         let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
@@ -301,7 +301,7 @@ impl Outbox {
                     self.window.wrote(count);
                 }
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => break,
-                // Of what is lost then it is told how much was written.
+                // The rest is queued. The next write fails, and `abort` then reports how much was written.
                 Err(_) if sent > 0 => break,
                 Err(errno) => return SendStatus::Failed(errno),
             }
@@ -378,7 +378,7 @@ impl Outbox {
     }
 
     pub(super) fn retransmit(&mut self) -> Retransmission {
-        // The frame has been read, just without its descriptor.
+        // The peer has read the frame, but without its descriptor.
         let Some(mut queued) = self.window.take_oldest() else { return Retransmission::Nothing };
         if queued.retransmissions == MAX_RETRANSMISSIONS {
             return match queued.frame.handle {
@@ -404,7 +404,7 @@ impl Outbox {
 
     fn finish(&mut self, sockets: &Sockets) {
         self.state = State::Closed;
-        // A peer that has gone already needs no telling.
+        // A peer that has already gone does not need to know.
         let _ = os::shutdown_write(sockets.sending());
     }
 
@@ -425,7 +425,8 @@ impl Outbox {
             .collect()
     }
 
-    /// Queues the last frame for the first socket. Returns false if nothing is sent any more.
+    /// Queues the half-close marker, the last frame on the first socket. Returns false if the outbox is
+    /// closed.
     pub(super) fn push_farewell(&mut self, sockets: &Sockets, bytes: Vec<u8>) -> bool {
         if self.state == State::Open {
             self.settle(sockets);

@@ -1,17 +1,18 @@
-//! How much of what is sent a channel's socket holds.
+//! The size of a channel's send buffer.
 
 use super::sockets::Sockets;
 use crate::os;
 
-/// Frames of more bytes than this find more room than usual.
+/// Larger frames get a larger buffer.
 pub(super) const LARGE_FRAME: usize = 64 << 10;
 
-/// How many bytes of large frames a peer may have left unread before they wait here; the system may allow less. What the usual
-/// buffer has no room for is copied to wait, and goes out in pieces that each end with one side waking the other.
+/// The send buffer for large frames, in bytes, as far as the system allows. Bytes that the usual buffer does
+/// not take are copied to wait, and go out in parts, each of which wakes the other side.
 const LARGE_BUFFER: usize = 2 << 20;
 
-/// The send buffer of a channel's first socket. Small frames find the usual one: what a peer leaves unread then waits in the
-/// outbox as it would with Node, byte for byte, where the kernel counts some 800 for the smallest frame.
+/// The send buffer of a channel's first socket. Small frames get the usual one: what a peer leaves unread
+/// then waits in the outbox, as with Node, and counts byte for byte. In the socket the kernel counts some 800
+/// bytes for the smallest frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum SendBuffer {
     #[default]
@@ -19,12 +20,12 @@ pub(super) enum SendBuffer {
     Enlarged {
         usual: usize,
     },
-    /// It stays as it was made.
+    /// It keeps the size that it was made with.
     Fixed,
 }
 
 impl SendBuffer {
-    /// A frame of so many bytes is about to be written, or the rest of it.
+    /// Adjusts the buffer to the next frame, or to the rest of one.
     pub(super) fn fit(&mut self, sockets: &Sockets, frame: usize) {
         if sockets.has_moved_sending() {
             return;

@@ -1,10 +1,11 @@
-//! Who reads a channel: the reactor, or the JavaScript thread while nothing but the program's messages comes.
+//! Which thread reads a channel: the reactor's, or the JavaScript thread while nothing but the program's
+//! messages arrives.
 //!
-//! An [`Inbox`] has one owner at a time. The reactor offers it, the JavaScript thread accepts when it comes to the offer
-//! among the events, so that everything that was read before has been told before. From then on the JavaScript
-//! thread reads, until it meets something that is not for it or the reactor takes the inbox back. Both happen under one
-//! lock, and what is read is told before the lock is released: messages are told in the order in which they came,
-//! whoever reads.
+//! An [`Inbox`] has one owner at a time. The reactor offers it in an event. The JavaScript thread accepts
+//! when it takes that event, after all earlier messages have been delivered. It then reads until it meets
+//! something that is not for it, or the reactor takes the inbox back. Reading and taking back happen under
+//! one lock, and messages are delivered before the lock is released. So messages are delivered in order,
+//! whichever thread reads.
 
 use std::os::fd::AsFd;
 
@@ -16,29 +17,29 @@ use crate::ids::Offer;
 /// Where the inbox is.
 #[derive(Debug, Default)]
 enum Holder {
-    /// With the reactor.
     #[default]
     Reactor,
-    /// Offered to the JavaScript thread, which has not come to it yet. Nobody reads.
+    /// The JavaScript thread has been offered it and has not reached the offer. Neither thread reads.
     Offered(Inbox),
     /// The JavaScript thread reads.
     JavaScript(Inbox),
-    /// The JavaScript thread has met something that the reactor must read. Nobody reads until it has taken it.
+    /// The JavaScript thread has met something for the reactor. Neither thread reads until the reactor has
+    /// taken the inbox.
     Returned(Inbox),
 }
 
-/// What came of reading on the JavaScript thread.
+/// The result of a read on the JavaScript thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectRead {
-    /// What was there has been told; go on at the next readiness.
+    /// The available messages have been delivered. Read again at the next readiness.
     Told,
-    /// The reactor is to take the channel back; it must be told so.
+    /// The reactor must take the channel back. The caller asks it to.
     Returned,
-    /// The channel is not the JavaScript thread's to read.
+    /// The JavaScript thread does not have the inbox.
     NotHere,
 }
 
-/// The receiving half of a channel as its two possible readers share it.
+/// The receiving half of a channel, shared by its two possible readers.
 #[derive(Debug, Default)]
 pub(super) struct Receiving {
     holder: Holder,
@@ -68,7 +69,7 @@ impl Receiving {
 
     pub(super) fn accept(&mut self, offer: Offer) -> bool {
         if offer != self.last_offer {
-            // The events between this offer and the one that is open have not been taken yet.
+            // This offer was taken back. Events between it and the open offer have not been taken yet.
             return false;
         }
         match std::mem::take(&mut self.holder) {
@@ -129,7 +130,7 @@ mod tests {
     use crate::os;
     use crate::proto::{Kind, Serialization};
 
-    /// What a peer sends.
+    /// A frame of the peer.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Sent {
         Message,
@@ -161,7 +162,7 @@ mod tests {
         PeerWrites(usize),
         ReactorReads,
         ReactorOffers,
-        /// What the reactor has gathered in its turn goes to the queue.
+        /// The reactor's batch of this turn goes to the event queue.
         TurnEnds,
         JavaScriptReads,
         JavaScriptTakes,
@@ -173,8 +174,8 @@ mod tests {
         Offered(Offer),
     }
 
-    /// A channel between its peer, the reactor and the JavaScript thread, one step at a time: what happens under the lock
-    /// happens one after the other.
+    /// A channel between its peer, the reactor and the JavaScript thread, one step at a time: steps under the
+    /// lock exclude each other.
     struct Model {
         channel: Channel,
         peer: OwnedFd,
@@ -270,7 +271,7 @@ mod tests {
             }
         }
 
-        /// All that was sent arrives, whoever is to read at this point.
+        /// Everything that was sent arrives, whichever thread reads at this point.
         fn finish(&mut self) {
             while !self.to_write.is_empty() {
                 self.peer_writes(usize::MAX);
@@ -334,11 +335,11 @@ mod tests {
         for other in [Sent::Protocol, Sent::Handle, Sent::Large] {
             let mut model = lent();
             send_all(&mut model, &[Sent::Message, Sent::Message, other, Sent::Message]);
-            // A large one does not come with one read.
+            // A large message takes more than one read.
             model.javascript_reads();
             model.javascript_reads();
             assert_eq!(model.direct, 2, "{other:?}");
-            // From here on it is the reactor's, whatever comes.
+            // From here on the reactor reads.
             assert_eq!(model.channel.read_directly(usize::MAX, |_| unreachable!()), DirectRead::NotHere);
             model.finish();
         }
@@ -372,7 +373,7 @@ mod tests {
         model.step(Step::ReactorOffers);
         model.step(Step::TurnEnds);
         send_all(&mut model, &[Sent::Message]);
-        // Taken back, read, and offered again in one turn that has not ended.
+        // The offer is taken back and made again within one turn that has not ended.
         model.reactor_reads();
         model.step(Step::ReactorOffers);
         send_all(&mut model, &[Sent::Message]);

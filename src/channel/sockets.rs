@@ -1,18 +1,18 @@
-//! What a channel travels on: the socket that it began with, and the one that it moves over to, once.
+//! The first socket of a channel, and the second one that it may move to.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The sockets of one channel. The first stays open after the move: its end would tell the peer's Node that the channel is
-/// closed.
+/// The sockets of one channel. The first one stays open after the move: closing it would tell the peer's Node
+/// that the channel is closed.
 #[derive(Debug)]
 pub(super) struct Sockets {
     first: OwnedFd,
     second: OnceLock<OwnedFd>,
-    /// What is sent goes out on the second. Changed under the lock of the outbox.
+    /// Frames are written to the second socket. Changed under the lock of the outbox.
     sends_on_second: AtomicBool,
-    /// What comes is read from the second. Changed by the reactor while it has the inbox.
+    /// Frames are read from the second socket. Changed by the reactor while it has the inbox.
     reads_from_second: AtomicBool,
 }
 
@@ -26,7 +26,7 @@ impl Sockets {
         }
     }
 
-    /// Where to move to. Returns false if there is such a place already.
+    /// Sets the second socket. Returns false if there is one already.
     pub(super) fn prepare(&self, second: OwnedFd) -> bool {
         self.second.set(second).is_ok()
     }
@@ -51,12 +51,12 @@ impl Sockets {
         self.second.get().map(AsFd::as_fd)
     }
 
-    /// Where frames are written.
+    /// The socket to write to.
     pub(super) fn sending(&self) -> BorrowedFd<'_> {
         self.after(&self.sends_on_second)
     }
 
-    /// Where frames are read.
+    /// The socket to read from.
     pub(super) fn reading(&self) -> BorrowedFd<'_> {
         self.after(&self.reads_from_second)
     }

@@ -1,73 +1,77 @@
-//! What a peer has sent and the program has not been given yet, and how much of that there may be.
+//! How much a peer has sent that the program has not received yet, and the limit on that.
 //!
-//! It is counted by what it costs here, not by its bytes on the wire: a message of one byte becomes an object, a tick and an entry of
-//! two queues. The reactor adds what it reads; the JavaScript thread takes off what has been delivered, at the end of the turn of its
-//! event loop, so that what is converted and not delivered still counts.
+//! The measure is the cost in this process, not the bytes on the wire: a message of one byte becomes an
+//! object, a tick and an entry in two queues. The reactor adds what it reads. The JavaScript thread subtracts
+//! delivered messages at the end of its turn, so that messages which are converted but not delivered still
+//! count.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What an event costs beside its bytes, in bytes: about what Node needs for a small object and its tick.
+/// The cost of an event besides its bytes, in bytes: about what Node needs for a small object and its tick.
 pub const EVENT_COST: usize = 256;
 
-/// How much may be undelivered on all channels of a reactor together, at the least shares below.
+/// The limit for all channels of a reactor together, unless their least shares exceed it.
 const MAX_TOTAL: usize = 64 << 20;
 
-/// What every channel may have undelivered, however many there are: as much as its peer's socket holds.
+/// The share of every channel, however many there are: as much as its peer's socket holds.
 const LEAST_SHARE: usize = 256 << 10;
 
-/// What keeps a channel from being read, whatever its share.
+/// A cost that exceeds every share, for a channel that must not be read.
 const HELD: usize = usize::MAX / 2;
 
-/// [`Undelivered::resume_below`] of a channel that is read.
+/// The value of [`Undelivered::resume_below`] while the channel is read.
 const IS_READ: usize = 0;
 
-/// The cost of what is undelivered on one channel.
+/// The cost of undelivered events on one channel.
 #[derive(Debug, Default)]
 pub struct Undelivered {
     cost: AtomicUsize,
-    /// The reactor does not read, and is to be told when the cost has fallen below this.
+    /// The reactor does not read. [`Undelivered::remove`] reports when the cost falls below this.
     resume_below: AtomicUsize,
 }
 
 impl Undelivered {
-    /// How much of it one of so many channels may have, of `most` if it were alone.
+    /// The share of one of `channels` channels. `most` is its limit if it were alone.
     pub fn share(most: usize, channels: usize) -> usize {
         most.min((MAX_TOTAL / channels.max(1)).max(LEAST_SHARE))
     }
 
-    /// What there is now.
     pub fn cost(&self) -> usize {
         self.cost.load(Ordering::SeqCst)
     }
 
-    /// On the reactor's thread: something has been read.
+    /// Adds the cost of an event. Called on the reactor's thread.
     pub fn add(&self, cost: usize) {
         self.cost.fetch_add(cost, Ordering::SeqCst);
     }
 
-    /// On the reactor's thread: whether more may be read, of a peer that may have so much undelivered. If not,
-    /// [`Undelivered::remove`] tells when it may.
+    /// Whether a peer with this share may be read. If not, [`Undelivered::remove`] reports when it may.
+    /// Called on the reactor's thread.
     pub fn may_read(&self, share: usize) -> bool {
         if self.cost() <= share {
             return true;
         }
         let resume_below = share / 2 + 1;
         self.resume_below.store(resume_below, Ordering::SeqCst);
-        // Delivered just before that was stored: nobody else would tell.
+        // The JavaScript thread may have delivered events just before the store. Then it does not see the new
+        // value.
         self.cost() < resume_below && self.resume_below.swap(IS_READ, Ordering::SeqCst) != IS_READ
     }
 
-    /// On the JavaScript thread: nothing more is to be read until [`Undelivered::release`]. Not twice.
+    /// Stops reading until [`Undelivered::release`]. Must not be called twice. Called on the JavaScript
+    /// thread.
     pub fn hold(&self) {
         self.add(HELD);
     }
 
-    /// On the JavaScript thread: what was held is read again. Returns as [`Undelivered::remove`].
+    /// Ends [`Undelivered::hold`]. Returns what [`Undelivered::remove`] returns. Called on the JavaScript
+    /// thread.
     pub fn release(&self) -> bool {
         self.remove(HELD)
     }
 
-    /// On the JavaScript thread: something has been delivered. Returns whether the reactor waits for that, and is to be told.
+    /// Subtracts the cost of delivered events. Returns whether the reactor waits for that and must be asked
+    /// to resume. Called on the JavaScript thread.
     pub fn remove(&self, cost: usize) -> bool {
         let left = self.cost.fetch_sub(cost, Ordering::SeqCst).saturating_sub(cost);
         left < self.resume_below.load(Ordering::SeqCst)
@@ -88,7 +92,7 @@ mod tests {
         assert!(!undelivered.may_read(100));
         assert!(!undelivered.remove(50));
         assert!(undelivered.remove(1));
-        // Told once.
+        // The reactor is asked once.
         assert!(!undelivered.remove(50));
         assert!(undelivered.may_read(100));
     }
@@ -116,7 +120,7 @@ mod tests {
         let undelivered = Undelivered::default();
         undelivered.add(300);
         assert!(!undelivered.may_read(100));
-        // The others have gone; the cost is below the new share, and was above the old one.
+        // Other channels have gone. The cost is below the new share and was above the old one.
         assert!(undelivered.may_read(400));
         assert!(undelivered.remove(300));
     }

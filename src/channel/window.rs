@@ -1,24 +1,25 @@
-//! Descriptors that are under way, and whether another one may follow them. No I/O.
+//! Descriptors in flight, and whether another one may follow them. No I/O.
 
 use std::collections::VecDeque;
 
 /// How many bytes may be unacknowledged when a second descriptor is sent.
 ///
-/// Node's receiver keeps one descriptor at a time and gives it to the next NODE_HANDLE frame that it completes. So
-/// no read of its may bring the end of one such frame together with the beginning of the next, whose descriptor would
-/// overwrite the first. The kernel ends each read behind the piece that carries a descriptor; a read can only go
-/// wrong when a frame is in two pieces, and there are two ways to that:
-/// - the read is cut short by the end of Node's 64 KiB buffer in the middle of the frame. While everything
-///   unacknowledged fits into one buffer, no read can be cut;
-/// - the frame was sent in pieces, see [`WHOLE_FRAME`].
+/// Node's receiver keeps one descriptor at a time and gives it to the next NODE_HANDLE frame that it
+/// completes. So none of its reads may return the end of one such frame together with the beginning of the
+/// next, whose descriptor would overwrite the first. The kernel ends each read behind the segment that
+/// carries a descriptor. A read can only go wrong if a frame is split, which happens in two ways:
+/// - the end of Node's 64 KiB buffer cuts the read short in the middle of the frame. While everything
+///   unacknowledged fits into one buffer, this cannot happen;
+/// - the frame was sent in several segments, see [`WHOLE_FRAME`].
 const HANDLE_WINDOW: u64 = 64 << 10;
 
-/// The longest frame with a descriptor that surely travels in one piece when it is written in one call. The kernel
-/// makes pieces of some 36 KiB, with the descriptor on the first. Longer ones travel alone.
+/// The longest frame with a descriptor that surely travels in one segment when one call writes it. The kernel
+/// makes segments of some 36 KiB, with the descriptor on the first. Longer frames travel alone.
 const WHOLE_FRAME: usize = 16 << 10;
 
-/// How many descriptors may be under way to one receiver. The kernel counts what is in the sockets of all of a user's processes against
-/// what one may have, and then takes none from any of them: a receiver that reads nothing is not to bring that about.
+/// How many descriptors may be in flight to one receiver. The kernel limits the descriptors that are in the
+/// sockets of all processes of a user together, and beyond that takes none from any of them. A receiver that
+/// reads nothing must not bring that about.
 const MAX_UNDER_WAY: usize = 64;
 
 /// How a frame was written.
@@ -26,7 +27,7 @@ const MAX_UNDER_WAY: usize = 64;
 pub(super) enum Writing {
     /// In one call.
     AtOnce,
-    /// In several, as the socket had room.
+    /// In several calls, as the socket had room.
     InParts,
 }
 
@@ -35,12 +36,12 @@ struct UnderWay<T> {
     frame: T,
     /// The position in the stream behind it.
     end: u64,
-    /// It travels in one piece, so that another descriptor may follow.
+    /// It travels in one segment, so that another descriptor may follow.
     whole: bool,
 }
 
-/// The frames with a descriptor that were written and not acknowledged, in their order. Positions count the bytes of
-/// the stream from its beginning.
+/// The frames with a descriptor that were written and not acknowledged, in order. Positions count the bytes
+/// of the stream from its beginning.
 #[derive(Debug)]
 pub(super) struct Window<T> {
     under_way: VecDeque<UnderWay<T>>,
@@ -48,7 +49,7 @@ pub(super) struct Window<T> {
     acknowledged: u64,
 }
 
-// Derived, it would ask for a default frame.
+// A derived implementation would require `T: Default`.
 impl<T> Default for Window<T> {
     fn default() -> Self {
         Window { under_way: VecDeque::new(), written: 0, acknowledged: 0 }
@@ -56,7 +57,7 @@ impl<T> Default for Window<T> {
 }
 
 impl<T> Window<T> {
-    /// Whether a frame of so many bytes may be sent with a descriptor now.
+    /// Whether a frame of this length may be sent with a descriptor now.
     pub(super) fn admits(&self, length: usize) -> bool {
         self.under_way.is_empty()
             || (self.under_way.len() < MAX_UNDER_WAY
@@ -64,30 +65,30 @@ impl<T> Window<T> {
                 && self.written - self.acknowledged + length as u64 <= HANDLE_WINDOW)
     }
 
-    /// Whether nothing is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.under_way.is_empty()
     }
 
-    /// So many bytes were written, of whatever frame.
+    /// Counts written bytes, of any frame.
     pub(super) fn wrote(&mut self, count: usize) {
         self.written += count as u64;
     }
 
-    /// What was written last is the end of a frame of `length` bytes that came with a descriptor.
+    /// Adds a frame of `length` bytes with a descriptor, the last byte of which has just been written.
     pub(super) fn sent(&mut self, frame: T, length: usize, writing: Writing) {
         let whole = writing == Writing::AtOnce && length <= WHOLE_FRAME;
         self.under_way.push_back(UnderWay { frame, end: self.written, whole });
     }
 
-    /// The peer has read the oldest frame under way, with or without its descriptor. None when nothing is.
+    /// Removes the oldest frame: the peer has read it, with or without its descriptor. None when no frame is
+    /// in flight.
     pub(super) fn take_oldest(&mut self) -> Option<T> {
         let UnderWay { frame, end, .. } = self.under_way.pop_front()?;
         self.acknowledged = end;
         Some(frame)
     }
 
-    /// Nothing is under way any more.
+    /// Forgets all frames.
     pub(super) fn clear(&mut self) {
         self.under_way.clear();
     }
@@ -127,7 +128,7 @@ mod tests {
         window.wrote(4000);
         assert!(!window.admits(1000));
         assert_eq!(window.take_oldest(), Some(1));
-        // The second frame and what was written behind it.
+        // These are the second frame and the bytes written behind it.
         assert!(window.admits(65_536 - 5000));
         assert!(!window.admits(65_536 - 5000 + 1));
         assert_eq!(window.take_oldest(), Some(2));

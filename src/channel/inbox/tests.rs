@@ -85,7 +85,7 @@ fn descriptors_that_no_frame_has_asked_for_are_closed_however_many_come_at_once(
                 handles.extend(frame.handle);
             });
             assert_eq!(handles.len(), taken, "{copies}");
-            // What may still belong to the other half of a frame goes with the channel.
+            // Descriptors that may belong to the rest of a frame are closed with the channel.
             if !matches!(status, ReadStatus::Drained) || !bytes.ends_with(b"\n") {
                 drop(rig);
             }
@@ -143,7 +143,7 @@ fn what_comes_while_it_is_read_what_a_dead_peer_left_is_not_waited_for() {
         write();
     }
     let mut told = 0;
-    // Whoever has the peer's end writes one for each that is told.
+    // Another process that has the peer's end writes one message for each that is read.
     let status = inbox.read(pair.ours.as_fd(), Extent::Left, |_| {
         write();
         told += 1;
@@ -211,7 +211,7 @@ fn handles_that_are_taken_in_a_turn_are_few() {
 fn reads_of_a_few_bytes_with_a_descriptor_each_are_not_more_than_a_turns() {
     let mut rig = Rig::new(1000);
     os::set_send_buffer(rig.pair.theirs.as_fd(), 1 << 20);
-    // No more than may be under way.
+    // This is the most that may be in flight.
     let all = 3 * READ_BUDGET / READ_COST / 2;
     (0..all).for_each(|_| rig.peer_sends(b"1\n", true));
     let (first, status) = rig.read();
@@ -220,7 +220,7 @@ fn reads_of_a_few_bytes_with_a_descriptor_each_are_not_more_than_a_turns() {
     assert_eq!(rig.read().0.len(), all - first.len());
 }
 
-/// Pieces in memory that the peer has offered.
+/// A peer that has offered memory with attachments in it.
 #[cfg(target_os = "linux")]
 mod memory {
     use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -232,7 +232,8 @@ mod memory {
     const MEMORY: &[u8] = b"{\"cmd\":\"NODE_CORRAL_MEMORY\"}\n";
     const BLOCK: usize = 16 << 10;
 
-    /// What was read: whom it is for, whether it has a handle, and the pieces, which are held.
+    /// The frames that were read: their kind, whether they have a handle, and their attachments, which are
+    /// held.
     type Seen = Vec<(Kind, bool, Vec<Segment>)>;
 
     impl Rig {
@@ -246,7 +247,7 @@ mod memory {
             send(self.pair.theirs.as_fd(), &[IoSlice::new(MEMORY)], Some(file)).unwrap();
         }
 
-        /// The peer offers memory, which is mapped.
+        /// The peer offers memory, and it is mapped.
         fn peer_offers_memory(&mut self) {
             self.peer_gives(some_memory().as_fd());
             let (seen, _) = self.see();
@@ -261,7 +262,7 @@ mod memory {
             (seen, status)
         }
 
-        /// As the JavaScript thread does.
+        /// Reads as the JavaScript thread does.
         fn see_messages(&mut self) -> (Vec<usize>, MessagesRead) {
             let mut seen = Vec::new();
             let status = self.inbox.read_messages(self.pair.ours.as_fd(), usize::MAX, |_, segments| {
@@ -296,7 +297,7 @@ mod memory {
         rig.peer_sends(b"\x01b70000@16384;0\n", false);
         drop(rig.see());
         rig.peer_offers_memory();
-        // No memory does not take away what there is.
+        // An offer without memory leaves the existing memory in place.
         rig.peer_gives(rig.pair.ours.as_fd());
         rig.peer_sends(b"\x01b70000@16384;0\n", false);
         let (seen, _) = rig.see();
@@ -314,7 +315,7 @@ mod memory {
             rig.peer_sends(format!("\x01b1@{};0\n", block * BLOCK).as_bytes(), false);
             let (seen, _) = rig.see();
             let [(Kind::User, false, pieces)] = &seen[..] else { panic!("{seen:?}") };
-            // In the first one, and not in what has been offered since.
+            // The attachment is in the first memory, not in the one that has been offered since.
             assert_eq!(pieces.len(), 1);
             held.extend(seen);
             rig.peer_gives(some_memory().as_fd());
@@ -346,12 +347,12 @@ mod memory {
         rig.peer_gives(some_memory().as_fd());
         assert!(matches!(rig.see().0[..], [(Kind::User, false, _)]));
         assert!(rig.inbox.unclaimed.is_empty());
-        // Nor do its frames bring anything along.
+        // Its frames have no attachments, either.
         rig.peer_sends(b"\x01b1@16384;0\n", false);
         assert!(matches!(&rig.see().0[..], [(Kind::User, false, pieces)] if pieces.is_empty()));
     }
 
-    /// Frames that say of a piece that it is where none can be; the first memory block is held.
+    /// Frames with an attachment where none can be. The first memory block is in use.
     const NOWHERE: [&str; 7] = [
         "b1@0;",
         "b1@16385;",
@@ -392,7 +393,7 @@ mod memory {
         rig.peer_offers_memory();
         rig.peer_sends(b"1\n\x01b70000@16384b5@98304;0\n2\n", false);
         assert_eq!(rig.see_messages(), (vec![0, 70_005, 0], MessagesRead::All));
-        // They have been released by now.
+        // The attachments have been released by now.
         rig.peer_sends(b"\x01b70000@16384;0\n", false);
         rig.peer_gives(some_memory().as_fd());
         assert_eq!(rig.see_messages(), (vec![70_000], MessagesRead::SomethingElse));

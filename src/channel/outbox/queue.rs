@@ -13,7 +13,7 @@ const ANSWER_WEIGHT: usize = 128;
 /// How many frames one system call writes at most. The kernel's limit is 1024.
 pub(super) const MAX_PARTS: usize = 64;
 
-/// Who sent a descriptor. The sender hears of its arrival.
+/// The sender of a descriptor, who learns of its arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandleOrigin {
     /// A connection on its way to a worker, by the message's `seq`.
@@ -64,7 +64,7 @@ pub(super) enum Purpose {
     HalfClose,
 }
 
-/// A frame in the queue, or under way with a descriptor.
+/// A frame in the queue, or in flight with a descriptor.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub frame: Frame,
@@ -101,9 +101,9 @@ impl Queued {
     }
 }
 
-/// How far one system call has come with the frame in front.
+/// How far a system call has come with the frame in front.
 pub(super) enum Step {
-    /// The frame has so many more bytes written, and is not complete.
+    /// So many more bytes are written, and the frame is not complete.
     Partial(usize),
     /// So many bytes have completed this frame, which has left the queue.
     Complete(usize, Queued),

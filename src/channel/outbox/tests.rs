@@ -1,4 +1,4 @@
-//! What goes out, in which order, and what is told of it.
+//! Which frames go out, in which order, and what is reported.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ struct Rig {
 }
 
 impl Rig {
-    /// Of which the socket holds the same, whatever is sent.
+    /// A rig whose socket keeps its buffer.
     fn new() -> Self {
         Rig { outbox: Outbox::with_fixed_buffer(), ..Rig::fitting() }
     }
 
-    /// Of which the socket holds more while a large frame is sent.
+    /// A rig whose socket gets a larger buffer for large frames.
     fn fitting() -> Self {
         let SocketPair { ours, theirs } = socket_pair().unwrap();
         Rig {
@@ -44,7 +44,7 @@ impl Rig {
         (self.outbox.flush(&self.sockets, &mut completed), completed)
     }
 
-    /// Reads and flushes in turns until nothing waits; what was read, and who is called back.
+    /// Reads and flushes in turns until nothing waits. Returns the bytes and the completions.
     fn flush_all(&mut self) -> (Vec<u8>, Vec<Completion>) {
         let (mut bytes, mut completed) = (Vec::new(), Vec::new());
         loop {
@@ -102,7 +102,7 @@ fn of_what_is_given_up_it_is_told_how_much_was_written() {
     assert!(matches!(status, SendStatus::Queued { .. }));
     rig.send(Frame { bytes: b"behind".to_vec(), handle: None, completion: Some(Completion(2)) });
     let mut received = rig.read_all().0.len();
-    // Written in part at once, and in part later.
+    // A part is written at once, and a part later.
     assert_eq!(rig.flush().0, FlushStatus::Blocked);
     received += rig.read_all().0.len();
     let given_up = rig.outbox.abort(&rig.sockets);
@@ -152,7 +152,8 @@ fn a_long_frame_with_a_descriptor_travels_alone() {
 #[test]
 fn what_is_said_of_the_peers_descriptors_overtakes_ours_that_wait_for_the_same() {
     let mut rig = Rig::new();
-    // Of a long one nobody knows in how many pieces it travels: the next one waits, and so would what is behind it.
+    // A long frame may travel in any number of segments: the next descriptor waits, and so would everything
+    // behind it.
     rig.send(handle_frame(&[b'1'; 20_000], 1));
     rig.send(handle_frame(b"2", 2));
     rig.send(Frame::plain(b"3".to_vec()));
@@ -317,7 +318,7 @@ fn a_large_frame_goes_out_at_once_and_small_ones_find_the_buffer_as_it_was() {
     let usual = small_frames_until_full(&mut Rig::new());
     let mut rig = Rig::fitting();
     let large = vec![b'x'; 300_000];
-    // The usual buffer holds less, and has to be larger for the second.
+    // The usual buffer is smaller, and must be enlarged for the second frame.
     for _ in 0..2 {
         let status = rig.outbox.send_lent(&rig.sockets, &large, Completion(1));
         assert_eq!((status, rig.read_all().0.len()), (SendStatus::Written, large.len()));
