@@ -5,10 +5,7 @@ use nix::errno::Errno;
 
 use super::text;
 use crate::channel::{Channel, Room};
-use crate::proto::{Attachment, AttachmentKind, Serialization, write_header};
-
-/// The length in front of a message in V8's format.
-pub const PREFIX: usize = 4;
+use crate::proto::{self, Attachment, AttachmentKind, PREFIX, Serialization, write_header};
 
 /// The message behind the room for its length. Errors: `EINVAL` where there is no such room.
 pub fn body_of(message: &[u8]) -> std::result::Result<&[u8], Errno> {
@@ -17,7 +14,7 @@ pub fn body_of(message: &[u8]) -> std::result::Result<&[u8], Errno> {
 
 /// The length in front of a message of so many bytes. Errors: `EMSGSIZE` from 4 GiB on.
 pub fn prefix_of(length: usize) -> std::result::Result<[u8; PREFIX], Errno> {
-    u32::try_from(length).map(u32::to_be_bytes).map_err(|_| Errno::EMSGSIZE)
+    u32::try_from(length).map(proto::prefix).map_err(|_| Errno::EMSGSIZE)
 }
 
 /// What is in front of a message in V8's format whose pieces are behind it. Errors: as `prefix_of`.
@@ -70,8 +67,8 @@ pub fn append_bytes_in_memory(pieces: &[Attachment], body: &[u8], bytes: &mut Ve
 
 /// Fills in the length in front of a frame in V8's format, which is less than 4 GiB.
 fn set_prefix(frame: &mut [u8]) {
-    let size = (frame.len() - PREFIX) as u32;
-    frame[..PREFIX].copy_from_slice(&size.to_be_bytes());
+    let prefix = proto::prefix((frame.len() - PREFIX) as u32);
+    frame[..PREFIX].copy_from_slice(&prefix);
 }
 
 /// Pieces of a message in the memory that the two sides of a channel share. Those that are not sent are put back.

@@ -11,14 +11,14 @@ use nix::errno::Errno;
 
 use super::channels::{Channels, FollowUp, answered};
 use super::framing::{
-    PREFIX, Placed, append_bytes_in_memory, append_text, append_text_in_memory, body_of, head_of, prefix_of,
+    Placed, append_bytes_in_memory, append_text, append_text_in_memory, body_of, head_of, prefix_of,
 };
 use super::text;
 use crate::channel::{Channel, ChannelCommand, Corked, Frame, HandleOrigin, SendStatus, Uncorked, Unfit};
 use crate::error::Error;
 use crate::ids::Completion;
 use crate::os;
-use crate::proto::{ALIGNMENT, Attachment, AttachmentKind, Serialization, aligned, write_header};
+use crate::proto::{ALIGNMENT, Attachment, AttachmentKind, PREFIX, Serialization, aligned, write_header};
 
 /// A peer that has left so many bytes unread, beside those that the usual buffer of a socket holds, is far behind: two of Node's reads,
 /// as `HIGH_WATER` in lib/channel/write-queue.js.

@@ -4,12 +4,10 @@
 use std::ops::Range;
 
 use super::memory::Segment;
-use crate::proto::{self, AttachmentKind, LargeFrame, OwnedFrame, Place, Serialization};
+use crate::proto::{self, AttachmentKind, LargeFrame, OwnedFrame, Place, Serialization, V8_HEADER};
 
 /// Messages of up to this size go together.
 const BATCHED_MESSAGE: usize = 16 << 10;
-/// The first byte of V8's format, in front of its version.
-const V8_HEADER: u8 = 0xff;
 /// The most bytes and messages of a batch: a part of what JavaScript takes in one turn, so that other
 /// channels have their share.
 const BATCH: usize = 64 << 10;
@@ -159,7 +157,7 @@ impl Batch {
         }
         self.format = format;
         if format == Format::V8 {
-            self.bytes.extend((frame.len() as u32).to_be_bytes());
+            self.bytes.extend(proto::prefix(frame.len() as u32));
         }
         self.last = self.bytes.len()..self.bytes.len() + frame.len();
         self.count += 1;

@@ -5,14 +5,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::names::{CLUSTER, HANDLE};
 use super::serialization::{Serialization, check_size, decode, encode};
 use crate::address::LocalAddress;
 use crate::ids::Seq;
-
-/// Acknowledges a handle, as Node does.
-pub const HANDLE_ACK: &str = "NODE_HANDLE_ACK";
-/// Reports that a handle did not arrive with its frame.
-pub const HANDLE_NACK: &str = "NODE_HANDLE_NACK";
 
 /// The longest description of a listening server that a worker may send, in bytes of JSON. Its longest part
 /// is a path.
@@ -164,7 +160,8 @@ fn parse_ack(frame: &[u8]) -> Option<(ClusterMessage, Seq)> {
         accepted: bool,
         seq: u64,
     }
-    frame.starts_with(br#"{"cmd":"NODE_CLUSTER","ack":"#).then_some(())?;
+    let rest = frame.strip_prefix(br#"{"cmd":""#)?.strip_prefix(CLUSTER.as_bytes())?;
+    rest.starts_with(br#"","ack":"#).then_some(())?;
     let Ack { ack, accepted, seq } = serde_json::from_slice(frame).ok()?;
     Some((ClusterMessage::Ack { ack: Seq(ack), accepted }, Seq(seq)))
 }
@@ -263,7 +260,7 @@ impl ToWorker<'_> {
         match self {
             ToWorker::ServerReply { ack, key, errno, data, sockname } => {
                 let mut message = json!({
-                    "cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": ack.0, "data": data,
+                    "cmd": CLUSTER, "errno": errno, "key": key, "ack": ack.0, "data": data,
                 });
                 if let Some(LocalAddress { address, family, port }) = sockname {
                     message["sockname"] = json!({"address": address, "family": family, "port": port});
@@ -271,8 +268,8 @@ impl ToWorker<'_> {
                 message["seq"] = seq.0.into();
                 message
             }
-            ToWorker::Ack(ack) => json!({"cmd": "NODE_CLUSTER", "ack": ack.0, "seq": seq.0}),
-            ToWorker::Disconnect => json!({"cmd": "NODE_CLUSTER", "act": "disconnect", "seq": seq.0}),
+            ToWorker::Ack(ack) => json!({"cmd": CLUSTER, "ack": ack.0, "seq": seq.0}),
+            ToWorker::Disconnect => json!({"cmd": CLUSTER, "act": "disconnect", "seq": seq.0}),
         }
     }
 
@@ -294,14 +291,14 @@ impl ToWorker<'_> {
 }
 
 fn wrap(kind: HandleKind, message: Value) -> Value {
-    json!({"cmd": "NODE_HANDLE", "type": kind.name(), "msg": message})
+    json!({"cmd": HANDLE, "type": kind.name(), "msg": message})
 }
 
 /// The frame that brings a worker a connection.
 ///
 /// Errors: as [`ToWorker::frame`].
 pub fn newconn_frame(serialization: Serialization, key: &str, seq: Seq) -> Result<Vec<u8>, String> {
-    let message = json!({"cmd": "NODE_CLUSTER", "act": "newconn", "key": key, "seq": seq.0});
+    let message = json!({"cmd": CLUSTER, "act": "newconn", "key": key, "seq": seq.0});
     encode(serialization, &wrap(HandleKind::Stream, message))
 }
 

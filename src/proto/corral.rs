@@ -2,25 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::names::{HANDLE, PEER, PEER_HANDLE, PEER_ROSTER};
 use super::serialization::{Serialization, decode, encode};
 
-/// A worker wants a connection to another worker, or to all of them (`to`: 0).
-pub const PEER_CONNECT: &str = "NODE_CORRAL_CONNECT";
-/// A socket to another worker (`id`), or the reason why there will be none.
-const PEER: &str = "NODE_CORRAL_PEER";
-/// Every worker that exists has been announced by [`PEER`].
-const PEER_ROSTER: &str = "NODE_CORRAL_ROSTER";
-/// The `type` of a handle that is meant for corral itself.
-const PEER_HANDLE: &str = "corral.Peer";
-
-/// The half-close marker: the last message on a channel's first socket. What follows travels on the socket
-/// that came with [`FromWorker::Ready`](super::FromWorker::Ready). The worker sends it first, then the
-/// primary.
-pub const CHANNEL_MOVE: &str = "NODE_CORRAL_MOVE";
-/// Offers memory for large attachments. The receiver acknowledges it as it does a handle.
-pub const MEMORY: &str = "NODE_CORRAL_MEMORY";
-
-/// Parses a [`PEER_CONNECT`]. The first number is the worker that the sender wants to reach, 0 for all. The
+/// Parses a [`PEER_CONNECT`](super::PEER_CONNECT). The first number is the worker that the sender wants to reach, 0 for all. The
 /// second is how many sockets to that worker have already arrived, which distinguishes a socket on its way
 /// from one that has ended.
 ///
@@ -45,7 +30,7 @@ pub fn peer_frame(
 ) -> Result<Vec<u8>, String> {
     let advanced = between == Serialization::Advanced;
     let message = json!({"cmd": PEER, "id": peer, "advanced": advanced, "maxFrame": max_frame});
-    encode(serialization, &json!({"cmd": "NODE_HANDLE", "type": PEER_HANDLE, "msg": message}))
+    encode(serialization, &json!({"cmd": HANDLE, "type": PEER_HANDLE, "msg": message}))
 }
 
 /// The frame that says why the worker `peer` cannot be reached.

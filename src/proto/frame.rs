@@ -6,6 +6,7 @@ use memchr::memchr;
 
 use super::Serialization;
 use super::attachment::{self, Attachment, AttachmentKind, OwnedFrame, Place};
+use super::names::{PREFIX, length_of};
 use crate::buffer_pool;
 
 /// The largest frame that a peer may send unless configured otherwise: 512 MiB, about the longest string that
@@ -20,8 +21,6 @@ const KEEP_SIZE: usize = 1 << 20;
 const LARGE: usize = 256 << 10;
 /// How far a buffer may grow beyond the bytes that have arrived.
 const READ_AHEAD: usize = 4 << 20;
-/// The length in front of an advanced frame.
-const PREFIX: usize = 4;
 
 /// Why a stream cannot be decoded any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -118,7 +117,7 @@ impl Decoder {
     }
 
     fn announced(&self) -> Option<usize> {
-        self.buffer[self.start..].first_chunk::<PREFIX>().map(|prefix| u32::from_be_bytes(*prefix) as usize)
+        self.buffer[self.start..].first_chunk::<PREFIX>().map(|prefix| length_of(*prefix))
     }
 
     /// Whether every byte that has arrived was handed out in a frame.

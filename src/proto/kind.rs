@@ -1,6 +1,7 @@
 //! Which part of the protocol a frame belongs to.
 
 use super::Serialization;
+use super::names::{CHANNEL_MOVE, CLUSTER, HANDLE, HANDLE_ACK, HANDLE_NACK, MEMORY, PEER_CONNECT, V8_HEADER};
 
 /// Which part of the protocol a frame belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,20 +33,20 @@ pub fn classify(serialization: Serialization, frame: &[u8]) -> Kind {
         Serialization::Json => frame.strip_prefix(br#"{"cmd":""#),
         Serialization::Advanced => strip_v8_command(frame),
     };
-    let Some(rest) = rest.and_then(|rest| rest.strip_prefix(b"NODE_")) else { return Kind::User };
-    let known: [(&[u8], Kind); 7] = [
-        (b"CLUSTER", Kind::Cluster),
-        (b"HANDLE_ACK", Kind::HandleAck),
-        (b"HANDLE_NACK", Kind::HandleNack),
-        (b"HANDLE", Kind::Handle),
-        (b"CORRAL_MOVE", Kind::Move),
-        (b"CORRAL_CONNECT", Kind::Connect),
-        (b"CORRAL_MEMORY", Kind::Memory),
+    let Some(rest) = rest.filter(|rest| rest.starts_with(b"NODE_")) else { return Kind::User };
+    let known = [
+        (CLUSTER, Kind::Cluster),
+        (HANDLE_ACK, Kind::HandleAck),
+        (HANDLE_NACK, Kind::HandleNack),
+        (HANDLE, Kind::Handle),
+        (CHANNEL_MOVE, Kind::Move),
+        (PEER_CONNECT, Kind::Connect),
+        (MEMORY, Kind::Memory),
     ];
     for (name, kind) in known {
         // In JSON the name ends at its quote. In V8's format it ends by its length, and the next byte is a
         // tag.
-        if let Some(after) = rest.strip_prefix(name)
+        if let Some(after) = rest.strip_prefix(name.as_bytes())
             && !after.first().is_some_and(|byte| byte.is_ascii_uppercase() || *byte == b'_')
         {
             return kind;
@@ -57,7 +58,7 @@ pub fn classify(serialization: Serialization, frame: &[u8]) -> Kind {
 /// Strips `{cmd: "` off a V8 frame: header, object tag, the one-byte string `cmd`, and the head of a one-byte
 /// string of less than 128 characters.
 fn strip_v8_command(frame: &[u8]) -> Option<&[u8]> {
-    let [0xff, _version, b'o', b'"', 3, b'c', b'm', b'd', b'"', length, rest @ ..] = frame else {
+    let [V8_HEADER, _version, b'o', b'"', 3, b'c', b'm', b'd', b'"', length, rest @ ..] = frame else {
         return None;
     };
     (*length < 128).then_some(rest)

@@ -11,6 +11,7 @@ mod frame;
 mod handshake;
 mod kind;
 mod lane;
+mod names;
 mod serialization;
 mod v8value;
 
@@ -18,16 +19,15 @@ pub use attachment::{
     ALIGNMENT, Attachment, AttachmentKind, MAX_ATTACHMENTS, OwnedFrame, Place, aligned, write_header,
 };
 pub use cluster::{
-    AddressKind, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, ListeningInfo, OwnServer, QueryServer,
-    ToWorker, newconn_frame, parse,
+    AddressKind, ClusterMessage, HandleKind, ListeningInfo, OwnServer, QueryServer, ToWorker, newconn_frame,
+    parse,
 };
-pub use corral::{
-    CHANNEL_MOVE, MEMORY, PEER_CONNECT, no_peer_frame, parse_connect, peer_frame, roster_frame,
-};
+pub use corral::{no_peer_frame, parse_connect, peer_frame, roster_frame};
 pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, LargeFrame};
 pub use handshake::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use kind::{Kind, classify};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
+pub use names::{CHANNEL_MOVE, HANDLE_ACK, HANDLE_NACK, MEMORY, PEER_CONNECT, PREFIX, V8_HEADER, prefix};
 pub use serialization::{MAX_MESSAGE, Serialization, check_size, encode};
 
 /// For `fuzz/`, which tests these functions by themselves.

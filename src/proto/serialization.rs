@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::names::{PREFIX, prefix};
 use super::v8value;
 
 /// The largest internal message, in bytes. Node's have a few hundred, and TLS ticket keys have 96 characters.
@@ -41,8 +42,8 @@ pub fn encode(serialization: Serialization, message: &Value) -> Result<Vec<u8>, 
         Serialization::Advanced => {
             let body = v8value::to_v8(message);
             let length = u32::try_from(body.len()).map_err(|_| "a message of 4 GiB".to_owned())?;
-            let mut frame = Vec::with_capacity(body.len() + 4);
-            frame.extend(length.to_be_bytes());
+            let mut frame = Vec::with_capacity(PREFIX + body.len());
+            frame.extend(prefix(length));
             frame.extend(body);
             Ok(frame)
         }

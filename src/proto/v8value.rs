@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Number, Value as Json};
 
+use super::names::V8_HEADER;
+
 /// The versions that can be read. The newest one is written.
 const VERSIONS: RangeInclusive<u64> = 13..=15;
 
@@ -22,7 +24,6 @@ const MAX_COST: usize = 4 << 20;
 /// The cost of a value besides its contents.
 const VALUE_COST: usize = 64;
 
-const VERSION: u8 = 0xff;
 const PADDING: u8 = 0;
 const HOLE: u8 = b'-';
 const UNDEFINED: u8 = b'_';
@@ -72,7 +73,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn message(&mut self) -> Read<Option<Json>> {
-        if self.byte()? != VERSION || !VERSIONS.contains(&self.varint()?) {
+        if self.byte()? != V8_HEADER || !VERSIONS.contains(&self.varint()?) {
             return Err("an internal message in an unknown version of the format");
         }
         let tag = self.tag()?;
@@ -267,7 +268,7 @@ fn number(value: f64) -> Json {
 
 /// Encodes a message, without the length in front.
 pub fn to_v8(message: &Json) -> Vec<u8> {
-    let mut bytes = vec![VERSION, *VERSIONS.end() as u8];
+    let mut bytes = vec![V8_HEADER, *VERSIONS.end() as u8];
     write(message, &mut bytes);
     bytes
 }
