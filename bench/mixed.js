@@ -4,24 +4,31 @@
 // one queue. See README.md.
 
 const os = require('node:os');
-const path = require('node:path');
-const { fail, parseObject, readList } = require('./lib/lists');
+const { readList } = require('./lib/lists');
 const { withMixedProgram } = require('./lib/mixed-program');
 const { printEnd, printScenario } = require('./lib/mixed-report');
+const { readScenarios, readSides } = require('./lib/mixed-scenarios');
 const { oneQueue } = require('./lib/one-queue');
 const { OpenLoopGenerator } = require('./lib/open-loop');
 const { readOptions } = require('./lib/options');
 const { progress } = require('./lib/pairs');
 const { cpuTime, processorTicks } = require('./lib/proc');
 const { latencySummary } = require('./lib/stats');
-const { WORKLOADS, meanCost, schedule, serverCount } = require('./lib/workloads');
+const { WORKLOADS, schedule, serverCount } = require('./lib/workloads');
+const { hasWrk, runWrk } = require('./lib/wrk');
 
 /** @typedef {import('./lib/mixed-program').MixedProgram} MixedProgram */
 /** @typedef {import('./lib/mixed-program').MixedSide} MixedSide */
-/** @typedef {import('./lib/mixed-report').Scenario} Scenario */
+/** @typedef {import('./lib/mixed-report').Result} Result */
+/** @typedef {import('./lib/mixed-scenarios').Scenario} Scenario */
+/** @typedef {import('./lib/open-loop').Summary} Summary */
 /** @typedef {import('./lib/pairs').Sample} Sample */
 
 const WARM_UP_SECONDS = 1;
+/** Those that saturate, when there is a connection for each request. */
+const CLIENTS = 64;
+/** Of the load generator's programs: 60 % of what 4 workers do at 0.5 ms, where it takes half of two cores. */
+const MAX_RATE_PER_CORE = 2400;
 
 const options = readOptions({
   seconds: 6,
@@ -29,6 +36,7 @@ const options = readOptions({
   workers: '4',
   loads: 'own',
   connections: 'closed',
+  choice: 'random',
   sides: '',
   'reuse-port': false,
   corral: '',
@@ -36,98 +44,20 @@ const options = readOptions({
   cpu: false,
   plain: false,
   seed: 1,
-  'max-rate': 1500 * os.availableParallelism(),
+  'max-rate': MAX_RATE_PER_CORE * os.availableParallelism(),
 });
 
-/** @returns {Record<string, MixedSide>} those that are measured, in this order */
-function readSides() {
-  /** @type {Record<string, MixedSide>} */
-  const known = {
-    builtin: { label: 'built-in, round robin', cluster: 'builtin' },
-    none: { label: 'built-in, SCHED_NONE', cluster: 'builtin', policy: 'none' },
-    'reuse-port': { label: "Node's reusePort", cluster: 'builtin', reusePort: true },
-    corral: { label: 'corral', cluster: 'corral' },
-    other: { label: `corral of ${options.corral}`, cluster: 'corral', module: path.resolve(options.corral) },
-    settings: {
-      label: `corral ${options['corral-settings']}`,
-      cluster: 'corral',
-      settings: parseObject('corral-settings', options['corral-settings'] || '{}'),
-    },
-  };
-  const usual = [
-    'builtin',
-    'none',
-    ...(options['reuse-port'] ? ['reuse-port'] : []),
-    ...(options.corral ? ['other'] : []),
-    'corral',
-    ...(options['corral-settings'] ? ['settings'] : []),
-  ];
-  if (options['reuse-port'] && !hasReusePort()) fail('--reuse-port wants Node 23.1 or newer');
-  const names = options.sides ? readList('sides', options.sides, Object.keys(known)) : usual;
-  /** @type {Record<string, MixedSide>} */
-  const sides = {};
-  for (const name of names) sides[name] = options.control ? known.builtin : known[name];
-  return sides;
-}
+const choice = /** @type {'random' | 'recent'} */ (
+  readList('choice', options.choice, ['random', 'recent'])[0]
+);
 
-function hasReusePort() {
-  const [major, minor] = process.versions.node.split('.').map(Number);
-  return major > 23 || (major === 23 && minor >= 1);
-}
-
-/** What each side is measured with, in each pair with another seed. @returns {Scenario[]} */
-function readScenarios() {
-  const workloads = readList('workloads', options.workloads, Object.keys(WORKLOADS));
-  const workers = readList('workers', options.workers).map(Number);
-  const connections = readList('connections', options.connections, ['closed']);
-  return workloads.flatMap((workload) =>
-    workers.flatMap((count) =>
-      loadsOf(workload).flatMap((load) =>
-        connections.map((kept) => scenario(workload, count, load, kept === 'closed' ? 0 : Number(kept))),
-      ),
-    ),
-  );
-}
-
-/** @param {string} workload @returns {number[]} */
-function loadsOf(workload) {
-  const own = WORKLOADS[workload].load;
-  return options.loads === 'own' ? [own] : readList('loads', options.loads).map(Number);
-}
-
-/**
- * @param {string} workload
- * @param {number} workers
- * @param {number} wantedLoad percent
- * @param {number} connections kept ones, 0 when there is one for each request
- * @returns {Scenario}
- */
-function scenario(workload, workers, wantedLoad, connections) {
-  // What computes needs a processor, and there may be fewer of these than workers.
-  const servers = options.cpu ? Math.min(workers, os.availableParallelism()) : workers;
-  const capacity = (servers / meanCost(WORKLOADS[workload])) * 1000;
-  const rate = Math.min((capacity * wantedLoad) / 100, options['max-rate']);
-  return {
-    workload,
-    title: WORKLOADS[workload].title,
-    workers,
-    servers,
-    wantedLoad,
-    load: (rate / capacity) * 100,
-    rate,
-    connections,
-    computes: options.cpu,
-    samples: {},
-  };
-}
-
-/** @param {Scenario} scenario @param {number} pair */
+/** @param {Scenario} scenario @param {number} pair each has others */
 function arrivalsOf({ workload, rate }, pair) {
   return { workload, rate, seconds: WARM_UP_SECONDS + options.seconds, seed: options.seed + pair };
 }
 
 /**
- * @param {(readonly import('./lib/open-loop-process').Summary[])} latencies by kind
+ * @param {Summary[]} latencies by kind
  * @returns {Sample}
  */
 function latencySample([short, long]) {
@@ -157,6 +87,48 @@ function calculate(scenario, pair) {
 }
 
 /**
+ * Requests that arrive on schedule.
+ * @param {Scenario} scenario
+ * @param {number} pair
+ * @param {MixedProgram} program
+ * @param {OpenLoopGenerator} load
+ */
+async function arrive(scenario, pair, program, load) {
+  const before = cpuTime(load.pid);
+  const result = await load.run({
+    arrivals: arrivalsOf(scenario, pair),
+    warmUp: WARM_UP_SECONDS,
+    ports: program.ports,
+    computes: scenario.computes,
+    connections: scenario.connections,
+    choice,
+  });
+  const { completed, failed, unanswered, dropped, reopened, latencies, lag } = result;
+  return {
+    completed,
+    sample: {
+      ...latencySample(latencies),
+      loadCpu: (cpuTime(load.pid) - before) / completed,
+      lag: lag.p99,
+      failed: failed + unanswered + dropped,
+      ...(scenario.connections > 0 && { reopened }),
+    },
+  };
+}
+
+/**
+ * As many requests as the workers take.
+ * @param {Scenario} scenario
+ * @param {MixedProgram} program
+ */
+async function saturate({ workload, connections }, { ports: [port] }) {
+  const path = `/compute?${WORKLOADS[workload].kinds[0].cost}`;
+  const job = { port, clients: connections || CLIENTS, keepAlive: connections > 0, path };
+  const { completed, seconds, failed } = await runWrk({ ...job, seconds: Math.ceil(options.seconds) });
+  return { completed, sample: { rate: completed / seconds, failed } };
+}
+
+/**
  * @param {Scenario} scenario
  * @param {number} pair
  * @param {MixedProgram} program
@@ -167,21 +139,14 @@ async function measure(scenario, pair, program, load) {
   const { busy, total } = processorTicks();
   const primary = cpuTime(program.pid);
   const workers = sum(program.pids.map(cpuTime));
-  const generator = cpuTime(load.pid);
-  const { completed, failed, unanswered, dropped, latencies, lag } = await load.run({
-    arrivals: arrivalsOf(scenario, pair),
-    warmUp: WARM_UP_SECONDS,
-    ports: program.ports,
-    computes: scenario.computes,
-  });
+  const { completed, sample } = await (scenario.saturates
+    ? saturate(scenario, program)
+    : arrive(scenario, pair, program, load));
   const ticks = processorTicks();
   return {
-    ...latencySample(latencies),
-    lag: lag.p99,
-    failed: failed + unanswered + dropped,
+    ...sample,
     primaryCpu: (cpuTime(program.pid) - primary) / completed,
     workersCpu: (sum(program.pids.map(cpuTime)) - workers) / completed,
-    loadCpu: (cpuTime(load.pid) - generator) / completed,
     busy: ((ticks.busy - busy) / (ticks.total - total)) * 100,
   };
 }
@@ -192,7 +157,7 @@ function sum(values) {
 }
 
 /**
- * In which order the sides have their turns: each is first, and each follows each other one.
+ * In which order the sides have their turns: each is first in turn, and every other time they go backwards.
  * @param {string[]} names
  * @param {number} pair
  */
@@ -206,42 +171,46 @@ function orderOf(names, pair) {
  * @param {Scenario} scenario
  * @param {Record<string, MixedSide>} sides
  * @param {OpenLoopGenerator} load
+ * @returns {Promise<Result>}
  */
 async function runScenario(scenario, sides, load) {
-  const { workload, workers, samples } = scenario;
-  for (const name of ['one-queue', ...Object.keys(sides)]) samples[name] = [];
-  const servers = serverCount(WORKLOADS[workload]);
+  const { workload, workers, saturates } = scenario;
+  /** @type {Record<string, Sample[]>} */
+  const samples = saturates ? {} : { 'one-queue': [] };
+  for (const name of Object.keys(sides)) samples[name] = [];
+  const programOptions = { lane: !options.plain, servers: serverCount(WORKLOADS[workload]), workers };
   for (let pair = 0; pair < options.pairs; pair++) {
     for (const name of orderOf(Object.keys(sides), pair)) {
       if (!options.json) progress(`${workload}, pair ${pair + 1} of ${options.pairs}, ${name}`);
-      const sample = await withMixedProgram(
-        sides[name],
-        { lane: !options.plain, servers, workers },
-        (program) => measure(scenario, pair, program, load),
-      );
-      samples[name].push(sample);
+      const run = (/** @type {MixedProgram} */ program) => measure(scenario, pair, program, load);
+      samples[name].push(await withMixedProgram(sides[name], programOptions, run));
     }
-    samples['one-queue'].push(calculate(scenario, pair));
+    if (!saturates) samples['one-queue'].push(calculate(scenario, pair));
   }
   if (!options.json) progress('');
+  return { ...scenario, samples };
 }
 
 async function main() {
-  const sides = readSides();
-  const scenarios = readScenarios();
-  const load = new OpenLoopGenerator();
+  const sides = readSides(options);
+  const scenarios = readScenarios(options);
+  if (scenarios.some(({ saturates }) => saturates) && !hasWrk()) throw new Error('`nothing` needs wrk');
   /** @type {Record<string, string>} */
   const labels = { 'one-queue': 'one queue, calculated' };
   for (const [name, { label }] of Object.entries(sides)) labels[name] = label;
+  const load = new OpenLoopGenerator();
+  /** @type {Result[]} */
+  const results = [];
   try {
     for (const scenario of scenarios) {
-      await runScenario(scenario, sides, load);
-      if (!options.json) printScenario(scenario, labels, options);
+      const result = await runScenario(scenario, sides, load);
+      if (!options.json) printScenario(result, labels, options);
+      results.push(result);
     }
   } finally {
     await load.stop();
   }
-  printEnd(scenarios, labels, options);
+  printEnd(results, labels, options);
 }
 
 main();

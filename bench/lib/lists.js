@@ -5,14 +5,14 @@
 /**
  * @param {string} option its name
  * @param {string} text values with commas between them, or `all`
- * @param {string[]} [known] numbers are wanted unless given
+ * @param {string[]} [known] what they may be; numbers above 0 unless given
  * @returns {string[]}
  */
 function readList(option, text, known) {
   if (known !== undefined && text === 'all') return known;
   const values = text.split(',');
   for (const value of values) {
-    if (known === undefined ? Number(value) > 0 || value === 'closed' : known.includes(value)) continue;
+    if (known === undefined ? Number(value) > 0 : known.includes(value)) continue;
     fail(`--${option} knows no ${value}; it wants ${known?.join(', ') ?? 'numbers above 0'}`);
   }
   return values;

@@ -6,101 +6,55 @@ const os = require('node:os');
 const { formatNumber, printVerdicts } = require('./report');
 const { median } = require('./stats');
 
+/** @typedef {import('./mixed-scenarios').Scenario} Scenario */
 /** @typedef {import('./pairs').Sample} Sample */
 /** @typedef {import('./report').Target} Target */
+/** @typedef {Record<string, string>} Labels of the sides */
 
 /**
- * One workload at one load, and what the sides made of it.
- *
- * @typedef {object} Scenario
- * @property {string} workload
- * @property {string} title
- * @property {number} workers
- * @property {number} servers of the queue that is calculated
- * @property {number} wantedLoad percent
- * @property {number} load percent of what the workers can do: less than wanted where --max-rate is less
- * @property {number} rate requests per second
- * @property {number} connections kept ones, 0 when there is one for each request
- * @property {boolean} computes whether requests use a processor while they block
- * @property {Record<string, Sample[]>} samples by side, one for each pair; 'one-queue' is calculated
+ * What the sides made of a scenario: of each a sample for each pair. The side 'one-queue' is calculated.
+ * @typedef {Scenario & { samples: Record<string, Sample[]> }} Result
  */
 
-/** @typedef {{ name: string, label: string, digits: number, width: number }} Column */
-
-const LATENCY_WIDTH = 10;
-
-/** @type {Column[]} */
+/** Those without a value on any side are left out. */
 const COLUMNS = [
-  { name: 'short-p50', label: 'p50', digits: 2, width: LATENCY_WIDTH },
-  { name: 'short-p90', label: 'p90', digits: 2, width: LATENCY_WIDTH },
-  { name: 'short-p99', label: 'p99', digits: 2, width: LATENCY_WIDTH },
-  { name: 'short-p999', label: 'p99.9', digits: 2, width: LATENCY_WIDTH },
+  { name: 'short-p50', label: 'p50', digits: 2, width: 10 },
+  { name: 'short-p90', label: 'p90', digits: 2, width: 10 },
+  { name: 'short-p99', label: 'p99', digits: 2, width: 10 },
+  { name: 'short-p999', label: 'p99.9', digits: 2, width: 10 },
   { name: 'long-p50', label: 'long p50', digits: 1, width: 10 },
   { name: 'long-p99', label: 'long p99', digits: 1, width: 10 },
+  { name: 'rate', label: 'requests/s', digits: 0, width: 12 },
   { name: 'primaryCpu', label: 'primary', digits: 0, width: 9 },
   { name: 'workersCpu', label: 'workers', digits: 0, width: 9 },
-  { name: 'loadCpu', label: 'load', digits: 0, width: 7 },
+  { name: 'loadCpu', label: 'load', digits: 0, width: 6 },
   { name: 'lag', label: 'late', digits: 2, width: 7 },
   { name: 'busy', label: 'busy', digits: 0, width: 6 },
   { name: 'failed', label: 'failed', digits: 0, width: 8 },
+  { name: 'reopened', label: 'reopened', digits: 0, width: 10 },
 ];
 
-const LEGEND =
-  'Latency of the short requests, and of the long ones, in ms from the time at which each was due. primary, workers,\n' +
-  'load: CPU in us for each request, of the load generator too. late: by how many ms it was late itself, p99. busy:\n' +
-  'processors in use, %.\n';
+const LEGEND = `Latency of the short requests, and of the long ones, in ms from the time at which each was due. primary, workers, load:
+CPU in us for each request, of the load generator too. late: by how many ms that was late itself, p99. busy: processors in
+use, %. reopened: kept connections that the servers closed.
+`;
 
-/** So much better than the others corral is to be, by p99 of the short requests. */
+/** p99 of the short requests is to be at most so much of the others'. */
 const TARGETS = {
   closed: { builtin: 0.5, none: 1, 'one-queue': 1.5 },
   kept: { builtin: 0.4, 'one-queue': 1.5 },
 };
+/** And none of these is to be worse than the built-in's. */
 const PERCENTILES = ['p50', 'p90', 'p99', 'p999'];
+/** With nothing to balance: requests per second, of whom, at least so much of whose. */
+const RATE_TARGETS = [
+  { name: 'settings', of: 'corral', least: 0.95 },
+  { name: 'corral', of: 'other', least: 0.98 },
+];
 
 /** @param {Sample[]} samples @param {string} name */
 function medianOf(samples, name) {
   return median(samples.map((sample) => sample[name] ?? NaN));
-}
-
-/** @returns {string} */
-function machine() {
-  return `Node ${process.versions.node}, ${os.availableParallelism()} cores, ${os.cpus()[0]?.model ?? os.arch()}`;
-}
-
-/** @param {Scenario} scenario */
-function describe({ workload, title, workers, wantedLoad, load, rate, connections, computes }) {
-  const kind = computes ? ', computing' : '';
-  const kept = connections === 0 ? 'a connection for each request' : `${connections} kept connections`;
-  const less = load < wantedLoad - 0.05 ? `, for want of processors not ${wantedLoad} %` : '';
-  return (
-    `mixed ${workload}: ${title}${kind}; ${workers} workers, ${formatNumber(rate, 0)} requests/s ` +
-    `(${formatNumber(load, 0)} % of what they can do${less}), ${kept}`
-  );
-}
-
-/**
- * @param {Scenario} scenario
- * @param {Record<string, string>} labels
- * @param {{ control: boolean }} options
- */
-function printScenario(scenario, labels, options) {
-  console.log(`${describe(scenario)}\n`);
-  const names = Object.keys(scenario.samples);
-  const labelWidth = Math.max(...names.map((name) => labels[name].length));
-  const line = (/** @type {string} */ label, /** @type {(column: Column) => string} */ cell) =>
-    console.log(
-      `  ${label.padEnd(labelWidth)}${COLUMNS.map((column) => cell(column).padStart(column.width)).join('')}`,
-    );
-  line('', ({ label }) => label);
-  for (const name of names) {
-    line(labels[name], (column) => {
-      const value = medianOf(scenario.samples[name], column.name);
-      return Number.isNaN(value) ? '-' : formatNumber(value, column.digits);
-    });
-  }
-  console.log('');
-  if (!options.control) printVerdicts(verdicts(scenario, labels));
-  console.log('');
 }
 
 /**
@@ -113,12 +67,65 @@ function ratioOf(samples, others, name) {
   return median(samples.map((sample, pair) => sample[name] / others[pair][name]));
 }
 
+/** @param {Scenario} scenario */
+function describe(scenario) {
+  const { workload, title, workers, wantedLoad, load, rate, connections, computes, saturates } = scenario;
+  const less = load < wantedLoad - 0.05 ? `, bounded by --max-rate, and not ${wantedLoad} %` : '';
+  const arriving = `, ${formatNumber(rate, 0)} requests/s (${formatNumber(load, 0)} % of what they can do${less})`;
+  const kept = connections === 0 ? 'a connection for each request' : `${connections} kept connections`;
+  return `mixed ${workload}: ${title}${computes ? ', computing' : ''}; ${workers} workers${saturates ? '' : arriving}, ${kept}`;
+}
+
 /**
- * @param {Scenario} scenario
- * @param {Record<string, string>} labels
- * @returns {Target[]} of the last side that is corral
+ * @param {Result} result
+ * @param {Labels} labels
+ * @param {{ control: boolean }} options
  */
-function verdicts({ samples, connections }, labels) {
+function printScenario(result, labels, options) {
+  console.log(`${describe(result)}\n`);
+  const medians = Object.values(mediansOf(result));
+  const columns = COLUMNS.filter(({ name }) => medians.some((sample) => Number.isFinite(sample[name])));
+  const names = Object.keys(result.samples);
+  const labelWidth = Math.max(...names.map((name) => labels[name].length));
+  console.log(row('', labelWidth, columns, ({ label }) => label));
+  for (const [name, sample] of Object.entries(mediansOf(result))) {
+    console.log(
+      row(labels[name], labelWidth, columns, (column) => {
+        const value = sample[column.name] ?? NaN;
+        return Number.isNaN(value) ? '-' : formatNumber(value, column.digits);
+      }),
+    );
+  }
+  console.log('');
+  if (!options.control) printVerdicts(verdicts(result, labels));
+  console.log('');
+}
+
+/**
+ * @param {string} label
+ * @param {number} labelWidth
+ * @param {typeof COLUMNS} columns
+ * @param {(column: typeof COLUMNS[0]) => string} cell
+ */
+function row(label, labelWidth, columns, cell) {
+  return `  ${label.padEnd(labelWidth)}${columns.map((column) => cell(column).padStart(column.width)).join('')}`;
+}
+
+/**
+ * @param {Result} result
+ * @param {Labels} labels
+ * @returns {Target[]}
+ */
+function verdicts(result, labels) {
+  return result.saturates ? rateVerdicts(result, labels) : latencyVerdicts(result, labels);
+}
+
+/**
+ * @param {Result} result
+ * @param {Labels} labels
+ * @returns {Target[]} of the last of the sides that are corral
+ */
+function latencyVerdicts({ samples, connections }, labels) {
   const judged = ['settings', 'corral', 'other'].find((name) => samples[name] !== undefined);
   if (judged === undefined) return [];
   /** @type {Target[]} */
@@ -138,7 +145,7 @@ function verdicts({ samples, connections }, labels) {
       ratioOf(samples[judged], samples[name], `short-${percentile}`),
     );
     targets.push({
-      text: `p50, p90, p99 and p99.9 of ${labels[judged]} at most those of ${labels[name]}`,
+      text: `p50, p90, p99, p99.9 of ${labels[judged]} at most those of ${labels[name]}`,
       met: ratios.every((ratio) => ratio <= 1),
       got: ratios.map((ratio) => `${formatNumber(ratio, 2)} x`).join(', '),
     });
@@ -147,31 +154,48 @@ function verdicts({ samples, connections }, labels) {
 }
 
 /**
- * @param {Scenario[]} scenarios
- * @param {Record<string, string>} labels
+ * @param {Result} result
+ * @param {Labels} labels
+ * @returns {Target[]}
+ */
+function rateVerdicts({ samples }, labels) {
+  return RATE_TARGETS.filter(({ name, of }) => samples[name] !== undefined && samples[of] !== undefined).map(
+    ({ name, of, least }) => {
+      const ratio = ratioOf(samples[name], samples[of], 'rate');
+      return {
+        text: `requests/s of ${labels[name]} at least ${least} x those of ${labels[of]}`,
+        met: ratio >= least,
+        got: `${formatNumber(ratio, 3)} x`,
+      };
+    },
+  );
+}
+
+/**
+ * @param {Result[]} results
+ * @param {Labels} labels
  * @param {{ json: boolean, check: boolean, control: boolean, pairs: number, seconds: number }} options
  */
-function printEnd(scenarios, labels, { json, check, control, pairs, seconds }) {
-  const judged = control ? [] : scenarios.map((scenario) => verdicts(scenario, labels));
+function printEnd(results, labels, { json, check, control, pairs, seconds }) {
+  const machine = `Node ${process.versions.node}, ${os.availableParallelism()} cores, ${os.cpus()[0]?.model ?? os.arch()}`;
+  const judged = results.map((result) => (control ? [] : verdicts(result, labels)));
   if (json) {
-    const results = scenarios.map((scenario, i) => ({
-      ...scenario,
-      medians: medians(scenario),
-      verdicts: judged[i] ?? [],
+    const scenarios = results.map((result, i) => ({
+      ...result,
+      medians: mediansOf(result),
+      verdicts: judged[i],
     }));
-    console.log(
-      JSON.stringify({ title: 'mixed', machine: machine(), control, pairs, seconds, labels, results }),
-    );
+    console.log(JSON.stringify({ title: 'mixed', machine, control, pairs, seconds, labels, scenarios }));
   } else {
-    console.log(`${LEGEND}${machine()}; medians of ${pairs} pairs of ${seconds} s`);
+    console.log(`${LEGEND}${machine}; medians of ${pairs} pairs of ${seconds} s`);
     if (control)
       console.log('Control: the built-in on all sides. What differs is the machine, not the code.');
   }
   if (check && judged.flat().some(({ met }) => !met)) process.exitCode = 1;
 }
 
-/** @param {Scenario} scenario @returns {Record<string, Sample>} by side */
-function medians({ samples }) {
+/** @param {Result} result @returns {Record<string, Sample>} by side */
+function mediansOf({ samples }) {
   /** @type {Record<string, Sample>} */
   const bySide = {};
   for (const [name, all] of Object.entries(samples)) {

@@ -16,6 +16,7 @@ const { seededRandom } = require('./random');
  * @property {string} title
  * @property {[Kind] | [Kind, Kind]} kinds the short ones, and the long ones if there are any
  * @property {number} load percent of what the workers can do, unless the command line says otherwise
+ * @property {boolean} [saturates] as many requests as the workers take, instead of arrivals
  */
 
 /** @type {Record<string, Workload>} */
@@ -52,6 +53,12 @@ const WORKLOADS = {
       { cost: 20, share: 0.1, server: 1 },
     ],
     load: 60,
+  },
+  nothing: {
+    title: 'all take 40 us, as many as the workers take',
+    kinds: [{ cost: 0.04, share: 1 }],
+    load: 100,
+    saturates: true,
   },
 };
 

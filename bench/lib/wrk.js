@@ -16,12 +16,12 @@ function hasWrk() {
 /**
  * Saturates an HTTP server, with one connection per request unless `keepAlive`.
  *
- * @param {{ port: number, clients: number, seconds: number, keepAlive?: boolean }} options
+ * @param {{ port: number, clients: number, seconds: number, keepAlive?: boolean, path?: string }} options
  * @returns {Promise<{ completed: number, seconds: number, failed: number }>}
  */
-function runWrk({ port, clients, seconds, keepAlive = false }) {
+function runWrk({ port, clients, seconds, keepAlive = false, path = '/' }) {
   const header = keepAlive ? [] : ['-H', 'Connection: close'];
-  const args = [`-t1`, `-c${clients}`, `-d${seconds}s`, ...header, `http://127.0.0.1:${port}/`];
+  const args = [`-t1`, `-c${clients}`, `-d${seconds}s`, ...header, `http://127.0.0.1:${port}${path}`];
   return new Promise((resolve, reject) => {
     execFile('wrk', args, (error, stdout) => {
       if (error) return reject(error);

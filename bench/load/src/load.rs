@@ -1,0 +1,272 @@
+//! A job under way.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token, Waker};
+
+use crate::clock;
+use crate::connection::{Connection, Progress, Task};
+use crate::job::{Choice, Job, Outcome};
+
+const WAKE: Token = Token(usize::MAX);
+/// Kept connections that are opened at a time, so that no backlog overflows.
+const OPENING: usize = 8;
+/// For how long connections are opened, at most.
+const OPENING_PATIENCE: Duration = Duration::from_secs(20);
+/// The clock's thread has to begin.
+const SETTLING: Duration = Duration::from_millis(20);
+
+/// The kept connections to one port.
+struct Pool {
+    port: u16,
+    /// Those with no request under way, the last used last.
+    idle: Vec<usize>,
+    /// Requests for which no connection was idle.
+    waiting: VecDeque<usize>,
+}
+
+pub struct Load<'a> {
+    job: &'a Job,
+    /// What is sent, for each kind.
+    texts: Vec<Vec<u8>>,
+    poll: Poll,
+    /// The index is the token.
+    connections: Vec<Option<Connection>>,
+    vacant: Vec<usize>,
+    pools: Vec<Pool>,
+    opening: usize,
+    start: Instant,
+    sent: usize,
+    under_way: usize,
+    random: u32,
+    outcome: Outcome,
+}
+
+impl<'a> Load<'a> {
+    pub fn new(job: &'a Job) -> io::Result<Self> {
+        let header = if job.connections == 0 { "Connection: close\r\n" } else { "" };
+        let text =
+            |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n").into_bytes();
+        let mut ports: Vec<u16> = job.requests.iter().map(|request| request.port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let pool = |port| Pool { port, idle: Vec::new(), waiting: VecDeque::new() };
+        Ok(Self {
+            job,
+            texts: job.requests.iter().map(|request| text(&request.path)).collect(),
+            poll: Poll::new()?,
+            connections: Vec::new(),
+            vacant: Vec::new(),
+            pools: ports.into_iter().map(pool).collect(),
+            opening: 0,
+            start: Instant::now(),
+            sent: 0,
+            under_way: 0,
+            random: job.seed.wrapping_mul(0x9e37_79b1) | 1,
+            outcome: Outcome {
+                latencies: vec![None; job.times.len()],
+                lags: vec![None; job.times.len()],
+                ..Outcome::default()
+            },
+        })
+    }
+
+    pub fn run(mut self) -> io::Result<Outcome> {
+        let mut events = Events::with_capacity(1024);
+        self.open_all(&mut events)?;
+        self.start = Instant::now() + SETTLING;
+        let waker = Arc::new(Waker::new(self.poll.registry(), WAKE)?);
+        clock::start(&self.job.times, self.start, waker);
+        while self.sent < self.job.times.len() {
+            self.turn(&mut events, None)?;
+            self.send_due()?;
+        }
+        let end = Instant::now() + Duration::from_millis(self.job.patience);
+        while self.under_way > 0 && Instant::now() < end {
+            self.turn(&mut events, Some(end))?;
+        }
+        self.outcome.unanswered = self.under_way;
+        Ok(self.outcome)
+    }
+
+    fn open_all(&mut self, events: &mut Events) -> io::Result<()> {
+        let end = Instant::now() + OPENING_PATIENCE;
+        let mut opened = 0;
+        while opened < self.job.connections || self.opening > 0 {
+            while opened < self.job.connections && self.opening < OPENING {
+                self.open_kept(self.pools[opened % self.pools.len()].port)?;
+                opened += 1;
+            }
+            self.turn(events, Some(end))?;
+            if Instant::now() > end {
+                return Err(io::Error::other("the servers do not answer on new connections"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until something happens, and deals with it.
+    fn turn(&mut self, events: &mut Events, until: Option<Instant>) -> io::Result<()> {
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for event in events.iter() {
+            if event.token() != WAKE {
+                self.on_ready(event.token().0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_due(&mut self) -> io::Result<()> {
+        while self.sent < self.job.times.len() {
+            let lag = self.since_due(self.sent);
+            if lag < 0.0 {
+                break;
+            }
+            let request = self.sent;
+            self.sent += 1;
+            if self.under_way >= self.job.max_under_way {
+                self.outcome.dropped += 1;
+                continue;
+            }
+            self.outcome.lags[request] = Some(lag);
+            self.under_way += 1;
+            self.send(request)?;
+        }
+        Ok(())
+    }
+
+    /// Milliseconds since a request was due.
+    fn since_due(&self, request: usize) -> f64 {
+        let elapsed = match Instant::now().checked_duration_since(self.start) {
+            Some(elapsed) => elapsed.as_secs_f64() * 1000.0,
+            None => return -1.0,
+        };
+        elapsed - self.job.times[request]
+    }
+
+    fn send(&mut self, request: usize) -> io::Result<()> {
+        let kind = self.job.kinds[request];
+        let port = self.job.requests[kind].port;
+        if self.job.connections == 0 {
+            let slot = self.open(port)?;
+            self.begin(slot, Task::Request(request));
+            return Ok(());
+        }
+        match self.take_idle(port) {
+            Some(slot) => self.begin(slot, Task::Request(request)),
+            None => self.pool(port).waiting.push_back(request),
+        }
+        Ok(())
+    }
+
+    fn pool(&mut self, port: u16) -> &mut Pool {
+        self.pools.iter_mut().find(|pool| pool.port == port).expect("there is a pool for each port")
+    }
+
+    /// One of the idle connections, which then is idle no more.
+    fn take_idle(&mut self, port: u16) -> Option<usize> {
+        let choice = match self.job.choice {
+            Choice::Recent => None,
+            Choice::Random => Some(self.next_random()),
+        };
+        let idle = &mut self.pool(port).idle;
+        match choice {
+            Some(random) if !idle.is_empty() => Some(idle.swap_remove(random as usize % idle.len())),
+            _ => idle.pop(),
+        }
+    }
+
+    fn next_random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.random
+    }
+
+    fn open(&mut self, port: u16) -> io::Result<usize> {
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.connections.len() - 1
+        });
+        self.connections[slot] = Some(Connection::open(port, Token(slot), self.poll.registry())?);
+        Ok(slot)
+    }
+
+    fn open_kept(&mut self, port: u16) -> io::Result<()> {
+        self.opening += 1;
+        let slot = self.open(port)?;
+        self.begin(slot, Task::Opening);
+        Ok(())
+    }
+
+    fn begin(&mut self, slot: usize, task: Task) {
+        let text = match task {
+            Task::Opening => b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            Task::Request(request) => self.texts[self.job.kinds[request]].as_slice(),
+        };
+        if let Some(connection) = &mut self.connections[slot] {
+            connection.begin(task, text);
+        }
+    }
+
+    /// Something has happened on a connection; or on one that was in its place before, which does not matter.
+    fn on_ready(&mut self, slot: usize) -> io::Result<()> {
+        while let Some(connection) = &mut self.connections[slot] {
+            connection.write();
+            match connection.read() {
+                Progress::Waiting => return Ok(()),
+                Progress::Answered { is_success } => self.on_answer(slot, is_success),
+                Progress::Ended => self.on_end(slot)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn on_answer(&mut self, slot: usize, is_success: bool) {
+        let Some(connection) = &mut self.connections[slot] else { return };
+        let port = connection.port;
+        match connection.task.take() {
+            Some(Task::Request(request)) => self.finish(request, is_success),
+            Some(Task::Opening) => self.opening -= 1,
+            None => {}
+        }
+        if self.job.connections == 0 {
+            return;
+        }
+        match self.pool(port).waiting.pop_front() {
+            Some(request) => self.begin(slot, Task::Request(request)),
+            None => self.pool(port).idle.push(slot),
+        }
+    }
+
+    fn on_end(&mut self, slot: usize) -> io::Result<()> {
+        let Some(connection) = self.connections[slot].take() else { return Ok(()) };
+        self.vacant.push(slot);
+        match connection.task {
+            Some(Task::Request(request)) => self.finish(request, false),
+            Some(Task::Opening) => return Err(io::Error::other("the servers refuse connections")),
+            None => self.pool(connection.port).idle.retain(|&idle| idle != slot),
+        }
+        if self.job.connections > 0 {
+            self.outcome.reopened += 1;
+            self.open_kept(connection.port)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, request: usize, is_success: bool) {
+        self.under_way -= 1;
+        if is_success {
+            self.outcome.latencies[request] = Some(self.since_due(request));
+        } else {
+            self.outcome.failed += 1;
+        }
+    }
+}
