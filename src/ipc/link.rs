@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::greeting::Side;
+use super::side::Side;
 use super::{Context, Event, Ipc, Source, Terms, Timer};
 use crate::channel::{
     BUSY_AFTER, Batch, Channel, ChannelEvent, Extent, FlushStatus, Format, Frame, Frames, HandleOrigin,

@@ -2,13 +2,14 @@
 //! clients that make them.
 //!
 //! [`Ipc`] runs on a reactor thread and owns all of it; other threads reach it by [`Command`]s and are told by
-//! [`Event`]s. Its parts: this file takes commands and readiness; `accept` takes connections and makes them; `greeting`
-//! says who may have a channel with whom; `link` moves messages on those that there are.
+//! [`Event`]s. Its parts: this file takes commands and readiness; `listener` accepts connections; `handshake` makes
+//! them and decides which become channels; `link` moves messages on those that have.
 
-mod accept;
 mod event;
-mod greeting;
+mod handshake;
 mod link;
+mod listener;
+mod side;
 #[cfg(test)]
 mod tests;
 mod untaken;
@@ -28,9 +29,10 @@ use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
 use crate::proto::Serialization;
 use crate::reactor::{Acceptor, EventSink, Exhaustion, Handler, Readiness};
-use accept::Listener;
-use greeting::{Guest, Side};
+use handshake::Guest;
 use link::Link;
+use listener::Listener;
+use side::Side;
 
 /// What a side wants of its channels.
 #[derive(Clone, Copy, Debug)]

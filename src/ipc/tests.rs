@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::accept::max_unmet;
+use super::listener::max_unmet;
 use super::untaken::MAX_TOLD;
 use super::{ChannelIds, Command, Event, Ipc, Terms};
 use crate::channel::{

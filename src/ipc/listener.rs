@@ -1,17 +1,14 @@
-//! Listening sockets and the connections that they accept, and connections that are made from here.
+//! Listening sockets and the connections that they accept.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::errno::Errno;
-
-use super::greeting::{Guest, Side};
+use super::side::Side;
 use super::untaken::{Refusals, Tickets, WINDOW};
 use super::{Context, Event, Ipc, Source, Terms, Timer};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
-use crate::os::{self, AbstractNames, Bound, Credentials};
+use crate::os::{self, Bound, Credentials};
 use crate::reactor::{ACCEPT_BUDGET, Acceptor, EventSink, Next};
 
 /// So many channels of one listener JavaScript need not have heard of before no more are accepted: who connects, and leaves, is not to
@@ -21,8 +18,6 @@ const MAX_UNMET: usize = 512;
 const UNMET_SHARE: usize = 8;
 /// How long accepting pauses then. JavaScript takes what there is without telling.
 const UNMET_PAUSE: Duration = Duration::from_millis(10);
-/// How long connecting rests when the server's backlog is full, which the kernel does not tell the end of.
-const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
 /// A socket that this process listens at.
 #[derive(Debug)]
@@ -41,13 +36,6 @@ pub struct Listener {
     pub unmet: Tickets,
     /// How many processes of other users JavaScript has been asked about and has not decided on.
     pub asking: usize,
-}
-
-/// A connection that could not be made at once.
-#[derive(Debug)]
-pub struct Attempt {
-    name: PathBuf,
-    abstract_names: AbstractNames,
 }
 
 /// How many channels of one listener JavaScript need not have heard of, in a process that may have so many descriptors.
@@ -147,30 +135,6 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
         if listener.refusals.begins_window() {
             context.set_timer(WINDOW, Timer::TellRefusals(id));
-        }
-    }
-
-    pub(super) fn connect(
-        &mut self,
-        context: &mut Context,
-        id: ChannelId,
-        name: PathBuf,
-        abstract_names: AbstractNames,
-        terms: Terms,
-    ) {
-        let patience = context.set_timer(terms.patience, Timer::GiveUp(id));
-        self.guests.insert(id, Guest::connecting(Attempt { name, abstract_names }, terms, patience));
-        self.try_to_connect(context, id);
-    }
-
-    pub(super) fn try_to_connect(&mut self, context: &mut Context, id: ChannelId) {
-        let Some(attempt) = self.guests.get(&id).and_then(Guest::attempt) else { return };
-        match os::connect_named(&attempt.name, attempt.abstract_names) {
-            Ok(socket) => self.welcome(context, id, Side::Client, socket),
-            Err(Error::Sys { errno: Errno::EAGAIN, .. }) => {
-                context.set_timer(CONNECT_PAUSE, Timer::Connect(id));
-            }
-            Err(error) => self.abandon(context, id, Some(error)),
         }
     }
 }

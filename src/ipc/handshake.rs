@@ -2,16 +2,18 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::accept::Attempt;
 use super::link::Link;
-use super::{Context, Event, Ipc, Source, Terms, Verdict};
+use super::side::Side;
+use super::{Context, Event, Ipc, Source, Terms, Timer, Verdict};
 use crate::channel::{Bounds, Channel, ChannelEvent, Extent};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
-use crate::os::{self, Credentials, Line};
+use crate::os::{self, AbstractNames, Credentials, Line};
 use crate::proto::{Greeting, Hello, MAX_HELLO, Refusal};
 use crate::reactor::{EventSink, Registration, TimerId};
 
@@ -19,27 +21,11 @@ use crate::reactor::{EventSink, Registration, TimerId};
 /// refused as if there were too many connections: they come as often as they like.
 const MAX_ASKED: usize = 256;
 
+/// How long connecting rests when the server's backlog is full, which the kernel does not tell the end of.
+const CONNECT_PAUSE: Duration = Duration::from_millis(5);
+
 /// Somebody of whom the kernel does not say who it is.
 const UNKNOWN: Credentials = Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
-
-/// Which side of a channel this process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// It listens, here.
-    Server(ListenerId),
-    /// It has connected.
-    Client,
-}
-
-impl Side {
-    /// Where the other end connected.
-    pub fn listener(self) -> Option<ListenerId> {
-        match self {
-            Side::Server(id) => Some(id),
-            Side::Client => None,
-        }
-    }
-}
 
 /// A connection that is no channel yet.
 #[derive(Debug)]
@@ -50,6 +36,13 @@ pub struct Guest {
     /// The timer for when it has taken too long.
     patience: TimerId,
     stage: Stage,
+}
+
+/// A connection that could not be made at once.
+#[derive(Debug)]
+struct Attempt {
+    name: PathBuf,
+    abstract_names: AbstractNames,
 }
 
 /// How far it has come.
@@ -73,12 +66,12 @@ struct Visitor {
 
 impl Guest {
     /// One whose connection is to be made.
-    pub fn connecting(attempt: Attempt, terms: Terms, patience: TimerId) -> Self {
+    fn connecting(attempt: Attempt, terms: Terms, patience: TimerId) -> Self {
         Guest { side: Side::Client, terms, patience, stage: Stage::Connecting(attempt) }
     }
 
     /// What is to be connected to; None once it is.
-    pub fn attempt(&self) -> Option<&Attempt> {
+    fn attempt(&self) -> Option<&Attempt> {
         match &self.stage {
             Stage::Connecting(attempt) => Some(attempt),
             Stage::Asking(_) | Stage::Greeting(_) => None,
@@ -125,6 +118,30 @@ fn refused(refusal: Refusal, by: By, peer: Credentials) -> Error {
 }
 
 impl<S: EventSink<Event>> Ipc<S> {
+    pub(super) fn connect(
+        &mut self,
+        context: &mut Context,
+        id: ChannelId,
+        name: PathBuf,
+        abstract_names: AbstractNames,
+        terms: Terms,
+    ) {
+        let patience = context.set_timer(terms.patience, Timer::GiveUp(id));
+        self.guests.insert(id, Guest::connecting(Attempt { name, abstract_names }, terms, patience));
+        self.try_to_connect(context, id);
+    }
+
+    pub(super) fn try_to_connect(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(attempt) = self.guests.get(&id).and_then(Guest::attempt) else { return };
+        match os::connect_named(&attempt.name, attempt.abstract_names) {
+            Ok(socket) => self.welcome(context, id, Side::Client, socket),
+            Err(Error::Sys { errno: Errno::EAGAIN, .. }) => {
+                context.set_timer(CONNECT_PAUSE, Timer::Connect(id));
+            }
+            Err(error) => self.abandon(context, id, Some(error)),
+        }
+    }
+
     /// A connection has been made, in one direction or the other.
     pub(super) fn welcome(&mut self, context: &mut Context, id: ChannelId, side: Side, socket: OwnedFd) {
         let (terms, has_room, may_ask) = match side {
@@ -154,7 +171,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         };
         let patience = match self.guests.remove(&id) {
             Some(guest) => guest.patience,
-            None => context.set_timer(terms.patience, super::Timer::GiveUp(id)),
+            None => context.set_timer(terms.patience, Timer::GiveUp(id)),
         };
         let visitor = Visitor { socket, registration, peer };
         let wants_to_ask = has_room && !peer.is_trusted() && terms.asks;
