@@ -300,7 +300,7 @@ const SENTENCES = [
   [
     'docs/architecture.md',
     /More than (\S+ MiB) of that there is not/,
-    ['src/channel/memory/mod.rs:MOST_UNREAD'],
+    ['src/channel/memory/mod.rs:MAX_UNREAD'],
   ],
   [
     'docs/architecture.md',

@@ -1,12 +1,14 @@
-//! Large pieces of messages between two corrals, in memory that both have: the sender writes a piece there, its frame says
-//! where, and nothing of it goes through the socket.
+//! Shared memory for large attachments between two corrals. The sender writes an attachment there, the frame
+//! states its offset, and the bytes do not go through the socket.
 //!
-//! Each direction has memory of its own, which the sender makes, divides, and offers with the first large piece. Until the
-//! receiver has acknowledged it, and whenever no room is left in it, pieces travel behind their frames instead: nothing depends
-//! on it. A piece is the receiver's until the receiver releases it, for a Buffer when that is collected.
+//! Each direction has memory of its own. The sender makes it, offers it with the first large attachment, and
+//! allocates from it. Until the receiver has acknowledged the memory, and whenever none of it is free,
+//! attachments travel behind their frames instead: nothing depends on the memory. An attachment belongs to
+//! the receiver until the receiver releases it; a Buffer is released when it is garbage collected.
 //!
-//! Both processes may write everywhere in it at any time. Neither relies on what it finds there: the sender keeps its own account of
-//! what is in use, the receiver checks where a piece is said to be. One that does not go by the rules spoils its own messages.
+//! Both processes may write anywhere in the memory at any time, and neither relies on what it reads there.
+//! The sender keeps its own account of what is in use. The receiver checks the offset of every attachment. A
+//! process that breaks the rules corrupts its own messages only.
 
 mod ranges;
 
@@ -22,35 +24,37 @@ use parking_lot::Mutex;
 use crate::os::{self, Memory};
 use ranges::Ranges;
 
-/// Memory is given in blocks of this size: that of the smallest pieces.
+/// The unit of allocation, which is the size of the smallest attachments.
 const BLOCK: usize = 16 << 10;
-/// How many blocks there are: 192 MiB. Released buffers come back when JavaScript's garbage is collected, for which V8 waits until there
-/// are 64 MiB of it or more; with as much room as that, half of what is sent finds none.
+/// The number of blocks, 192 MiB. Buffers are released when JavaScript's garbage is collected, which V8 does
+/// at 64 MiB or more of it. With only that much memory, half of the attachments would find none free.
 const BLOCKS: usize = 12 << 10;
-/// In front of them is one that belongs to both sides.
+/// The size in bytes. The first block holds the state that both sides share.
 pub const LENGTH: usize = (BLOCKS + 1) * BLOCK;
-/// There: how many bytes the receiver's program has got, in eight bytes.
+/// The offset of the number of bytes that the receiver's program has received, in eight bytes.
 const READ_BYTES: usize = 0;
-/// How many pieces have been released, in four; on a cache line of its own.
-const RELEASED_PIECES: usize = 64;
-/// For each block, whether the piece that begins there has been released.
+/// The offset of the number of released attachments, in four bytes, on a cache line of its own.
+const RELEASED_ATTACHMENTS: usize = 64;
+/// The offset of one byte for each block, which says whether the attachment that begins there has been
+/// released.
 const FLAGS: usize = 4096;
 const _: () = assert!(FLAGS + BLOCKS <= BLOCK);
 
-/// So much of it may be on its way to a program that is busy. More waits as messages do that bring nothing along, which has a bound of its own.
-const MOST_UNREAD: usize = 32 << 20;
+/// How many bytes may be undelivered to a busy program. Further messages wait as those without attachments
+/// do, which have their own limit.
+const MAX_UNREAD: usize = 32 << 20;
 
-/// What was not used for so long is given back to the system.
+/// Memory that is unused for so long goes back to the system.
 pub const MEMORY_KEPT: Duration = Duration::from_secs(5);
-/// After a refusal nothing is offered for so long.
+/// How long no memory is offered after a refusal.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 
-/// Where in the memory a block is.
-fn place_of(block: usize) -> usize {
+/// The offset of a block.
+fn offset_of(block: usize) -> usize {
     (block + 1) * BLOCK
 }
 
-/// Room for a piece, to be written and then to be sent. What is not sent is put back.
+/// A reservation for an attachment, to be written and sent. Dropping it without sending frees it.
 #[derive(Debug)]
 pub struct Room {
     sharing: Arc<Sharing>,
@@ -60,30 +64,30 @@ pub struct Room {
 }
 
 impl Room {
-    /// Where it is, as the frame says it.
+    /// Its offset, as the frame states it.
     pub fn offset(&self) -> usize {
-        place_of(self.blocks.start)
+        offset_of(self.blocks.start)
     }
 
-    /// How many bytes there are.
+    /// In bytes.
     pub fn capacity(&self) -> usize {
         self.blocks.len() * BLOCK
     }
 
-    /// Where to write; for no longer than this lives.
+    /// Where to write. The pointer is valid as long as the reservation.
     pub fn pointer(&self) -> *mut u8 {
         self.memory.part(self.offset()..self.offset() + self.capacity())
     }
 
     /// Writes from the beginning.
     ///
-    /// Panics if there is not so much room.
+    /// Panics if the bytes do not fit.
     pub fn write(&self, bytes: &[u8]) {
         assert!(bytes.len() <= self.capacity());
         self.memory.write(self.offset(), bytes);
     }
 
-    /// The frame that says that so many bytes are here has been sent, or queued: they are the receiver's.
+    /// The frame with this attachment has been sent or queued: the bytes belong to the receiver.
     pub fn sent(mut self, bytes: usize) {
         self.is_sent = true;
         self.sharing.with_outgoing(|outgoing| outgoing.sent(self.blocks.clone(), bytes));
@@ -104,14 +108,14 @@ struct Outgoing {
     memory: Arc<Memory>,
     file: Arc<OwnedFd>,
     free: Ranges,
-    /// For these the system has given no memory yet.
-    bare: Ranges,
+    /// Free blocks for which the system has allocated no memory.
+    unreserved: Ranges,
     /// Sent, and not known to be released.
     sent: Vec<Range<usize>>,
     sent_bytes: u64,
-    /// How many pieces had been released when that was looked after.
+    /// The number of released attachments when it was last read.
     released: u32,
-    used_since_look: bool,
+    used_since_check: bool,
 }
 
 impl Outgoing {
@@ -124,38 +128,40 @@ impl Outgoing {
             memory: Arc::new(memory),
             file: Arc::new(file),
             free: all(),
-            bare: all(),
+            unreserved: all(),
             sent: Vec::new(),
             sent_bytes: 0,
             released: 0,
-            used_since_look: false,
+            used_since_check: false,
         })
     }
 
     fn room(&mut self, bytes: usize) -> Option<Range<usize>> {
         let unread = self.unread();
-        if unread > 0 && unread.saturating_add(bytes) > MOST_UNREAD {
+        if unread > 0 && unread.saturating_add(bytes) > MAX_UNREAD {
             return None;
         }
         self.take_released();
         let blocks = self.free.take_first(bytes.div_ceil(BLOCK).max(1))?;
-        let bare = self.bare.cut(&blocks);
-        let reserved = bare.iter().try_for_each(|part| {
-            os::reserve_memory(self.file.as_fd(), place_of(part.start)..place_of(part.end))
+        let unreserved = self.unreserved.cut(&blocks);
+        let reserved = unreserved.iter().try_for_each(|part| {
+            os::reserve_memory(self.file.as_fd(), offset_of(part.start)..offset_of(part.end))
         });
         if reserved.is_err() {
-            // The system has none left: the piece goes through the socket, where whoever has no memory is told so.
-            bare.into_iter().for_each(|part| self.bare.add(part));
+            // The system has no memory left: the attachment goes through the socket instead, which reports
+            // such an error.
+            unreserved.into_iter().for_each(|part| self.unreserved.add(part));
             self.free.add(blocks);
             return None;
         }
-        self.used_since_look = true;
+        self.used_since_check = true;
         Some(blocks)
     }
 
     fn sent(&mut self, blocks: Range<usize>, bytes: usize) {
         self.sent_bytes += bytes as u64;
-        // Its frame may have gone out before this, and the other side, and then the reactor's look, may have been quicker.
+        // The frame may have gone out before this call. The receiver may have released the attachment since,
+        // and the reactor may have reclaimed memory.
         if self.is_released(&blocks) {
             self.free.add(blocks);
         } else {
@@ -163,13 +169,13 @@ impl Outgoing {
         }
     }
 
-    /// Whether a piece has been released. It is said once.
+    /// Whether an attachment has been released. Returns true once.
     fn is_released(&self, blocks: &Range<usize>) -> bool {
         self.memory.flag(FLAGS + blocks.start).swap(0, Ordering::AcqRel) != 0
     }
 
     fn take_released(&mut self) {
-        let released = self.memory.count(RELEASED_PIECES).load(Ordering::Acquire);
+        let released = self.memory.count(RELEASED_ATTACHMENTS).load(Ordering::Acquire);
         if std::mem::replace(&mut self.released, released) == released {
             return;
         }
@@ -184,72 +190,73 @@ impl Outgoing {
         self.sent = sent;
     }
 
-    /// How many bytes the receiver has not come to yet.
+    /// How many bytes the receiver's program has not received yet.
     fn unread(&self) -> usize {
         self.sent_bytes.saturating_sub(self.memory.sum(READ_BYTES).load(Ordering::Acquire)) as usize
     }
 
-    /// Gives back to the system what is free, if nothing has been sent since this was called last. Returns whether it is to be
-    /// called again.
-    fn tidy(&mut self) -> bool {
+    /// Returns free memory to the system, if nothing was sent since the last call. Returns whether to call
+    /// this again.
+    fn reclaim(&mut self) -> bool {
         self.take_released();
-        if std::mem::take(&mut self.used_since_look) {
+        if std::mem::take(&mut self.used_since_check) {
             return true;
         }
         let mut unused = self.free.clone();
-        self.bare.iter().for_each(|bare| drop(unused.cut(&bare)));
+        self.unreserved.iter().for_each(|unreserved| drop(unused.cut(&unreserved)));
         for blocks in unused.iter() {
-            // What cannot be given back stays, and is used again.
-            if os::release_memory(self.file.as_fd(), place_of(blocks.start)..place_of(blocks.end)).is_ok() {
-                self.bare.add(blocks);
+            // Memory that cannot be returned stays reserved and is used again.
+            if os::release_memory(self.file.as_fd(), offset_of(blocks.start)..offset_of(blocks.end)).is_ok() {
+                self.unreserved.add(blocks);
             }
         }
         !self.sent.is_empty()
     }
 }
 
-/// How far the two sides are with the memory of one direction.
+/// How far the memory of one direction is set up.
 #[derive(Debug, Default)]
 enum Stage {
-    /// Nothing large has been sent.
+    /// No large attachment has been sent.
     #[default]
     Unused,
-    /// The reactor is to make memory and to offer it.
+    /// The reactor must make the memory and offer it.
     Wanted,
-    /// It is on its way to the other side.
+    /// The receiver has not answered yet.
     Offered(Outgoing),
-    /// The other side has it. A timer runs for the next look at it, or not.
+    /// The receiver has mapped the memory. The second field says whether a timer for the next maintenance is
+    /// running.
     Shared(Outgoing, bool),
-    /// There is none, or the other side could not map it.
+    /// The memory could not be made, or the receiver could not map it. The next offer is made at this time.
     Refused(Instant),
 }
 
-/// What the reactor is to do about the memory.
+/// What the reactor does after maintaining the memory.
 #[derive(Debug)]
 pub enum Tending {
-    /// This is offered to the other side.
+    /// Offers this to the receiver.
     Offered(Arc<OwnedFd>),
-    /// Call again after [`MEMORY_KEPT`].
+    /// Maintains the memory again after [`MEMORY_KEPT`].
     Later,
-    /// Nothing, until asked again.
+    /// Nothing, until it is asked again.
     Nothing,
 }
 
-/// The sending side of the memory, from the first large piece on.
+/// The sender's end of the memory.
 #[derive(Debug, Default)]
 pub(super) struct Sharing(Mutex<Stage>);
 
 impl Sharing {
-    /// Room for a piece of so many bytes. The second value says that the reactor is to tend.
+    /// Reserves memory for an attachment. The second value says that the reactor must maintain the memory.
     pub(super) fn room(self: &Arc<Self>, bytes: usize) -> (Option<Room>, bool) {
         let mut stage = self.0.lock();
         match &mut *stage {
-            Stage::Shared(outgoing, is_tended) => {
+            Stage::Shared(outgoing, has_timer) => {
                 let room = outgoing.room(bytes).map(|blocks| {
                     let (sharing, memory) = (self.clone(), outgoing.memory.clone());
                     Room { sharing, memory, blocks, is_sent: false }
                 });
-                let needs_tending = room.is_some() && !std::mem::replace(is_tended, true);
+                let needs_tending = room.is_some() && !std::mem::replace(has_timer, true);
                 (room, needs_tending)
             }
             Stage::Unused => {
@@ -270,7 +277,7 @@ impl Sharing {
         }
     }
 
-    /// How many bytes the receiver has not come to yet.
+    /// How many bytes the receiver's program has not received yet.
     pub(super) fn unread(&self) -> usize {
         match &*self.0.lock() {
             Stage::Shared(outgoing, _) => outgoing.unread(),
@@ -292,15 +299,15 @@ impl Sharing {
                     Tending::Nothing
                 }
             },
-            Stage::Shared(outgoing, is_tended) => {
-                *is_tended = outgoing.tidy();
-                if *is_tended { Tending::Later } else { Tending::Nothing }
+            Stage::Shared(outgoing, has_timer) => {
+                *has_timer = outgoing.reclaim();
+                if *has_timer { Tending::Later } else { Tending::Nothing }
             }
             Stage::Unused | Stage::Offered(_) | Stage::Refused(_) => Tending::Nothing,
         }
     }
 
-    /// The other side has mapped what it was offered.
+    /// The receiver has mapped the memory.
     pub(super) fn accepted(&self) {
         let mut stage = self.0.lock();
         *stage = match std::mem::take(&mut *stage) {
@@ -309,7 +316,7 @@ impl Sharing {
         };
     }
 
-    /// The other side cannot have it.
+    /// The receiver could not map the memory.
     pub(super) fn refused(&self) {
         *self.0.lock() = Stage::Refused(Instant::now() + REFUSED_FOR);
     }
@@ -319,7 +326,7 @@ impl Sharing {
 #[derive(Debug)]
 pub struct Incoming {
     memory: Memory,
-    /// The pieces that this side has.
+    /// The blocks of attachments that are in use here.
     held: Mutex<Ranges>,
 }
 
@@ -329,12 +336,13 @@ impl Incoming {
         Ok(Arc::new(Incoming { memory: Memory::map(file, LENGTH)?, held: Mutex::default() }))
     }
 
-    /// Whether somebody has a piece of it. Only who gets pieces out of it may rely on the answer.
+    /// Whether any attachment is in use. Only the thread that claims attachments may rely on the answer.
     pub fn is_held(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 1
     }
 
-    /// The piece that a frame says is there. None if it cannot be: it is not within, or overlaps one that has not been released.
+    /// Claims the attachment at the place that a frame states. None if it cannot be there: the place is out
+    /// of bounds, or overlaps an attachment in use.
     pub fn claim(self: &Arc<Self>, offset: usize, length: usize) -> Option<Segment> {
         let end = offset.checked_add(length)?;
         if length == 0 || offset < BLOCK || !offset.is_multiple_of(BLOCK) || end > LENGTH {
@@ -350,7 +358,7 @@ impl Incoming {
     }
 }
 
-/// A piece in memory that this side has, until it drops this: then it is the sender's again.
+/// An attachment in shared memory. Dropping this releases it to the sender.
 #[derive(Debug)]
 pub struct Segment {
     incoming: Arc<Incoming>,
@@ -360,26 +368,27 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// How many bytes there are.
+    /// In bytes.
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// False: there is at least one.
+    /// False: every attachment has at least one byte.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// The program has them: the sender need not wait for that any more. It goes without saying when they are released.
+    /// The program has received the attachment, so that the sender no longer counts it as undelivered.
+    /// Releasing it implies this.
     pub fn read(&mut self) {
         if !std::mem::replace(&mut self.is_read, true) {
             self.incoming.memory.sum(READ_BYTES).fetch_add(self.length as u64, Ordering::AcqRel);
         }
     }
 
-    /// Where they are, for as long as this lives.
+    /// The beginning of the attachment. The pointer is valid as long as this lives.
     pub fn pointer(&self) -> *mut u8 {
-        let start = place_of(self.blocks.start);
+        let start = offset_of(self.blocks.start);
         self.incoming.memory.part(start..start + self.length)
     }
 }
@@ -387,11 +396,11 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         self.read();
-        // In this order: the sender may give it to the next piece at once.
+        // The order matters: the sender may use the blocks again as soon as the flag is set.
         self.incoming.held.lock().cut(&self.blocks);
         let memory = &self.incoming.memory;
         memory.flag(FLAGS + self.blocks.start).store(1, Ordering::Release);
-        memory.count(RELEASED_PIECES).fetch_add(1, Ordering::AcqRel);
+        memory.count(RELEASED_ATTACHMENTS).fetch_add(1, Ordering::AcqRel);
     }
 }
 

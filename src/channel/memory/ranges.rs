@@ -1,14 +1,14 @@
-//! Which blocks are free, or held: sets of numbers that come in long rows.
+//! Sets of block numbers, which come in long ranges.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Whole numbers in ranges that do not touch each other.
+/// A set of numbers, as ranges that do not touch.
 #[derive(Clone, Debug, Default)]
 pub struct Ranges(BTreeMap<usize, usize>);
 
 impl Ranges {
-    /// All numbers of one range.
+    /// The numbers of one range.
     pub fn all(range: Range<usize>) -> Self {
         Ranges(BTreeMap::from([(range.start, range.end)]))
     }
@@ -18,7 +18,7 @@ impl Ranges {
         self.0.iter().map(|(start, end)| *start..*end)
     }
 
-    /// Takes so many in a row out of it, the lowest: so that as little memory as possible is used, and that again and again.
+    /// Removes the lowest `count` numbers in a row. Taking the lowest keeps the used memory small.
     pub fn take_first(&mut self, count: usize) -> Option<Range<usize>> {
         let (start, end) =
             self.0.iter().map(|(start, end)| (*start, *end)).find(|(start, end)| end - start >= count)?;
@@ -29,7 +29,7 @@ impl Ranges {
         Some(start..start + count)
     }
 
-    /// Adds a range that does not overlap.
+    /// Adds a range that does not overlap the set.
     pub fn add(&mut self, range: Range<usize>) {
         debug_assert!(!self.overlaps(&range), "{range:?} of {self:?}");
         let Range { mut start, mut end } = range;
@@ -46,7 +46,7 @@ impl Ranges {
         self.0.insert(start, end);
     }
 
-    /// Takes out of it what is in a range.
+    /// Removes the numbers of a range and returns those that were in the set.
     pub fn cut(&mut self, range: &Range<usize>) -> Vec<Range<usize>> {
         let touched: Vec<(usize, usize)> = self
             .0
@@ -74,7 +74,7 @@ impl Ranges {
     }
 }
 
-/// Where so many in a row begin, the lowest; to compare with.
+/// The lowest `count` numbers in a row begin here. Tests compare with it.
 #[cfg(test)]
 pub fn first_of(numbers: &std::collections::BTreeSet<usize>, count: usize) -> Option<usize> {
     numbers.iter().copied().find(|start| (*start..start + count).all(|number| numbers.contains(&number)))
@@ -106,7 +106,7 @@ mod tests {
         ]
     }
 
-    /// Numbers in the ranges that they make.
+    /// The ranges that these numbers form.
     fn joined(numbers: &BTreeSet<usize>) -> BTreeMap<usize, usize> {
         let starts = numbers.iter().filter(|number| **number == 0 || !numbers.contains(&(**number - 1)));
         starts.map(|start| (*start, (*start..).find(|number| !numbers.contains(number)).unwrap())).collect()

@@ -1,4 +1,4 @@
-//! What both ends make of the memory, and what one can do to the other.
+//! The memory from both ends, and what one end can do to the other.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -15,7 +15,7 @@ fn offered(sharing: &Arc<Sharing>) -> Arc<OwnedFd> {
     file
 }
 
-/// Memory that both sides have, and its file.
+/// Memory that both ends have mapped, and its file.
 fn shared() -> (Arc<Sharing>, Arc<Incoming>, Arc<OwnedFd>) {
     let sharing = Arc::new(Sharing::default());
     let file = offered(&sharing);
@@ -24,7 +24,7 @@ fn shared() -> (Arc<Sharing>, Arc<Incoming>, Arc<OwnedFd>) {
     (sharing, incoming, file)
 }
 
-/// Memory of which no more than so many blocks can be used.
+/// Memory of which only so many blocks can be used.
 fn shared_blocks(count: usize) -> (Arc<Sharing>, Arc<Incoming>) {
     let (sharing, incoming, _) = shared();
     sharing.with_outgoing(|outgoing| drop(outgoing.free.cut(&(count..BLOCKS))));
@@ -35,7 +35,7 @@ fn room(sharing: &Arc<Sharing>, bytes: usize) -> Room {
     sharing.room(bytes).0.expect("no room")
 }
 
-/// Sends a piece of so many blocks, filled with a byte, and claims it.
+/// Sends an attachment of so many blocks, filled with a byte, and claims it.
 fn send(sharing: &Arc<Sharing>, incoming: &Arc<Incoming>, blocks: usize, byte: u8) -> Segment {
     let room = room(sharing, blocks * BLOCK);
     room.write(&vec![byte; blocks * BLOCK]);
@@ -45,9 +45,8 @@ fn send(sharing: &Arc<Sharing>, incoming: &Arc<Incoming>, blocks: usize, byte: u
 }
 
 impl Segment {
-    /// What is there.
     pub fn content(&self) -> Vec<u8> {
-        let start = place_of(self.blocks.start);
+        let start = offset_of(self.blocks.start);
         self.incoming.memory.read(start..start + self.length)
     }
 }
@@ -55,11 +54,11 @@ impl Segment {
 #[test]
 fn no_more_is_unread_than_the_bound_but_for_one_that_is_alone() {
     let (sharing, incoming, _file) = shared();
-    let alone = send(&sharing, &incoming, MOST_UNREAD / BLOCK + 1, 1);
+    let alone = send(&sharing, &incoming, MAX_UNREAD / BLOCK + 1, 1);
     assert!(sharing.room(1).0.is_none());
     drop(alone);
-    let mut first = send(&sharing, &incoming, MOST_UNREAD / BLOCK / 2, 2);
-    let _second = send(&sharing, &incoming, MOST_UNREAD / BLOCK / 2, 3);
+    let mut first = send(&sharing, &incoming, MAX_UNREAD / BLOCK / 2, 2);
+    let _second = send(&sharing, &incoming, MAX_UNREAD / BLOCK / 2, 3);
     assert!(sharing.room(1).0.is_none());
     first.read();
     assert!(sharing.room(1).0.is_some());
@@ -177,7 +176,7 @@ fn what_has_been_read_is_counted_once() {
     assert_eq!(sharing.unread(), 0);
 }
 
-/// How many blocks of ours the system has given memory for.
+/// For how many blocks the system has allocated memory.
 fn taken(file: &OwnedFd) -> usize {
     nix::sys::stat::fstat(file).unwrap().st_blocks as usize * 512 / BLOCK
 }
@@ -195,7 +194,7 @@ fn what_is_not_used_is_given_back_and_what_is_held_stays() {
     assert_eq!(taken(&file), 1 + 3);
     assert!(held.content() == vec![7; 3 * BLOCK]);
 
-    // Somebody looks after it already.
+    // A timer is running already.
     let (again, needs_tending) = sharing.room(4 * BLOCK);
     assert!(!needs_tending);
     assert_eq!(again.unwrap().offset(), 4 * BLOCK);
@@ -204,7 +203,7 @@ fn what_is_not_used_is_given_back_and_what_is_held_stays() {
     assert!(matches!(sharing.tend(), Tending::Later));
     assert!(matches!(sharing.tend(), Tending::Nothing));
     assert_eq!(taken(&file), 1);
-    // Nobody does any more.
+    // No timer is running any more.
     assert!(matches!(sharing.room(1), (Some(_), true)));
     assert_eq!(taken(&file), 2);
 }
@@ -217,7 +216,7 @@ fn what_was_refused_is_offered_again_later() {
     assert!(matches!(&*sharing.0.lock(), Stage::Refused(until) if *until > Instant::now()));
     assert!(matches!(sharing.room(1), (None, false)));
     assert!(matches!(sharing.tend(), Tending::Nothing));
-    // An answer that comes late.
+    // The answer to the first offer comes late.
     sharing.accepted();
     assert!(matches!(sharing.room(1), (None, false)));
     *sharing.0.lock() = Stage::Refused(Instant::now());
@@ -249,9 +248,9 @@ fn what_the_other_side_writes_over_the_account_spoils_no_more_than_messages() {
     memory.sum(READ_BYTES).store(u64::MAX, Ordering::Release);
     assert_eq!(sharing.unread(), 0);
     (0..BLOCKS).for_each(|block| memory.flag(FLAGS + block).store(255, Ordering::Release));
-    memory.count(RELEASED_PIECES).store(u32::MAX, Ordering::Release);
+    memory.count(RELEASED_ATTACHMENTS).store(u32::MAX, Ordering::Release);
     assert_eq!(room(&sharing, 4 * BLOCK).offset(), BLOCK);
-    // There is no more of it than there was.
+    // The sender has no more memory than before.
     let _all = room(&sharing, 4 * BLOCK);
     assert!(sharing.room(1).0.is_none());
     drop(held);
@@ -262,7 +261,7 @@ fn what_the_other_side_writes_over_the_account_spoils_no_more_than_messages() {
 fn a_piece_that_comes_back_before_it_is_known_to_be_sent_is_used_again() {
     let (sharing, incoming) = shared_blocks(1);
     let room = room(&sharing, BLOCK);
-    // Its frame has gone out: the other side is quicker than this one, and the reactor looks meanwhile.
+    // The frame has gone out. The receiver is quicker than this end, and the reactor reclaims meanwhile.
     drop(incoming.claim(room.offset(), BLOCK).unwrap());
     sharing.tend();
     room.sent(BLOCK);
@@ -271,20 +270,20 @@ fn a_piece_that_comes_back_before_it_is_known_to_be_sent_is_used_again() {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// The sender asks for room for so many bytes.
+    /// The sender reserves so many bytes.
     Ask(usize),
-    /// The sender does not use room that it has.
+    /// The sender drops a reservation.
     Drop(usize),
-    /// The frame of a piece goes out.
+    /// The frame of an attachment goes out.
     Announce(usize),
-    /// The sender knows that a frame has gone out.
+    /// The sender notes that a frame has gone out.
     Sent(usize),
     Tend,
-    /// The receiver comes to the next frame.
+    /// The receiver claims the attachment of the next frame.
     Claim,
     Read(usize),
     Release(usize),
-    /// A frame says that a piece is where one is held.
+    /// A frame states the place of an attachment in use.
     Overlap(usize),
 }
 
@@ -303,7 +302,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// So many blocks the model has.
+/// The number of blocks in the model.
 const FEW: usize = 16;
 
 struct Held {
@@ -311,12 +310,12 @@ struct Held {
     is_read: bool,
 }
 
-/// Both sides, and which blocks the sender may use.
+/// Both ends, and the blocks that the sender may use.
 struct Model {
     sharing: Arc<Sharing>,
     incoming: Arc<Incoming>,
     free: BTreeSet<usize>,
-    /// Whether the sender knows that the piece has been sent, and whether it has been released.
+    /// Whether the sender knows that the attachment has been sent, and whether it has been released.
     pieces: Vec<(Range<usize>, bool, bool)>,
     rooms: Vec<(Room, usize)>,
     announced: Vec<(Room, usize)>,
@@ -324,11 +323,11 @@ struct Model {
     held: Vec<Held>,
     bytes: [u8; FEW],
     next_byte: u8,
-    /// What the sender counts, and what the receiver does.
+    /// The sender's count of undelivered bytes, and the receiver's.
     counted: [usize; 2],
 }
 
-/// One of several, if there are any.
+/// Removes one element, if there is any.
 fn pick<T>(list: &mut Vec<T>, which: usize) -> Option<T> {
     (!list.is_empty()).then(|| list.swap_remove(which % list.len()))
 }
@@ -380,7 +379,7 @@ impl Model {
             Step::Release(which) => self.release(which),
             Step::Overlap(which) => {
                 if let Some(Held { segment, .. }) = self.held.get(which) {
-                    let block = place_of(segment.blocks.end - 1);
+                    let block = offset_of(segment.blocks.end - 1);
                     assert!(self.incoming.claim(block, 1).is_none());
                 }
             }
@@ -392,7 +391,7 @@ impl Model {
         let room = self.sharing.room(bytes).0;
         let blocks = bytes.div_ceil(BLOCK);
         let expected = first_of(&self.free, blocks);
-        assert_eq!(room.as_ref().map(Room::offset), expected.map(place_of));
+        assert_eq!(room.as_ref().map(Room::offset), expected.map(offset_of));
         let Some(room) = room else { return };
         self.next_byte = self.next_byte.wrapping_add(1);
         room.write(&vec![self.next_byte; bytes]);
@@ -426,7 +425,7 @@ impl Model {
         self.change(&blocks, |(_, _, is_released)| *is_released = true);
     }
 
-    /// What is sent and released is the sender's again.
+    /// Blocks that are sent and released belong to the sender again.
     fn change(&mut self, blocks: &Range<usize>, change: impl FnOnce(&mut (Range<usize>, bool, bool))) {
         let index = self.pieces.iter().position(|(piece, ..)| piece == blocks).unwrap();
         change(&mut self.pieces[index]);
@@ -440,7 +439,7 @@ impl Model {
         assert!(segment.content().iter().all(|found| *found == byte));
     }
 
-    /// Everything comes back.
+    /// Every attachment is released.
     fn finish(&mut self) {
         self.held.iter().for_each(|held| self.check(&held.segment));
         while !(self.rooms.is_empty() && self.announced.is_empty()) {
