@@ -1,26 +1,26 @@
-//! For how long connections may be kept from idle workers, so that busy ones get their share.
+//! How long connections may be kept from idle workers, so that busy ones get their share.
 
 use std::time::{Duration, Instant};
 
-/// The longest wait at a stretch: for as long as a worker may be kept from its processor when everybody is busy,
-/// and be behind. See docs/performance.md.
+/// The longest wait at a stretch: as long as a worker on a loaded machine may be without a processor, and
+/// fall behind. See docs/performance.md.
 const MAX_WAIT: Duration = Duration::from_millis(50);
 
-/// How much longer it takes to earn a wait than to spend it: a worker that is slower than others for good keeps them waiting
-/// for a quarter of the time at most.
+/// Earning a wait takes so many times as long as spending it: a worker that is permanently slower keeps the
+/// others waiting for at most a quarter of the time.
 const EARNED_IN: i64 = 3;
 
-/// A budget of time: spent while somebody idle is kept waiting, and earned again while nobody is.
+/// A budget of time. It is spent while an idle worker is kept waiting, and earned again while none is.
 #[derive(Debug, Default)]
 pub struct Fairness {
-    /// Nanoseconds; below zero when a wait took longer than there was left, as nobody came to look.
+    /// Nanoseconds. Negative when a wait took longer than the budget, because nothing checked it in between.
     left: i64,
     looked: Option<Instant>,
     is_waiting: bool,
 }
 
 impl Fairness {
-    /// Whether somebody may be kept waiting at this moment.
+    /// Whether an idle worker may be kept waiting at this moment.
     pub fn may_wait(&mut self, now: Instant) -> bool {
         let most = as_nanos(MAX_WAIT);
         let passed =
@@ -31,7 +31,7 @@ impl Fairness {
         self.left > 0
     }
 
-    /// From now on somebody is kept waiting, or nobody is.
+    /// Notes whether an idle worker is kept waiting from now on.
     pub fn set_waiting(&mut self, is_waiting: bool) {
         self.is_waiting = is_waiting;
     }

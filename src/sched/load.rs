@@ -1,15 +1,15 @@
 //! How busy a worker is, as far as its primary can see.
 
-/// Whether a worker can take a connection, and what it has to do meanwhile.
+/// Whether a worker can take a connection, and how busy it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
-    /// It may have the connection, and has little else to do.
+    /// It may get the connection, and has little else to do.
     Idle,
-    /// It may have the connection.
+    /// It may get the connection.
     Busy,
-    /// It has as many as it may have, and works on them: others may wait for it.
+    /// It has its maximum of connections and is working on them. Other workers may wait for it.
     Full,
-    /// It does not take this one, is blocked, or cannot be seen to work. Nobody waits for it.
+    /// It has refused this connection, is blocked, or shows no sign of work. Nobody waits for it.
     Away,
 }
 
@@ -20,16 +20,16 @@ impl Availability {
     }
 }
 
-/// The load of a worker at the moment at which a connection is to be given to one.
+/// The load of a worker at the moment of a pick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
     /// Whether it can take this connection.
     pub availability: Availability,
-    /// How many connections, of all its servers, were sent to it that it has neither taken nor refused.
+    /// How many connections of all its servers were sent to it and neither taken nor refused.
     pub in_flight: usize,
 }
 
 impl Load {
-    /// Of a worker that is not there.
+    /// The load of a worker that has gone.
     pub const AWAY: Load = Load { availability: Availability::Away, in_flight: 0 };
 }

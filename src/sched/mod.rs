@@ -1,7 +1,7 @@
 //! Scheduling policies: plain structs that decide who gets the next connection.
 //!
-//! `policy` is what every policy is to a server, `load` what it sees of the workers. Each policy is a file of its own:
-//! `round_robin`, for which `fairness` says how long the idle wait for the busy.
+//! `policy` is the trait of a policy, and `load` what a policy sees of a worker. Each policy has a file of
+//! its own: `round_robin`, with `fairness` for how long idle workers wait for busy ones.
 
 mod fairness;
 mod load;

@@ -1,4 +1,4 @@
-//! The seat of a policy: what it is told, what it is asked, and what it may rely on.
+//! The trait of a policy: its inputs, its decision, and its guarantees.
 
 use std::fmt::Debug;
 use std::time::Instant;
@@ -7,38 +7,41 @@ use super::load::Load;
 use crate::address::Peer;
 use crate::ids::WorkerId;
 
-/// A connection that has been accepted and is to be given to a worker.
+/// A connection that has been accepted and waits for a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incoming {
-    /// Who connected.
+    /// The client's address.
     pub peer: Peer,
 }
 
-/// Chooses who gets the next connection of one server.
+/// Chooses the worker for each connection of one server.
 ///
-/// Each server at which the primary accepts has a policy of its own. It lives on the reactor thread, where all of these
-/// functions are called, once or more for each connection: they neither block nor make system calls, and what they allocate
-/// is for workers and not for connections.
+/// Each server at which the primary accepts has a policy of its own. The reactor thread calls all of these
+/// functions, once or more for each connection. They neither block nor make system calls, and they allocate
+/// for workers, not for connections.
 ///
-/// For each connection `pick` is called until it names a worker. The connection is then sent there, and one of three things is
-/// told of it: `taken`, `refused` or `recalled`. After the last two `pick` is called for it again. Nothing is told when the
-/// connection could not be sent, or the worker's channel has closed before it answered: the worker's load says so, or its removal.
-/// What is told may come late, and name a worker that has been removed since.
+/// `pick` is called for each connection until it names a worker. The connection is then sent there, and one
+/// of three calls follows: `taken`, `refused` or `recalled`. After the last two, `pick` is called for it
+/// again. No call follows if the connection could not be sent, or if the worker's channel has closed before
+/// it answered: the worker's load or its removal shows that. A call may come late, and name a worker that has
+/// been removed since.
 pub trait Policy: Debug + Send {
-    /// A worker takes part from now on. It is not among those that do.
+    /// A worker takes part from now on. It did not before.
     fn add(&mut self, worker: WorkerId);
 
-    /// A worker takes part no longer. It is among those that do.
+    /// A worker no longer takes part. It did before.
     fn remove(&mut self, worker: WorkerId);
 
     /// The worker that gets `connection`, or None while it waits.
     ///
-    /// `now` is the time of the call, and never before that of an earlier one. `loads` tells the load of a worker that takes part;
-    /// each call looks it up, and it is the same for the whole of `pick`. A worker may be named only if its
-    /// [`Availability::may_take`] holds, which it does not for one that has refused this very connection.
+    /// `now` is the time of the call. It never goes backwards. `loads` returns the load of a worker that
+    /// takes part. Each call looks it up, and the load stays the same during `pick`. The policy may only name
+    /// a worker whose [`Availability::may_take`] holds. It does not hold for a worker that has refused this
+    /// very connection.
     ///
-    /// With None the connection keeps its place, and those behind it wait too, unless somebody has refused it. `pick` is called
-    /// again when something has changed: a worker has reported, come, left, or been found blocked.
+    /// With None the connection keeps its place, and those behind it wait too, unless a worker has refused
+    /// it. `pick` is called again when something has changed: a worker has reported, joined, left, or been
+    /// found blocked.
     ///
     /// [`Availability::may_take`]: super::Availability::may_take
     fn pick(
@@ -52,11 +55,11 @@ pub trait Policy: Debug + Send {
     #[expect(unused_variables, reason = "a policy need not care")]
     fn taken(&mut self, worker: WorkerId, connection: &Incoming) {}
 
-    /// The worker has received the connection and does not want it.
+    /// The worker has received the connection and has refused it.
     #[expect(unused_variables, reason = "a policy need not care")]
     fn refused(&mut self, worker: WorkerId, connection: &Incoming) {}
 
-    /// The worker had not received the connection when it was taken back from it.
+    /// The connection was recalled before the worker had received it.
     #[expect(unused_variables, reason = "a policy need not care")]
     fn recalled(&mut self, worker: WorkerId, connection: &Incoming) {}
 }

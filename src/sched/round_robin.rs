@@ -1,5 +1,6 @@
-//! Round robin: everybody in turn. Whoever cannot take one now keeps its place, and gets the turns that it missed later, up
-//! to a bound; and who is ahead of one that is only too busy waits for it, within limits. See docs/performance.md.
+//! Round robin: every worker in rotation. A worker that cannot take a connection keeps its place and gets the
+//! turns that it missed later, up to a limit. A worker that is ahead of one that is only too busy waits for
+//! it, within limits. See docs/performance.md.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -9,36 +10,38 @@ use super::load::{Availability, Load};
 use super::policy::{Incoming, Policy};
 use crate::ids::WorkerId;
 
-/// How many missed turns a worker gets later at most: as many as it misses when it is kept from its processor, or found
-/// blocked, for some 10 ms at the highest rates. What one missed that was blocked for long is forgotten.
+/// How many missed turns a worker gets later at most: as many as it misses in some 10 ms without a processor,
+/// or blocked, at the highest rates. Further turns missed by a worker that was blocked for long are
+/// forgotten.
 const MAX_OWED: u64 = 128;
 
-/// How many turns a worker may be ahead of one that is full. As many as a worker takes between two of its reports: with
-/// fewer it would wait for reports and not for workers.
+/// How many turns a worker may be ahead of one that is full: as many as a worker takes between two of its
+/// reports. With fewer it would wait for reports instead of workers.
 const MAX_AHEAD: u64 = 8;
 
 /// Workers in the order of their turns.
 ///
-/// A worker without credit is passed over but not moved back: as soon as it can take connections again it is the
-/// next one. While it has had fewer turns than another and is idle, it has two in a row, so that what it missed does not
-/// come over it all at once. Where everybody is busy that is not enough: whoever has credit first would get the
-/// connection, and the worker with more of the processor all the more. So nobody is more than [`MAX_AHEAD`] turns ahead
-/// of a worker that is full, as long as [`Fairness`] lets the idle wait.
+/// A worker without credit is skipped but keeps its place: it is the next one as soon as it can take
+/// connections again. While an idle worker has had fewer turns than another, it gets two in a row, so that
+/// the missed turns do not come all at once. That is not enough where every worker is busy: the first one
+/// with credit would get the connection, and most often that is the worker with the largest share of the
+/// processor. So no worker is more than [`MAX_AHEAD`] turns ahead of one that is full, as long as
+/// [`Fairness`] lets idle workers wait.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     rotation: VecDeque<Member>,
-    /// The most turns that anybody has had.
+    /// The most turns that any worker has had.
     most: u64,
-    /// Whose turn was the last.
+    /// The worker that had the last turn.
     last: Option<WorkerId>,
-    /// Spent while a connection waits although somebody is idle.
+    /// Spent while a connection waits although a worker is idle.
     fairness: Fairness,
 }
 
 #[derive(Debug)]
 struct Member {
     worker: WorkerId,
-    /// How many turns it has had, and those before its time or too long ago to be owed.
+    /// How many turns it has had, including those from before it joined and those too long ago to be owed.
     turns: u64,
 }
 
@@ -51,12 +54,12 @@ impl RoundRobin {
         })
     }
 
-    /// How many turns a worker has had when those are added that are no longer owed.
+    /// The number of a worker's turns, raised by those that are no longer owed.
     fn still_counts(&self, turns: u64) -> u64 {
         turns.max(self.most.saturating_sub(MAX_OWED))
     }
 
-    /// The worker has not had its last turn.
+    /// Takes a turn back from the worker, which has not used it.
     fn refund(&mut self, worker: WorkerId) {
         if let Some(member) = self.rotation.iter_mut().find(|member| member.worker == worker) {
             member.turns = member.turns.saturating_sub(1);
@@ -65,7 +68,7 @@ impl RoundRobin {
 }
 
 impl Policy for RoundRobin {
-    /// At the end of the rotation.
+    /// Adds the worker at the end of the rotation.
     fn add(&mut self, worker: WorkerId) {
         debug_assert!(self.rotation.iter().all(|member| member.worker != worker));
         self.rotation.push_back(Member { worker, turns: self.most });
@@ -75,10 +78,10 @@ impl Policy for RoundRobin {
         self.rotation.retain(|member| member.worker != worker);
     }
 
-    /// The first in turn that may take a connection and need not wait for another. It then goes to the end of the rotation, unless
-    /// it is owed another and idle.
+    /// Picks the first worker in turn that may take a connection and need not wait for another. That worker
+    /// goes to the end of the rotation, unless it is idle and owed another turn.
     ///
-    /// None also while all who could take it wait for one that is full.
+    /// Returns None also while every worker that could take it waits for one that is full.
     fn pick(
         &mut self,
         now: Instant,
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
     use crate::address::Peer;
 
-    /// A line at a time that passes only where a test lets it.
+    /// A rotation in which time passes only where a test says so.
     struct Line {
         rotation: RoundRobin,
         now: Instant,
@@ -139,7 +142,7 @@ mod tests {
         }
     }
 
-    /// A line of workers who may wait for as long as there can be.
+    /// A rotation whose workers may wait as long as the budget allows at most.
     fn line(count: u32) -> Line {
         let mut line = Line { rotation: RoundRobin::default(), now: Instant::now() };
         (1..=count).for_each(|id| line.rotation.add(WorkerId(id)));
@@ -147,7 +150,7 @@ mod tests {
         line
     }
 
-    /// All idle but one, which stands otherwise.
+    /// Every worker is idle but this one.
     fn all_idle_but(one: u32, availability: Availability) -> impl Fn(WorkerId) -> Availability {
         move |worker| if worker.0 == one { availability } else { Availability::Idle }
     }
@@ -223,7 +226,7 @@ mod tests {
         let mut line = line(3);
         assert_eq!(shares(&mut line, 30, all_idle), [10, 10, 10]);
         (0..6).for_each(|_| line.rotation.refund(WorkerId(1)));
-        // Six for those that were taken back, and a third of the rest.
+        // Six turns for the recalled connections, and a third of the others.
         assert_eq!(shares(&mut line, 306, all_idle), [106, 100, 100]);
     }
 
@@ -258,7 +261,7 @@ mod tests {
         assert_eq!(order(&mut line, 3, all_idle_but(1, Availability::Full)), [2, 2, 2]);
     }
 
-    /// Workers that are given more than they can do. A moment is a millisecond.
+    /// Workers that get more connections than they can serve. A moment is a millisecond.
     struct Saturated {
         line: Line,
         under_way: Vec<u64>,
@@ -272,7 +275,8 @@ mod tests {
             Saturated { line: line(workers as u32), under_way, done, waiting: clients }
         }
 
-        /// Each worker does as many as it is fast, and each client whose connection is done comes again.
+        /// Each worker serves as many connections as its speed, and each client that was served connects
+        /// again.
         fn pass_moment(&mut self, speeds: &[u64]) {
             self.line.pass(Duration::from_millis(1));
             for (worker, speed) in speeds.iter().enumerate() {
@@ -300,7 +304,7 @@ mod tests {
         for workers in [2, 4] {
             let mut site = Saturated::new(workers, 64);
             for moment in 0.. {
-                // A long while, in which more is missed than a worker may be owed.
+                // So long that a worker misses more turns than it may be owed.
                 let slow = moment / 150 % workers;
                 let speeds: Vec<u64> =
                     (0..workers).map(|worker| if worker == slow { 6 } else { 8 }).collect();
@@ -349,7 +353,7 @@ mod tests {
             for round in 1..=settled {
                 let worker = line.next(all_idle).unwrap().0 as usize - 1;
                 last[worker] = round;
-                // Those that are owed something are served in between, everybody else goes on in turn.
+                // Workers that are owed turns get them in between, and the rotation of the others goes on.
                 let longest = last.iter().map(|last| round - last).max().unwrap();
                 prop_assert!(longest <= 4 * MAX_OWED as usize * workers as usize / 2, "{longest}");
             }
@@ -360,7 +364,8 @@ mod tests {
             prop_assert!(shares.iter().all(|share| *share == 10), "{shares:?}");
         }
 
-        /// Whatever workers do: one gets a connection that may, and none waits but for one that is full.
+        /// Whatever the workers do, a connection goes to a worker that may take it, and waits only for one
+        /// that is full.
         #[test]
         fn nobody_waits_for_a_worker_that_is_not_full(
             moments in proptest::collection::vec(proptest::collection::vec(0..4usize, 4), 1..400),

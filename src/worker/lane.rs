@@ -1,5 +1,5 @@
-//! A worker's end of its lane. It is read on the thread that serves the connections, each of which is received only
-//! when it is about to be served: what is still in the lane when the thread blocks, the primary can take back.
+//! A worker's end of its lane. The thread that serves the connections reads it, and receives each connection
+//! only just before serving it. The primary can take back what is still in the lane when that thread blocks.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -10,50 +10,47 @@ use crate::error::Error;
 use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 
-/// How many bytes each side may have written on the channel that the other has not read: a large message or two, so that the
-/// two need not take turns for each piece of one. The system may allow less.
+/// The send buffer of each end of the channel, in bytes, as far as the system allows: enough for a large
+/// message or two, so that the ends need not alternate for each part of one.
 const CHANNEL_BUFFER: usize = 1 << 20;
 
-/// A connection to be served.
 #[derive(Debug)]
 pub struct Connection {
-    /// Its name, for [`WorkerLane::refuse`].
+    /// Names the connection for [`WorkerLane::refuse`].
     pub seq: LaneSeq,
-    /// What `handle` is.
+    /// The type of `handle`.
     pub kind: ConnectionKind,
-    /// The server that it came to.
+    /// The key of the server that the client connected to.
     pub key: Rc<str>,
-    /// The connection, close-on-exec and non-blocking.
+    /// Close-on-exec and non-blocking.
     pub handle: OwnedFd,
 }
 
-/// What is in the lane.
+/// The result of reading a lane.
 #[derive(Debug)]
 pub enum Received {
-    /// A connection.
     Connection(Connection),
-    /// Nothing, for now.
+    /// Nothing is there now.
     Nothing,
-    /// Nothing any more: the primary has closed the lane, or ended.
+    /// The primary has closed the lane, or ended.
     Ended,
 }
 
-/// The receiving end of a lane.
 #[derive(Debug)]
 pub struct WorkerLane {
     socket: OwnedFd,
     incoming: Box<[u8]>,
     ancillary: Ancillary,
     outgoing: Vec<u8>,
-    /// The key of the last connection: most are for the same server.
+    /// The key of the last connection. Most connections are for the same server.
     key: Rc<str>,
-    /// The last that was received, if that has not been reported.
+    /// The last message received, unless it has been reported.
     unreported: Option<LaneSeq>,
     refused: Vec<LaneSeq>,
 }
 
 impl WorkerLane {
-    /// Takes over the inherited descriptor of a lane.
+    /// Takes ownership of the inherited descriptor of a lane.
     pub fn new(socket: OwnedFd) -> Self {
         WorkerLane {
             socket,
@@ -66,8 +63,8 @@ impl WorkerLane {
         }
     }
 
-    /// Tells the primary that connections may come this way from now on, and gives it its end of a socket that the channel
-    /// may move over to. Returns this end, non-blocking.
+    /// Announces to the primary that connections may come over the lane, and sends it one end of a socket
+    /// pair to which the channel may move. Returns the other end, non-blocking.
     ///
     /// Errors: `EPIPE` when the primary has gone; `EMFILE`, `ENFILE`, `ENOBUFS`.
     pub fn announce(&mut self) -> Result<OwnedFd, Error> {
@@ -83,16 +80,18 @@ impl WorkerLane {
         Ok(ours)
     }
 
-    /// Tells the primary that they cannot, and why.
+    /// Says to the primary that the lane cannot be used, and why.
     ///
     /// Errors: `EPIPE` when the primary has gone.
     pub fn decline(&mut self, reason: String) -> Result<(), Error> {
         self.tell(&FromWorker::Unusable { reason }).map_err(Error::sys("declining a lane"))
     }
 
-    /// Receives the next connection, if there is one. One whose descriptor this process has no room for is refused.
+    /// Receives the next connection, if there is one. Refuses a connection whose descriptor did not fit into
+    /// this process.
     ///
-    /// Errors: `ERR_CORRAL_BAD_FRAME` for what no primary of this version sends; those of `recvmsg(2)`.
+    /// Errors: `ERR_CORRAL_BAD_FRAME` for a message that no primary of this version sends; those of
+    /// `recvmsg(2)`.
     pub fn receive(&mut self) -> Result<Received, Error> {
         loop {
             let packet =
@@ -121,16 +120,17 @@ impl WorkerLane {
         }
     }
 
-    /// The connection received last is not wanted here.
+    /// The worker does not serve the connection that it received last.
     pub fn refuse(&mut self, seq: LaneSeq) {
         self.refused.push(seq);
     }
 
-    /// Tells the primary what was received since the last report. The lane's other direction holds more reports than
-    /// there can be messages unreported; should one fail all the same, the next one, or the answer to the primary's
-    /// probe, says the same.
+    /// Reports to the primary what was received since the last report. The lane holds more reports than there
+    /// can be unreported messages. If one fails all the same, the next report, or the answer to the primary's
+    /// probe, includes it.
     ///
-    /// Errors: `EPIPE` when the primary has gone; what it has left in the lane can be received all the same.
+    /// Errors: `EPIPE` when the primary has gone. The messages that it has left in the lane can still be
+    /// received.
     pub fn report(&mut self) -> Result<(), Error> {
         let Some(through) = self.unreported else { return Ok(()) };
         let refused = std::mem::take(&mut self.refused);
@@ -147,7 +147,7 @@ impl WorkerLane {
         }
     }
 
-    /// For a test that has to know what ends with a worker.
+    /// Tests use it to see what is lost with a worker.
     #[cfg(test)]
     pub fn unreported_refusals(&self) -> usize {
         self.refused.len()
@@ -184,7 +184,7 @@ mod tests {
         fn send(&self, message: &ToLane<'_>, with_handle: bool) {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
-            // Not the lane's own, which would outlive the primary in it.
+            // A copy of the lane's own end would keep it open after the primary has gone.
             let handle = with_handle.then(|| packet_pair().unwrap().ours);
             send_packet(self.primary.as_fd(), &bytes, handle.as_ref().map(AsFd::as_fd)).unwrap();
         }
@@ -287,7 +287,7 @@ mod tests {
         rig.lane.report().unwrap();
         drop(std::mem::replace(&mut rig.primary, packet_pair().unwrap().ours));
         assert_eq!(received(&mut rig.lane), Some((2, "a".into())));
-        // Nor is it the end of what can be received that nobody is there to be told.
+        // A failed report does not end receiving.
         assert!(matches!(rig.lane.report(), Err(Error::Sys { errno: Errno::EPIPE, .. })));
         assert_eq!(received(&mut rig.lane), Some((3, "a".into())));
         assert_eq!(received(&mut rig.lane), Some((4, "a".into())));
