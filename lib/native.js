@@ -3,6 +3,8 @@
 // The native binding, or why there is none. Nothing here throws: a program that runs on the built-in cluster must
 // also run where corral's binary is missing or broken.
 
+const { NATIVE_VARIABLE } = require('./protocol');
+
 /**
  * Where corral has a binary, as `process.platform` and `process.arch` say it; package.json lists the same as
  * triples. The generated loader would look for packages of ours that do not exist on any other platform.
@@ -18,7 +20,7 @@ const platform = `${process.platform}-${process.arch}`;
 
 /** @returns {Loaded} */
 function load() {
-  if (process.env.CORRAL_NATIVE === '0') return unavailable('CORRAL_NATIVE=0 is set');
+  if (process.env[NATIVE_VARIABLE] === '0') return unavailable(`${NATIVE_VARIABLE}=0 is set`);
   if (!PLATFORMS.includes(platform)) return unavailable(`there is no binary for ${platform}`);
   try {
     return { native: require('../binding'), reason: '' };

@@ -17,6 +17,7 @@ const {
   putTogether,
   takeApart,
 } = require('./handles');
+const { INTERNAL } = require('../protocol');
 const { Origin } = require('../util/origin');
 const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./write-queue');
 
@@ -87,12 +88,11 @@ const WAITING_WEIGHT = 128;
 const MAX_UNHEARD = 1024;
 /** So much is said of what is wrong with a frame, in characters. */
 const MAX_REASON = 200;
-const PREFIX = 'NODE_';
 
 /** @param {any} message */
 function isInternal(message) {
   const cmd = message !== null && typeof message === 'object' ? message.cmd : undefined;
-  return typeof cmd === 'string' && cmd.length > PREFIX.length && cmd.startsWith(PREFIX);
+  return typeof cmd === 'string' && cmd.length > INTERNAL.length && cmd.startsWith(INTERNAL);
 }
 
 /** `subprocess.channel`: whether the channel keeps the process alive. It does from the start. */

@@ -10,16 +10,11 @@ const net = require('node:net');
 
 const errors = require('../errors');
 const internals = require('../node-internals');
+const { FILE_HANDLE, HANDLE, PEER_HANDLE } = require('../protocol');
 const { isKey, leaveSocketList, socketListsOf } = require('./socket-list');
 
 /** @typedef {import('./channel').Target} Target */
 /** @typedef {import('../node-internals').RawHandle} RawHandle */
-
-/** The `type` of a socket to another worker, which the primary gives to corral in a worker. */
-const PEER = 'corral.Peer';
-
-/** The `type` of a file: a number from `fs.open`. Only between channels of ours. */
-const FILE = 'corral.File';
 
 /** The `type` of a net.BoundSocket (Node 24.22, 26.12). */
 const BOUND = 'net.BoundSocket';
@@ -45,7 +40,7 @@ function typeOf(handle, hasFiles) {
     return BOUND;
   }
   if (hasFiles && Number.isInteger(/** @type {any} */ (handle)?.fd) && !internals.isRawHandle(handle))
-    return FILE;
+    return FILE_HANDLE;
   if (internals.isRawHandle(handle)) return handle.constructor.name === 'UDP' ? 'dgram.Native' : 'net.Native';
   throw errors.invalidHandleType();
 }
@@ -71,7 +66,7 @@ function refuseWrapped(handle) {
  */
 function describe(handle, msg, hasFiles) {
   /** @type {any} */
-  const message = { cmd: 'NODE_HANDLE', type: typeOf(handle, hasFiles), msg };
+  const message = { cmd: HANDLE, type: typeOf(handle, hasFiles), msg };
   const server = message.type === 'net.Socket' ? internals.acceptedBy(handle) : undefined;
   if (server !== undefined) message.key = server.key;
   if (message.type === 'dgram.Socket') message.dgramType = handle.type;
@@ -193,10 +188,10 @@ function putTogether(target, message, fd, hasFiles) {
       return internals.datagramHandleFrom(fd);
     case BOUND:
       return internals.boundSocketFrom(fd);
-    case FILE:
+    case FILE_HANDLE:
       if (hasFiles) return fd;
       throw new TypeError('a file, where none may be sent');
-    case PEER:
+    case PEER_HANDLE:
       if (target === process) return fd;
       throw new TypeError('a socket to another worker, for who is none');
     case 'dgram.Socket':

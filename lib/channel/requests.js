@@ -4,6 +4,7 @@
 // Both are internal messages, so that they keep their place among the program's own.
 
 const errors = require('../errors');
+const { REPLY, REQUEST } = require('../protocol');
 const { discard } = require('./handles');
 
 /** What a timer of Node's can wait for, in milliseconds. */
@@ -13,9 +14,6 @@ const LONGEST = 2 ** 31 - 1;
 const MAX_UNREAD = 65_536;
 /** With so many the peer is not read, where that is possible, until half of them have been written: its requests wait where it is. */
 const MUCH_UNREAD = 16_384;
-
-const REQUEST = 'NODE_CORRAL_REQUEST';
-const REPLY = 'NODE_CORRAL_REPLY';
 
 /**
  * Of an error, what travels, and its type: nothing that tells of the machine it happened on.

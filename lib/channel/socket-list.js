@@ -7,6 +7,7 @@ const { ChildProcess } = require('node:child_process');
 const EventEmitter = require('node:events');
 
 const errors = require('../errors');
+const { SOCKET_ALL_CLOSED, SOCKET_COUNT, SOCKET_GET_COUNT, SOCKET_NOTIFY_CLOSE } = require('../protocol');
 
 /** @typedef {import('./channel').Target} Target */
 /** @typedef {(error: Error | null, reply?: any) => void} ReplyCallback */
@@ -69,12 +70,12 @@ class SocketListSend extends EventEmitter {
 
   /** @param {(error: Error | null) => void} callback called when the peer has closed all of them */
   close(callback) {
-    this.#request('NODE_SOCKET_NOTIFY_CLOSE', 'NODE_SOCKET_ALL_CLOSED', callback);
+    this.#request(SOCKET_NOTIFY_CLOSE, SOCKET_ALL_CLOSED, callback);
   }
 
   /** @param {(error: Error | null, count?: number) => void} callback */
   getConnections(callback) {
-    this.#request('NODE_SOCKET_GET_COUNT', 'NODE_SOCKET_COUNT', (error, reply) => {
+    this.#request(SOCKET_GET_COUNT, SOCKET_COUNT, (error, reply) => {
       if (error) callback(error);
       // The sum with those of others is a number, whatever the peer says.
       else callback(null, Number.isSafeInteger(reply.count) && reply.count > 0 ? reply.count : 0);
@@ -164,7 +165,7 @@ class SocketLists {
       if (!leaving.delete(socket) || --list.count > 0) return;
       if (this.#received.get(key) !== list) return;
       this.#received.delete(key);
-      if (list.isAwaited) this.#tell({ cmd: 'NODE_SOCKET_ALL_CLOSED', key });
+      if (list.isAwaited) this.#tell({ cmd: SOCKET_ALL_CLOSED, key });
     };
     leaving.set(socket, leave);
     socket.once('close', leave);
@@ -175,20 +176,20 @@ class SocketLists {
     const { cmd, key } = message;
     // The peer may give anything; an object can be no name of a property without being asked for its own.
     if (!isKey(key)) return;
-    const isQuestion = cmd === 'NODE_SOCKET_GET_COUNT' || cmd === 'NODE_SOCKET_NOTIFY_CLOSE';
+    const isQuestion = cmd === SOCKET_GET_COUNT || cmd === SOCKET_NOTIFY_CLOSE;
     if (isQuestion && Object.hasOwn(this.#ofNode.got, key)) return;
     switch (cmd) {
-      case 'NODE_SOCKET_ALL_CLOSED':
-      case 'NODE_SOCKET_COUNT':
+      case SOCKET_ALL_CLOSED:
+      case SOCKET_COUNT:
         this.#sent.get(key)?.onReply(message);
         break;
-      case 'NODE_SOCKET_GET_COUNT':
-        this.#tell({ cmd: 'NODE_SOCKET_COUNT', key, count: this.#received.get(key)?.count ?? 0 });
+      case SOCKET_GET_COUNT:
+        this.#tell({ cmd: SOCKET_COUNT, key, count: this.#received.get(key)?.count ?? 0 });
         break;
-      case 'NODE_SOCKET_NOTIFY_CLOSE': {
+      case SOCKET_NOTIFY_CLOSE: {
         const list = this.#received.get(key);
         if (list !== undefined) list.isAwaited = true;
-        else this.#tell({ cmd: 'NODE_SOCKET_ALL_CLOSED', key });
+        else this.#tell({ cmd: SOCKET_ALL_CLOSED, key });
         break;
       }
     }

@@ -3,12 +3,13 @@
 // Requests between a primary and its workers, and between workers: as on a channel over a named socket, on channels that
 // have none of its own.
 
+const { REPLY, REQUEST } = require('../protocol');
 const { Requests } = require('./requests');
 
 /** @typedef {import('./requests').RequestOptions} RequestOptions */
 /** @typedef {(message: any) => any} Responder */
 
-const COMMANDS = ['NODE_CORRAL_REQUEST', 'NODE_CORRAL_REPLY'];
+const COMMANDS = [REQUEST, REPLY];
 
 /** Those of each target that has had any. @type {WeakMap<object, Requests>} */
 const known = new WeakMap();

@@ -10,8 +10,8 @@ const { Channel } = require('../channel/channel');
 const { addChannelAlias } = require('../deprecated');
 const { Core } = require('./reactor');
 const errors = require('../errors');
-const lane = require('../worker/lane');
 const internals = require('../node-internals');
+const { DEBUG_ENABLED, LANE_FD_VARIABLE, LANE_VARIABLE, writeLane } = require('../protocol');
 const { sendToAll } = require('../util/send-to-all');
 const serializations = require('../serialization');
 const { commandLine, limits, merge, stdioOf } = require('./settings');
@@ -100,7 +100,7 @@ function createPrimary(cluster, binding) {
 
   /** @param {any} message the parent of this process was told to debug: the workers are, too */
   function debugWorkers(message) {
-    if (message.cmd !== 'NODE_DEBUG_ENABLED') return;
+    if (message.cmd !== DEBUG_ENABLED) return;
     for (const worker of /** @type {any[]} */ (Object.values(cluster.workers))) {
       const debug = () => internals.debugProcess(worker.process.pid);
       if (worker.state === 'online' || worker.state === 'listening') debug();
@@ -132,7 +132,7 @@ function createPrimary(cluster, binding) {
 
   /** @returns {string} why workers get no lanes; empty if they do */
   function whyNoLane() {
-    if (process.env.CORRAL_LANE === '0') return 'CORRAL_LANE=0 is set';
+    if (process.env[LANE_VARIABLE] === '0') return `${LANE_VARIABLE}=0 is set`;
     if (process.platform === 'darwin') return 'macOS lacks the kind of socket that it takes';
     return cluster.schedulingPolicy === SCHED_RR ? '' : 'the workers accept connections themselves';
   }
@@ -162,7 +162,8 @@ function createPrimary(cluster, binding) {
       if (whyNoLane() === '') {
         const fd = core.openLane(id);
         stdio.push(fd);
-        workerEnv[lane.VARIABLE] = `${laneSlot}:${fs.fstatSync(fd).ino}:${advanced ? 'advanced' : 'json'}`;
+        const { ino } = fs.fstatSync(fd);
+        workerEnv[LANE_FD_VARIABLE] = writeLane({ descriptor: laneSlot, inode: ino, advanced });
       }
       const options = {
         cwd,

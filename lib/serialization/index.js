@@ -7,6 +7,7 @@ const v8 = require('node:v8');
 
 const errors = require('../errors');
 
+const { PREFIX, lengthAt, setPrefix } = require('../protocol');
 const { LARGE_VIEW, putStrings, takeStrings } = require('./attachments');
 const { isPlainData } = require('./plain-data');
 
@@ -118,7 +119,7 @@ const MAX_PIECES = 64;
 const MARK = randomBytes(16);
 
 /** Room for the length, which the core fills in. */
-const LENGTH = Buffer.alloc(4);
+const LENGTH = Buffer.alloc(PREFIX);
 
 /**
  * @param {Serializer} serializer
@@ -232,19 +233,19 @@ const advanced = {
     deserializer.readHeader();
     return deserializer.readValue();
   },
-  reread: (frame) => advanced.read(frame.subarray(LENGTH.length)),
+  reread: (frame) => advanced.read(frame.subarray(PREFIX)),
   split(bytes) {
     if (typeof bytes === 'string') return json.split(bytes);
     const frames = [];
     for (let start = 0; start < bytes.length; ) {
-      const body = start + LENGTH.length;
-      start = body + bytes.readUInt32BE(start);
+      const body = start + PREFIX;
+      start = body + lengthAt(bytes, start);
       frames.push(bytes.subarray(body, start));
     }
     return frames;
   },
   join(frames) {
-    for (const frame of frames) frame.writeUInt32BE(frame.length - LENGTH.length, 0);
+    for (const frame of frames) setPrefix(frame);
     return Buffer.concat(frames);
   },
 };

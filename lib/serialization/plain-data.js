@@ -5,6 +5,8 @@
 
 const { isProxy } = require('node:util').types;
 
+const { INTERNAL } = require('../protocol');
+
 /** So many values a message may have. */
 const MAX_VALUES = 64;
 /** Longer strings are V8's to write, which copies them. */
@@ -76,7 +78,7 @@ function isPlainData(message) {
   seen.length = 0;
   const isPlain = isPlainValue(message);
   seen.length = 0;
-  return isPlain && !(typeof message?.cmd === 'string' && message.cmd.startsWith('NODE_'));
+  return isPlain && !(typeof message?.cmd === 'string' && message.cmd.startsWith(INTERNAL));
 }
 
 module.exports = { isPlainData };

@@ -7,9 +7,7 @@
 const { AsyncResource } = require('node:async_hooks');
 
 const internals = require('../node-internals');
-
-/** How the primary tells a worker of its lane: `<descriptor>:<inode>:<serialization of the channel>`. */
-const VARIABLE = 'CORRAL_LANE_FD';
+const { CLUSTER, LANE_FD_VARIABLE, readLane } = require('../protocol');
 
 /** What Node calls the context of the main script. */
 const ROOT_ASYNC_ID = 1;
@@ -34,7 +32,7 @@ function deliver(key, handle, seq) {
   accepted = true;
   try {
     // @ts-expect-error Node's own event, which its types do not have
-    process.emit('internalMessage', { cmd: 'NODE_CLUSTER', act: 'newconn', key, seq }, handle);
+    process.emit('internalMessage', { cmd: CLUSTER, act: 'newconn', key, seq }, handle);
     return accepted;
   } finally {
     awaited = 0;
@@ -49,7 +47,7 @@ function deliver(key, handle, seq) {
  * @returns {boolean} whether that is what this message is
  */
 function hearDecision(message) {
-  if (awaited === 0 || message?.ack !== awaited || message.cmd !== 'NODE_CLUSTER') return false;
+  if (awaited === 0 || message?.ack !== awaited || message.cmd !== CLUSTER) return false;
   awaited = 0;
   accepted = message.accepted;
   return true;
@@ -88,16 +86,16 @@ function hasLane() {
 
 /** Begins to read this worker's lane, if its primary has given it one. Once. */
 function openLane() {
-  const told = process.env[VARIABLE];
+  const told = process.env[LANE_FD_VARIABLE];
   if (told === undefined) return;
   // Not for this worker's own children.
-  delete process.env[VARIABLE];
+  delete process.env[LANE_FD_VARIABLE];
   const { native } = require('../native');
   // The primary goes on with the channel.
   if (native === undefined) return;
   /** What connections are a consequence of, for async_hooks. @type {AsyncResource | undefined} */
   let resource;
-  const [descriptor, inode, serialization] = told.split(':');
+  const { descriptor, inode, advanced } = readLane(told);
 
   /**
    * @param {string} key
@@ -122,7 +120,7 @@ function openLane() {
   /** @type {import('../../binding').NativeLane} */
   let lane;
   try {
-    lane = new native.NativeLane(Number(descriptor), Number(inode), take);
+    lane = new native.NativeLane(descriptor, inode, take);
   } catch (error) {
     // The variable was meant for another process, from which this one has it: there is no lane here.
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EBADF') return;
@@ -130,7 +128,7 @@ function openLane() {
   }
   opened = lane;
   wasOpened = true;
-  require('./moved-channel').moveChannel(lane, serialization === 'advanced');
+  require('./moved-channel').moveChannel(lane, advanced);
 }
 
-module.exports = { VARIABLE, closeLane, endLane, hasLane, hearDecision, openLane };
+module.exports = { closeLane, endLane, hasLane, hearDecision, openLane };

@@ -12,11 +12,9 @@ const { Channel } = require('../channel/channel');
 const { ipcCore } = require('../ipc/reactor');
 const { endLane } = require('./lane');
 const { nodeSocketLists } = require('../node-internals');
+const { CHANNEL_MOVE } = require('../protocol');
 const serializations = require('../serialization');
 const { socketListsOf } = require('../channel/socket-list');
-
-/** Said on the first socket: everything else comes on the second. */
-const MOVE = 'NODE_CORRAL_MOVE';
 
 /** @type {any} typed as it is for Node's own code */
 const target = process;
@@ -89,7 +87,7 @@ class WorkerChannel {
     this.#release = messaging.holdCallbacks();
     // Node calls back of this when it has written everything, and of what went out with a handle when libuv comes round to it.
     const onWritten = () => setImmediate(() => setImmediate(() => this.#release()));
-    _send.call(target, { cmd: MOVE }, undefined, true, onWritten);
+    _send.call(target, { cmd: CHANNEL_MOVE }, undefined, true, onWritten);
     messaging.installSend();
   }
 
@@ -150,7 +148,7 @@ function moveChannel(lane, advanced) {
   target.on('internalMessage', function onInternal(/** @type {any} */ message) {
     // Disconnected meanwhile: what the primary has on the second socket is for nobody.
     if (!target.channel) return;
-    if (message.cmd === MOVE && channel === undefined) {
+    if (message.cmd === CHANNEL_MOVE && channel === undefined) {
       const fd = lane.takeChannel();
       if (fd < 0) return;
       channel = new WorkerChannel();

@@ -9,16 +9,13 @@ const { Channel } = require('../channel/channel');
 const errors = require('../errors');
 const { ipcCore } = require('../ipc/reactor');
 const { hasLane } = require('./lane');
+const { PEER, PEER_CONNECT, PEER_ROSTER } = require('../protocol');
 const { sendToAll } = require('../util/send-to-all');
 const serializations = require('../serialization');
 const { hearRequest, requestsOf } = require('../channel/worker-requests');
 
 /** @typedef {import('../channel/channel').SendCallback} SendCallback */
 /** @typedef {import('../channel/requests').RequestOptions} RequestOptions */
-
-const CONNECT = 'NODE_CORRAL_CONNECT';
-const PEER = 'NODE_CORRAL_PEER';
-const ROSTER = 'NODE_CORRAL_ROSTER';
 
 /** Asks for a socket to everybody. */
 const ALL = 0;
@@ -167,7 +164,7 @@ class Peers {
       /** @type {any} */ ('internalMessage'),
       (/** @type {any} */ message, /** @type {any} */ handle) => {
         if (message.cmd === PEER) this.#onPeer(message, handle);
-        else if (message.cmd === ROSTER) this.#onRoster();
+        else if (message.cmd === PEER_ROSTER) this.#onRoster();
         else hearRequest(process, this.#cluster.worker, message, handle);
       },
     );
@@ -219,7 +216,7 @@ class Peers {
       return;
     }
     /** @type {any} */ (process)._send(
-      { cmd: CONNECT, to, after: this.#links.get(to) ?? 0 },
+      { cmd: PEER_CONNECT, to, after: this.#links.get(to) ?? 0 },
       undefined,
       true,
     );

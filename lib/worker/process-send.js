@@ -10,6 +10,7 @@ const errors = require('../errors');
 const { isDescriptor, refuseWrapped } = require('../channel/handles');
 const { closeLane, endLane, hearDecision } = require('./lane');
 const { handleOf } = require('../node-internals');
+const { CLUSTER } = require('../protocol');
 const { hearQuery } = require('./reuse-port');
 
 /** Once per process. */
@@ -37,7 +38,7 @@ function guardSend() {
     function send(message, handle, options, callback) {
       if (hearDecision(message) || hearQuery(message)) return true;
       // Its servers are closed by now: what is still in the lane is for others.
-      if (message?.act === 'exitedAfterDisconnect' && message.cmd === 'NODE_CLUSTER') closeLane();
+      if (message?.act === 'exitedAfterDisconnect' && message.cmd === CLUSTER) closeLane();
       // Node's own takes what is beneath for one of libuv's, or crashes.
       refuseWrapped(handle);
       if (isConnecting(handle) && process.connected && message !== undefined) {

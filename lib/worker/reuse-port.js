@@ -8,6 +8,7 @@ const cluster = /** @type {any} */ (require('node:cluster'));
 const diagnostics = require('node:diagnostics_channel');
 
 const internals = require('../node-internals');
+const { CLUSTER } = require('../protocol');
 
 /** @typedef {import('../node-internals').RawHandle} RawHandle */
 /**
@@ -68,13 +69,13 @@ function join(owner, handle, query) {
  * @returns {boolean} whether that is what it is
  */
 function hearQuery(message) {
-  if (offered.size === 0 || message?.act !== 'queryServer' || message.cmd !== 'NODE_CLUSTER') return false;
+  if (offered.size === 0 || message?.act !== 'queryServer' || message.cmd !== CLUSTER) return false;
   const { key, seq } = message;
   const handle = offered.get(key);
   if (handle === undefined) return false;
   offered.delete(key);
   // @ts-expect-error Node's own event, which its types do not have
-  process.emit('internalMessage', { cmd: 'NODE_CLUSTER', ack: seq, key, errno: 0, data: null }, handle);
+  process.emit('internalMessage', { cmd: CLUSTER, ack: seq, key, errno: 0, data: null }, handle);
   return true;
 }
 
