@@ -4,10 +4,10 @@ use napi::{JsString, Result};
 use nix::errno::Errno;
 
 use super::text;
-use crate::channel::{Channel, Room};
+use crate::channel::{Channel, Reservation};
 use crate::proto::{self, Attachment, AttachmentKind, PREFIX, Serialization, write_header};
 
-/// The message behind the room for its length. Errors: `EINVAL` where there is no such room.
+/// The message behind the place for its length. Errors: `EINVAL` where there is no such place.
 pub fn body_of(message: &[u8]) -> std::result::Result<&[u8], Errno> {
     message.get(PREFIX..).ok_or(Errno::EINVAL)
 }
@@ -75,18 +75,18 @@ fn set_prefix(frame: &mut [u8]) {
 pub struct Placed<'a> {
     channel: &'a Channel,
     pieces: Vec<Attachment>,
-    rooms: Vec<Room>,
-    needs_tending: bool,
+    reservations: Vec<Reservation>,
+    needs_maintenance: bool,
 }
 
 impl<'a> Placed<'a> {
     pub fn new(channel: &'a Channel) -> Self {
-        Placed { channel, pieces: Vec::new(), rooms: Vec::new(), needs_tending: false }
+        Placed { channel, pieces: Vec::new(), reservations: Vec::new(), needs_maintenance: false }
     }
 
     /// Whether the reactor is to tend the memory.
-    pub fn needs_tending(&self) -> bool {
-        self.needs_tending
+    pub fn needs_maintenance(&self) -> bool {
+        self.needs_maintenance
     }
 
     /// What is placed, in order.
@@ -94,11 +94,11 @@ impl<'a> Placed<'a> {
         &self.pieces
     }
 
-    /// Writes strings to the memory. False if there is none, or no room in it.
+    /// Writes strings to the memory. False if there is none, or not enough of it is free.
     pub fn add_strings(&mut self, strings: &[JsString]) -> Result<bool> {
         for string in strings {
-            match text::place_piece(string, |bytes| self.room(bytes))? {
-                Some((room, kind, length)) => self.add(room, kind, length),
+            match text::place_piece(string, |bytes| self.reserve(bytes))? {
+                Some((reservation, kind, length)) => self.add(reservation, kind, length),
                 None => return Ok(false),
             }
         }
@@ -108,22 +108,22 @@ impl<'a> Placed<'a> {
     /// As `add_strings`, for buffers.
     pub fn add_buffers(&mut self, buffers: &[&[u8]]) -> bool {
         for buffer in buffers {
-            let Some(room) = self.room(buffer.len()) else { return false };
-            room.write(buffer);
-            self.add(room, AttachmentKind::Bytes, buffer.len());
+            let Some(reservation) = self.reserve(buffer.len()) else { return false };
+            reservation.write(buffer);
+            self.add(reservation, AttachmentKind::Bytes, buffer.len());
         }
         true
     }
 
-    fn room(&mut self, bytes: usize) -> Option<Room> {
-        let (room, needs_tending) = self.channel.room(bytes);
-        self.needs_tending |= needs_tending;
-        room
+    fn reserve(&mut self, bytes: usize) -> Option<Reservation> {
+        let (reservation, needs_maintenance) = self.channel.reserve(bytes);
+        self.needs_maintenance |= needs_maintenance;
+        reservation
     }
 
-    fn add(&mut self, room: Room, kind: AttachmentKind, length: usize) {
-        self.pieces.push(Attachment { kind, length, offset: Some(room.offset()) });
-        self.rooms.push(room);
+    fn add(&mut self, reservation: Reservation, kind: AttachmentKind, length: usize) {
+        self.pieces.push(Attachment { kind, length, offset: Some(reservation.offset()) });
+        self.reservations.push(reservation);
     }
 
     /// How many bytes the pieces have.
@@ -133,6 +133,9 @@ impl<'a> Placed<'a> {
 
     /// They are the receiver's now.
     pub fn sent(self) {
-        self.rooms.into_iter().zip(self.pieces).for_each(|(room, piece)| room.sent(piece.length));
+        self.reservations
+            .into_iter()
+            .zip(self.pieces)
+            .for_each(|(reservation, piece)| reservation.sent(piece.length));
     }
 }

@@ -3,13 +3,13 @@
 use napi::bindgen_prelude::FromNapiValue;
 use napi::{Env, JsString, JsValue, Result, check_status, sys};
 
-use crate::channel::{Room, Segment};
+use crate::channel::{Reservation, Segment};
 use crate::proto::{Attachment, AttachmentKind, aligned};
 
 /// The longest string of V8, in UTF-16 units (`buffer.constants.MAX_STRING_LENGTH` on 64-bit systems).
 pub const MAX_LENGTH: usize = (1 << 29) - 24;
 
-/// Room for most messages, in bytes.
+/// Enough for most messages, in bytes.
 const SHORT: usize = 1 << 10;
 
 /// UTF-8 as a JavaScript string, in the narrower of V8's two forms. Its own reading of UTF-8 takes several times as
@@ -69,10 +69,10 @@ pub fn shared_piece<'env>(env: &'env Env, kind: AttachmentKind, segment: &Segmen
 /// so much.
 pub fn place_piece(
     text: &JsString<'_>,
-    mut room: impl FnMut(usize) -> Option<Room>,
-) -> Result<Option<(Room, AttachmentKind, usize)>> {
+    mut reserve: impl FnMut(usize) -> Option<Reservation>,
+) -> Result<Option<(Reservation, AttachmentKind, usize)>> {
     let (units, value) = (length(text)?, text.value());
-    let Some(narrow) = room(units + 5) else { return Ok(None) };
+    let Some(narrow) = reserve(units + 5) else { return Ok(None) };
     let mut written = 0;
     // SAFETY: environment and value are those of the call that is under way; the room has as many bytes as are passed, and nothing
     // else is in it.
@@ -86,7 +86,7 @@ pub fn place_piece(
         return Ok(Some((narrow, AttachmentKind::Latin1, units)));
     }
     drop(narrow);
-    let Some(wide) = room(2 * (units + 1)) else { return Ok(None) };
+    let Some(wide) = reserve(2 * (units + 1)) else { return Ok(None) };
     let mut count = 0;
     // SAFETY: as above; the room is aligned for units of two bytes.
     let status = unsafe {

@@ -113,11 +113,11 @@ impl NativeWriter {
         let Some(channel) = self.channel(id) else { return Ok(Some(failure(Errno::EPIPE))) };
         let mut placed = Placed::new(&channel);
         let is_placed = place(&mut placed)?;
-        let needs_tending = placed.needs_tending();
+        let needs_maintenance = placed.needs_maintenance();
         let outcome = if is_placed { Some(cork_placed(&channel, placed, uncorked, append)?) } else { None };
-        if needs_tending {
+        if needs_maintenance {
             // Without a reactor there is nobody to send to either.
-            let _ = (self.post)(FollowUp(id, ChannelCommand::TendMemory));
+            let _ = (self.post)(FollowUp(id, ChannelCommand::MaintainMemory));
         }
         Ok(outcome.map(|outcome| self.finish(id, outcome)))
     }

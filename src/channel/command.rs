@@ -9,7 +9,7 @@ pub enum ChannelCommand {
     /// Another thread has corked messages: start the cork timer.
     LookAfterCorked,
     /// Make shared memory for large messages, or look after it again.
-    TendMemory,
+    MaintainMemory,
     /// The program has received messages: read the channel again if reading rests.
     Resume,
     /// The JavaScript thread has met something that is not for it, or cannot read: take the channel back.

@@ -35,7 +35,7 @@ pub use inbox::{Extent, Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use lending::{BUSY_AFTER, Lending, Look, MAX_LENT, QUIET};
 #[cfg(fuzzing)]
 pub use memory::LENGTH as MEMORY_LENGTH;
-pub use memory::{MEMORY_KEPT, Room, Segment, Tending};
+pub use memory::{MEMORY_KEPT, Maintenance, Reservation, Segment};
 pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Uncorked, Unwritten};
 pub use shared_read::DirectRead;
 pub use traffic::Traffic;
@@ -196,16 +196,16 @@ impl Channel {
     }
 
     /// Reserves shared memory for a large attachment, if the channel has any and enough of it is free. The
-    /// second value says that the reactor must call [`Channel::tend_memory`].
-    pub fn room(&self, bytes: usize) -> (Option<Room>, bool) {
-        if self.accepts_attachments() { self.sharing.room(bytes) } else { (None, false) }
+    /// second value says that the reactor must call [`Channel::maintain_memory`].
+    pub fn reserve(&self, bytes: usize) -> (Option<Reservation>, bool) {
+        if self.accepts_attachments() { self.sharing.reserve(bytes) } else { (None, false) }
     }
 
     /// Called by the reactor when it has been asked to: makes shared memory and offers it to the peer, or
     /// returns unused memory to the system. The reactor may have to flush afterwards.
-    pub fn tend_memory(&self) -> Tending {
-        let tending = self.sharing.tend();
-        if let Tending::Offered(file) = &tending {
+    pub fn maintain_memory(&self) -> Maintenance {
+        let maintenance = self.sharing.maintain();
+        if let Maintenance::Offered(file) = &maintenance {
             match proto::encode(self.serialization, &json!({ "cmd": MEMORY })) {
                 Ok(bytes) => {
                     self.send(Frame::with_handle(bytes, file.clone(), HandleOrigin::Memory));
@@ -213,7 +213,7 @@ impl Channel {
                 Err(_) => self.sharing.refused(),
             }
         }
-        tending
+        maintenance
     }
 
     /// Handles a descriptor that was given up.

@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use event::Event;
 pub use untaken::{Refused, Ticket};
 
-use crate::channel::{CORKED_FOR, Channel, ChannelCommand, ChannelEvent, Extent, MEMORY_KEPT, Tending};
+use crate::channel::{CORKED_FOR, Channel, ChannelCommand, ChannelEvent, Extent, MEMORY_KEPT, Maintenance};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
@@ -141,7 +141,7 @@ pub enum Timer {
     /// Write what was corked.
     Uncork(ChannelId),
     /// Give back memory that has not been used.
-    TendMemory(ChannelId),
+    MaintainMemory(ChannelId),
     /// Report the refusals that were only counted.
     TellRefusals(ListenerId),
 }
@@ -230,14 +230,14 @@ impl<S: EventSink<Event>> Ipc<S> {
     }
 
     /// Makes memory for large messages, or gives back what is not used.
-    fn tend_memory(&mut self, context: &mut Context, id: ChannelId) {
+    fn maintain_memory(&mut self, context: &mut Context, id: ChannelId) {
         let Some(link) = self.links.get(&id) else { return };
-        match link.channel.tend_memory() {
-            Tending::Offered(_) => self.flush(context, id),
-            Tending::Later => {
-                context.set_timer(MEMORY_KEPT, Timer::TendMemory(id));
+        match link.channel.maintain_memory() {
+            Maintenance::Offered(_) => self.flush(context, id),
+            Maintenance::Later => {
+                context.set_timer(MEMORY_KEPT, Timer::MaintainMemory(id));
             }
-            Tending::Nothing => {}
+            Maintenance::Nothing => {}
         }
     }
 
@@ -247,7 +247,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             ChannelCommand::LookAfterCorked => {
                 context.set_timer(CORKED_FOR, Timer::Uncork(id));
             }
-            ChannelCommand::TendMemory => self.tend_memory(context, id),
+            ChannelCommand::MaintainMemory => self.maintain_memory(context, id),
             ChannelCommand::Resume => self.resume(context, id),
             ChannelCommand::TakeBack => {
                 self.take_back(context, id);
@@ -320,7 +320,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
                 self.flush(context, id);
             }
             Timer::Uncork(id) => self.uncork(context, id),
-            Timer::TendMemory(id) => self.tend_memory(context, id),
+            Timer::MaintainMemory(id) => self.maintain_memory(context, id),
             Timer::TellRefusals(id) => self.tell_refusals(context, id),
             Timer::Offer(id) => self.offer_if_quiet(id),
             Timer::CheckLent(id) => self.check_lent(context, id),

@@ -348,7 +348,7 @@ fn both_ends_hear_why_they_do_not_go_together() {
     let second = rig.connect(&rig.path(), terms());
     assert_eq!(rig.refused(), "ERR_CORRAL_TOO_MANY_CONNECTIONS");
     assert_eq!(rig.closed(second).unwrap().code(), "ERR_CORRAL_TOO_MANY_CONNECTIONS");
-    // Room again.
+    // There is room again.
     rig.reactor.call(Command::Destroy(first)).unwrap();
     rig.closed(if one.0 == first { first } else { one.0 });
     rig.reactor.call(Command::SetMaxConnections(LISTENER, 2)).unwrap();

@@ -33,7 +33,7 @@ use event::ServerCount;
 pub use event::{Connection, Event};
 
 use crate::channel::{
-    Batch, CORKED_FOR, Channel, ChannelCommand, ChannelEvent, Extent, FlushStatus, MEMORY_KEPT, Tending,
+    Batch, CORKED_FOR, Channel, ChannelCommand, ChannelEvent, Extent, FlushStatus, MEMORY_KEPT, Maintenance,
 };
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
@@ -100,7 +100,7 @@ pub enum Timer {
     /// Write what was corked.
     Uncork(WorkerId),
     /// Give back memory that has not been used.
-    TendMemory(WorkerId),
+    MaintainMemory(WorkerId),
     /// Give the first worker another socket to the second, if it still wants one.
     Acquaint(WorkerId, WorkerId),
 }
@@ -188,14 +188,14 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     /// Makes memory for large messages, or gives back what is not used.
-    fn tend_memory(&mut self, context: &mut Context, id: WorkerId) {
+    fn maintain_memory(&mut self, context: &mut Context, id: WorkerId) {
         let Some(worker) = self.workers.get(&id) else { return };
-        match worker.channel.tend_memory() {
-            Tending::Offered(_) => self.flush(context, id),
-            Tending::Later => {
-                context.set_timer(MEMORY_KEPT, Timer::TendMemory(id));
+        match worker.channel.maintain_memory() {
+            Maintenance::Offered(_) => self.flush(context, id),
+            Maintenance::Later => {
+                context.set_timer(MEMORY_KEPT, Timer::MaintainMemory(id));
             }
-            Tending::Nothing => {}
+            Maintenance::Nothing => {}
         }
     }
 
@@ -261,7 +261,7 @@ impl<S: EventSink<Event>> Primary<S> {
             ChannelCommand::LookAfterCorked => {
                 context.set_timer(CORKED_FOR, Timer::Uncork(id));
             }
-            ChannelCommand::TendMemory => self.tend_memory(context, id),
+            ChannelCommand::MaintainMemory => self.maintain_memory(context, id),
             ChannelCommand::Resume => self.resume(context, id),
             ChannelCommand::TakeBack => {
                 self.take_back(context, id);
@@ -324,7 +324,7 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
                 self.flush(context, id);
             }
             Timer::Uncork(id) => self.uncork(context, id),
-            Timer::TendMemory(id) => self.tend_memory(context, id),
+            Timer::MaintainMemory(id) => self.maintain_memory(context, id),
             Timer::Acquaint(one, other) => self.acquaint_again(context, one, other),
             Timer::LookAtLanes => self.look_at_lanes(context),
             Timer::Offer(id) => self.offer_if_quiet(id),

@@ -226,7 +226,7 @@ mod memory {
     use nix::sys::memfd::{MFdFlags, memfd_create};
 
     use super::*;
-    use crate::channel::Tending;
+    use crate::channel::Maintenance;
     use crate::channel::memory::Sharing;
 
     const MEMORY: &[u8] = b"{\"cmd\":\"NODE_CORRAL_MEMORY\"}\n";
@@ -274,8 +274,8 @@ mod memory {
 
     fn some_memory() -> Arc<OwnedFd> {
         let sharing = Arc::new(Sharing::default());
-        sharing.room(1);
-        let Tending::Offered(file) = sharing.tend() else { panic!("no memory") };
+        sharing.reserve(1);
+        let Maintenance::Offered(file) = sharing.maintain() else { panic!("no memory") };
         file
     }
 

@@ -56,14 +56,14 @@ fn offset_of(block: usize) -> usize {
 
 /// A reservation for an attachment, to be written and sent. Dropping it without sending frees it.
 #[derive(Debug)]
-pub struct Room {
+pub struct Reservation {
     sharing: Arc<Sharing>,
     memory: Arc<Memory>,
     blocks: Range<usize>,
     is_sent: bool,
 }
 
-impl Room {
+impl Reservation {
     /// Its offset, as the frame states it.
     pub fn offset(&self) -> usize {
         offset_of(self.blocks.start)
@@ -94,7 +94,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.is_sent {
             self.sharing.with_outgoing(|outgoing| outgoing.free.add(self.blocks.clone()));
@@ -136,7 +136,7 @@ impl Outgoing {
         })
     }
 
-    fn room(&mut self, bytes: usize) -> Option<Range<usize>> {
+    fn reserve(&mut self, bytes: usize) -> Option<Range<usize>> {
         let unread = self.unread();
         if unread > 0 && unread.saturating_add(bytes) > MAX_UNREAD {
             return None;
@@ -233,7 +233,7 @@ enum Stage {
 
 /// What the reactor does after maintaining the memory.
 #[derive(Debug)]
-pub enum Tending {
+pub enum Maintenance {
     /// Offers this to the receiver.
     Offered(Arc<OwnedFd>),
     /// Maintains the memory again after [`MEMORY_KEPT`].
@@ -248,16 +248,16 @@ pub(super) struct Sharing(Mutex<Stage>);
 
 impl Sharing {
     /// Reserves memory for an attachment. The second value says that the reactor must maintain the memory.
-    pub(super) fn room(self: &Arc<Self>, bytes: usize) -> (Option<Room>, bool) {
+    pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> (Option<Reservation>, bool) {
         let mut stage = self.0.lock();
         match &mut *stage {
             Stage::Shared(outgoing, has_timer) => {
-                let room = outgoing.room(bytes).map(|blocks| {
+                let reservation = outgoing.reserve(bytes).map(|blocks| {
                     let (sharing, memory) = (self.clone(), outgoing.memory.clone());
-                    Room { sharing, memory, blocks, is_sent: false }
+                    Reservation { sharing, memory, blocks, is_sent: false }
                 });
-                let needs_tending = room.is_some() && !std::mem::replace(has_timer, true);
-                (room, needs_tending)
+                let needs_maintenance = reservation.is_some() && !std::mem::replace(has_timer, true);
+                (reservation, needs_maintenance)
             }
             Stage::Unused => {
                 *stage = Stage::Wanted;
@@ -285,25 +285,25 @@ impl Sharing {
         }
     }
 
-    pub(super) fn tend(&self) -> Tending {
+    pub(super) fn maintain(&self) -> Maintenance {
         let mut stage = self.0.lock();
         match &mut *stage {
             Stage::Wanted => match Outgoing::create() {
                 Ok(outgoing) => {
                     let file = outgoing.file.clone();
                     *stage = Stage::Offered(outgoing);
-                    Tending::Offered(file)
+                    Maintenance::Offered(file)
                 }
                 Err(_) => {
                     *stage = Stage::Refused(Instant::now() + REFUSED_FOR);
-                    Tending::Nothing
+                    Maintenance::Nothing
                 }
             },
             Stage::Shared(outgoing, has_timer) => {
                 *has_timer = outgoing.reclaim();
-                if *has_timer { Tending::Later } else { Tending::Nothing }
+                if *has_timer { Maintenance::Later } else { Maintenance::Nothing }
             }
-            Stage::Unused | Stage::Offered(_) | Stage::Refused(_) => Tending::Nothing,
+            Stage::Unused | Stage::Offered(_) | Stage::Refused(_) => Maintenance::Nothing,
         }
     }
 

@@ -10,8 +10,8 @@ use crate::channel::{Channel, HandleOrigin, Retransmission};
 use crate::proto::Serialization;
 
 fn offered(sharing: &Arc<Sharing>) -> Arc<OwnedFd> {
-    assert!(matches!(sharing.room(1), (None, true)));
-    let Tending::Offered(file) = sharing.tend() else { panic!("nothing was offered") };
+    assert!(matches!(sharing.reserve(1), (None, true)));
+    let Maintenance::Offered(file) = sharing.maintain() else { panic!("nothing was offered") };
     file
 }
 
@@ -31,16 +31,16 @@ fn shared_blocks(count: usize) -> (Arc<Sharing>, Arc<Incoming>) {
     (sharing, incoming)
 }
 
-fn room(sharing: &Arc<Sharing>, bytes: usize) -> Room {
-    sharing.room(bytes).0.expect("no room")
+fn reserve(sharing: &Arc<Sharing>, bytes: usize) -> Reservation {
+    sharing.reserve(bytes).0.expect("no reservation")
 }
 
 /// Sends an attachment of so many blocks, filled with a byte, and claims it.
 fn send(sharing: &Arc<Sharing>, incoming: &Arc<Incoming>, blocks: usize, byte: u8) -> Segment {
-    let room = room(sharing, blocks * BLOCK);
-    room.write(&vec![byte; blocks * BLOCK]);
-    let offset = room.offset();
-    room.sent(blocks * BLOCK);
+    let reservation = reserve(sharing, blocks * BLOCK);
+    reservation.write(&vec![byte; blocks * BLOCK]);
+    let offset = reservation.offset();
+    reservation.sent(blocks * BLOCK);
     incoming.claim(offset, blocks * BLOCK).unwrap()
 }
 
@@ -55,25 +55,25 @@ impl Segment {
 fn no_more_is_unread_than_the_bound_but_for_one_that_is_alone() {
     let (sharing, incoming, _file) = shared();
     let alone = send(&sharing, &incoming, MAX_UNREAD / BLOCK + 1, 1);
-    assert!(sharing.room(1).0.is_none());
+    assert!(sharing.reserve(1).0.is_none());
     drop(alone);
     let mut first = send(&sharing, &incoming, MAX_UNREAD / BLOCK / 2, 2);
     let _second = send(&sharing, &incoming, MAX_UNREAD / BLOCK / 2, 3);
-    assert!(sharing.room(1).0.is_none());
+    assert!(sharing.reserve(1).0.is_none());
     first.read();
-    assert!(sharing.room(1).0.is_some());
+    assert!(sharing.reserve(1).0.is_some());
 }
 
 #[test]
 fn there_is_no_room_before_the_other_side_has_accepted() {
     let sharing = Arc::new(Sharing::default());
-    assert!(matches!(sharing.tend(), Tending::Nothing));
+    assert!(matches!(sharing.maintain(), Maintenance::Nothing));
     let _file = offered(&sharing);
-    assert!(matches!(sharing.room(1), (None, false)));
-    assert!(matches!(sharing.tend(), Tending::Nothing));
+    assert!(matches!(sharing.reserve(1), (None, false)));
+    assert!(matches!(sharing.maintain(), Maintenance::Nothing));
     sharing.accepted();
-    assert!(matches!(sharing.room(1), (Some(_), true)));
-    assert!(matches!(sharing.room(1), (Some(_), false)));
+    assert!(matches!(sharing.reserve(1), (Some(_), true)));
+    assert!(matches!(sharing.reserve(1), (Some(_), false)));
 }
 
 #[test]
@@ -81,49 +81,49 @@ fn who_accepts_what_was_not_offered_changes_nothing() {
     let sharing = Arc::new(Sharing::default());
     sharing.accepted();
     let _file = offered(&sharing);
-    assert!(matches!(sharing.room(1), (None, false)));
+    assert!(matches!(sharing.reserve(1), (None, false)));
 }
 
 #[test]
 fn a_piece_is_read_as_it_was_written_and_its_place_is_used_again() {
     let (sharing, incoming, _file) = shared();
-    let first = room(&sharing, BLOCK + 1);
+    let first = reserve(&sharing, BLOCK + 1);
     assert_eq!((first.offset(), first.capacity()), (BLOCK, 2 * BLOCK));
     let bytes: Vec<u8> = (0..=BLOCK).map(|index| index as u8).collect();
     first.write(&bytes);
     first.sent(bytes.len());
     let segment = incoming.claim(BLOCK, bytes.len()).unwrap();
     assert!(segment.content() == bytes);
-    assert_eq!(room(&sharing, 1).offset(), 3 * BLOCK);
+    assert_eq!(reserve(&sharing, 1).offset(), 3 * BLOCK);
     drop(segment);
-    assert_eq!(room(&sharing, 1).offset(), BLOCK);
+    assert_eq!(reserve(&sharing, 1).offset(), BLOCK);
 }
 
 #[test]
 fn room_for_nothing_is_a_block() {
     let (sharing, _incoming, _file) = shared();
-    assert_eq!(room(&sharing, 0).capacity(), BLOCK);
+    assert_eq!(reserve(&sharing, 0).capacity(), BLOCK);
 }
 
 #[test]
 fn room_that_was_not_used_is_put_back() {
     let (sharing, _incoming) = shared_blocks(4);
-    drop(room(&sharing, 4 * BLOCK));
-    let (one, other) = (room(&sharing, BLOCK), room(&sharing, BLOCK));
+    drop(reserve(&sharing, 4 * BLOCK));
+    let (one, other) = (reserve(&sharing, BLOCK), reserve(&sharing, BLOCK));
     drop(one);
     drop(other);
-    assert_eq!(room(&sharing, 4 * BLOCK).offset(), BLOCK);
+    assert_eq!(reserve(&sharing, 4 * BLOCK).offset(), BLOCK);
 }
 
 #[test]
 fn when_all_is_held_there_is_no_room_until_a_piece_is_released() {
     let (sharing, incoming) = shared_blocks(4);
     let mut held: Vec<Segment> = (0..4).map(|byte| send(&sharing, &incoming, 1, byte)).collect();
-    assert!(sharing.room(1).0.is_none());
+    assert!(sharing.reserve(1).0.is_none());
     drop(held.remove(1));
-    assert!(sharing.room(BLOCK + 1).0.is_none());
+    assert!(sharing.reserve(BLOCK + 1).0.is_none());
     drop(held.remove(1));
-    assert_eq!(room(&sharing, 2 * BLOCK).offset(), 2 * BLOCK);
+    assert_eq!(reserve(&sharing, 2 * BLOCK).offset(), 2 * BLOCK);
 }
 
 #[test]
@@ -188,23 +188,23 @@ fn what_is_not_used_is_given_back_and_what_is_held_stays() {
     let held = send(&sharing, &incoming, 3, 7);
     drop(send(&sharing, &incoming, 2, 0));
     assert_eq!(taken(&file), 1 + 3 + 2);
-    assert!(matches!(sharing.tend(), Tending::Later));
+    assert!(matches!(sharing.maintain(), Maintenance::Later));
     assert_eq!(taken(&file), 1 + 3 + 2);
-    assert!(matches!(sharing.tend(), Tending::Later));
+    assert!(matches!(sharing.maintain(), Maintenance::Later));
     assert_eq!(taken(&file), 1 + 3);
     assert!(held.content() == vec![7; 3 * BLOCK]);
 
     // A timer is running already.
-    let (again, needs_tending) = sharing.room(4 * BLOCK);
-    assert!(!needs_tending);
+    let (again, needs_maintenance) = sharing.reserve(4 * BLOCK);
+    assert!(!needs_maintenance);
     assert_eq!(again.unwrap().offset(), 4 * BLOCK);
     assert_eq!(taken(&file), 1 + 3 + 4);
     drop(held);
-    assert!(matches!(sharing.tend(), Tending::Later));
-    assert!(matches!(sharing.tend(), Tending::Nothing));
+    assert!(matches!(sharing.maintain(), Maintenance::Later));
+    assert!(matches!(sharing.maintain(), Maintenance::Nothing));
     assert_eq!(taken(&file), 1);
     // No timer is running any more.
-    assert!(matches!(sharing.room(1), (Some(_), true)));
+    assert!(matches!(sharing.reserve(1), (Some(_), true)));
     assert_eq!(taken(&file), 2);
 }
 
@@ -214,23 +214,23 @@ fn what_was_refused_is_offered_again_later() {
     let _file = offered(&sharing);
     sharing.refused();
     assert!(matches!(&*sharing.0.lock(), Stage::Refused(until) if *until > Instant::now()));
-    assert!(matches!(sharing.room(1), (None, false)));
-    assert!(matches!(sharing.tend(), Tending::Nothing));
+    assert!(matches!(sharing.reserve(1), (None, false)));
+    assert!(matches!(sharing.maintain(), Maintenance::Nothing));
     // The answer to the first offer comes late.
     sharing.accepted();
-    assert!(matches!(sharing.room(1), (None, false)));
+    assert!(matches!(sharing.reserve(1), (None, false)));
     *sharing.0.lock() = Stage::Refused(Instant::now());
     let _file = offered(&sharing);
     sharing.accepted();
-    assert!(sharing.room(1).0.is_some());
+    assert!(sharing.reserve(1).0.is_some());
 }
 
 #[test]
 fn memory_that_is_given_up_is_kept_by_nobody() {
     let pair = os::socket_pair().unwrap();
     let channel = Channel::between_corrals(pair.ours, Serialization::Json);
-    channel.room(1);
-    let Tending::Offered(file) = channel.tend_memory() else { panic!("nothing was offered") };
+    channel.reserve(1);
+    let Maintenance::Offered(file) = channel.maintain_memory() else { panic!("nothing was offered") };
     for _ in 0..3 {
         assert_eq!(channel.retransmit(), Retransmission::SentAgain);
         channel.flush(&mut Vec::new());
@@ -249,23 +249,23 @@ fn what_the_other_side_writes_over_the_account_spoils_no_more_than_messages() {
     assert_eq!(sharing.unread(), 0);
     (0..BLOCKS).for_each(|block| memory.flag(FLAGS + block).store(255, Ordering::Release));
     memory.count(RELEASED_ATTACHMENTS).store(u32::MAX, Ordering::Release);
-    assert_eq!(room(&sharing, 4 * BLOCK).offset(), BLOCK);
+    assert_eq!(reserve(&sharing, 4 * BLOCK).offset(), BLOCK);
     // The sender has no more memory than before.
-    let _all = room(&sharing, 4 * BLOCK);
-    assert!(sharing.room(1).0.is_none());
+    let _all = reserve(&sharing, 4 * BLOCK);
+    assert!(sharing.reserve(1).0.is_none());
     drop(held);
-    assert!(sharing.room(1).0.is_none());
+    assert!(sharing.reserve(1).0.is_none());
 }
 
 #[test]
 fn a_piece_that_comes_back_before_it_is_known_to_be_sent_is_used_again() {
     let (sharing, incoming) = shared_blocks(1);
-    let room = room(&sharing, BLOCK);
+    let reservation = reserve(&sharing, BLOCK);
     // The frame has gone out. The receiver is quicker than this end, and the reactor reclaims meanwhile.
-    drop(incoming.claim(room.offset(), BLOCK).unwrap());
-    sharing.tend();
-    room.sent(BLOCK);
-    assert!(sharing.room(1).0.is_some());
+    drop(incoming.claim(reservation.offset(), BLOCK).unwrap());
+    sharing.maintain();
+    reservation.sent(BLOCK);
+    assert!(sharing.reserve(1).0.is_some());
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -317,8 +317,8 @@ struct Model {
     free: BTreeSet<usize>,
     /// Whether the sender knows that the attachment has been sent, and whether it has been released.
     pieces: Vec<(Range<usize>, bool, bool)>,
-    rooms: Vec<(Room, usize)>,
-    announced: Vec<(Room, usize)>,
+    reservations: Vec<(Reservation, usize)>,
+    announced: Vec<(Reservation, usize)>,
     frames: VecDeque<(usize, usize)>,
     held: Vec<Held>,
     bytes: [u8; FEW],
@@ -340,7 +340,7 @@ impl Model {
             incoming,
             free: (0..FEW).collect(),
             pieces: Vec::new(),
-            rooms: Vec::new(),
+            reservations: Vec::new(),
             announced: Vec::new(),
             frames: VecDeque::new(),
             held: Vec::new(),
@@ -354,19 +354,19 @@ impl Model {
         match step {
             Step::Ask(bytes) => self.ask(bytes),
             Step::Drop(which) => {
-                if let Some((room, _)) = pick(&mut self.rooms, which) {
-                    self.free.extend(room.blocks.clone());
+                if let Some((reservation, _)) = pick(&mut self.reservations, which) {
+                    self.free.extend(reservation.blocks.clone());
                 }
             }
             Step::Announce(which) => {
-                if let Some((room, bytes)) = pick(&mut self.rooms, which) {
-                    self.frames.push_back((room.offset(), bytes));
-                    self.pieces.push((room.blocks.clone(), false, false));
-                    self.announced.push((room, bytes));
+                if let Some((reservation, bytes)) = pick(&mut self.reservations, which) {
+                    self.frames.push_back((reservation.offset(), bytes));
+                    self.pieces.push((reservation.blocks.clone(), false, false));
+                    self.announced.push((reservation, bytes));
                 }
             }
             Step::Sent(which) => self.sent(which),
-            Step::Tend => drop(self.sharing.tend()),
+            Step::Tend => drop(self.sharing.maintain()),
             Step::Claim => self.claim(),
             Step::Read(which) => {
                 if let Some(mut held) = pick(&mut self.held, which) {
@@ -388,24 +388,24 @@ impl Model {
     }
 
     fn ask(&mut self, bytes: usize) {
-        let room = self.sharing.room(bytes).0;
+        let reservation = self.sharing.reserve(bytes).0;
         let blocks = bytes.div_ceil(BLOCK);
         let expected = first_of(&self.free, blocks);
-        assert_eq!(room.as_ref().map(Room::offset), expected.map(offset_of));
-        let Some(room) = room else { return };
+        assert_eq!(reservation.as_ref().map(Reservation::offset), expected.map(offset_of));
+        let Some(reservation) = reservation else { return };
         self.next_byte = self.next_byte.wrapping_add(1);
-        room.write(&vec![self.next_byte; bytes]);
-        for block in room.blocks.clone() {
+        reservation.write(&vec![self.next_byte; bytes]);
+        for block in reservation.blocks.clone() {
             self.free.remove(&block);
             self.bytes[block] = self.next_byte;
         }
-        self.rooms.push((room, bytes));
+        self.reservations.push((reservation, bytes));
     }
 
     fn sent(&mut self, which: usize) {
-        let Some((room, bytes)) = pick(&mut self.announced, which) else { return };
-        let blocks = room.blocks.clone();
-        room.sent(bytes);
+        let Some((reservation, bytes)) = pick(&mut self.announced, which) else { return };
+        let blocks = reservation.blocks.clone();
+        reservation.sent(bytes);
         self.counted[0] += bytes;
         self.change(&blocks, |(_, is_sent, _)| *is_sent = true);
     }
@@ -442,7 +442,7 @@ impl Model {
     /// Every attachment is released.
     fn finish(&mut self) {
         self.held.iter().for_each(|held| self.check(&held.segment));
-        while !(self.rooms.is_empty() && self.announced.is_empty()) {
+        while !(self.reservations.is_empty() && self.announced.is_empty()) {
             self.step(Step::Announce(0));
             self.step(Step::Sent(0));
         }
@@ -452,7 +452,7 @@ impl Model {
         }
         assert_eq!(self.sharing.unread(), 0);
         self.ask(FEW * BLOCK);
-        assert_eq!(self.rooms.len(), 1);
+        assert_eq!(self.reservations.len(), 1);
     }
 }
 

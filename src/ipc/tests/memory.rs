@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::*;
-use crate::channel::{ChannelCommand, Multipart, Part, Tending};
+use crate::channel::{ChannelCommand, Maintenance, Multipart, Part};
 use crate::proto::{Attachment, AttachmentKind, HANDLE_ACK, HANDLE_NACK, MEMORY, write_header};
 
 struct End {
@@ -43,15 +43,15 @@ impl Rig {
 
     /// Sends a message with a large piece, in memory if there is any.
     fn send(&self, end: &End, piece: &[u8]) -> Way {
-        let (room, needs_tending) = end.channel.room(piece.len());
-        if needs_tending {
-            self.reactor.call(Command::Channel(end.id, ChannelCommand::TendMemory)).unwrap();
+        let (reservation, needs_maintenance) = end.channel.reserve(piece.len());
+        if needs_maintenance {
+            self.reactor.call(Command::Channel(end.id, ChannelCommand::MaintainMemory)).unwrap();
         }
         let mut bytes = Vec::new();
-        let way = match room {
-            Some(room) => {
-                room.write(piece);
-                let offset = Some(room.offset());
+        let way = match reservation {
+            Some(reservation) => {
+                reservation.write(piece);
+                let offset = Some(reservation.offset());
                 write_header(
                     &[Attachment { offset, ..Attachment::behind(AttachmentKind::Latin1, piece.len()) }],
                     0,
@@ -59,7 +59,7 @@ impl Rig {
                 );
                 bytes.extend(b"0\n");
                 end.channel.send(Frame::plain(bytes));
-                room.sent(piece.len());
+                reservation.sent(piece.len());
                 Way::Memory
             }
             None => {
@@ -132,14 +132,14 @@ impl Peer {
 
 fn some_memory() -> Arc<OwnedFd> {
     let channel = Channel::between_corrals(os::socket_pair().unwrap().ours, Serialization::Json);
-    channel.room(1);
-    let Tending::Offered(file) = channel.tend_memory() else { panic!("no memory") };
+    channel.reserve(1);
+    let Maintenance::Offered(file) = channel.maintain_memory() else { panic!("no memory") };
     file
 }
 
 fn wants_memory(rig: &Rig, end: &End) {
-    assert!(matches!(end.channel.room(1), (None, true)));
-    rig.reactor.call(Command::Channel(end.id, ChannelCommand::TendMemory)).unwrap();
+    assert!(matches!(end.channel.reserve(1), (None, true)));
+    rig.reactor.call(Command::Channel(end.id, ChannelCommand::MaintainMemory)).unwrap();
 }
 
 #[test]
@@ -220,13 +220,13 @@ fn an_offer_that_arrives_the_second_time_is_taken() {
     let (end, mut peer) = rig.end_of_peer();
     wants_memory(&rig, &end);
     peer.hears(MEMORY);
-    assert!(end.channel.room(1).0.is_none());
+    assert!(end.channel.reserve(1).0.is_none());
     peer.answers(HANDLE_NACK);
     peer.hears(MEMORY);
     peer.answers(HANDLE_ACK);
     peer.says("1\n");
     rig.messages(end.id, 1);
-    assert!(end.channel.room(1).0.is_some());
+    assert!(end.channel.reserve(1).0.is_some());
 }
 
 #[test]

@@ -9,14 +9,14 @@ use serde_json::json;
 use super::super::Config;
 use super::rig::{FakeWorker, Rig};
 use super::{Command, Event, Frames};
-use crate::channel::{Channel, ChannelCommand, ChannelEvent, Frame, Part, Tending};
+use crate::channel::{Channel, ChannelCommand, ChannelEvent, Frame, Maintenance, Part};
 use crate::os;
 use crate::proto::{HANDLE_ACK, HANDLE_NACK, MEMORY, Serialization};
 
 fn some_memory() -> Arc<OwnedFd> {
     let channel = Channel::between_corrals(os::socket_pair().unwrap().ours, Serialization::Json);
-    channel.room(1);
-    let Tending::Offered(file) = channel.tend_memory() else { panic!("no memory") };
+    channel.reserve(1);
+    let Maintenance::Offered(file) = channel.maintain_memory() else { panic!("no memory") };
     file
 }
 
@@ -82,22 +82,22 @@ fn a_plain_worker_that_offers_memory_has_sent_a_message() {
     offer(&worker, &some_memory());
     assert_eq!(text(&told(&rig)), format!("{{\"cmd\":\"{MEMORY}\"}}"));
     assert!(!worker.has_mail());
-    assert!(matches!(worker.channel.room(1), (None, false)));
+    assert!(matches!(worker.channel.reserve(1), (None, false)));
 }
 
 #[test]
 fn memory_that_a_worker_cannot_have_is_offered_again_and_then_no_more() {
     let mut rig = Rig::new(Config::default());
     let mut worker = rig.fork_with_lane();
-    assert!(matches!(worker.channel.room(1), (None, true)));
-    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::TendMemory)).unwrap();
+    assert!(matches!(worker.channel.reserve(1), (None, true)));
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::MaintainMemory)).unwrap();
     for _ in 0..4 {
         assert_hears(&mut worker, MEMORY);
         worker.send(&json!({ "cmd": HANDLE_NACK }));
     }
     worker.send(&json!(1));
     assert_eq!(text(&told(&rig)), "1");
-    assert!(matches!(worker.channel.room(1), (None, false)));
+    assert!(matches!(worker.channel.reserve(1), (None, false)));
     worker.channel.send(Frame::plain(b"2\n".to_vec()));
     assert_eq!(worker.receive_frame().unwrap(), json!(2));
 }
@@ -109,8 +109,8 @@ fn an_offer_that_has_to_wait_for_room_in_the_socket_is_made() {
     // The channel has moved both ways.
     rig.settle();
     while os::send(worker.channel.as_fd(), &[IoSlice::new(b"0\n")], None).is_ok() {}
-    assert!(matches!(worker.channel.room(1), (None, true)));
-    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::TendMemory)).unwrap();
+    assert!(matches!(worker.channel.reserve(1), (None, true)));
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::MaintainMemory)).unwrap();
     assert_eq!(worker.receive_frame().unwrap(), json!(0));
     while worker.receive_frame().unwrap() != json!({ "cmd": MEMORY }) {}
 }
@@ -119,12 +119,12 @@ fn an_offer_that_has_to_wait_for_room_in_the_socket_is_made() {
 fn memory_that_a_worker_has_taken_is_used() {
     let mut rig = Rig::new(Config::default());
     let mut worker = rig.fork_with_lane();
-    assert!(matches!(worker.channel.room(1), (None, true)));
-    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::TendMemory)).unwrap();
+    assert!(matches!(worker.channel.reserve(1), (None, true)));
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::MaintainMemory)).unwrap();
     assert_hears(&mut worker, MEMORY);
-    assert!(matches!(worker.channel.room(1), (None, false)));
+    assert!(matches!(worker.channel.reserve(1), (None, false)));
     worker.send(&json!({ "cmd": HANDLE_ACK }));
     worker.send(&json!(1));
     told(&rig);
-    assert!(matches!(worker.channel.room(1), (Some(_), true)));
+    assert!(matches!(worker.channel.reserve(1), (Some(_), true)));
 }
