@@ -53,7 +53,7 @@ impl From<&NativeTerms> for Terms {
             serialization: if terms.advanced { Serialization::Advanced } else { Serialization::Json },
             max_message: terms.max_message_size as usize,
             max_queued: terms.max_queued_bytes as usize,
-            patience: Duration::from_millis(terms.handshake_timeout.into()),
+            handshake_timeout: Duration::from_millis(terms.handshake_timeout.into()),
             asks: terms.asks,
         }
     }

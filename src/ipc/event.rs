@@ -1,8 +1,9 @@
-//! What is told to JavaScript.
+//! Events for JavaScript.
 
 use std::sync::Arc;
 
-use super::untaken::{Refused, Ticket};
+use super::refusals::Refused;
+use super::tickets::Ticket;
 use crate::channel::{Channel, ChannelEvent};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
@@ -11,36 +12,36 @@ use crate::os::Credentials;
 /// Something has happened, in the order in which it happened.
 #[derive(Debug)]
 pub enum Event {
-    /// On a channel. For one that never came about the only event is its end, with the cause.
+    /// On a channel. If its handshake fails its only event is its end, with the cause.
     Channel(ChannelId, ChannelEvent),
-    /// A process of another user wants a channel, or is who was connected to: may it?
+    /// May this process of another user have a channel? It has connected, or is the server to which this process has.
     /// [`Command::Decide`](super::Command::Decide) answers.
     Asked {
-        /// What will be the channel.
+        /// The channel, if it may.
         channel: ChannelId,
         /// Where it connected; None for a server that this process has connected to.
         listener: Option<ListenerId>,
-        /// Who it is.
+        /// The process.
         peer: Credentials,
     },
-    /// The two ends have greeted each other: there is a channel from here on.
+    /// A handshake has succeeded: there is a channel.
     Connected {
-        /// Its name.
+        /// Its id.
         id: ChannelId,
         /// Where it connected; None for one that this process has made.
         listener: Option<ListenerId>,
-        /// Who is at the other end.
+        /// The process at the other end.
         peer: Credentials,
         /// The sending half, shared.
         channel: Arc<Channel>,
         /// Counts it until it is taken; None for one that this process has made.
         ticket: Option<Ticket>,
     },
-    /// Somebody connected and there is no channel, because of one side or the other. Or several did, for the same reason.
+    /// A handshake of a client's has failed, or several have for the same reason.
     Refused {
         /// Where.
         listener: ListenerId,
-        /// Who, why, and how many.
+        /// Which client, why, and how many.
         refused: Refused,
     },
     /// Accepting pauses because this process, or the machine, has no file descriptors or memory left.

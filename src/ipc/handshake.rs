@@ -1,4 +1,4 @@
-//! Before there is a channel: who is there, may he, and does he speak as we do.
+//! The handshake, from a connection to a channel: credentials, permission, protocol version and serialization.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,60 +17,60 @@ use crate::os::{self, AbstractNames, Credentials, Line};
 use crate::proto::{Greeting, Hello, MAX_HELLO, Refusal};
 use crate::reactor::{EventSink, Registration, TimerId};
 
-/// How many processes of other users JavaScript is asked about at a time, for each listener. Until it has decided further ones are
-/// refused as if there were too many connections: they come as often as they like.
+/// How many questions about processes of other users may wait for JavaScript, for each listener. Beyond that they are refused as if
+/// there were too many connections, since nothing else limits how often they connect.
 const MAX_ASKED: usize = 256;
 
-/// How long connecting rests when the server's backlog is full, which the kernel does not tell the end of.
+/// The delay before the next attempt to connect while the server's backlog is full. The kernel does not report when it has room.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
-/// Somebody of whom the kernel does not say who it is.
+/// A peer whose credentials the kernel does not give.
 const UNKNOWN: Credentials = Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
 
-/// A connection that is no channel yet.
+/// A pending handshake.
 #[derive(Debug)]
-pub struct Guest {
+pub struct Handshake {
     /// Which side this process is.
     pub side: Side,
     terms: Terms,
-    /// The timer for when it has taken too long.
-    patience: TimerId,
+    /// Ends it when it takes too long.
+    timeout: TimerId,
     stage: Stage,
 }
 
-/// A connection that could not be made at once.
+/// What to connect to.
 #[derive(Debug)]
 struct Attempt {
     name: PathBuf,
     abstract_names: AbstractNames,
 }
 
-/// How far it has come.
+/// How far a handshake has come.
 #[derive(Debug)]
 enum Stage {
-    /// The server's backlog is full.
+    /// The server's backlog is full; a timer runs for the next attempt.
     Connecting(Attempt),
-    /// JavaScript is asked about the other end.
-    Asking(Visitor),
-    /// The other end's first line is to come.
-    Greeting(Visitor),
+    /// JavaScript decides whether the peer may have a channel.
+    Asking(Connection),
+    /// The peer's first line has not arrived.
+    Greeting(Connection),
 }
 
-/// The other end.
+/// A connection, with whoever is at its other end.
 #[derive(Debug)]
-struct Visitor {
+struct Connection {
     socket: OwnedFd,
     registration: Registration,
     peer: Credentials,
 }
 
-impl Guest {
-    /// One whose connection is to be made.
-    fn connecting(attempt: Attempt, terms: Terms, patience: TimerId) -> Self {
-        Guest { side: Side::Client, terms, patience, stage: Stage::Connecting(attempt) }
+impl Handshake {
+    /// The handshake of a connection that this process makes.
+    fn connecting(attempt: Attempt, terms: Terms, timeout: TimerId) -> Self {
+        Handshake { side: Side::Client, terms, timeout, stage: Stage::Connecting(attempt) }
     }
 
-    /// What is to be connected to; None once it is.
+    /// What to connect to; None once there is a connection.
     fn attempt(&self) -> Option<&Attempt> {
         match &self.stage {
             Stage::Connecting(attempt) => Some(attempt),
@@ -78,22 +78,22 @@ impl Guest {
         }
     }
 
-    fn visitor(&self) -> Option<&Visitor> {
+    fn connection(&self) -> Option<&Connection> {
         match &self.stage {
             Stage::Connecting(_) => None,
-            Stage::Asking(visitor) | Stage::Greeting(visitor) => Some(visitor),
+            Stage::Asking(connection) | Stage::Greeting(connection) => Some(connection),
         }
     }
 }
 
-/// Who says it.
+/// The side that refuses.
 #[derive(Clone, Copy)]
 enum By {
     Us,
     ThePeer,
 }
 
-fn refused(refusal: Refusal, by: By, peer: Credentials) -> Error {
+fn refusal_error(refusal: Refusal, by: By, peer: Credentials) -> Error {
     let reason = match (by, refusal) {
         (By::Us, Refusal::NotAGreeting) => "the peer does not begin as a corral channel does".into(),
         (By::Us, Refusal::Version(ours)) => format!("the peer speaks another version than {ours}"),
@@ -126,15 +126,15 @@ impl<S: EventSink<Event>> Ipc<S> {
         abstract_names: AbstractNames,
         terms: Terms,
     ) {
-        let patience = context.set_timer(terms.patience, Timer::GiveUp(id));
-        self.guests.insert(id, Guest::connecting(Attempt { name, abstract_names }, terms, patience));
+        let timeout = context.set_timer(terms.handshake_timeout, Timer::HandshakeTimeout(id));
+        self.handshakes.insert(id, Handshake::connecting(Attempt { name, abstract_names }, terms, timeout));
         self.try_to_connect(context, id);
     }
 
     pub(super) fn try_to_connect(&mut self, context: &mut Context, id: ChannelId) {
-        let Some(attempt) = self.guests.get(&id).and_then(Guest::attempt) else { return };
+        let Some(attempt) = self.handshakes.get(&id).and_then(Handshake::attempt) else { return };
         match os::connect_named(&attempt.name, attempt.abstract_names) {
-            Ok(socket) => self.welcome(context, id, Side::Client, socket),
+            Ok(socket) => self.begin_handshake(context, id, Side::Client, socket),
             Err(Error::Sys { errno: Errno::EAGAIN, .. }) => {
                 context.set_timer(CONNECT_PAUSE, Timer::Connect(id));
             }
@@ -142,8 +142,14 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
-    /// A connection has been made, in one direction or the other.
-    pub(super) fn welcome(&mut self, context: &mut Context, id: ChannelId, side: Side, socket: OwnedFd) {
+    /// Begins the handshake of a connection that was accepted, or made.
+    pub(super) fn begin_handshake(
+        &mut self,
+        context: &mut Context,
+        id: ChannelId,
+        side: Side,
+        socket: OwnedFd,
+    ) {
         let (terms, has_room, may_ask) = match side {
             Side::Server(listener) => {
                 let Some(listener) = self.listeners.get_mut(&listener) else { return };
@@ -151,29 +157,29 @@ impl<S: EventSink<Event>> Ipc<S> {
                 let has_room = listener.connections <= listener.max_connections;
                 (listener.terms, has_room, listener.asking < MAX_ASKED)
             }
-            Side::Client => match self.guests.get(&id) {
-                Some(guest) => (guest.terms, true, true),
+            Side::Client => match self.handshakes.get(&id) {
+                Some(handshake) => (handshake.terms, true, true),
                 None => return,
             },
         };
         let registered = os::credentials(socket.as_fd())
             .map_err(Error::sys("asking who connected"))
-            .and_then(|peer| Ok((peer, Registration::new(context, socket.as_fd(), Source::Guest(id))?)));
+            .and_then(|peer| Ok((peer, Registration::new(context, socket.as_fd(), Source::Handshake(id))?)));
         let (peer, registration) = match registered {
             Ok(registered) => registered,
             Err(error) => {
-                self.leave(side);
+                self.release(side);
                 return match side {
-                    Side::Server(listener) => self.refuse(context, listener, UNKNOWN, error),
+                    Side::Server(listener) => self.report_refusal(context, listener, UNKNOWN, error),
                     Side::Client => self.abandon(context, id, Some(error)),
                 };
             }
         };
-        let patience = match self.guests.remove(&id) {
-            Some(guest) => guest.patience,
-            None => context.set_timer(terms.patience, Timer::GiveUp(id)),
+        let timeout = match self.handshakes.remove(&id) {
+            Some(handshake) => handshake.timeout,
+            None => context.set_timer(terms.handshake_timeout, Timer::HandshakeTimeout(id)),
         };
-        let visitor = Visitor { socket, registration, peer };
+        let connection = Connection { socket, registration, peer };
         let wants_to_ask = has_room && !peer.is_trusted() && terms.asks;
         let stage = if wants_to_ask && may_ask {
             if let Side::Server(listener) = side {
@@ -181,18 +187,18 @@ impl<S: EventSink<Event>> Ipc<S> {
                 self.count_asked(listener, 1);
             }
             self.sink.push(Event::Asked { channel: id, listener: side.listener(), peer });
-            Stage::Asking(visitor)
+            Stage::Asking(connection)
         } else {
-            Stage::Greeting(visitor)
+            Stage::Greeting(connection)
         };
         let is_asked = matches!(stage, Stage::Asking(_));
-        self.guests.insert(id, Guest { side, terms, patience, stage });
+        self.handshakes.insert(id, Handshake { side, terms, timeout, stage });
         if !has_room || wants_to_ask && !may_ask {
-            self.turn_away(context, id, Refusal::TooManyConnections);
+            self.reject(context, id, Refusal::TooManyConnections);
         } else if !is_asked && !peer.is_trusted() {
-            self.turn_away(context, id, Refusal::NotAllowed);
+            self.reject(context, id, Refusal::NotAllowed);
         } else if !is_asked {
-            self.begin(context, id);
+            self.exchange_greetings(context, id);
         }
     }
 
@@ -201,86 +207,86 @@ impl<S: EventSink<Event>> Ipc<S> {
         if let Some(listener) = self.asked.remove(&id) {
             self.count_asked(listener, -1);
         }
-        let Some(guest) = self.guests.remove(&id) else { return };
-        let stage = match guest.stage {
-            Stage::Asking(visitor) => Stage::Greeting(visitor),
+        let Some(handshake) = self.handshakes.remove(&id) else { return };
+        let stage = match handshake.stage {
+            Stage::Asking(connection) => Stage::Greeting(connection),
             other => other,
         };
-        self.guests.insert(id, Guest { stage, ..guest });
+        self.handshakes.insert(id, Handshake { stage, ..handshake });
         match verdict {
-            Verdict::Allowed => self.begin(context, id),
-            Verdict::Refused => self.turn_away(context, id, Refusal::NotAllowed),
+            Verdict::Allowed => self.exchange_greetings(context, id),
+            Verdict::Refused => self.reject(context, id, Refusal::NotAllowed),
         }
     }
 
-    /// The client speaks first. What the other end has said already is read.
-    fn begin(&mut self, context: &mut Context, id: ChannelId) {
-        let Some(guest) = self.guests.get(&id) else { return };
+    /// Sends the greeting of a client, which speaks first, and reads what the peer has sent by now.
+    fn exchange_greetings(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(handshake) = self.handshakes.get(&id) else { return };
         let mut has_ended = false;
-        if guest.side == Side::Client
-            && let Some(visitor) = guest.visitor()
+        if handshake.side == Side::Client
+            && let Some(connection) = handshake.connection()
         {
-            match say(visitor, Hello::Greeting(greeting(&guest.terms))) {
+            match say(connection, Hello::Greeting(greeting(&handshake.terms))) {
                 Ok(()) => {}
-                // A server that does not want to hear anything has said why.
+                // A server that closes at once has sent its reason before.
                 Err(Error::Sys { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => has_ended = true,
                 Err(error) => return self.abandon(context, id, Some(error)),
             }
         }
-        self.greet(context, id, has_ended);
+        self.on_handshake_readable(context, id, has_ended);
     }
 
-    /// The other end has said something, or gone.
-    pub(super) fn greet(&mut self, context: &mut Context, id: ChannelId, ended: bool) {
-        let Some(guest) = self.guests.get(&id) else { return };
-        let visitor = match &guest.stage {
+    /// The peer has sent something, or closed.
+    pub(super) fn on_handshake_readable(&mut self, context: &mut Context, id: ChannelId, ended: bool) {
+        let Some(handshake) = self.handshakes.get(&id) else { return };
+        let connection = match &handshake.stage {
             Stage::Connecting(_) => return,
-            Stage::Asking(_) if ended => return self.lose_early(context, id),
+            Stage::Asking(_) if ended => return self.on_early_eof(context, id),
             Stage::Asking(_) => return,
-            Stage::Greeting(visitor) => visitor,
+            Stage::Greeting(connection) => connection,
         };
-        match os::receive_line(visitor.socket.as_fd(), MAX_HELLO) {
+        match os::receive_line(connection.socket.as_fd(), MAX_HELLO) {
             Ok(Line::Complete(line)) => self.on_hello(context, id, &line),
-            Ok(Line::Partial(begun)) if begun.is_empty() && ended => self.lose(context, id),
+            Ok(Line::Partial(begun)) if begun.is_empty() && ended => self.on_eof(context, id),
             Ok(Line::Partial(begun)) if ended || begun.first().is_some_and(|byte| *byte != b'{') => {
-                self.turn_away(context, id, Refusal::NotAGreeting)
+                self.reject(context, id, Refusal::NotAGreeting)
             }
             Ok(Line::Partial(_)) => {}
-            Ok(Line::Overlong(_)) => self.turn_away(context, id, Refusal::NotAGreeting),
-            // Somebody who only looked whether anybody listens, or died.
-            Ok(Line::Ended) | Err(_) => self.lose(context, id),
+            Ok(Line::Overlong(_)) => self.reject(context, id, Refusal::NotAGreeting),
+            // A client that only looked whether there is a server, or died.
+            Ok(Line::Ended) | Err(_) => self.on_eof(context, id),
         }
     }
 
     fn on_hello(&mut self, context: &mut Context, id: ChannelId, line: &[u8]) {
-        let Some(guest) = self.guests.get(&id) else { return };
-        let Some(visitor) = guest.visitor() else { return };
-        let (ours, peer) = (guest.terms.serialization, visitor.peer);
-        match (Hello::parse(line), guest.side) {
-            (Err(refusal), _) => self.turn_away(context, id, refusal),
+        let Some(handshake) = self.handshakes.get(&id) else { return };
+        let Some(connection) = handshake.connection() else { return };
+        let (ours, peer) = (handshake.terms.serialization, connection.peer);
+        match (Hello::parse(line), handshake.side) {
+            (Err(refusal), _) => self.reject(context, id, refusal),
             (Ok(Hello::Refused(refusal)), Side::Client) => {
-                self.abandon(context, id, Some(refused(refusal, By::ThePeer, peer)))
+                self.abandon(context, id, Some(refusal_error(refusal, By::ThePeer, peer)))
             }
-            (Ok(Hello::Refused(_)), Side::Server(_)) => self.turn_away(context, id, Refusal::NotAGreeting),
+            (Ok(Hello::Refused(_)), Side::Server(_)) => self.reject(context, id, Refusal::NotAGreeting),
             (Ok(Hello::Greeting(theirs)), _) if theirs.serialization != ours => {
-                self.turn_away(context, id, Refusal::Serialization(ours))
+                self.reject(context, id, Refusal::Serialization(ours))
             }
             (Ok(Hello::Greeting(theirs)), side) => {
                 if let Side::Server(_) = side
-                    && let Err(error) = say(visitor, Hello::Greeting(greeting(&guest.terms)))
+                    && let Err(error) = say(connection, Hello::Greeting(greeting(&handshake.terms)))
                 {
                     return self.abandon(context, id, Some(error));
                 }
-                self.open(context, id, theirs);
+                self.open_channel(context, id, theirs);
             }
         }
     }
 
-    /// Both ends have greeted.
-    fn open(&mut self, context: &mut Context, id: ChannelId, theirs: Greeting) {
-        let Some(Guest { side, terms, patience, stage }) = self.guests.remove(&id) else { return };
-        context.cancel_timer(patience);
-        let Stage::Greeting(Visitor { socket, registration, peer }) = stage else { return };
+    /// Both sides have greeted: the connection becomes a channel.
+    fn open_channel(&mut self, context: &mut Context, id: ChannelId, theirs: Greeting) {
+        let Some(Handshake { side, terms, timeout, stage }) = self.handshakes.remove(&id) else { return };
+        context.cancel_timer(timeout);
+        let Stage::Greeting(Connection { socket, registration, peer }) = stage else { return };
         let bounds = Bounds {
             max_message: usize::try_from(theirs.max_message).unwrap_or(usize::MAX),
             max_queued: terms.max_queued,
@@ -288,7 +294,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         registration.set_source(context, Source::Link(id));
         let link =
             Link::new(Channel::bounded(socket, terms.serialization, bounds), side, registration, terms);
-        let ticket = side.listener().and_then(|id| Some(self.listeners.get(&id)?.unmet.issue()));
+        let ticket = side.listener().and_then(|id| Some(self.listeners.get(&id)?.undelivered.issue()));
         self.sink.push(Event::Connected {
             id,
             listener: side.listener(),
@@ -297,37 +303,37 @@ impl<S: EventSink<Event>> Ipc<S> {
             ticket,
         });
         self.links.insert(id, link);
-        // Something may have come right behind the greeting, the end even.
+        // There may be messages right behind the greeting, or the end.
         self.read(context, id, Extent::ToEnd);
     }
 
-    pub(super) fn give_up(&mut self, context: &mut Context, id: ChannelId) {
-        self.turn_away(context, id, Refusal::TimedOut);
+    pub(super) fn on_handshake_timeout(&mut self, context: &mut Context, id: ChannelId) {
+        self.reject(context, id, Refusal::TimedOut);
     }
 
-    /// The other end has gone while JavaScript was asked about it. A client wants to know why, which may be there to be
-    /// read; of a server that may not be trusted nothing else counts.
-    fn lose_early(&mut self, context: &mut Context, id: ChannelId) {
-        let Some(guest) = self.guests.get(&id) else { return };
-        let Some(visitor) = guest.visitor() else { return };
-        if guest.side != Side::Client {
+    /// The peer has closed before JavaScript has decided about it. A client reads the server's reason, if there is one; nothing
+    /// else that such a server sends is believed.
+    fn on_early_eof(&mut self, context: &mut Context, id: ChannelId) {
+        let Some(handshake) = self.handshakes.get(&id) else { return };
+        let Some(connection) = handshake.connection() else { return };
+        if handshake.side != Side::Client {
             return self.abandon(context, id, None);
         }
-        let hello = match os::receive_line(visitor.socket.as_fd(), MAX_HELLO) {
+        let hello = match os::receive_line(connection.socket.as_fd(), MAX_HELLO) {
             Ok(Line::Complete(line)) => Hello::parse(&line).ok(),
             _ => None,
         };
         match hello {
             Some(Hello::Refused(refusal)) => {
-                let error = refused(refusal, By::ThePeer, visitor.peer);
+                let error = refusal_error(refusal, By::ThePeer, connection.peer);
                 self.abandon(context, id, Some(error));
             }
-            _ => self.lose(context, id),
+            _ => self.on_eof(context, id),
         }
     }
 
-    /// The other end has gone without a word.
-    fn lose(&mut self, context: &mut Context, id: ChannelId) {
+    /// The peer has closed without a reason.
+    fn on_eof(&mut self, context: &mut Context, id: ChannelId) {
         let cause = Error::Refused {
             code: Refusal::NotAGreeting.code(),
             reason: "the server closed the connection before it became a channel".into(),
@@ -335,36 +341,36 @@ impl<S: EventSink<Event>> Ipc<S> {
         self.abandon(context, id, Some(cause));
     }
 
-    /// There will be no channel, and this side says why.
-    fn turn_away(&mut self, context: &mut Context, id: ChannelId, refusal: Refusal) {
-        let Some(guest) = self.guests.get(&id) else { return };
-        let (side, visitor) = (guest.side, guest.visitor());
+    /// Ends a handshake from this side, and tells a client why.
+    fn reject(&mut self, context: &mut Context, id: ChannelId, refusal: Refusal) {
+        let Some(handshake) = self.handshakes.get(&id) else { return };
+        let (side, connection) = (handshake.side, handshake.connection());
         let nobody = Credentials { pid: 0, uid: 0, gid: 0 };
-        let peer = visitor.map_or(nobody, |visitor| visitor.peer);
-        let error = refused(refusal, By::Us, peer);
+        let peer = connection.map_or(nobody, |connection| connection.peer);
+        let error = refusal_error(refusal, By::Us, peer);
         match side {
             Side::Server(listener) => {
-                if let Some(visitor) = visitor {
-                    // One that does not wait for the answer does not need it.
-                    let _ = say(visitor, Hello::Refused(refusal));
+                if let Some(connection) = connection {
+                    // A client that has gone does not need the reason.
+                    let _ = say(connection, Hello::Refused(refusal));
                 }
-                self.refuse(context, listener, peer, error);
+                self.report_refusal(context, listener, peer, error);
                 self.abandon(context, id, None);
             }
             Side::Client => self.abandon(context, id, Some(error)),
         }
     }
 
-    /// Forgets a connection that is no channel. A client hears of it.
+    /// Ends a handshake. On a client's side the channel's only event is its end.
     pub(super) fn abandon(&mut self, context: &mut Context, id: ChannelId, cause: Option<Error>) {
-        let Some(guest) = self.guests.remove(&id) else { return };
-        context.cancel_timer(guest.patience);
-        if let Some(visitor) = guest.visitor() {
-            visitor.registration.end(context, visitor.socket.as_fd());
-            self.leave(guest.side);
+        let Some(handshake) = self.handshakes.remove(&id) else { return };
+        context.cancel_timer(handshake.timeout);
+        if let Some(connection) = handshake.connection() {
+            connection.registration.end(context, connection.socket.as_fd());
+            self.release(handshake.side);
         }
-        if guest.side == Side::Client {
-            self.tell(id, ChannelEvent::Closed(cause));
+        if handshake.side == Side::Client {
+            self.emit(id, ChannelEvent::Closed(cause));
         }
     }
 
@@ -374,8 +380,8 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
-    /// A listener has room for one more.
-    pub(super) fn leave(&mut self, side: Side) {
+    /// A connection is gone: its listener has room for another one.
+    pub(super) fn release(&mut self, side: Side) {
         if let Side::Server(id) = side
             && let Some(listener) = self.listeners.get_mut(&id)
         {
@@ -389,9 +395,9 @@ fn greeting(terms: &Terms) -> Greeting {
 }
 
 /// Writes a first line, for which a new socket has room.
-fn say(visitor: &Visitor, hello: Hello) -> Result<(), Error> {
+fn say(connection: &Connection, hello: Hello) -> Result<(), Error> {
     let line = hello.encode();
-    match os::send(visitor.socket.as_fd(), &[IoSlice::new(&line)], None) {
+    match os::send(connection.socket.as_fd(), &[IoSlice::new(&line)], None) {
         Ok(count) if count == line.len() => Ok(()),
         Ok(_) => Err(Error::Sys { doing: "greeting", errno: Errno::EAGAIN }),
         Err(errno) => Err(Error::Sys { doing: "greeting", errno }),

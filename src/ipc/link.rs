@@ -127,7 +127,7 @@ impl<S: EventSink<Event>> Ipc<S> {
                 inbox.accept_attachments();
                 self.links.insert(id, Link::of(channel, inbox, None, registration));
             }
-            Err(error) => self.tell(id, ChannelEvent::Closed(Some(error))),
+            Err(error) => self.emit(id, ChannelEvent::Closed(Some(error))),
         }
     }
 
@@ -207,7 +207,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             && !self.unread.contains(&id)
             && link.channel.is_idle();
         if is_quiet && let Some(offer) = link.lending.lend(&link.channel, &mut link.inbox) {
-            self.tell(id, ChannelEvent::Offered(offer));
+            self.emit(id, ChannelEvent::Offered(offer));
         }
     }
 
@@ -295,12 +295,12 @@ impl<S: EventSink<Event>> Ipc<S> {
         link.channel.take_back();
         link.registration.end(context, link.channel.as_fd());
         if let Some(side) = link.side {
-            self.leave(side);
+            self.release(side);
         }
         for unwritten in link.channel.abort() {
-            self.tell(id, ChannelEvent::Unwritten(unwritten));
+            self.emit(id, ChannelEvent::Unwritten(unwritten));
         }
-        self.tell(id, ChannelEvent::Closed(cause));
+        self.emit(id, ChannelEvent::Closed(cause));
     }
 }
 

@@ -3,21 +3,22 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use super::refusals::{Refusals, WINDOW};
 use super::side::Side;
-use super::untaken::{Refusals, Tickets, WINDOW};
+use super::tickets::Tickets;
 use super::{Context, Event, Ipc, Source, Terms, Timer};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{self, Bound, Credentials};
 use crate::reactor::{ACCEPT_BUDGET, Acceptor, EventSink, Next};
 
-/// So many channels of one listener JavaScript need not have heard of before no more are accepted: who connects, and leaves, is not to
-/// fill this process while it is busy.
-const MAX_UNMET: usize = 512;
-/// Each has a descriptor, also when it has left: no more than one of so many that this process may have is theirs.
-const UNMET_SHARE: usize = 8;
-/// How long accepting pauses then. JavaScript takes what there is without telling.
-const UNMET_PAUSE: Duration = Duration::from_millis(10);
+/// How many channels of one listener may wait for JavaScript before accepting pauses: clients that connect and leave do not fill a
+/// busy process.
+const MAX_UNDELIVERED: usize = 512;
+/// They may have one of so many of this process's descriptors. Each has one, also after its client has left.
+const UNDELIVERED_SHARE: usize = 8;
+/// How long accepting pauses then. JavaScript does not report when it has taken them.
+const UNDELIVERED_PAUSE: Duration = Duration::from_millis(10);
 
 /// A socket that this process listens at.
 #[derive(Debug)]
@@ -28,19 +29,19 @@ pub struct Listener {
     pub terms: Terms,
     /// How many connections there may be.
     pub max_connections: usize,
-    /// How many there are, those that have not been greeted among them.
+    /// How many there are, pending handshakes included.
     pub connections: usize,
-    /// Those that got no channel.
+    /// Connections that did not become channels.
     pub refusals: Refusals,
-    /// Channels that JavaScript has not heard of.
-    pub unmet: Tickets,
-    /// How many processes of other users JavaScript has been asked about and has not decided on.
+    /// Channels whose event JavaScript has not taken.
+    pub undelivered: Tickets,
+    /// How many questions about processes of other users wait for JavaScript.
     pub asking: usize,
 }
 
-/// How many channels of one listener JavaScript need not have heard of, in a process that may have so many descriptors.
-pub fn max_unmet(descriptors: usize) -> usize {
-    (descriptors / UNMET_SHARE).clamp(1, MAX_UNMET)
+/// How many channels of one listener may wait for JavaScript, in a process that may have so many descriptors.
+pub fn max_undelivered(descriptors: usize) -> usize {
+    (descriptors / UNDELIVERED_SHARE).clamp(1, MAX_UNDELIVERED)
 }
 
 impl<S: EventSink<Event>> Ipc<S> {
@@ -61,7 +62,7 @@ impl<S: EventSink<Event>> Ipc<S> {
                     max_connections,
                     connections: 0,
                     refusals: Refusals::default(),
-                    unmet: Tickets::default(),
+                    undelivered: Tickets::default(),
                     asking: 0,
                 };
                 self.listeners.insert(id, listener);
@@ -70,35 +71,30 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
-    /// Closes the socket. Who has connected and was not greeted yet is sent away.
+    /// Closes the socket and ends the pending handshakes. Channels stay.
     pub(super) fn close_listener(&mut self, context: &mut Context, id: ListenerId) {
         let Some(listener) = self.listeners.remove(&id) else { return };
         listener.acceptor.end(context, listener.bound.socket.as_fd());
-        let guests: Vec<ChannelId> = self
-            .guests
-            .iter()
-            .filter(|(_, guest)| guest.side == Side::Server(id))
-            .map(|(channel, _)| *channel)
-            .collect();
-        for guest in guests {
-            self.abandon(context, guest, None);
+        let pending = self.handshakes.iter().filter(|(_, handshake)| handshake.side == Side::Server(id));
+        for channel in pending.map(|(channel, _)| *channel).collect::<Vec<ChannelId>>() {
+            self.abandon(context, channel, None);
         }
     }
 
     /// Accepts while there is something to accept, unless JavaScript is behind.
     pub(super) fn accept(&mut self, context: &mut Context, id: ListenerId) {
-        let max_unmet = max_unmet(os::descriptor_limit());
+        let max_undelivered = max_undelivered(os::descriptor_limit());
         for _ in 0..ACCEPT_BUDGET {
             let Some(listener) = self.listeners.get_mut(&id) else { return };
-            if listener.unmet.outstanding() >= max_unmet {
+            if listener.undelivered.outstanding() >= max_undelivered {
                 // JavaScript is busy. The kernel's backlog takes over.
-                return listener.acceptor.pause(context, UNMET_PAUSE, Timer::Accept(id));
+                return listener.acceptor.pause(context, UNDELIVERED_PAUSE, Timer::Accept(id));
             }
             let socket = listener.bound.socket.as_fd();
             match listener.acceptor.next(context, socket, Timer::Accept(id), &mut self.exhaustion) {
                 Next::Connection(accepted) => {
                     let channel = self.next_accepted();
-                    self.welcome(context, channel, Side::Server(id), accepted.connection);
+                    self.begin_handshake(context, channel, Side::Server(id), accepted.connection);
                 }
                 Next::GaveUp => {}
                 Next::Nothing => return,
@@ -116,25 +112,31 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
-    /// Tells that somebody got no channel; together with others, when there are many.
-    pub(super) fn refuse(&mut self, context: &mut Context, id: ListenerId, peer: Credentials, error: Error) {
+    /// Reports a connection that did not become a channel; together with others, when there are many.
+    pub(super) fn report_refusal(
+        &mut self,
+        context: &mut Context,
+        id: ListenerId,
+        peer: Credentials,
+        error: Error,
+    ) {
         let Some(listener) = self.listeners.get_mut(&id) else { return };
         if let Some(refused) = listener.refusals.add(peer, error) {
             self.sink.push(Event::Refused { listener: id, refused });
         }
         if listener.refusals.begins_window() {
-            context.set_timer(WINDOW, Timer::TellRefusals(id));
+            context.set_timer(WINDOW, Timer::ReportRefusals(id));
         }
     }
 
-    /// Tells those that were only counted.
-    pub(super) fn tell_refusals(&mut self, context: &mut Context, id: ListenerId) {
+    /// Reports those that were only counted.
+    pub(super) fn report_counted_refusals(&mut self, context: &mut Context, id: ListenerId) {
         let Some(listener) = self.listeners.get_mut(&id) else { return };
         for refused in listener.refusals.end_window() {
             self.sink.push(Event::Refused { listener: id, refused });
         }
         if listener.refusals.begins_window() {
-            context.set_timer(WINDOW, Timer::TellRefusals(id));
+            context.set_timer(WINDOW, Timer::ReportRefusals(id));
         }
     }
 }
@@ -145,8 +147,8 @@ mod tests {
 
     #[test]
     fn who_comes_and_goes_used_up_the_descriptors_of_a_process_that_may_have_few() {
-        assert_eq!(max_unmet(200), 25);
-        assert_eq!(max_unmet(1), 1);
-        assert_eq!(max_unmet(1 << 20), MAX_UNMET);
+        assert_eq!(max_undelivered(200), 25);
+        assert_eq!(max_undelivered(1), 1);
+        assert_eq!(max_undelivered(1 << 20), MAX_UNDELIVERED);
     }
 }

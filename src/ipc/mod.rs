@@ -1,18 +1,23 @@
 //! Channels between processes that have nothing in common but the name of a socket: servers that accept them, and
 //! clients that make them.
 //!
-//! [`Ipc`] runs on a reactor thread and owns all of it; other threads reach it by [`Command`]s and are told by
-//! [`Event`]s. Its parts: this file takes commands and readiness; `listener` accepts connections; `handshake` makes
-//! them and decides which become channels; `link` moves messages on those that have.
+//! [`Ipc`] runs on a reactor thread and owns all of it; other threads send it [`Command`]s and receive [`Event`]s.
+//!
+//! - This file takes commands, readiness and timers, and ends a turn.
+//! - `listener` accepts connections, as many as JavaScript keeps up with; `refusals` reports those that do not become channels.
+//! - `handshake` makes connections, and decides which connections become channels.
+//! - `link` moves messages on channels.
+//! - `side` is which end of a channel this process is, `tickets` count what JavaScript has not taken.
 
 mod event;
 mod handshake;
 mod link;
 mod listener;
+mod refusals;
 mod side;
 #[cfg(test)]
 mod tests;
-mod untaken;
+mod tickets;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -21,7 +26,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use event::Event;
-pub use untaken::{Refused, Ticket};
+pub use refusals::Refused;
+pub use tickets::Ticket;
 
 use crate::channel::{CORKED_FOR, Channel, ChannelCommand, ChannelEvent, Extent, MEMORY_KEPT, Maintenance};
 use crate::error::Error;
@@ -29,12 +35,12 @@ use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
 use crate::proto::Serialization;
 use crate::reactor::{Acceptor, EventSink, Exhaustion, Handler, Readiness};
-use handshake::Guest;
+use handshake::Handshake;
 use link::Link;
 use listener::Listener;
 use side::Side;
 
-/// What a side wants of its channels.
+/// The options of a listener, or of a client, for its channels.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// How messages are written.
@@ -43,13 +49,13 @@ pub struct Terms {
     pub max_message: usize,
     /// How many bytes of its own may wait to be written, on each channel.
     pub max_queued: usize,
-    /// For how long the other side may keep it waiting for a channel.
-    pub patience: Duration,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
     /// Whether JavaScript is asked about processes of other users. If not, they are refused.
     pub asks: bool,
 }
 
-/// What other threads ask.
+/// What other threads may ask of it.
 #[derive(Debug)]
 pub enum Command {
     /// Accept connections of a listening socket.
@@ -117,8 +123,8 @@ pub enum Verdict {
 pub enum Source {
     /// The socket of a listener.
     Listener(ListenerId),
-    /// A connection that is no channel yet.
-    Guest(ChannelId),
+    /// A pending handshake.
+    Handshake(ChannelId),
     /// A channel.
     Link(ChannelId),
 }
@@ -130,8 +136,8 @@ pub enum Timer {
     Accept(ListenerId),
     /// Connect again: the backlog may have room.
     Connect(ChannelId),
-    /// The other end has taken too long.
-    GiveUp(ChannelId),
+    /// The handshake has taken too long.
+    HandshakeTimeout(ChannelId),
     /// Write again: fewer descriptors may be under way.
     Flush(ChannelId),
     /// Lend the channel to JavaScript if it has been quiet.
@@ -143,23 +149,23 @@ pub enum Timer {
     /// Give back memory that has not been used.
     MaintainMemory(ChannelId),
     /// Report the refusals that were only counted.
-    TellRefusals(ListenerId),
+    ReportRefusals(ListenerId),
 }
 
 /// The reactor as [`Ipc`] sees it.
 type Context = crate::reactor::Context<Timer, Source>;
 
-/// Names for the channels that this process makes. Those that it accepts have others, so that nobody who connects can use these up.
+/// Ids for the channels that this process makes. Channels that it accepts have others, so that clients cannot use these up.
 #[derive(Clone, Debug, Default)]
 pub struct ChannelIds(Arc<AtomicU32>);
 
-/// Where they begin.
-const MADE: u32 = 1 << 31;
+/// The first of them.
+const FIRST_MADE: u32 = 1 << 31;
 
 impl ChannelIds {
-    /// One that has not been used.
+    /// An id that has not been used.
     pub fn next(&self) -> ChannelId {
-        ChannelId(MADE + self.0.fetch_add(1, Ordering::Relaxed))
+        ChannelId(FIRST_MADE + self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -168,11 +174,11 @@ impl ChannelIds {
 pub struct Ipc<S> {
     sink: S,
     ids: ChannelIds,
-    /// The last name of a channel that was accepted.
+    /// The id of the last channel that was accepted.
     last_accepted: u32,
     listeners: HashMap<ListenerId, Listener>,
-    guests: HashMap<ChannelId, Guest>,
-    /// Those that JavaScript has been asked about and has not decided on, whether or not they are still there.
+    handshakes: HashMap<ChannelId, Handshake>,
+    /// Handshakes, pending or over, about which JavaScript has been asked and has not decided.
     asked: HashMap<ChannelId, ListenerId>,
     links: HashMap<ChannelId, Link>,
     /// Channels that have more to be read and gave way to others; continued next turn.
@@ -183,14 +189,14 @@ pub struct Ipc<S> {
 }
 
 impl<S: EventSink<Event>> Ipc<S> {
-    /// Without listeners or channels; tells its events to `sink`.
+    /// Without listeners or channels. Its events go to `sink`.
     pub fn new(sink: S) -> Self {
         Ipc {
             sink,
             ids: ChannelIds::default(),
             last_accepted: 0,
             listeners: HashMap::new(),
-            guests: HashMap::new(),
+            handshakes: HashMap::new(),
             asked: HashMap::new(),
             links: HashMap::new(),
             unread: Vec::new(),
@@ -199,26 +205,27 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
-    /// For who makes channels from another thread.
+    /// For another thread that makes channels.
     pub fn ids(&self) -> ChannelIds {
         self.ids.clone()
     }
 
-    /// A name for a channel that is accepted. Who connects and leaves can go through all of them in a day: one that is in use is
+    /// An id for a channel that is accepted. Clients that connect and leave can go through all ids in a day: one that is in use is
     /// passed over.
     fn next_accepted(&mut self) -> ChannelId {
         loop {
-            self.last_accepted = (self.last_accepted + 1) % MADE;
+            self.last_accepted = (self.last_accepted + 1) % FIRST_MADE;
             let id = ChannelId(self.last_accepted);
-            let is_used =
-                self.links.contains_key(&id) || self.guests.contains_key(&id) || self.asked.contains_key(&id);
+            let is_used = self.links.contains_key(&id)
+                || self.handshakes.contains_key(&id)
+                || self.asked.contains_key(&id);
             if id.0 != 0 && !is_used {
                 return id;
             }
         }
     }
 
-    fn tell(&mut self, id: ChannelId, event: ChannelEvent) {
+    fn emit(&mut self, id: ChannelId, event: ChannelEvent) {
         self.sink.push(Event::Channel(id, event));
     }
 
@@ -283,7 +290,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Command::Channel(id, command) => self.on_channel_command(context, id, command),
             Command::Pause(id) => self.pause(context, id),
             Command::Unpause(id) => self.unpause(context, id),
-            Command::CloseChannel(id) | Command::Destroy(id) if self.guests.contains_key(&id) => {
+            Command::CloseChannel(id) | Command::Destroy(id) if self.handshakes.contains_key(&id) => {
                 self.abandon(context, id, None)
             }
             Command::CloseChannel(id) => self.close_channel(context, id),
@@ -296,7 +303,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Source::Listener(id) => {
                 self.accept_soon(id, Acceptor::on_ready);
             }
-            Source::Guest(id) => self.greet(context, id, readiness.ended),
+            Source::Handshake(id) => self.on_handshake_readable(context, id, readiness.ended),
             Source::Link(id) => {
                 if readiness.readable {
                     self.on_readable(context, id, readiness.ended);
@@ -312,7 +319,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
         match what {
             Timer::Accept(id) => self.accept_soon(id, Acceptor::on_pause_end),
             Timer::Connect(id) => self.try_to_connect(context, id),
-            Timer::GiveUp(id) => self.give_up(context, id),
+            Timer::HandshakeTimeout(id) => self.on_handshake_timeout(context, id),
             Timer::Flush(id) => {
                 if let Some(link) = self.links.get_mut(&id) {
                     link.flush_deferred = false;
@@ -321,7 +328,7 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             }
             Timer::Uncork(id) => self.uncork(context, id),
             Timer::MaintainMemory(id) => self.maintain_memory(context, id),
-            Timer::TellRefusals(id) => self.tell_refusals(context, id),
+            Timer::ReportRefusals(id) => self.report_counted_refusals(context, id),
             Timer::Offer(id) => self.offer_if_quiet(id),
             Timer::CheckLent(id) => self.check_lent(context, id),
         }
@@ -343,19 +350,19 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
 
     fn on_fatal(&mut self, error: Error) {
         self.sink.push(Event::Fault(error));
-        // Nobody will hear of these any more.
+        // Nothing else will end these.
         for (id, link) in std::mem::take(&mut self.links) {
-            // JavaScript tells nothing behind its end.
+            // JavaScript delivers nothing behind its end.
             link.channel.take_back();
             for completion in link.channel.abort() {
-                self.tell(id, ChannelEvent::Unwritten(completion));
+                self.emit(id, ChannelEvent::Unwritten(completion));
             }
-            self.tell(id, ChannelEvent::Closed(None));
+            self.emit(id, ChannelEvent::Closed(None));
         }
-        for (id, guest) in std::mem::take(&mut self.guests) {
-            // Of those that have come JavaScript does not know.
-            if guest.side == Side::Client {
-                self.tell(id, ChannelEvent::Closed(None));
+        for (id, handshake) in std::mem::take(&mut self.handshakes) {
+            // JavaScript does not know of those that clients began.
+            if handshake.side == Side::Client {
+                self.emit(id, ChannelEvent::Closed(None));
             }
         }
         self.sink.flush();

@@ -14,8 +14,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::listener::max_unmet;
-use super::untaken::MAX_TOLD;
+use super::listener::max_undelivered;
+use super::refusals::MAX_SINGLE;
 use super::{ChannelIds, Command, Event, Ipc, Terms};
 use crate::channel::{
     Channel, ChannelCommand, ChannelEvent, DirectRead, Frame, Frames, HandleOrigin, SendStatus, Unfit,
@@ -37,7 +37,7 @@ fn terms() -> Terms {
         serialization: Serialization::Json,
         max_message: 1 << 20,
         max_queued: 1 << 20,
-        patience: PATIENCE,
+        handshake_timeout: PATIENCE,
         asks: false,
     }
 }
@@ -275,7 +275,7 @@ fn who_is_refused_again_and_again_is_told_in_bulk_and_every_time_counts() {
         });
         told += 1;
     }
-    assert_eq!((told, count), (MAX_TOLD + 1, 1000));
+    assert_eq!((told, count), (MAX_SINGLE + 1, 1000));
     // One alone is told as ever.
     let mut stream = UnixStream::connect(rig.path()).unwrap();
     stream.write_all(b"\n").unwrap();
@@ -290,7 +290,7 @@ fn who_comes_and_goes_while_javascript_is_busy_waits_in_the_backlog() {
         stream.get_mut().write_all(GREETING).unwrap();
         stream
     };
-    let most = max_unmet(os::descriptor_limit());
+    let most = max_undelivered(os::descriptor_limit());
     for _ in 0..most {
         line(&mut visit());
     }
@@ -316,15 +316,15 @@ fn a_name_that_is_in_use_is_given_to_nobody_else_however_many_have_come() {
 
 #[test]
 fn who_takes_too_long_is_told_so() {
-    let patience = Duration::from_millis(1);
-    let rig = Rig::serving(Terms { patience, ..terms() }, 5);
+    let handshake_timeout = Duration::from_millis(1);
+    let rig = Rig::serving(Terms { handshake_timeout, ..terms() }, 5);
     let mut stream = BufReader::new(UnixStream::connect(rig.path()).unwrap());
     assert_eq!(line(&mut stream), json!({"corral": 1, "refused": "timeout"}));
     assert_eq!(rig.refused(), "ERR_CORRAL_HANDSHAKE_TIMEOUT");
     // And a server that says nothing.
     let path = rig.directory.path().join("silent");
     let _listener = UnixListener::bind(&path).unwrap();
-    let id = rig.connect(&path, Terms { patience, ..terms() });
+    let id = rig.connect(&path, Terms { handshake_timeout, ..terms() });
     assert_eq!(rig.closed(id).unwrap().code(), "ERR_CORRAL_HANDSHAKE_TIMEOUT");
 }
 

@@ -1,70 +1,48 @@
-//! What JavaScript has not taken yet of what strangers can bring about, so that it can be bounded: they come as often as they like.
+//! Connections that did not become channels: reported one by one while they are few, together when they are many.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::tickets::{Ticket, Tickets};
 use crate::error::Error;
 use crate::os::Credentials;
 
-/// Counts the events of one kind that JavaScript has not taken.
-#[derive(Debug, Default)]
-pub struct Tickets(Arc<()>);
+/// How many refusals of one listener are reported one by one in each [`WINDOW`], and how many of them may wait for JavaScript.
+pub const MAX_SINGLE: usize = 64;
 
-/// Goes with an event, and is dropped with it when it is taken.
-#[derive(Clone, Debug)]
-pub struct Ticket {
-    _counted: Arc<()>,
-}
-
-impl Tickets {
-    /// For one more.
-    pub fn issue(&self) -> Ticket {
-        Ticket { _counted: self.0.clone() }
-    }
-
-    /// How many there are.
-    pub fn outstanding(&self) -> usize {
-        Arc::strong_count(&self.0) - 1
-    }
-}
-
-/// How many refusals of one listener are told one by one in each [`WINDOW`], and how many of them may wait for JavaScript.
-pub const MAX_TOLD: usize = 64;
-
-/// How long those beyond that are counted before they are told together.
+/// How long those beyond that are counted before they are reported together.
 pub const WINDOW: Duration = Duration::from_millis(100);
 
-/// Somebody who connected and got no channel, or several for the same reason.
+/// A client that got no channel, or several for the same reason.
 #[derive(Debug)]
 pub struct Refused {
-    /// Who; the last of several.
+    /// The client; the last of several.
     pub peer: Credentials,
     /// Why; to the last of several.
     pub error: Error,
     /// How many.
     pub count: u64,
-    /// For its event.
+    /// Of the event.
     pub ticket: Ticket,
 }
 
-/// The refusals of one listener: told one by one while they are few, together when they are many.
+/// The refusals of one listener.
 #[derive(Debug, Default)]
 pub struct Refusals {
     tickets: Tickets,
-    /// How many were told in this window.
-    told: usize,
+    /// How many were reported one by one in this window.
+    single: usize,
     /// A timer runs for its end.
     is_timed: bool,
-    /// By the code of their error. There are no more codes than reasons to refuse somebody.
+    /// The others, by the codes of their errors. There are no more codes than reasons to refuse a client.
     counted: BTreeMap<&'static str, (Credentials, Error, u64)>,
 }
 
 impl Refusals {
-    /// One more. None if it is only counted.
+    /// Adds one. None if it is only counted.
     pub fn add(&mut self, peer: Credentials, error: Error) -> Option<Refused> {
-        if self.told < MAX_TOLD && self.tickets.outstanding() < MAX_TOLD {
-            self.told += 1;
+        if self.single < MAX_SINGLE && self.tickets.outstanding() < MAX_SINGLE {
+            self.single += 1;
             return Some(Refused { peer, error, count: 1, ticket: self.tickets.issue() });
         }
         let before = self.counted.get(error.code()).map_or(0, |(_, _, count)| *count);
@@ -74,16 +52,16 @@ impl Refusals {
 
     /// Whether a timer is to be set for the end of the window.
     pub fn begins_window(&mut self) -> bool {
-        let is_begun = self.told > 0 || !self.counted.is_empty();
+        let is_begun = self.single > 0 || !self.counted.is_empty();
         is_begun && !std::mem::replace(&mut self.is_timed, true)
     }
 
-    /// The window is over. Returns those that were only counted in it, unless JavaScript has not even taken what was told before:
-    /// then they are counted on.
+    /// The window is over. Returns those that were only counted in it, unless JavaScript has not taken what was reported before: then
+    /// counting goes on.
     pub fn end_window(&mut self) -> Vec<Refused> {
         self.is_timed = false;
-        self.told = 0;
-        if self.tickets.outstanding() >= MAX_TOLD {
+        self.single = 0;
+        if self.tickets.outstanding() >= MAX_SINGLE {
             return Vec::new();
         }
         let counted = std::mem::take(&mut self.counted).into_values();
@@ -108,7 +86,7 @@ mod tests {
     #[test]
     fn few_are_told_one_by_one_and_those_beyond_them_together_by_their_codes() {
         let mut refusals = Refusals::default();
-        let told: Vec<_> = (0..MAX_TOLD).map(|_| refusals.add(PEER, refusal("A")).unwrap()).collect();
+        let told: Vec<_> = (0..MAX_SINGLE).map(|_| refusals.add(PEER, refusal("A")).unwrap()).collect();
         assert!(refusals.begins_window() && !refusals.begins_window());
         drop(told);
         for code in ["A", "A", "B"] {
@@ -134,9 +112,9 @@ mod tests {
             assert!(refusals.begins_window());
             untaken.extend(refusals.end_window());
         }
-        assert_eq!(untaken.len(), MAX_TOLD);
+        assert_eq!(untaken.len(), MAX_SINGLE);
         drop(untaken);
         let [rest] = &refusals.end_window()[..] else { panic!("they were not told together") };
-        assert_eq!(rest.count, 10_000 - MAX_TOLD as u64);
+        assert_eq!(rest.count, 10_000 - MAX_SINGLE as u64);
     }
 }
