@@ -59,6 +59,6 @@ pub fn answered(id: u32, status: Result<SendStatus, Error>) -> Option<FollowUp> 
     match status {
         Ok(SendStatus::Queued { needs_flush: true, .. }) => Some(FollowUp(id, ChannelCommand::Flush)),
         Ok(_) => None,
-        Err(fault) => Some(FollowUp(id, ChannelCommand::Condemn(fault))),
+        Err(fault) => Some(FollowUp(id, ChannelCommand::Destroy(fault))),
     }
 }

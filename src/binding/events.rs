@@ -114,7 +114,7 @@ impl<'env, 'a> EventWriter<'env, 'a> {
     /// A message that V8 has no value for is the end of its channel, and of nothing else.
     pub fn condemn(&mut self, id: u32) {
         let error = Error::FrameTooLarge { limit: text::MAX_LENGTH };
-        self.follow_up.push(FollowUp(id, ChannelCommand::Condemn(error)));
+        self.follow_up.push(FollowUp(id, ChannelCommand::Destroy(error)));
     }
 
     fn serialization(&self, id: u32) -> Serialization {

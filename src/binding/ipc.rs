@@ -207,7 +207,7 @@ impl NativeIpc {
     /// A message of the peer's could not be parsed: closes the channel with `ERR_CORRAL_BAD_FRAME`.
     #[napi]
     pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
-        self.reactor.send(Command::Channel(ChannelId(id), ChannelCommand::Condemn(Error::BadFrame(reason))))
+        self.reactor.send(Command::Channel(ChannelId(id), ChannelCommand::Destroy(Error::BadFrame(reason))))
     }
 
     /// Closes a descriptor that came with an event and that nobody wants.

@@ -169,7 +169,7 @@ impl NativePrimary {
     /// A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`.
     #[napi]
     pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
-        self.reactor.send(Command::Channel(WorkerId(id), ChannelCommand::Condemn(Error::BadFrame(reason))))
+        self.reactor.send(Command::Channel(WorkerId(id), ChannelCommand::Destroy(Error::BadFrame(reason))))
     }
 
     /// The worker's process has ended: everything that it had sent is told, and then the end of its channel.

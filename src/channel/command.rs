@@ -16,5 +16,5 @@ pub enum ChannelCommand {
     TakeBack,
     /// The reader of the messages has found that the peer broke the protocol: close the channel with this
     /// error.
-    Condemn(Error),
+    Destroy(Error),
 }

@@ -260,7 +260,7 @@ impl<S: EventSink<Event>> Ipc<S> {
                 self.take_back(context, id);
                 self.resume(context, id);
             }
-            ChannelCommand::Condemn(error) => self.close_link(context, id, Some(error)),
+            ChannelCommand::Destroy(error) => self.close_link(context, id, Some(error)),
         }
     }
 }

@@ -267,7 +267,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 self.take_back(context, id);
                 self.resume(context, id);
             }
-            ChannelCommand::Condemn(error) => self.close_worker(context, id, Some(error)),
+            ChannelCommand::Destroy(error) => self.close_worker(context, id, Some(error)),
         }
     }
 }

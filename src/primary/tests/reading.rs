@@ -191,7 +191,7 @@ fn what_a_condemned_worker_still_sends_is_not_read_directly() {
     let mut worker = rig.fork(Serialization::Json);
     lend(&rig, &mut worker);
     let error = crate::error::Error::BadFrame("test".into());
-    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::Condemn(error))).unwrap();
+    rig.reactor.call(Command::Channel(worker.id, ChannelCommand::Destroy(error))).unwrap();
     assert_eq!(read_directly(&worker), (vec![], DirectRead::NotHere));
     rig.wait_for(|event| matches!(event, Event::Channel(_, ChannelEvent::Closed(Some(_)))).then_some(()));
 }
