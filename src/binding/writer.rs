@@ -44,7 +44,7 @@ struct Sent {
     /// The reactor is to flush.
     needs_flush: bool,
     /// The message is corked: the reactor is to look after it.
-    needs_look: bool,
+    needs_timer: bool,
 }
 
 /// Sends on the channels of one reactor. Belongs to the JavaScript thread that made it.
@@ -83,9 +83,9 @@ impl NativeWriter {
             Ok(sent) => sent,
             Err(errno) => return failure(errno),
         };
-        if sent.needs_look {
+        if sent.needs_timer {
             // Without a reactor the end of the turn comes, or fails.
-            let _ = (self.post)(FollowUp(id, ChannelCommand::LookAfterCorked));
+            let _ = (self.post)(FollowUp(id, ChannelCommand::StartCorkTimer));
         }
         if sent.needs_flush && (self.post)(FollowUp(id, ChannelCommand::Flush)).is_err() {
             return failure(Errno::EPIPE);
@@ -405,13 +405,13 @@ fn send_many(channel: &Channel, bytes: &[u8], count: u32, completion: u32) -> Ou
 /// Corks a frame that brings `beside` more bytes along in shared memory.
 fn cork(channel: &Channel, beside: usize, uncorked: Uncorked, append: impl FnOnce(&mut Vec<u8>)) -> Outcome {
     let mut length = 0;
-    let Corked { status, needs_look } = channel.cork(uncorked, |bytes| {
+    let Corked { status, needs_timer } = channel.cork(uncorked, |bytes| {
         let before = bytes.len();
         append(bytes);
         length = bytes.len() - before;
     });
     // Whether the peer is far behind the end of the turn tells: to ask the kernel costs as much as what corking saves.
-    Ok(Sent { needs_look, ..counted(channel, status, 1, length + beside)? })
+    Ok(Sent { needs_timer, ..counted(channel, status, 1, length + beside)? })
 }
 
 /// Corks a frame whose pieces are in shared memory. They stay there if it is whole and may be sent.
@@ -443,9 +443,9 @@ fn outcome(channel: &Channel, status: SendStatus, count: u32, bytes: usize) -> O
 /// Counts what was sent, and says what came of it.
 fn counted(channel: &Channel, status: SendStatus, count: u32, bytes: usize) -> Outcome {
     let sent = match status {
-        SendStatus::Written => Sent { status: 0.0, needs_flush: false, needs_look: false },
+        SendStatus::Written => Sent { status: 0.0, needs_flush: false, needs_timer: false },
         SendStatus::Queued { bytes, needs_flush } => {
-            Sent { status: bytes as f64, needs_flush, needs_look: false }
+            Sent { status: bytes as f64, needs_flush, needs_timer: false }
         }
         SendStatus::Failed(errno) => return Err(errno),
         SendStatus::Closed => return Err(Errno::EPIPE),

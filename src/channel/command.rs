@@ -7,7 +7,7 @@ pub enum ChannelCommand {
     /// A frame could not be written at once: wait until the socket is writable.
     Flush,
     /// Another thread has corked messages: start the cork timer.
-    LookAfterCorked,
+    StartCorkTimer,
     /// Make shared memory for large messages, or look after it again.
     MaintainMemory,
     /// The program has received messages: read the channel again if reading rests.

@@ -294,8 +294,8 @@ impl Channel {
     }
 
     /// The cork timer of the reactor has expired. Returns whether the reactor must flush.
-    pub fn look_after_corked(&self) -> bool {
-        self.with_outbox(Outbox::look_after_corked)
+    pub fn on_cork_timer(&self) -> bool {
+        self.with_outbox(Outbox::on_cork_timer)
     }
 
     /// Writes waiting frames as far as the socket takes them. Adds the callbacks of complete frames to

@@ -64,7 +64,7 @@ pub struct Corked {
     /// Written or queued. [`Outbox::uncork`] reports a failure.
     pub status: SendStatus,
     /// The reactor must start the cork timer.
-    pub needs_look: bool,
+    pub needs_timer: bool,
 }
 
 /// How far a flush has come.
@@ -112,7 +112,7 @@ pub(super) struct Outbox {
     /// that is not corked, or when the cork timer expires.
     corked: Vec<u8>,
     /// The cork timer is running, or the caller has been asked to start it.
-    is_looked_after: bool,
+    has_timer: bool,
     /// Why frames that were corked in this turn could not be written.
     corked_failure: Option<Errno>,
 }
@@ -131,7 +131,7 @@ impl Outbox {
         append: impl FnOnce(&mut Vec<u8>),
     ) -> Corked {
         if self.state != State::Open {
-            return Corked { status: SendStatus::Closed, needs_look: false };
+            return Corked { status: SendStatus::Closed, needs_timer: false };
         }
         append(&mut self.corked);
         if self.corked.len() >= CORKED {
@@ -139,11 +139,10 @@ impl Outbox {
                 SendStatus::Failed(_) => SendStatus::Written,
                 status => status,
             };
-            return Corked { status, needs_look: false };
+            return Corked { status, needs_timer: false };
         }
-        let needs_look =
-            uncorked == Uncorked::AtTurnEnd && !std::mem::replace(&mut self.is_looked_after, true);
-        Corked { status: SendStatus::Queued { bytes: self.queued_bytes(), needs_flush: false }, needs_look }
+        let needs_timer = uncorked == Uncorked::AtTurnEnd && !std::mem::replace(&mut self.has_timer, true);
+        Corked { status: SendStatus::Queued { bytes: self.queued_bytes(), needs_flush: false }, needs_timer }
     }
 
     /// Ends the turn and writes its corked frames. If they have to wait, their completion is announced.
@@ -164,8 +163,8 @@ impl Outbox {
     }
 
     /// The cork timer has expired. Returns whether anything is corked.
-    pub(super) fn look_after_corked(&mut self) -> bool {
-        self.is_looked_after = false;
+    pub(super) fn on_cork_timer(&mut self) -> bool {
+        self.has_timer = false;
         !self.corked.is_empty()
     }
 

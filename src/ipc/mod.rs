@@ -231,7 +231,7 @@ impl<S: EventSink<Event>> Ipc<S> {
 
     /// Messages were corked a while ago: if the turn in which that was is not over, they go out now.
     fn uncork(&mut self, context: &mut Context, id: ChannelId) {
-        if self.links.get(&id).is_some_and(|link| link.channel.look_after_corked()) {
+        if self.links.get(&id).is_some_and(|link| link.channel.on_cork_timer()) {
             self.flush(context, id);
         }
     }
@@ -251,7 +251,7 @@ impl<S: EventSink<Event>> Ipc<S> {
     fn on_channel_command(&mut self, context: &mut Context, id: ChannelId, command: ChannelCommand) {
         match command {
             ChannelCommand::Flush => self.flush(context, id),
-            ChannelCommand::LookAfterCorked => {
+            ChannelCommand::StartCorkTimer => {
                 context.set_timer(CORKED_FOR, Timer::Uncork(id));
             }
             ChannelCommand::MaintainMemory => self.maintain_memory(context, id),

@@ -182,7 +182,7 @@ impl<S: EventSink<Event>> Primary<S> {
 
     /// Messages were corked a while ago: if the turn in which that was is not over, they go out now.
     fn uncork(&mut self, context: &mut Context, id: WorkerId) {
-        if self.workers.get(&id).is_some_and(|worker| worker.channel.look_after_corked()) {
+        if self.workers.get(&id).is_some_and(|worker| worker.channel.on_cork_timer()) {
             self.flush(context, id);
         }
     }
@@ -258,7 +258,7 @@ impl<S: EventSink<Event>> Primary<S> {
     fn on_channel_command(&mut self, context: &mut Context, id: WorkerId, command: ChannelCommand) {
         match command {
             ChannelCommand::Flush => self.flush(context, id),
-            ChannelCommand::LookAfterCorked => {
+            ChannelCommand::StartCorkTimer => {
                 context.set_timer(CORKED_FOR, Timer::Uncork(id));
             }
             ChannelCommand::MaintainMemory => self.maintain_memory(context, id),

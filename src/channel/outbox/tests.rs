@@ -299,13 +299,13 @@ fn what_is_corked_goes_out_at_the_end_of_the_turn_or_in_front_of_what_follows() 
 #[test]
 fn a_turn_that_may_be_long_is_looked_after_once_and_one_that_ends_next_is_not() {
     let mut rig = Rig::new();
-    assert!(!rig.cork(Uncorked::Next, b"x").needs_look);
-    assert!(rig.cork(Uncorked::AtTurnEnd, b"x").needs_look);
-    assert!(!rig.cork(Uncorked::AtTurnEnd, b"x").needs_look);
-    assert!(rig.outbox.look_after_corked());
+    assert!(!rig.cork(Uncorked::Next, b"x").needs_timer);
+    assert!(rig.cork(Uncorked::AtTurnEnd, b"x").needs_timer);
+    assert!(!rig.cork(Uncorked::AtTurnEnd, b"x").needs_timer);
+    assert!(rig.outbox.on_cork_timer());
     rig.outbox.uncork(&rig.sockets, Completion(1));
-    assert!(!rig.outbox.look_after_corked());
-    assert!(rig.cork(Uncorked::AtTurnEnd, b"x").needs_look);
+    assert!(!rig.outbox.on_cork_timer());
+    assert!(rig.cork(Uncorked::AtTurnEnd, b"x").needs_timer);
 }
 
 /// How many small frames go out before one has to wait.
