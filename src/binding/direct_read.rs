@@ -138,7 +138,7 @@ impl<E: OfChannels> DirectReading<E> {
                 queue(frames);
             }
         });
-        if outcome != DirectRead::Told
+        if outcome != DirectRead::Delivered
             && let Some(watch) = self.watches.borrow().get(&id)
         {
             watch.stop();

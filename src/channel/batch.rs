@@ -139,18 +139,18 @@ impl Batch {
         serialization: Serialization,
         frame: proto::Frame<'_>,
         segments: Vec<Segment>,
-        mut tell: impl FnMut(Frames),
+        mut deliver: impl FnMut(Frames),
     ) {
         if frame.has_attachments() {
-            self.take().into_iter().for_each(&mut tell);
-            return tell(Frames::Multipart(Multipart::new(frame.into_owned_frame(), segments)));
+            self.take().into_iter().for_each(&mut deliver);
+            return deliver(Frames::Multipart(Multipart::new(frame.into_owned_frame(), segments)));
         }
         let format = Format::of(serialization, &frame);
         if format != self.format || frame.len() > BATCHED_MESSAGE {
-            self.take().into_iter().for_each(&mut tell);
+            self.take().into_iter().for_each(&mut deliver);
         }
         if frame.len() > BATCHED_MESSAGE {
-            return tell(match frame.into_large() {
+            return deliver(match frame.into_large() {
                 Ok(frame) => Frames::Large(format, frame),
                 Err(frame) => Frames::One(format, frame.into_bytes()),
             });
@@ -166,7 +166,7 @@ impl Batch {
             self.bytes.push(b'\n');
         }
         if self.bytes.len() > BATCH || self.count == BATCH_MESSAGES {
-            self.take().into_iter().for_each(tell);
+            self.take().into_iter().for_each(deliver);
         }
     }
 
@@ -191,8 +191,8 @@ mod tests {
     use crate::proto::Decoder;
 
     /// The batches in which these messages are delivered.
-    fn told(serialization: Serialization, messages: &[&[u8]]) -> Vec<Frames> {
-        let (mut batch, mut told) = (Batch::default(), Vec::new());
+    fn delivered(serialization: Serialization, messages: &[&[u8]]) -> Vec<Frames> {
+        let (mut batch, mut delivered) = (Batch::default(), Vec::new());
         let mut decoder = Decoder::new(serialization, 1 << 20);
         for message in messages {
             let mut bytes = Vec::new();
@@ -207,11 +207,11 @@ mod tests {
                 decoder.buffer().extend(chunk);
             }
             let frame = decoder.next_frame().unwrap().unwrap();
-            batch.add(serialization, frame, Vec::new(), |frames| told.push(frames));
+            batch.add(serialization, frame, Vec::new(), |frames| delivered.push(frames));
         }
-        told.extend(batch.take());
+        delivered.extend(batch.take());
         assert!(batch.take().is_none());
-        told
+        delivered
     }
 
     #[test]
@@ -223,12 +223,16 @@ mod tests {
             (Serialization::Advanced, v8, b"\0\0\0\x01\xff\0\0\0\0"),
         ] {
             assert!(
-                matches!(&told(serialization, &[small, b""])[..], [Frames::Many(_, bytes, 2)] if bytes == both)
+                matches!(&delivered(serialization, &[small, b""])[..], [Frames::Many(_, bytes, 2)] if bytes == both)
             );
-            assert!(matches!(&told(serialization, &[small])[..], [Frames::One(_, bytes)] if bytes == small));
-            assert!(matches!(&told(serialization, &[b""])[..], [Frames::One(_, bytes)] if bytes.is_empty()));
+            assert!(
+                matches!(&delivered(serialization, &[small])[..], [Frames::One(_, bytes)] if bytes == small)
+            );
+            assert!(
+                matches!(&delivered(serialization, &[b""])[..], [Frames::One(_, bytes)] if bytes.is_empty())
+            );
             // The messages keep their order, and a message behind a large one begins a new batch.
-            let mixed = told(serialization, &[small, b"", &large, small]);
+            let mixed = delivered(serialization, &[small, b"", &large, small]);
             assert!(matches!(
                 &mixed[..],
                 [Frames::Many(_, first, 2), Frames::One(_, second), Frames::One(_, third)]
@@ -240,13 +244,13 @@ mod tests {
     #[test]
     fn tiny_messages_are_told_in_parts_that_leave_others_their_turn() {
         let messages = vec![&b"1"[..]; 2 * BATCH_MESSAGES as usize + 1];
-        let counts: Vec<u32> = told(Serialization::Json, &messages).iter().map(Frames::count).collect();
+        let counts: Vec<u32> = delivered(Serialization::Json, &messages).iter().map(Frames::count).collect();
         assert_eq!(counts, [BATCH_MESSAGES, BATCH_MESSAGES, 1]);
     }
 
     #[test]
     fn text_among_what_v8_has_written_is_told_by_itself_in_its_place() {
-        let mixed = told(Serialization::Advanced, &[b"\xff1", b"{}", b"[]", b"\xff2"]);
+        let mixed = delivered(Serialization::Advanced, &[b"\xff1", b"{}", b"[]", b"\xff2"]);
         assert!(matches!(
             &mixed[..],
             [Frames::One(Format::V8, first), Frames::Many(Format::Text, second, 2), Frames::One(Format::V8, third)]

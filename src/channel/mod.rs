@@ -347,10 +347,10 @@ impl Channel {
         self.receiving.lock().refuse();
     }
 
-    /// Reads once, on the JavaScript thread. `tell` is called under the channel's lock and must not use the
+    /// Reads once, on the JavaScript thread. `deliver` is called under the channel's lock and must not use the
     /// channel.
-    pub fn read_directly(&self, most: usize, tell: impl FnMut(Frames)) -> DirectRead {
-        self.receiving.lock().read(self, most, tell)
+    pub fn read_directly(&self, most: usize, deliver: impl FnMut(Frames)) -> DirectRead {
+        self.receiving.lock().read(self, most, deliver)
     }
 
     /// How often the JavaScript thread has read.
@@ -361,10 +361,10 @@ impl Channel {
     /// Moves the sending half to a second socket, which the channel owns from now on. Earlier frames go out
     /// on the first socket, then the half-close marker, and all later frames on the second. The caller must
     /// flush. Returns false if the channel is closed or has moved already.
-    pub fn move_sending(&self, second: OwnedFd, farewell: Vec<u8>) -> bool {
+    pub fn move_sending(&self, second: OwnedFd, marker: Vec<u8>) -> bool {
         self.sockets.prepare(second)
             && self.with_outbox(|outbox| {
-                let is_open = outbox.push_farewell(&self.sockets, farewell);
+                let is_open = outbox.push_half_close(&self.sockets, marker);
                 self.accepts_attachments.store(is_open, Ordering::Release);
                 is_open
             })

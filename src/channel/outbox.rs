@@ -426,7 +426,7 @@ impl Outbox {
 
     /// Queues the half-close marker, the last frame on the first socket. Returns false if the outbox is
     /// closed.
-    pub(super) fn push_farewell(&mut self, sockets: &Sockets, bytes: Vec<u8>) -> bool {
+    pub(super) fn push_half_close(&mut self, sockets: &Sockets, bytes: Vec<u8>) -> bool {
         if self.state == State::Open {
             self.settle(sockets);
             self.queue.push_back(Queued::with_purpose(Frame::plain(bytes), Purpose::HalfClose));

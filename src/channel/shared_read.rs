@@ -32,7 +32,7 @@ enum Holder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectRead {
     /// The available messages have been delivered. Read again at the next readiness.
-    Told,
+    Delivered,
     /// The reactor must take the channel back. The caller asks it to.
     Returned,
     /// The JavaScript thread does not have the inbox.
@@ -96,18 +96,18 @@ impl Receiving {
         &mut self,
         channel: &Channel,
         most: usize,
-        mut tell: impl FnMut(Frames),
+        mut deliver: impl FnMut(Frames),
     ) -> DirectRead {
         let Holder::JavaScript(inbox) = &mut self.holder else { return DirectRead::NotHere };
         self.reads += 1;
         let mut batch = Batch::default();
         let status = inbox.read_messages(channel.as_fd(), most, |frame, segments| {
             channel.traffic().received(frame.total_length());
-            batch.add(channel.serialization(), frame, segments, &mut tell);
+            batch.add(channel.serialization(), frame, segments, &mut deliver);
         });
-        batch.take().into_iter().for_each(tell);
+        batch.take().into_iter().for_each(deliver);
         if status == MessagesRead::All {
-            return DirectRead::Told;
+            return DirectRead::Delivered;
         }
         if let Some(inbox) = self.take_back() {
             self.holder = Holder::Returned(inbox);

@@ -601,7 +601,7 @@ fn a_channel_of_messages_is_read_directly_until_something_else_happens() {
     let (mut stream, id, channel) = peer(&rig);
     lend(&rig, &mut stream, id, &channel);
     stream.get_mut().write_all(b"1\n").unwrap();
-    assert_eq!(read_directly(&channel), (vec!["1".into()], DirectRead::Told));
+    assert_eq!(read_directly(&channel), (vec!["1".into()], DirectRead::Delivered));
     // What is paused is read by nobody, and by the reactor afterwards.
     rig.reactor.call(Command::Pause(id)).unwrap();
     stream.get_mut().write_all(b"2\n").unwrap();

@@ -194,7 +194,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 if let Some(own) = info.own {
                     self.note_own_server(id, own);
                 }
-                self.tell(Event::Listening { worker: id, info: info.told });
+                self.tell(Event::Listening { worker: id, info: info.address_json });
             }
             ClusterMessage::QueryServer(query) => self.on_query_server(context, id, seq, &query),
             ClusterMessage::Close { key } => {

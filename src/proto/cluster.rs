@@ -82,7 +82,7 @@ pub enum AddressKind {
 pub struct ListeningInfo {
     /// The address of the 'listening' event: a JSON object with those of addressType, address, port and fd
     /// that the worker sent.
-    pub told: String,
+    pub address_json: String,
     /// The server, if the worker has opened it by itself. corral in a worker says so with a `key`, which Node
     /// does not send here.
     pub own: Option<OwnServer>,
@@ -179,7 +179,10 @@ fn interpret(mut message: Map<String, Value>) -> Result<(ClusterMessage, Seq), S
         "listening" => {
             let own = own_server(&message)?;
             message.retain(|name, _| matches!(name.as_str(), "addressType" | "address" | "port" | "fd"));
-            ClusterMessage::Listening(ListeningInfo { told: short(Value::Object(message).to_string())?, own })
+            ClusterMessage::Listening(ListeningInfo {
+                address_json: short(Value::Object(message).to_string())?,
+                own,
+            })
         }
         "close" => ClusterMessage::Close { key: template(message.get("key")) },
         "exitedAfterDisconnect" => ClusterMessage::ExitedAfterDisconnect,
@@ -372,7 +375,7 @@ mod tests {
         );
         let ClusterMessage::Listening(info) = message else { panic!("{message:?}") };
         assert_eq!(info.own, None);
-        assert_eq!(info.told, r#"{"address":null,"port":80,"addressType":4}"#);
+        assert_eq!(info.address_json, r#"{"address":null,"port":80,"addressType":4}"#);
     }
 
     #[test]

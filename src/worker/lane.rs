@@ -84,7 +84,7 @@ impl WorkerLane {
     ///
     /// Errors: `EPIPE` when the primary has gone.
     pub fn decline(&mut self, reason: String) -> Result<(), Error> {
-        self.tell(&FromWorker::Unusable { reason }).map_err(Error::sys("declining a lane"))
+        self.send(&FromWorker::Unusable { reason }).map_err(Error::sys("declining a lane"))
     }
 
     /// Receives the next connection, if there is one. Refuses a connection whose descriptor did not fit into
@@ -135,7 +135,7 @@ impl WorkerLane {
         let Some(through) = self.unreported else { return Ok(()) };
         let refused = std::mem::take(&mut self.refused);
         let report = FromWorker::Report { through, refused };
-        let sent = self.tell(&report);
+        let sent = self.send(&report);
         if sent.is_ok() {
             self.unreported = None;
         } else if let FromWorker::Report { refused, .. } = report {
@@ -153,7 +153,7 @@ impl WorkerLane {
         self.refused.len()
     }
 
-    fn tell(&mut self, message: &FromWorker) -> Result<(), Errno> {
+    fn send(&mut self, message: &FromWorker) -> Result<(), Errno> {
         message.encode(&mut self.outgoing);
         os::send_packet(self.socket.as_fd(), &self.outgoing, None)
     }
@@ -194,7 +194,7 @@ mod tests {
             self.send(&ToLane::Connection { seq: LaneSeq(seq), kind, key }, with_handle);
         }
 
-        fn told(&self) -> Option<FromWorker> {
+        fn reported(&self) -> Option<FromWorker> {
             let mut buffer = [0; MAX_LANE_MESSAGE];
             let packet = receive_packet_bytes(self.primary.as_fd(), &mut buffer).ok()?;
             Some(FromWorker::decode(&buffer[..packet.length]).unwrap())
@@ -221,9 +221,9 @@ mod tests {
         assert_eq!(received(&mut rig.lane), None);
         rig.lane.report().unwrap();
         let report = FromWorker::Report { through: LaneSeq(3), refused: vec![LaneSeq(2)] };
-        assert_eq!(rig.told(), Some(report));
+        assert_eq!(rig.reported(), Some(report));
         rig.lane.report().unwrap();
-        assert_eq!(rig.told(), None);
+        assert_eq!(rig.reported(), None);
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(received(&mut rig.lane), Some((2, "a".into())));
         rig.lane.report().unwrap();
         let report = FromWorker::Report { through: LaneSeq(2), refused: vec![LaneSeq(1)] };
-        assert_eq!(rig.told(), Some(report));
+        assert_eq!(rig.reported(), Some(report));
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
         rig.send(&ToLane::Probe(LaneSeq(9)), false);
         assert_eq!(received(&mut rig.lane), None);
         rig.lane.report().unwrap();
-        assert_eq!(rig.told(), Some(FromWorker::Report { through: LaneSeq(9), refused: vec![] }));
+        assert_eq!(rig.reported(), Some(FromWorker::Report { through: LaneSeq(9), refused: vec![] }));
     }
 
     #[test]
@@ -261,10 +261,10 @@ mod tests {
         for _ in 0..filler {
             assert_eq!(receive_packet_bytes(rig.primary.as_fd(), &mut buffer).unwrap().length, 1024);
         }
-        assert_eq!(rig.told(), None);
+        assert_eq!(rig.reported(), None);
         rig.lane.report().unwrap();
         let report = FromWorker::Report { through: LaneSeq(1), refused: vec![LaneSeq(1)] };
-        assert_eq!(rig.told(), Some(report));
+        assert_eq!(rig.reported(), Some(report));
     }
 
     #[test]

@@ -142,14 +142,14 @@ fn what_comes_while_it_is_read_what_a_dead_peer_left_is_not_waited_for() {
     for _ in 0..3 {
         write();
     }
-    let mut told = 0;
+    let mut delivered = 0;
     // Another process that has the peer's end writes one message for each that is read.
     let status = inbox.read(pair.ours.as_fd(), Extent::Left, |_| {
         write();
-        told += 1;
+        delivered += 1;
     });
     assert!(matches!(status, ReadStatus::Drained), "{status:?}");
-    assert_eq!(told, 3);
+    assert_eq!(delivered, 3);
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn what_is_sent_behind_the_farewell_goes_out_on_the_other_socket_in_its_order() 
     rig.sockets.prepare(second.ours);
     let block = vec![b'x'; 1 << 20];
     assert!(matches!(rig.send(Frame::plain(block.clone())), SendStatus::Queued { .. }));
-    assert!(rig.outbox.push_farewell(&rig.sockets, b"farewell".to_vec()));
+    assert!(rig.outbox.push_half_close(&rig.sockets, b"marker".to_vec()));
     rig.send(Frame::plain(b"one ".to_vec()));
     let status = rig.outbox.send_lent(&rig.sockets, b"two ", Completion(1));
     assert!(matches!(status, SendStatus::Queued { .. }));
@@ -250,7 +250,7 @@ fn what_is_sent_behind_the_farewell_goes_out_on_the_other_socket_in_its_order() 
         assert!(!rig.sockets.has_moved_sending());
     }
     first.extend(rig.read_all().0);
-    assert_eq!(first, [&block[..], b"farewell"].concat());
+    assert_eq!(first, [&block[..], b"marker"].concat());
     assert!(rig.sockets.has_moved_sending());
     rig.theirs = second.theirs;
     os::set_nonblocking(rig.theirs.as_fd()).unwrap();

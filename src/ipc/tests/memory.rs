@@ -300,7 +300,7 @@ fn who_reads_directly_leaves_a_piece_that_cannot_be_to_the_reactor() {
             }
         }
     });
-    assert_eq!((read, &lengths[..]), (DirectRead::Told, &[20_000][..]));
+    assert_eq!((read, &lengths[..]), (DirectRead::Delivered, &[20_000][..]));
     peer.says("\u{1}l20000@16385;0\n");
     assert_eq!(end.channel.read_directly(usize::MAX, |_| unreachable!()), DirectRead::Returned);
     rig.reactor.call(Command::Channel(end.id, ChannelCommand::TakeBack)).unwrap();

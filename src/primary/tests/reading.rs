@@ -56,7 +56,7 @@ fn a_channel_of_messages_is_read_directly_and_by_nobody_else() {
     for number in 0..20 {
         worker.send(&json!(number));
         rig.settle();
-        assert_eq!(read_directly(&worker), (vec![number.to_string()], DirectRead::Told));
+        assert_eq!(read_directly(&worker), (vec![number.to_string()], DirectRead::Delivered));
     }
     assert!(rig.events().is_empty());
 }
