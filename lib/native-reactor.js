@@ -5,7 +5,7 @@
 // Not the global one: a program's tests put a clock of their own in its place.
 const { setImmediate } = require('node:timers');
 
-const { afterPromises } = require('./util/after-promises');
+const { Ends, asNextEvent } = require('./channel/order');
 const { KeepAlive } = require('./util/keep-alive');
 
 /**
@@ -23,10 +23,10 @@ class NativeReactor {
   /** Events were taken in the turn of the event loop that is under way. */
   #isTurn = false;
   #turnBegan = 0;
-  /** Who waits for the end of a channel, by its number. @type {Map<number, () => void>} */
-  #ends = new Map();
   /** What keeps the process alive. */
   keepAlive = new KeepAlive();
+  /** What has to come behind the ends of channels. */
+  ends = new Ends(this.keepAlive);
 
   /**
    * @param {NativeEvents} native
@@ -54,7 +54,7 @@ class NativeReactor {
       this.#onEvent(events[index], events[index + 1], events[index + 2], events[index + 3]);
     }
     // When these have been delivered, and who waits for them with promises has gone on.
-    if (this.#native.mayTakeMore()) afterPromises(this.#continue);
+    if (this.#native.mayTakeMore()) asNextEvent(this.#continue);
   }
 
   #continue = () => {
@@ -64,26 +64,6 @@ class NativeReactor {
   #endTurn() {
     this.#isTurn = false;
     this.#native.turnEnded();
-  }
-
-  /**
-   * Calls back when everything has been passed on that is heard of a channel, which is about to end. The process stays for that.
-   *
-   * @param {number} id
-   * @param {() => void} callback
-   */
-  onEnd(id, callback) {
-    this.keepAlive.hold();
-    this.#ends.set(id, callback);
-  }
-
-  /** @param {number} id its last event has been passed on */
-  ended(id) {
-    const callback = this.#ends.get(id);
-    if (callback === undefined) return;
-    this.#ends.delete(id);
-    this.keepAlive.release();
-    callback();
   }
 
   /**

@@ -7,7 +7,6 @@ const dgram = require('node:dgram');
 const net = require('node:net');
 const os = require('node:os');
 
-const { afterPromises } = require('./util/after-promises');
 const errors = require('./errors');
 
 /** @typedef {import('node:child_process').ChildProcess} ChildProcess */
@@ -350,10 +349,7 @@ function beforeExit(child, before) {
     }
     // The process has been reaped: its pid may be another's from here on.
     handle.kill = () => -os.constants.errno.ESRCH;
-    // Behind 'disconnect', as the event of its own that it is to libuv.
-    before(() =>
-      afterPromises(() => afterPromises(() => Reflect.apply(onexit, handle, [exitCode, signalCode]))),
-    );
+    before(() => Reflect.apply(onexit, handle, [exitCode, signalCode]));
   };
 }
 

@@ -18,6 +18,7 @@ const {
   takeApart,
 } = require('./handles');
 const { INTERNAL } = require('../protocol');
+const { inOwnTick, tellMessage } = require('./order');
 const { Origin } = require('../util/origin');
 const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./write-queue');
 
@@ -161,30 +162,6 @@ class Control extends EventEmitter {
   }
 }
 
-/**
- * A tick of its own for each message, as Node has it.
- *
- * @param {Channel} channel
- * @param {any} message
- * @param {any} handle
- * @param {number} bytes
- */
-function emit(channel, message, handle, bytes) {
-  channel.emit(message, handle, bytes);
-}
-
-/**
- * @param {Channel} channel
- * @param {Target} child
- */
-function emitDisconnect(channel, child) {
-  try {
-    child.emit('disconnect');
-  } finally {
-    channel.onDisconnected?.();
-  }
-}
-
 /** One channel. */
 class Channel {
   #owner;
@@ -240,7 +217,7 @@ class Channel {
     if (this.#control instanceof Control) this.#install(this.#control, bounds === undefined);
     child.on('newListener', (/** @type {string | symbol} */ name) => {
       if (name === 'internalMessage') owner.wantInternalMessages();
-      process.nextTick(() => this.deliverUnheard());
+      inOwnTick(() => this.deliverUnheard());
     });
     this.#sending = new Sending(owner, id, { child, serialization, bounds, control: this.#control });
   }
@@ -549,7 +526,7 @@ class Channel {
       this.#condemn(error);
       return;
     }
-    process.nextTick(emit, this, message, undefined, frame.length);
+    tellMessage(this, message, undefined, frame.length);
   }
 
   /**
@@ -565,7 +542,7 @@ class Channel {
       this.#condemn(error);
       return;
     }
-    process.nextTick(emit, this, message, undefined, frame.length);
+    tellMessage(this, message, undefined, frame.length);
   }
 
   /**
@@ -589,7 +566,7 @@ class Channel {
       this.#condemn(error);
       return;
     }
-    process.nextTick(emit, this, message.msg, handle, frame.length + HANDLE_WEIGHT);
+    tellMessage(this, message.msg, handle, frame.length + HANDLE_WEIGHT);
   }
 
   /** Whether what comes is for anybody. */
@@ -716,7 +693,7 @@ class Channel {
 
   release() {
     this.#isHeld = false;
-    process.nextTick(() => this.deliverUnheard());
+    inOwnTick(() => this.deliverUnheard());
   }
 
   /** Whether messages wait for `release`. */
@@ -751,8 +728,16 @@ class Channel {
   }
 
   #tellDisconnected() {
-    if (this.#isOpen) process.nextTick(emitDisconnect, this, this.#child);
+    if (this.#isOpen) inOwnTick(() => this.#emitDisconnect());
     this.#isOpen = false;
+  }
+
+  #emitDisconnect() {
+    try {
+      this.#child.emit('disconnect');
+    } finally {
+      this.onDisconnected?.();
+    }
   }
 
   /**
@@ -766,7 +751,7 @@ class Channel {
     const queue = [...this.#sending.takeLeft(), ...(child._handleQueue ?? [])];
     child._handleQueue = null;
     this.#control.release();
-    if (cause) process.nextTick(() => this.#owner.report(child, cause));
+    if (cause) inOwnTick(() => this.#owner.report(child, cause));
     if (child.channel) {
       child.connected = false;
       child._disconnect();

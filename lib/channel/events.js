@@ -3,6 +3,7 @@
 // Events of the core that are a channel's own, whoever the channel is to.
 
 const errors = require('../errors');
+const { inOwnTick } = require('./order');
 
 /** @typedef {import('./channel').Channel} Channel */
 
@@ -31,16 +32,16 @@ function passOn({ EventKind }, channel, kind, first, second) {
       channel.onHandleMessage(first, second);
       return true;
     case EventKind.HandleArrived:
-      process.nextTick(() => channel.onHandleArrived());
+      inOwnTick(() => channel.onHandleArrived());
       return true;
     case EventKind.HandleLost:
-      process.nextTick(() => channel.onHandleLost());
+      inOwnTick(() => channel.onHandleLost());
       return true;
     case EventKind.Written:
-      process.nextTick(() => channel.onWritten(first, null));
+      inOwnTick(() => channel.onWritten(first, null));
       return true;
     case EventKind.Unwritten:
-      process.nextTick(() => channel.onWritten(first, errors.channelClosed(), second));
+      inOwnTick(() => channel.onWritten(first, errors.channelClosed(), second));
       return true;
     default:
       return false;

@@ -6,6 +6,7 @@
 const EventEmitter = require('node:events');
 
 const { Channel: Messaging } = require('../channel/channel');
+const { inOwnTick } = require('../channel/order');
 const { Requests } = require('../channel/requests');
 const { iterate } = require('./async-iterator');
 const { delayOf, isTransient } = require('./reconnect');
@@ -73,7 +74,7 @@ class Channel extends EventEmitter {
       ...this.#core.ownerOf(this),
       closeChannel: () => this.#close(),
       report: (_channel, error) => this.report(error),
-      closed: () => process.nextTick(() => this.#closed()),
+      closed: () => inOwnTick(() => this.#closed()),
     };
   }
 
@@ -112,7 +113,7 @@ class Channel extends EventEmitter {
     this.#isRead = true;
     this.#tellWhetherToRead();
     // Behind what was told before it, in front of its messages and of what comes of those that waited.
-    process.nextTick(() => this.emit('connect'));
+    inOwnTick(() => this.emit('connect'));
     this.messaging.opened(id, maxMessageSize);
   }
 
@@ -140,14 +141,14 @@ class Channel extends EventEmitter {
       this.#isOver = true;
       this.messaging.onClosed(this.#isAbandoned ? undefined : cause);
       this.connecting = false;
-      process.nextTick(() => this.#requests.onDisconnect());
+      inOwnTick(() => this.#requests.onDisconnect());
       return;
     }
     this.connecting = true;
     this.messaging.lost();
-    process.nextTick(() => this.#requests.onDisconnect());
+    inOwnTick(() => this.#requests.onDisconnect());
     const delay = delayOf(this.#policy, ++this.#attempt);
-    process.nextTick(() => this.emit('reconnecting', { attempt: this.#attempt, delay, cause }));
+    inOwnTick(() => this.emit('reconnecting', { attempt: this.#attempt, delay, cause }));
     // Whether the channel keeps the process alive is said elsewhere.
     this.#timer = setTimeout(() => this.connect(), delay).unref();
   }
@@ -161,9 +162,9 @@ class Channel extends EventEmitter {
     this.#isEnding = true;
     if (this.connecting) this.#isAbandoned = true;
     clearTimeout(this.#timer);
-    if (this.#endHeld) process.nextTick(() => this.#endHeld?.());
+    if (this.#endHeld) inOwnTick(() => this.#endHeld?.());
     else if (this.#id !== 0) this.#core.closeChannel(this.#id);
-    else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
+    else if (this.connecting) inOwnTick(() => this.onEnd(undefined));
   }
 
   /**
@@ -202,9 +203,9 @@ class Channel extends EventEmitter {
     clearTimeout(this.#timer);
     /** @type {any} */ (this).connected = false;
     this.messaging.dropBatch();
-    if (this.#endHeld) process.nextTick(() => this.#endHeld?.());
+    if (this.#endHeld) inOwnTick(() => this.#endHeld?.());
     else if (this.#id !== 0) this.#core.destroy(this.#id);
-    else if (this.connecting) process.nextTick(() => this.onEnd(undefined));
+    else if (this.connecting) inOwnTick(() => this.onEnd(undefined));
     return this;
   }
 
@@ -229,7 +230,7 @@ class Channel extends EventEmitter {
   resume() {
     this.messaging.release();
     this.#brake('program', true);
-    if (this.#endHeld) process.nextTick(() => this.#endIfTold());
+    if (this.#endHeld) inOwnTick(() => this.#endIfTold());
     return this;
   }
 

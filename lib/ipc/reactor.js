@@ -5,8 +5,8 @@
 
 const os = require('node:os');
 
-const { afterPromises } = require('../util/after-promises');
 const { deliver, passOn } = require('../channel/events');
+const { inOwnTick } = require('../channel/order');
 const errors = require('../errors');
 const { NativeReactor } = require('../native-reactor');
 const { beforeEnd } = require('../util/last-words');
@@ -148,12 +148,9 @@ class IpcCore extends NativeReactor {
    * @param {() => void} proceed is called when everything that it left behind has been told
    */
   readAll(id, proceed) {
-    if (!this.#channels.has(id)) {
-      proceed();
-      return;
-    }
-    this.onEnd(id, proceed);
-    this.unlessGone(() => this.#native.readAll(id));
+    const isOpen = this.#channels.has(id);
+    this.ends.behindMessages(id, isOpen, proceed);
+    if (isOpen) this.unlessGone(() => this.#native.readAll(id));
   }
 
   /**
@@ -245,16 +242,14 @@ class IpcCore extends NativeReactor {
       case EventKind.Asked: {
         const about = JSON.parse(first);
         const origin = this.#originOf(id, about.listener);
-        process.nextTick(() =>
-          origin ? origin.runInAsyncScope(this.#ask, this, id, about) : this.#ask(id, about),
-        );
+        inOwnTick(() => (origin ? origin.runInAsyncScope(this.#ask, this, id, about) : this.#ask(id, about)));
         return;
       }
       case EventKind.Refused: {
         const { peer, code, message, count } = JSON.parse(first);
         const server = this.#servers.get(id);
         const tell = () => server?.onRefused(errors.refused(code, message, count), peer);
-        this.#origins.get(id)?.runInAsyncScope(process.nextTick, process, tell);
+        this.#origins.get(id)?.runInAsyncScope(inOwnTick, undefined, tell);
         return;
       }
       case EventKind.AcceptPaused:
@@ -291,10 +286,11 @@ class IpcCore extends NativeReactor {
    */
   #pass(channel, kind, id, first, second) {
     if (passOn(this.#binding, channel.messaging, kind, first, second)) return;
-    // What is left is its end, behind the messages that were told before: they still find it connected.
+    // What is left is its end.
     this.#channels.delete(id);
-    afterPromises(() => channel.onEnd(first === undefined ? undefined : failure(first, second, channel)));
-    this.ended(id);
+    this.ends.closed(id, () =>
+      channel.onEnd(first === undefined ? undefined : failure(first, second, channel)),
+    );
   }
 
   /** @param {number} id of a channel over a named socket */
@@ -329,7 +325,7 @@ class IpcCore extends NativeReactor {
       allowed = (await asked?.allows(peer)) === true;
     } catch (error) {
       // One that has ended meanwhile has had its last event.
-      process.nextTick(() => who()?.onAllowFailed(error, peer));
+      inOwnTick(() => who()?.onAllowFailed(error, peer));
     } finally {
       this.#native.decide(id, allowed);
     }

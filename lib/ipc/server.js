@@ -7,6 +7,7 @@ const os = require('node:os');
 const util = require('node:util');
 
 const errors = require('../errors');
+const { inOwnTick } = require('../channel/order');
 const { Channel } = require('./channel');
 const { listenOptions, termsOf, integer } = require('./options');
 
@@ -226,7 +227,7 @@ class ChannelServer extends EventEmitter {
     const channel = new Channel({ core: this.#core, terms: this.#terms, path: this.#path, server: this });
     this.#connections.add(channel);
     channel.onConnected(id, about);
-    process.nextTick(() => this.emit('connection', channel));
+    inOwnTick(() => this.emit('connection', channel));
     return channel;
   }
 

@@ -3,8 +3,8 @@
 // The Rust core as the JavaScript of the primary sees it: what is asked of it, and its events passed on to workers
 // and channels.
 
-const { afterPromises } = require('../util/after-promises');
 const { deliver, passOn } = require('../channel/events');
+const { inOwnTick } = require('../channel/order');
 const errors = require('../errors');
 const { NativeReactor } = require('../native-reactor');
 const { beforeEnd } = require('../util/last-words');
@@ -151,15 +151,12 @@ class Core extends NativeReactor {
 
   /**
    * @param {number} id its process has ended
-   * @param {() => void} proceed is called when everything that it left behind has been told
+   * @param {() => void} proceed is called when everything that it left behind has been told, and its 'disconnect'
    */
   exited(id, proceed) {
-    if (!this.#peers.has(id)) {
-      proceed();
-      return;
-    }
-    this.onEnd(id, proceed);
-    this.unlessGone(() => this.#native.exited(id));
+    const isOpen = this.#peers.has(id);
+    this.ends.behindDisconnect(id, isOpen, proceed);
+    if (isOpen) this.unlessGone(() => this.#native.exited(id));
   }
 
   /**
@@ -204,7 +201,7 @@ class Core extends NativeReactor {
         this.warnOfPause(first, second);
         return;
       case EventKind.Fault:
-        process.nextTick(() => this.#fault(errors.create(Error, first, second)));
+        inOwnTick(() => this.#fault(errors.create(Error, first, second)));
         return;
     }
     const peer = this.#peers.get(id);
@@ -227,7 +224,7 @@ class Core extends NativeReactor {
     if (passOn(this.#binding, channel, kind, first, second)) return;
     switch (kind) {
       case EventKind.Internal:
-        process.nextTick(() => channel.onInternal(first));
+        inOwnTick(() => channel.onInternal(first));
         break;
       case EventKind.Online:
         this.#tell(worker, () => this.#online(worker));
@@ -241,15 +238,13 @@ class Core extends NativeReactor {
         });
         break;
       case EventKind.Connection:
-        process.nextTick(() => this.#cluster.emit('connection', worker, JSON.parse(first)));
+        inOwnTick(() => this.#cluster.emit('connection', worker, JSON.parse(first)));
         break;
       case EventKind.Closed:
         this.#peers.delete(id);
-        // Behind the messages that were told before: they still find the worker connected. Node reads the end by itself.
-        afterPromises(() =>
+        this.ends.closed(id, () =>
           channel.onClosed(first === undefined ? undefined : errors.create(Error, first, second)),
         );
-        this.ended(id);
         break;
     }
   }
@@ -261,7 +256,7 @@ class Core extends NativeReactor {
    * @param {() => void} tell
    */
   #tell(worker, tell) {
-    process.nextTick(() => {
+    inOwnTick(() => {
       // When this side has disconnected, nothing is heard any more (Node: `if (!target.channel) return`).
       if (worker.process.channel) tell();
     });

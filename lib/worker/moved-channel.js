@@ -7,8 +7,8 @@
 // Not the global one, as in native-reactor.js.
 const { setImmediate } = require('node:timers');
 
-const { afterPromises } = require('../util/after-promises');
 const { Channel } = require('../channel/channel');
+const { inOwnTick } = require('../channel/order');
 const { ipcCore } = require('../ipc/reactor');
 const { endLane } = require('./lane');
 const { nodeSocketLists } = require('../node-internals');
@@ -109,12 +109,12 @@ class WorkerChannel {
     };
     if (this.#core.hasEnded(this.#firstFd)) {
       // Gone with what it had sent before unread: that comes before the 'disconnect', as it would on the first socket, and until then
-      // the channel is open. Node reads the end by itself: who waits for messages with promises has heard of them by then.
-      process.nextTick(() => {
+      // the channel is open.
+      inOwnTick(() => {
         restore();
         target.connected = true;
       });
-      this.#core.readAll(this.#id, () => afterPromises(disconnect));
+      this.#core.readAll(this.#id, disconnect);
       return;
     }
     this.#core.closeChannel(this.#id);

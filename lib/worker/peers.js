@@ -6,6 +6,7 @@
 const EventEmitter = require('node:events');
 
 const { Channel } = require('../channel/channel');
+const { inOwnTick } = require('../channel/order');
 const errors = require('../errors');
 const { ipcCore } = require('../ipc/reactor');
 const { hasLane } = require('./lane');
@@ -119,7 +120,7 @@ class Peer extends EventEmitter {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const args of waiting) this.#refuse(args, error);
-    process.nextTick(() => this.emit('disconnect'));
+    inOwnTick(() => this.emit('disconnect'));
   }
 
   /**
