@@ -24,7 +24,7 @@ export declare class NativeIpc {
    * Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's number, or a
    * negative errno: `EAGAIN` is to be tried again.
    */
-  listen(name: string, readableAll: boolean, writableAll: boolean, backlog: number, terms: NativeTerms, maxConnections: number): number
+  listen(name: string, readableAll: boolean, writableAll: boolean, backlog: number | undefined | null, terms: NativeTerms, maxConnections: number): number
   /** How many connections the listener may have, from now on. */
   setMaxConnections(listener: number, max: number): void
   /** Listens no more. When it returns, the socket's file is gone; channels stay. */
@@ -161,8 +161,8 @@ export declare class NativeWriter {
    * Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
    * duplicated. `completion` names the callback for when the frame has to wait.
    *
-   * Returns 0 when everything was written, more than 0 and less than 1 when it was and the peer is far behind, the number of
-   * bytes that wait when not, a negative errno on failure: `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when
+   * Returns 0 when everything was written, `WRITTEN_AND_BEHIND` when it was and the peer is far behind, the number of bytes
+   * that wait when not, a negative errno on failure: `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when
    * too much waits, `EPIPE` when nobody is there.
    */
   sendText(id: number, text: string, handle: number, completion: number): number
@@ -334,4 +334,24 @@ export interface NativeWorkerStats {
   messagesReceived: number
   bytesReceived: number
   queuedBytes: number
+}
+
+export declare namespace limits {
+  /** So many bytes of messages go together: about what a peer reads at once. */
+  export const BATCH: number
+  /** Messages of up to this size go together, in bytes. */
+  export const BATCHED_MESSAGE: number
+  /**
+   * `send` answers false once so many bytes wait, or are unread by the peer beside those that the usual buffer of a socket
+   * holds: two of Node's reads (Node: `writeQueueSize < 65536 * 2`).
+   */
+  export const HIGH_WATER: number
+  /** A message has at most so many attachments. */
+  export const MAX_ATTACHMENTS: number
+  /** The size from which on a string is an attachment, in bytes of shared memory. */
+  export const SMALLEST_ATTACHMENT: number
+  /** What a message that waits to be written costs beside its bytes, in bytes. */
+  export const WAITING_WEIGHT: number
+  /** What a send returns that was written to a peer which has more than `HIGH_WATER` unread. */
+  export const WRITTEN_AND_BEHIND: number
 }

@@ -840,3 +840,4 @@ module.exports.NativeLane = nativeBinding.NativeLane
 module.exports.NativePrimary = nativeBinding.NativePrimary
 module.exports.NativeWriter = nativeBinding.NativeWriter
 module.exports.EventKind = nativeBinding.EventKind
+module.exports.limits = nativeBinding.limits

@@ -176,7 +176,7 @@ const TABLES = {
     heading: '## Back-pressure and bounds',
     rows: {
       'Connections accepted and not taken': [`${CONFIG}:max_pending`],
-      "The kernel's backlog": [`${CONFIG}:DEFAULT_BACKLOG`],
+      "The kernel's backlog": ['src/os/bind.rs:DEFAULT_BACKLOG'],
       'Connections in flight to a worker': [`${CONFIG}:LANE_WINDOW`, `${CONFIG}:IN_FLIGHT_PER_WORKER`],
       'Bytes unacknowledged when a second descriptor': ['src/channel/window.rs:HANDLE_WINDOW'],
       'What a worker has said': UNREAD,
@@ -190,7 +190,7 @@ const TABLES = {
       'Descriptors that came without their frames': ['src/channel/inbox.rs:MAX_UNCLAIMED'],
       'Answers that a worker has asked for': [
         'src/channel/mod.rs:MAX_ANSWERS',
-        'src/channel/outbox/queue.rs:ANSWER_WEIGHT',
+        'src/channel/outbox/queue.rs:WAITING_WEIGHT',
       ],
       "Replies to a worker's requests": ['lib/channel/requests.js:MUCH_UNREAD'],
       'The same between workers': [
@@ -213,9 +213,9 @@ const TABLES = {
       'a message, as the receiver': ['lib/ipc/options.js:DEFAULT_MAX_MESSAGE_SIZE'],
       'bytes that wait to be written': [
         'lib/ipc/options.js:DEFAULT_MAX_QUEUED_BYTES',
-        'lib/channel/channel.js:WAITING_WEIGHT',
+        'src/channel/outbox/queue.rs:WAITING_WEIGHT',
       ],
-      'answers to handles': ['src/channel/mod.rs:MAX_ANSWERS', 'src/channel/outbox/queue.rs:ANSWER_WEIGHT'],
+      'answers to handles': ['src/channel/mod.rs:MAX_ANSWERS', 'src/channel/outbox/queue.rs:WAITING_WEIGHT'],
       'what was read and JavaScript': [
         UNREAD[0],
         UNREAD[1],
@@ -326,7 +326,7 @@ const SENTENCES = [
     /has reported nothing for (\S+ ms, or \S+ ms) while/,
     [`${CONFIG}:RECALL_AFTER`, `${CONFIG}:RECALL_SOON_AFTER`],
   ],
-  ['docs/architecture.md', /false from (\S+ KiB) on\)/, ['lib/channel/write-queue.js:HIGH_WATER']],
+  ['docs/architecture.md', /false from (\S+ KiB) on\)/, ['src/binding/limits.rs:HIGH_WATER']],
   ['docs/architecture.md', /counts as (\S+ KiB) of its messages/, ['src/channel/mod.rs:HANDLE_WEIGHT']],
   [
     'docs/architecture.md',
@@ -343,7 +343,7 @@ const SENTENCES = [
     /together when it ends, or earlier when there are (\S+ KiB)/,
     ['src/channel/outbox.rs:CORKED'],
   ],
-  ['docs/ipc.md', /has answered false since (\S+ KiB)/, ['lib/channel/write-queue.js:HIGH_WATER']],
+  ['docs/ipc.md', /has answered false since (\S+ KiB)/, ['src/binding/limits.rs:HIGH_WATER']],
   ['docs/ipc.md', /or longer than (\S+ bytes)\)/, ['src/proto/handshake.rs:MAX_HELLO']],
   ['docs/protocol.md', /deals with have at most (\S+ MiB)/, ['src/proto/serialization.rs:MAX_MESSAGE']],
   ['docs/protocol.md', /new frame included, fits into (\S+ KiB)/, ['src/channel/window.rs:HANDLE_WINDOW']],

@@ -17,6 +17,7 @@ const {
   putTogether,
   takeApart,
 } = require('./handles');
+const { limits } = require('../limits');
 const { INTERNAL } = require('../protocol');
 const { inOwnTick, tellMessage } = require('./order');
 const { Origin } = require('../util/origin');
@@ -83,8 +84,6 @@ const MAX_UNHEARD_BYTES = 32 * 1024 * 1024;
 const HANDLE_WEIGHT = 512 * 1024;
 /** How many bytes may wait for a peer that asks more, where there are no bounds for what the program sends by itself. */
 const MAX_UNREAD_REPLIES = 64 * 1024 * 1024;
-/** What it costs to keep a message that waits to be sent, beside its own bytes. */
-const WAITING_WEIGHT = 128;
 /** So many messages may wait for a listener before the peer has to wait, where there are bounds. */
 const MAX_UNHEARD = 1024;
 /** So much is said of what is wrong with a frame, in characters. */
@@ -395,7 +394,7 @@ class Channel {
       queue.push(waiting);
       return queue.length === 1;
     }
-    const bytes = sizeOf(frame) + WAITING_WEIGHT;
+    const bytes = sizeOf(frame) + limits().WAITING_WEIGHT;
     if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > this.#bounds.maxQueuedBytes) {
       return this.#sending.refuse(QUEUE_FULL, waiting.options, waiting.callback);
     }
@@ -718,7 +717,7 @@ class Channel {
     const left = this.#sending.takeLeft().filter(({ options }) => !options.isForThisPeer);
     const waiting = [...left, ...(child._handleQueue ?? [])];
     this.#waitingBytes = waiting.reduce(
-      (bytes, { frame }) => bytes + (frame ? sizeOf(frame) + WAITING_WEIGHT : 0),
+      (bytes, { frame }) => bytes + (frame ? sizeOf(frame) + limits().WAITING_WEIGHT : 0),
       0,
     );
     child._handleQueue = waiting;

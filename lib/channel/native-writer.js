@@ -17,8 +17,8 @@ class Sends {
    * @param {string | Buffer} frame
    * @param {number} fd of a handle, or -1
    * @param {number} completion
-   * @returns {number} 0 when everything was written, less than 1 when it was and the peer is far behind, the number of bytes that
-   *   wait when not, a negative errno on failure
+   * @returns {number} 0 when everything was written, `WRITTEN_AND_BEHIND` when it was and the peer is far behind, the number of
+   *   bytes that wait when not, a negative errno on failure
    */
   write(id, frame, fd, completion) {
     return typeof frame === 'string'

@@ -6,6 +6,7 @@
 const os = require('node:os');
 
 const errors = require('../errors');
+const { limits } = require('../limits');
 const { Origin } = require('../util/origin');
 
 /** @typedef {import('./channel').Owner} Owner */
@@ -27,12 +28,6 @@ const { Origin } = require('../util/origin');
  * @property {number} [order] among all that have been sent
  */
 
-/** `send` answers false from here on: two reads of the peer (Node: 65536 * 2). */
-const HIGH_WATER = 65536 * 2;
-/** Messages of more than this, in characters or bytes, go by themselves. */
-const BATCHED_MESSAGE = 16 * 1024;
-/** When a batch is full: about what the peer reads at once. */
-const BATCH = 64 * 1024;
 /**
  * How much of what was large in messages is copied, in characters or bytes, before they go out: the peer is to have something to do
  * while this side copies the next. See docs/performance.md.
@@ -58,6 +53,7 @@ function sizeOf(frame) {
 }
 
 class Sending {
+  #limits = limits();
   #owner;
   #sends;
   #child;
@@ -110,7 +106,7 @@ class Sending {
     this.#serialization = serialization;
     this.#bounds = bounds;
     this.#control = control;
-    this.#maxBatched = bounds === undefined ? BATCHED_MESSAGE : 0;
+    this.#maxBatched = bounds === undefined ? this.#limits.BATCHED_MESSAGE : 0;
   }
 
   /**
@@ -119,6 +115,7 @@ class Sending {
    */
   opened(id, maxMessageSize) {
     this.#id = id;
+    const { BATCHED_MESSAGE } = this.#limits;
     this.#maxBatched = Math.min(BATCHED_MESSAGE, Math.floor(maxMessageSize / BYTES_PER_UNIT) - 1);
   }
 
@@ -159,7 +156,7 @@ class Sending {
       order: this.#nextOrder++,
     });
     this.#batchUnits += frame.length;
-    return this.#batchUnits < BATCH ? this.isBelow(this.#queuedBytes) : this.flush();
+    return this.#batchUnits < this.#limits.BATCH ? this.isBelow(this.#queuedBytes) : this.flush();
   }
 
   /** Whether the peer is a corral too, with which large pieces of a message travel beside it. */
@@ -303,7 +300,7 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   #account(status, messages) {
-    this.#isFarBehind = status > 0 && status < 1;
+    this.#isFarBehind = status === this.#limits.WRITTEN_AND_BEHIND;
     if (this.#isFarBehind) {
       this.#account(0, messages);
       this.#isFarBehind = true;
@@ -357,7 +354,7 @@ class Sending {
    * @returns {boolean} what `send` answers
    */
   isBelow(bytes) {
-    const isBelow = bytes < HIGH_WATER;
+    const isBelow = bytes < this.#limits.HIGH_WATER;
     if (!isBelow) this.#needsDrain = true;
     return isBelow;
   }

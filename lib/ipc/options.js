@@ -10,8 +10,6 @@ const DEFAULT_MAX_QUEUED_BYTES = 64 * 1024 * 1024;
 const DEFAULT_HANDSHAKE_TIMEOUT = 10_000;
 /** The longest string that V8 can hold is a little more. */
 const LARGEST_MESSAGE = 512 * 1024 * 1024;
-/** As the backlog of `net`. */
-const DEFAULT_BACKLOG = 511;
 
 /**
  * @param {any} options
@@ -89,7 +87,7 @@ function listenOptions(args) {
     access: {
       readableAll: Boolean(readableAll),
       writableAll: Boolean(writableAll),
-      backlog: typeof backlog === 'number' && backlog > 0 ? backlog : DEFAULT_BACKLOG,
+      backlog: typeof backlog === 'number' && backlog > 0 ? backlog : undefined,
     },
     signal,
     callback,

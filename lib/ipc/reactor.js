@@ -88,7 +88,7 @@ class IpcCore extends NativeReactor {
   /**
    * @param {ChannelServer} server
    * @param {string} path
-   * @param {{ readableAll: boolean, writableAll: boolean, backlog: number }} options
+   * @param {{ readableAll: boolean, writableAll: boolean, backlog: number | undefined }} options
    * @param {Terms} terms
    * @param {number} maxConnections
    * @returns {number} the listener's number, or a negative errno

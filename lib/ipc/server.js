@@ -95,7 +95,7 @@ class ChannelServer extends EventEmitter {
   }
 
   /**
-   * @param {{ readableAll: boolean, writableAll: boolean, backlog: number }} access
+   * @param {{ readableAll: boolean, writableAll: boolean, backlog: number | undefined }} access
    * @param {number} tries
    */
   #listen(access, tries) {

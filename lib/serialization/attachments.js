@@ -3,8 +3,8 @@
 // What is large in a message, taken out of it: between two corrals it travels beside the message, as it is, and is put back on
 // arrival. A string need not be escaped and parsed, nor the bytes of a Buffer be copied into a message and out of it.
 
-/** Strings of fewer units stay in the message. */
-const LARGE_STRING = 16 * 1024;
+const { limits } = require('../limits');
+
 /** Views of fewer bytes stay in the message. */
 const LARGE_VIEW = 64 * 1024;
 /** So many properties of a message are looked at. */
@@ -25,6 +25,8 @@ function isPlain(value) {
   return prototype === Object.prototype || prototype === null;
 }
 
+/** Strings of fewer units stay in the message. */
+let largeString = Number.POSITIVE_INFINITY;
 /** How many properties may still be looked at. */
 let left = 0;
 /** The large strings that have been found. @type {string[]} */
@@ -58,7 +60,7 @@ function findStrings(value, depth) {
 /** @param {any} value */
 function isWorthLooking(value) {
   return typeof value === 'string'
-    ? value.length >= LARGE_STRING
+    ? value.length >= largeString
     : typeof value === 'object' && value !== null;
 }
 
@@ -98,6 +100,7 @@ function without(message, paths) {
  * @returns {{ text: string, pieces: string[] } | undefined} undefined if nothing in it is large
  */
 function takeStrings(message) {
+  largeString = limits().SMALLEST_ATTACHMENT;
   if (!isWorthLooking(message)) return undefined;
   left = MAX_LOOKED_AT;
   strings = [];

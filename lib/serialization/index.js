@@ -7,6 +7,7 @@ const v8 = require('node:v8');
 
 const errors = require('../errors');
 
+const { limits } = require('../limits');
 const { PREFIX, lengthAt, setPrefix } = require('../protocol');
 const { LARGE_VIEW, putStrings, takeStrings } = require('./attachments');
 const { isPlainData } = require('./plain-data');
@@ -65,7 +66,7 @@ class Serializer extends v8.DefaultSerializer {
   _writeHostObject(object) {
     if (this.pieces !== undefined && ArrayBuffer.isView(object) && object.byteLength >= LARGE_VIEW) {
       const index = indexOf(object);
-      if (index !== undefined && this.pieces.length < MAX_PIECES) {
+      if (index !== undefined && this.pieces.length < limits().MAX_ATTACHMENTS) {
         this.writeUint32(PIECE_TAG);
         this.writeUint32(index);
         this.writeUint32(this.pieces.length);
@@ -108,9 +109,6 @@ class Deserializer extends v8.DefaultDeserializer {
     return new View(Uint8Array.prototype.slice.call(piece).buffer, 0, byteLength / size);
   }
 }
-
-/** The core's bound: more pieces a message does not bring along. */
-const MAX_PIECES = 64;
 
 /**
  * Stands for a large view in what is serialized: V8 does not tell where it writes. It does not leave this process, so nobody can have

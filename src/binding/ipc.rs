@@ -98,11 +98,12 @@ impl NativeIpc {
         name: String,
         readable_all: bool,
         writable_all: bool,
-        backlog: i32,
+        backlog: Option<i32>,
         terms: NativeTerms,
         max_connections: f64,
     ) -> Result<i32, String> {
         let names = terms.abstract_names();
+        let backlog = backlog.unwrap_or(os::DEFAULT_BACKLOG);
         let bound = match os::listen_named(&PathBuf::from(name), names, readable_all, writable_all, backlog) {
             Ok(bound) => bound,
             Err(Error::Sys { errno, .. }) => return Ok(-(errno as i32)),

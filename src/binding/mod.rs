@@ -8,6 +8,7 @@
 //! | `reactor` | what the first two have in common: a reactor thread, its channels and its events |
 //! | `channels` | the channels by their numbers |
 //! | `writer`, `framing` | sending on them; JavaScript's messages as frames |
+//! | `limits` | numbers that JavaScript knows as well |
 //! | `queue`, `wake` | events that JavaScript has not taken yet; waking it from another thread |
 //! | `events`, `event_kind`, `values`, `text` | events, messages and strings as values of JavaScript's |
 //! | `direct_read`, `uv` | channels that the JavaScript thread reads itself; what is needed of libuv for that |
@@ -21,6 +22,7 @@ mod events;
 mod framing;
 mod ipc;
 mod lane;
+mod limits;
 mod primary;
 mod queue;
 mod reactor;

@@ -13,19 +13,13 @@ use super::channels::{Channels, FollowUp, answered};
 use super::framing::{
     Placed, append_bytes_in_memory, append_text, append_text_in_memory, body_of, head_of, prefix_of,
 };
+use super::limits::{HIGH_WATER, WRITTEN_AND_BEHIND};
 use super::text;
 use crate::channel::{Channel, ChannelCommand, Corked, Frame, HandleOrigin, SendStatus, Uncorked, Unfit};
 use crate::error::Error;
 use crate::ids::Completion;
 use crate::os;
 use crate::proto::{ALIGNMENT, Attachment, AttachmentKind, PREFIX, Serialization, aligned, write_header};
-
-/// A peer that has left so many bytes unread, beside those that the usual buffer of a socket holds, is far behind: two of Node's reads,
-/// as `HIGH_WATER` in lib/channel/write-queue.js.
-const FAR_BEHIND: usize = 2 * 65536;
-
-/// What a send returns that was written to a peer that is far behind.
-const WRITTEN_AND_BEHIND: f64 = 0.5;
 
 /// What is kept of the memory for messages on their way out, in bytes.
 const KEEP_SCRATCH: usize = 4 << 20;
@@ -38,7 +32,7 @@ type Outcome = std::result::Result<Sent, Errno>;
 
 /// What became of a message.
 struct Sent {
-    /// 0 when everything was written, more than 0 and less than 1 when it was and the peer is far behind, the number of bytes
+    /// 0 when everything was written, `WRITTEN_AND_BEHIND` when it was and the peer is far behind, the number of bytes
     /// that wait when not all was written.
     status: f64,
     /// The reactor is to flush.
@@ -135,8 +129,8 @@ impl NativeWriter {
     /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
     /// duplicated. `completion` names the callback for when the frame has to wait.
     ///
-    /// Returns 0 when everything was written, more than 0 and less than 1 when it was and the peer is far behind, the number of
-    /// bytes that wait when not, a negative errno on failure: `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when
+    /// Returns 0 when everything was written, `WRITTEN_AND_BEHIND` when it was and the peer is far behind, the number of bytes
+    /// that wait when not, a negative errno on failure: `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when
     /// too much waits, `EPIPE` when nobody is there.
     #[napi]
     pub fn send_text(&self, id: u32, text: JsString, handle: i32, completion: u32) -> Result<f64> {
@@ -434,7 +428,9 @@ fn cork_placed(
 fn outcome(channel: &Channel, status: SendStatus, count: u32, bytes: usize) -> Outcome {
     let sent = counted(channel, status, count, bytes)?;
     Ok(match (status, channel.behind(bytes)) {
-        (SendStatus::Written, FAR_BEHIND..) => Sent { status: WRITTEN_AND_BEHIND, ..sent },
+        (SendStatus::Written, behind) if behind >= HIGH_WATER as usize => {
+            Sent { status: WRITTEN_AND_BEHIND, ..sent }
+        }
         (SendStatus::Queued { .. }, behind) => Sent { status: sent.status + behind as f64, ..sent },
         _ => sent,
     })

@@ -7,7 +7,7 @@ use super::memory::Segment;
 use crate::proto::{self, AttachmentKind, LargeFrame, OwnedFrame, Place, Serialization, V8_HEADER};
 
 /// Messages of up to this size go together.
-const BATCHED_MESSAGE: usize = 16 << 10;
+pub const BATCHED_MESSAGE: usize = 16 << 10;
 /// The most bytes and messages of a batch: a part of what JavaScript takes in one turn, so that other
 /// channels have their share.
 const BATCH: usize = 64 << 10;

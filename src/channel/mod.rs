@@ -27,16 +27,20 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::json;
 
-pub use batch::{Batch, Format, Frames, Multipart, Part};
+pub use batch::{BATCHED_MESSAGE, Batch, Format, Frames, Multipart, Part};
 pub use bounds::{Bounds, Unfit};
 pub use command::ChannelCommand;
 pub use event::ChannelEvent;
 pub use inbox::{Extent, Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use lending::{BUSY_AFTER, Lending, Look, MAX_LENT, QUIET};
+pub use memory::BLOCK as SMALLEST_ATTACHMENT;
 #[cfg(fuzzing)]
 pub use memory::LENGTH as MEMORY_LENGTH;
 pub use memory::{MEMORY_KEPT, Maintenance, Reservation, Segment};
-pub use outbox::{Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Uncorked, Unwritten};
+pub use outbox::{
+    CORKED, Corked, FlushStatus, Frame, HandleOrigin, Retransmission, SendStatus, Uncorked, Unwritten,
+    WAITING_WEIGHT,
+};
 pub use shared_read::DirectRead;
 pub use traffic::Traffic;
 pub use undelivered::{EVENT_COST, Undelivered};

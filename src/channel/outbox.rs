@@ -13,14 +13,14 @@ use super::window::{Window, Writing};
 use crate::ids::Completion;
 use crate::os;
 
-pub use queue::{Frame, HandleOrigin};
+pub use queue::{Frame, HandleOrigin, WAITING_WEIGHT};
 use queue::{MAX_PARTS, Purpose, Queue, Queued, Step};
 
 /// How often a descriptor that did not arrive is sent again (Node: `MAX_HANDLE_RETRANSMISSIONS`).
 const MAX_RETRANSMISSIONS: u8 = 3;
 
 /// So many corked bytes are written at once: about as much as a peer reads at once.
-const CORKED: usize = 64 << 10;
+pub const CORKED: usize = 64 << 10;
 
 /// A frame that will not be written to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

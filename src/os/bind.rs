@@ -22,6 +22,9 @@ const UDP_REUSE_ADDRESS: u32 = 4;
 /// libuv's `UV_UDP_REUSEPORT` (libuv 1.49 and newer).
 const UDP_REUSE_PORT: u32 = 8;
 
+/// The backlog when nobody asks for another (Node: `net.js`, 511).
+pub const DEFAULT_BACKLOG: i32 = 511;
+
 /// The size of `sun_path` in a `sockaddr_un`.
 const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path);
 

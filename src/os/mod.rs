@@ -25,7 +25,9 @@ use fd::close_on_exec;
 
 pub use accept::{Accepted, accept};
 pub use ancillary::Ancillary;
-pub use bind::{AbstractNames, Bound, SocketFile, bind_tcp, bind_udp, bind_unix, listen, local_address};
+pub use bind::{
+    AbstractNames, Bound, DEFAULT_BACKLOG, SocketFile, bind_tcp, bind_udp, bind_unix, listen, local_address,
+};
 pub use fd::{adopt, descriptor_limit, duplicate_raw, into_raw, set_nonblocking};
 pub use fdpass::{
     Received, SocketPair, has_arrived, has_ended, has_hung_up, is_deserted, receive, require_stream, send,

@@ -90,9 +90,6 @@ pub const LANE_BUDGET: usize = 2 * LANE_WINDOW;
 /// lane holds, where each takes some 700 bytes of what the socket's buffer has.
 pub const LANE_LAST_WORDS: usize = 1024;
 
-/// The backlog when nobody asks for another (Node: `net.js`, 511).
-pub const DEFAULT_BACKLOG: i32 = 511;
-
 /// How long a connection rests that every worker has refused. Workers refuse at their maxConnections and do not tell
 /// when they have room again.
 pub const REFUSAL_PAUSE: Duration = Duration::from_millis(20);

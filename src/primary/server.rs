@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use nix::errno::Errno;
 use serde_json::Value;
 
-use super::config::{AcceptMode, Config, DEFAULT_BACKLOG};
+use super::config::{AcceptMode, Config};
 use super::stats::ServerStats;
 use crate::address::{LocalAddress, Peer};
 use crate::ids::WorkerId;
@@ -152,7 +152,7 @@ fn share(fd: i32, kind: AddressKind) -> Result<OwnedFd, Errno> {
 }
 
 fn backlog_of(query: &QueryServer) -> i32 {
-    query.backlog.filter(|backlog| *backlog > 0).unwrap_or(DEFAULT_BACKLOG)
+    query.backlog.filter(|backlog| *backlog > 0).unwrap_or(os::DEFAULT_BACKLOG)
 }
 
 impl Server {

@@ -25,7 +25,7 @@ use crate::os::{self, Memory};
 use ranges::Ranges;
 
 /// The unit of allocation, which is the size of the smallest attachments.
-const BLOCK: usize = 16 << 10;
+pub const BLOCK: usize = 16 << 10;
 /// The number of blocks, 192 MiB. Buffers are released when JavaScript's garbage is collected, which V8 does
 /// at 64 MiB or more of it. With only that much memory, half of the attachments would find none free.
 const BLOCKS: usize = 12 << 10;

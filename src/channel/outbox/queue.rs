@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::ids::{Completion, Seq, WorkerId};
 
-/// The cost of a waiting answer beside its bytes: its place in the queue and the allocator's share.
-const ANSWER_WEIGHT: usize = 128;
+/// The cost of a waiting message beside its bytes: its place in the queue and the allocator's share.
+pub const WAITING_WEIGHT: usize = 128;
 
 /// How many frames one system call writes at most. The kernel's limit is 1024.
 pub(super) const MAX_PARTS: usize = 64;
@@ -90,7 +90,7 @@ impl Queued {
     /// Its share of the cost of waiting answers.
     fn answer_cost(&self) -> usize {
         match self.purpose {
-            Purpose::Answer | Purpose::Receipt => self.frame.bytes.len() + ANSWER_WEIGHT,
+            Purpose::Answer | Purpose::Receipt => self.frame.bytes.len() + WAITING_WEIGHT,
             Purpose::Ordinary | Purpose::HalfClose => 0,
         }
     }
