@@ -1,4 +1,5 @@
-//! What a handler may ask of its reactor: registrations, timers, another turn without waiting.
+//! What a handler may ask of its reactor: timers, another turn without waiting, and registrations
+//! ([`Registration`](super::Registration)).
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -10,8 +11,8 @@ use mio::unix::SourceFd;
 use super::timers::{TimerId, Timers};
 use crate::error::Error;
 
-/// Names a registered descriptor. Never used twice, so that readiness that was told for a descriptor which has been
-/// closed meanwhile cannot be taken for another's.
+/// Names a registered descriptor. Never used twice, so that readiness of a descriptor that was closed in this turn is not taken for
+/// another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Token(usize);
 
@@ -38,7 +39,7 @@ pub struct Readiness {
     pub readable: bool,
     /// There is room to write, or nobody left to read it.
     pub writable: bool,
-    /// The peer sends no more. Told together with the last bytes, and not again: reading goes on until the end.
+    /// The peer sends no more. Reported together with the last bytes, and not again: reading goes on until the end.
     pub ended: bool,
 }
 
@@ -57,8 +58,8 @@ impl From<&mio::event::Event> for Readiness {
 pub enum Interest {
     /// Bytes, connections, or the end.
     Read,
-    /// Also room to write. Asked for only while something waits for it: a Unix socket tells of room at every read of
-    /// its peer.
+    /// Also room to write. Only for a time in which something waits to be written: a Unix socket reports room at every read of its
+    /// peer.
     ReadWrite,
 }
 
@@ -163,7 +164,7 @@ impl<T, S> Context<T, S> {
         self.timers.next_expired(now)
     }
 
-    /// What a descriptor is whose readiness was told; None if it was deregistered meanwhile.
+    /// The source of a descriptor; None if it was deregistered in this turn.
     pub(super) fn source(&self, token: Token) -> Option<S>
     where
         S: Copy,

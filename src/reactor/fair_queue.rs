@@ -1,27 +1,27 @@
 //! Events that wait for another thread, which takes a bounded portion at a time; no I/O.
 //!
-//! Each source has a queue of its own and they take turns, so that one event of a quiet source does not wait behind all of a noisy
-//! one's. There is a bound to what is taken in one turn of the taker's loop, whoever sends how much: others have their turn in it too.
+//! Each source has a queue of its own and the queues take turns, so that one event of a quiet source does not wait behind all of a
+//! busy one's. What the taker takes in one turn of its loop is bounded, however much is sent: the rest of its program has its turn too.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// What dealing with an event takes.
+/// How much work an event is for the taker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// How many times the program is called.
+    /// How many calls into the program.
     pub calls: usize,
-    /// Of how many bytes values are made.
+    /// How many bytes of values.
     pub bytes: usize,
 }
 
-/// How much is taken, at most; one event is taken however large it is.
+/// How much is taken at most. A single event is taken however large it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// In one turn of the taker's loop.
     pub turn: Load,
-    /// At a time, before the taker looks how long it has been at it.
+    /// At a time; then the taker looks at the clock.
     pub portion: Load,
 }
 
@@ -40,13 +40,13 @@ pub struct FairQueue<S, E> {
     limits: Limits,
     /// None of them is empty.
     queues: HashMap<S, Queue<E>>,
-    /// Whose turn it is.
+    /// The order in which sources have their turns.
     rotation: VecDeque<S>,
     /// What may still be taken in this turn of the taker's loop.
     left: Load,
-    /// A wake-up is on its way, or a turn of the taker's loop is under way at the end of which it is seen that something waits. To be
-    /// woken in the turn itself would make it go on for ever: Node's queue of calls is emptied before its loop goes on.
-    is_seen_to: bool,
+    /// A wake-up is on its way, or the taker is in a turn at whose end it looks for more. A wake-up in that turn would make the turn
+    /// endless: Node empties its queue of calls before its loop goes on.
+    is_awake: bool,
 }
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl<S: Copy + Eq + Hash, E> FairQueue<S, E> {
             queues: HashMap::new(),
             rotation: VecDeque::new(),
             left: limits.turn,
-            is_seen_to: false,
+            is_awake: false,
         }
     }
 
@@ -78,19 +78,19 @@ impl<S: Copy + Eq + Hash, E> FairQueue<S, E> {
         }
     }
 
-    /// Whether something of a source waits.
+    /// Whether events of a source wait.
     pub fn has(&self, source: S) -> bool {
         self.queues.contains_key(&source)
     }
 
-    /// Whether the taker is to be woken for what has been pushed. True once, until it has taken everything.
+    /// Whether to wake the taker for what has been pushed. True once, until it has taken everything.
     pub fn wants_waking(&mut self) -> bool {
-        !std::mem::replace(&mut self.is_seen_to, true)
+        !std::mem::replace(&mut self.is_awake, true)
     }
 
-    /// A portion of what may be taken in this turn; [`FairQueue::end_turn`] is to follow.
+    /// Takes a portion of what may be taken in this turn. [`FairQueue::end_turn`] has to follow.
     pub fn take(&mut self, load: impl Fn(&E) -> Load) -> Vec<E> {
-        self.is_seen_to = true;
+        self.is_awake = true;
         let (mut taken, mut portion) = (Vec::new(), self.limits.portion);
         while portion.calls > 0
             && portion.bytes > 0
@@ -107,16 +107,16 @@ impl<S: Copy + Eq + Hash, E> FairQueue<S, E> {
         taken
     }
 
-    /// Whether there is something that may still be taken in this turn.
+    /// Whether more may be taken in this turn, and there is more.
     pub fn may_take_more(&self) -> bool {
         self.left.calls > 0 && self.left.bytes > 0 && !self.rotation.is_empty()
     }
 
-    /// The taker's loop has come round. Returns whether the taker is to be woken for more.
+    /// The taker's loop has come round. Returns whether to wake it for more.
     pub fn end_turn(&mut self) -> bool {
         self.left = self.limits.turn;
-        self.is_seen_to = !self.rotation.is_empty();
-        self.is_seen_to
+        self.is_awake = !self.rotation.is_empty();
+        self.is_awake
     }
 
     /// The next event, of the source whose turn it is.

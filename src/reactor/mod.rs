@@ -26,9 +26,9 @@ use crate::error::Error;
 use crate::os;
 use context::Token;
 
-/// What runs on the reactor thread. No method may block: a handler that waits stops every connection.
+/// Runs on the reactor thread and owns all state. No method may block: a handler that waits stops every connection.
 pub trait Handler: Send + 'static {
-    /// What other threads may ask of it.
+    /// A request of another thread.
     type Command: Send + 'static;
     /// What a timer is for.
     type Timer: Send + 'static;
@@ -38,12 +38,11 @@ pub trait Handler: Send + 'static {
     /// A command from another thread.
     fn on_command(&mut self, context: &mut ContextOf<Self>, command: Self::Command);
     /// A registered descriptor is readable or writable, or its peer has gone (which reads as the end of the stream).
-    /// Readiness is told once (edge-triggered): the handler goes on until `EAGAIN` or remembers that it did not.
+    /// Readiness is reported once (edge-triggered): the handler goes on until `EAGAIN` or remembers that it did not.
     fn on_ready(&mut self, context: &mut ContextOf<Self>, source: Self::Source, readiness: Readiness);
     /// A timer that was set for `what` has run out.
     fn on_timer(&mut self, context: &mut ContextOf<Self>, what: Self::Timer);
-    /// Everything that was ready has been handled; the place to continue what was cut short and to pass on what
-    /// has gathered.
+    /// Everything that was ready has been handled. The handler continues what it had cut short, and passes on its events.
     fn on_turn_end(&mut self, context: &mut ContextOf<Self>);
     /// Polling itself has failed, or a handler has panicked; the thread ends after this call.
     fn on_fatal(&mut self, error: Error);
@@ -54,7 +53,7 @@ pub type ContextOf<H> = Context<<H as Handler>::Timer, <H as Handler>::Source>;
 
 enum Message<C> {
     Command(C),
-    /// Replied to once everything that was sent before it has been handled.
+    /// Gets its reply when everything that was sent before it has been handled.
     Barrier(Sender<()>),
     Stop,
 }
@@ -93,7 +92,7 @@ impl<C> Handle<C> {
 
     /// Asks the thread to end after what was sent before.
     pub fn stop(&self) {
-        // A thread that has ended already has done what is asked.
+        // A thread that has ended needs no message.
         let _ = self.post(Message::Stop);
     }
 
@@ -115,7 +114,7 @@ pub fn spawn<H: Handler>(name: &str, handler: H) -> Result<(Handle<H::Command>, 
     let thread = thread::Builder::new()
         .name(name.into())
         .spawn(move || {
-            // Where it does not exist, or is not allowed, the thread runs as it is.
+            // Where that does not exist, or is not allowed, the thread runs as before.
             let _ = os::schedule_in_batches();
             reactor.run();
         })
@@ -178,7 +177,7 @@ impl<H: Handler> Reactor<H> {
         }
         self.handler.on_turn_end(&mut self.context);
         for barrier in barriers {
-            // Whoever waited may have given up with its thread.
+            // The thread that waited may have ended.
             let _ = barrier.send(());
         }
         Ok(flow)

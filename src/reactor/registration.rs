@@ -37,7 +37,7 @@ impl Registration {
         self.interest
     }
 
-    /// Changes what it waits for; readiness that exists already is told again.
+    /// Changes what it waits for. Readiness that exists already is reported again.
     ///
     /// Errors: `ENOMEM`.
     pub fn wait_for<T, S>(
@@ -62,7 +62,7 @@ impl Registration {
         context.pause(fd);
     }
 
-    /// Waits again for what it waited for; readiness that exists already is told.
+    /// Waits again for what it waited for. Readiness that exists already is reported.
     ///
     /// Errors: as [`Registration::new`].
     pub fn resume<T, S>(&self, context: &mut Context<T, S>, fd: BorrowedFd<'_>) -> Result<(), Error> {
