@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::wake::Wake;
 use crate::channel::ChannelEvent;
 use crate::ids::{ChannelId, WorkerId};
-use crate::reactor::{EventSink, FairQueue, Limits, Load, Precedence};
+use crate::reactor::{EventSink, FairQueue, Limits, Precedence, Work};
 use crate::{ipc, primary};
 
 /// How many times JavaScript is called before it looks how long it has been at it: a program may do much with each message.
@@ -17,7 +17,7 @@ pub const PORTION: usize = 128;
 /// What one turn of the event loop takes: some milliseconds' work, beside which what a turn itself costs does not count. Bytes may become
 /// objects of thirty times as many, which takes longer: that is seen after a portion.
 const LIMITS: Limits =
-    Limits { turn: Load { calls: 1024, bytes: 1 << 20 }, portion: Load { calls: PORTION, bytes: 128 << 10 } };
+    Limits { turn: Work { calls: 1024, bytes: 1 << 20 }, portion: Work { calls: PORTION, bytes: 128 << 10 } };
 
 /// What an event is of: events of one source are taken in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +39,7 @@ pub trait OfChannels: Sized + Send + 'static {
     fn source(&self) -> Source;
 
     /// What dealing with it takes.
-    fn load(&self) -> Load;
+    fn work(&self) -> Work;
 
     /// The channel whose peer has brought it about, and what it counts for while it is undelivered.
     fn cost(&self) -> Option<(u32, usize)>;
@@ -64,11 +64,11 @@ impl OfChannels for primary::Event {
         }
     }
 
-    fn load(&self) -> Load {
+    fn work(&self) -> Work {
         match self {
-            primary::Event::Channel(_, event) => event.load(),
-            primary::Event::Internal { bytes, .. } => Load { calls: 1, bytes: bytes.len() },
-            _ => Load { calls: 1, bytes: 0 },
+            primary::Event::Channel(_, event) => event.work(),
+            primary::Event::Internal { bytes, .. } => Work { calls: 1, bytes: bytes.len() },
+            _ => Work { calls: 1, bytes: 0 },
         }
     }
 
@@ -92,10 +92,10 @@ impl OfChannels for ipc::Event {
         }
     }
 
-    fn load(&self) -> Load {
+    fn work(&self) -> Work {
         match self {
-            ipc::Event::Channel(_, event) => event.load(),
-            _ => Load { calls: 1, bytes: 0 },
+            ipc::Event::Channel(_, event) => event.work(),
+            _ => Work { calls: 1, bytes: 0 },
         }
     }
 
@@ -127,7 +127,7 @@ impl<E: OfChannels> EventQueue<E> {
 
     /// A portion of what may be taken in this turn of the event loop; `turn_ended` is to follow.
     pub fn take(&self) -> Vec<E> {
-        self.waiting.lock().take(E::load)
+        self.waiting.lock().take(E::work)
     }
 
     /// Whether another portion may be taken in this turn.

@@ -6,7 +6,7 @@ use super::undelivered::EVENT_COST;
 use super::{Frames, HANDLE_WEIGHT, Unwritten};
 use crate::error::Error;
 use crate::ids::{Completion, Offer};
-use crate::reactor::Load;
+use crate::reactor::Work;
 
 #[derive(Debug)]
 pub enum ChannelEvent {
@@ -52,13 +52,13 @@ impl ChannelEvent {
     }
 
     /// How much work the event is for JavaScript.
-    pub fn load(&self) -> Load {
+    pub fn work(&self) -> Work {
         match self {
             ChannelEvent::Messages(frames) => {
-                Load { calls: frames.count() as usize, bytes: frames.total_length() }
+                Work { calls: frames.count() as usize, bytes: frames.total_length() }
             }
-            ChannelEvent::HandleMessage { bytes, .. } => Load { calls: 1, bytes: bytes.len() },
-            _ => Load { calls: 1, bytes: 0 },
+            ChannelEvent::HandleMessage { bytes, .. } => Work { calls: 1, bytes: bytes.len() },
+            _ => Work { calls: 1, bytes: 0 },
         }
     }
 }

@@ -9,7 +9,7 @@ use std::hash::Hash;
 
 /// How much work an event is for the taker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
+pub struct Work {
     /// How many calls into the program.
     pub calls: usize,
     /// How many bytes of values.
@@ -20,9 +20,9 @@ pub struct Load {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// In one turn of the taker's loop.
-    pub turn: Load,
+    pub turn: Work,
     /// At a time; then the taker looks at the clock.
-    pub portion: Load,
+    pub portion: Work,
 }
 
 /// When the events of a source are taken.
@@ -43,7 +43,7 @@ pub struct FairQueue<S, E> {
     /// The order in which sources have their turns.
     rotation: VecDeque<S>,
     /// What may still be taken in this turn of the taker's loop.
-    left: Load,
+    left: Work,
     /// A wake-up is on its way, or the taker is in a turn at whose end it looks for more. A wake-up in that turn would make the turn
     /// endless: Node empties its queue of calls before its loop goes on.
     is_awake: bool,
@@ -89,7 +89,7 @@ impl<S: Copy + Eq + Hash, E> FairQueue<S, E> {
     }
 
     /// Takes a portion of what may be taken in this turn. [`FairQueue::end_turn`] has to follow.
-    pub fn take(&mut self, load: impl Fn(&E) -> Load) -> Vec<E> {
+    pub fn take(&mut self, work: impl Fn(&E) -> Work) -> Vec<E> {
         self.is_awake = true;
         let (mut taken, mut portion) = (Vec::new(), self.limits.portion);
         while portion.calls > 0
@@ -97,7 +97,7 @@ impl<S: Copy + Eq + Hash, E> FairQueue<S, E> {
             && self.may_take_more()
             && let Some(event) = self.next()
         {
-            let Load { calls, bytes } = load(&event);
+            let Work { calls, bytes } = work(&event);
             for left in [&mut portion, &mut self.left] {
                 left.calls = left.calls.saturating_sub(calls);
                 left.bytes = left.bytes.saturating_sub(bytes);
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits =
-        Limits { turn: Load { calls: 10, bytes: 100 }, portion: Load { calls: 4, bytes: 50 } };
+        Limits { turn: Work { calls: 10, bytes: 100 }, portion: Work { calls: 4, bytes: 50 } };
 
     fn queue(events: &[(u32, &'static str)]) -> FairQueue<u32, &'static str> {
         let mut queue = FairQueue::new(LIMITS);
@@ -158,8 +158,8 @@ mod tests {
         queue
     }
 
-    fn one<E>(_: &E) -> Load {
-        Load { calls: 1, bytes: 1 }
+    fn one<E>(_: &E) -> Work {
+        Work { calls: 1, bytes: 1 }
     }
 
     #[test]
@@ -180,9 +180,9 @@ mod tests {
     fn a_turn_takes_so_many_calls_or_bytes_and_one_event_however_large() {
         let mut queue = queue(&[(1, "huge"), (1, "small"), (2, "many")]);
         let load = |event: &&str| match *event {
-            "huge" => Load { calls: 1, bytes: 1000 },
-            "many" => Load { calls: 1000, bytes: 1 },
-            _ => Load { calls: 1, bytes: 1 },
+            "huge" => Work { calls: 1, bytes: 1000 },
+            "many" => Work { calls: 1000, bytes: 1 },
+            _ => Work { calls: 1, bytes: 1 },
         };
         assert_eq!(queue.take(load), ["huge"]);
         assert!(!queue.may_take_more() && queue.take(load).is_empty());
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_portion_of_long_events_was_a_whole_turns() {
         let mut queue = queue(&[(1, "long"), (1, "long"), (1, "long"), (1, "long")]);
-        let load = |_: &&str| Load { calls: 1, bytes: 30 };
+        let load = |_: &&str| Work { calls: 1, bytes: 30 };
         assert_eq!(queue.take(load).len(), 2);
         assert!(queue.may_take_more());
         assert_eq!(queue.take(load).len(), 2);
@@ -229,7 +229,7 @@ mod tests {
             }
             let mut taken: Vec<(u32, usize, usize)> = Vec::new();
             loop {
-                let portion = queue.take(|(_, _, bytes)| Load { calls: 1, bytes: *bytes });
+                let portion = queue.take(|(_, _, bytes)| Work { calls: 1, bytes: *bytes });
                 prop_assert!(portion.len() <= LIMITS.portion.calls);
                 if portion.is_empty() && !queue.end_turn() {
                     break;

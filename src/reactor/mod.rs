@@ -17,7 +17,7 @@ use mio::{Events, Poll, Waker};
 
 pub use acceptor::{ACCEPT_BUDGET, ACCEPT_PAUSE, Acceptor, Exhaustion, Next};
 pub use context::{Context, Interest, Readiness};
-pub use fair_queue::{FairQueue, Limits, Load, Precedence};
+pub use fair_queue::{FairQueue, Limits, Precedence, Work};
 pub use registration::Registration;
 pub use sink::EventSink;
 pub use timers::TimerId;
