@@ -179,8 +179,8 @@ const TABLES = {
       "The kernel's backlog": ['src/os/bind.rs:DEFAULT_BACKLOG'],
       'Connections in flight to a worker': [`${CONFIG}:LANE_WINDOW`, `${CONFIG}:IN_FLIGHT_PER_WORKER`],
       'Bytes unacknowledged when a second descriptor': ['src/channel/window.rs:HANDLE_WINDOW'],
-      'What a worker has said': UNREAD,
-      "A frame of a worker's": ['src/proto/frame.rs:DEFAULT_MAX_FRAME'],
+      'Undelivered messages of a worker': UNREAD,
+      'A frame of a worker': ['src/proto/frame.rs:DEFAULT_MAX_FRAME'],
       'An internal message of a worker': ['src/proto/serialization.rs:MAX_MESSAGE'],
       'The same in `advanced` mode': [
         'src/proto/v8value.rs:MAX_COST',
@@ -188,7 +188,7 @@ const TABLES = {
         'src/proto/v8value.rs:MAX_DEPTH',
       ],
       'Descriptors that came without their frames': ['src/channel/inbox.rs:MAX_UNCLAIMED'],
-      'Answers that a worker has asked for': [
+      'Answers to a worker that it does not read': [
         'src/channel/mod.rs:MAX_ANSWERS',
         'src/channel/outbox/queue.rs:WAITING_WEIGHT',
       ],
@@ -197,8 +197,8 @@ const TABLES = {
         'lib/channel/requests.js:MAX_UNREAD',
         'lib/channel/channel.js:MAX_UNREAD_REPLIES',
       ],
-      "What 'listening' tells": ['src/proto/cluster.rs:MAX_LISTENING'],
-      'What a worker that has ended left behind': ['src/channel/inbox.rs:MAX_LEFT_BEHIND'],
+      "The address in a 'listening' message": ['src/proto/cluster.rs:MAX_LISTENING'],
+      'Data left by a worker that has ended': ['src/channel/inbox.rs:MAX_LEFT_BEHIND'],
       'Messages taken off one lane': [`${CONFIG}:LANE_BUDGET`],
       'Bytes read from one worker': [
         'src/channel/inbox.rs:READ_BUDGET',
@@ -272,24 +272,24 @@ const SENTENCES = [
     /after (\S+ ms no other portion of \d+)/,
     ['lib/native-reactor.js:TURN_MS', 'src/binding/queue.rs:PORTION'],
   ],
-  ['docs/architecture.md', /its bytes, and (\d+) for each message/, [UNREAD[1]]],
+  ['docs/architecture.md', /their bytes, and (\d+) for each message/, [UNREAD[1]]],
   [
     'docs/architecture.md',
     /At (\S+ MiB of that \(a share of \S+ MiB where there are more than) eight/,
     [UNREAD[0], UNREAD[2]],
   ],
   ['docs/architecture.md', /eight channels, (\S+ KiB) at least\) a channel is not read/, [UNREAD[3]]],
-  ['docs/architecture.md', /have come and for (\S+ ms) nothing else/, ['src/channel/lending.rs:QUIET']],
+  ['docs/architecture.md', /only messages have come for (\S+ ms)/, ['src/channel/lending.rs:QUIET']],
   ['docs/architecture.md', /one above (\S+ KiB), one more than/, ['src/channel/lending.rs:MAX_LENT']],
   [
     'docs/architecture.md',
-    /but looks after (\S+ ms) whether JavaScript has/,
+    /but checks after (\S+ ms) whether JavaScript has/,
     ['src/channel/lending.rs:BUSY_AFTER'],
   ],
   ['docs/architecture.md', /or (\S+ KiB) have gathered/, ['src/channel/outbox.rs:CORKED']],
   [
     'docs/architecture.md',
-    /takes longer than (\S+ ms) does not hold it up/,
+    /takes longer than (\S+ ms) does not hold them up/,
     ['src/channel/mod.rs:CORKED_FOR'],
   ],
   [
@@ -299,7 +299,7 @@ const SENTENCES = [
   ],
   [
     'docs/architecture.md',
-    /More than (\S+ MiB) of that there is not/,
+    /At most (\S+ MiB) of them are in the memory/,
     ['src/channel/memory/mod.rs:MAX_UNREAD'],
   ],
   [
@@ -335,7 +335,7 @@ const SENTENCES = [
   ],
   [
     'docs/architecture.md',
-    /Sending on that channel rests for (\S+ ms) at a time/,
+    /Sending on that channel pauses for (\S+ ms) at a time/,
     [`${CONFIG}:EXHAUSTED_PAUSE`],
   ],
   [
