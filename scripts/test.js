@@ -2,8 +2,8 @@
 
 // Runs the Rust tests and then the JavaScript tests.
 //
-//   npm test                            both
-//   npm test -- __test__/some.test.js   these JavaScript tests only
+//   npm test                              both
+//   npm test -- __test__/net/life.test.js   these JavaScript tests only
 
 const fs = require('node:fs');
 const path = require('node:path');

@@ -2,7 +2,7 @@
 
 // Tests that are whole programs: each runs in a process of its own, so that a crash or a hang of it is a result.
 //
-// A file in fixtures/ exports a table of programs; programs(file) makes a test of each. run-program.js is what runs
+// A file beside the test that names it exports a table of programs; programs(file) makes a test of each. run-program.js is what runs
 // in the process. A program passes when its primary ends by itself with code 0 and leaves no process behind.
 
 const assert = require('node:assert/strict');
@@ -30,7 +30,7 @@ const { nodeWithout } = require('./node-without');
  * @property {(outcome: Outcome) => void} [verify] in place of the check that it ended well
  */
 
-const FIXTURES = path.join(__dirname, '../fixtures');
+const TABLES = path.join(__dirname, '../cluster');
 const RUNNER = path.join(__dirname, 'run-program.js');
 
 /** The slowest program takes a quarter of this on an idle machine. */
@@ -76,12 +76,12 @@ async function run(command, { files, env, timeout = TIMEOUT_MS }) {
 /**
  * Makes a test of each program in a file.
  *
- * @param {string} file in fixtures, without its extension
+ * @param {string} file in cluster/, without its extension
  * @param {NodeJS.ProcessEnv} [env] for all of them
  */
 function programs(file, env = {}) {
   /** @type {Record<string, Program>} */
-  const table = require(path.join(FIXTURES, file));
+  const table = require(path.join(TABLES, file));
   for (const [name, program] of Object.entries(table)) {
     const { modes = [''], linux, todo, skip, verify = assertEndedWell } = program;
     for (const mode of modes) {

@@ -2,7 +2,7 @@
 
 // The process of one program (see programs.js): its primary, and its workers.
 //
-//   node run-program.js <file in fixtures> <name> <serialization>
+//   node run-program.js <file in cluster/> <name> <serialization>
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -37,7 +37,7 @@ const context = {
 };
 
 async function main() {
-  const program = require(path.join(__dirname, '../fixtures', file))[name];
+  const program = require(path.join(__dirname, '../cluster', file))[name];
   if (cluster.isWorker) return program.worker?.(context);
   if (mode) cluster.setupPrimary({ serialization: mode });
   let finished = false;

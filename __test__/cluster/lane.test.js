@@ -1,0 +1,8 @@
+'use strict';
+
+// The lane: connections to workers that load corral.
+
+const { describe } = require('node:test');
+const { programs } = require('../helpers/programs');
+
+describe('lanes', { concurrency: 2 }, () => programs('lane/lanes'));
