@@ -9,14 +9,26 @@ mod job;
 mod load;
 
 use std::io::{self, BufRead, Write};
+use std::sync::mpsc;
+use std::{process, thread};
 
 use job::Job;
 use load::Load;
 
 fn main() -> io::Result<()> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+        // The bench script has ended, however that came: a job that is under way is for nobody.
+        process::exit(0);
+    });
     let mut stdout = io::stdout().lock();
-    for line in io::stdin().lock().lines() {
-        let job: Job = serde_json::from_str(&line?)?;
+    for line in lines {
+        let job: Job = serde_json::from_str(&line)?;
         let outcome = Load::new(&job)?.run()?;
         serde_json::to_writer(&mut stdout, &outcome)?;
         stdout.write_all(b"\n")?;
