@@ -39,6 +39,10 @@ CPU in us for each request, of the load generator too. late: by how many ms that
 use, %. reopened: kept connections that the servers closed.
 `;
 
+/** Beyond these a table is about the machine, and says so. */
+const MAX_LAG_MS = 5;
+const MAX_BUSY_PERCENT = 90;
+
 /** p99 of the short requests is to be at most so much of the others'. */
 const TARGETS = {
   closed: { builtin: 0.5, none: 1, 'one-queue': 1.5 },
@@ -97,6 +101,9 @@ function printScenario(result, labels, options) {
     );
   }
   console.log('');
+  const isDisturbed = (/** @type {Sample} */ { lag, busy }) => lag > MAX_LAG_MS || busy > MAX_BUSY_PERCENT;
+  if (!result.saturates && medians.some(isDisturbed))
+    console.log('Processors were short, or something else was running: this is not a result.\n');
   if (!options.control) printVerdicts(verdicts(result, labels));
   console.log('');
 }
