@@ -14,24 +14,26 @@ const { Sends } = require('../channel/native-writer');
 /** @typedef {import('../native').Binding} Binding */
 /** @typedef {import('../channel/channel').Channel} Channel */
 
-/** What the parts of the primary share: the core, and who is who. */
-class Core extends NativeReactor {
+/** @typedef {{ worker: any, channel: Channel, life: import('./worker-state').WorkerLife }} Peer */
+
+class PrimaryReactor extends NativeReactor {
   #binding;
   #native;
-  #cluster;
   #settings;
-  /** @type {Map<number, { worker: any, channel: Channel }>} */
+  /** @type {Map<number, Peer>} */
   #peers = new Map();
   /** The worker of a child process. @type {WeakMap<object, any>} */
   #workers = new WeakMap();
   /** Tells a child process that its channel has closed. @type {WeakMap<object, () => void>} */
   #closes = new WeakMap();
   #servers = 0;
-  /**
-   * @param {Binding} binding
-   * @param {any} cluster
-   */
-  constructor(binding, cluster) {
+  /** Told of each connection, while that is configured. @type {(worker: any, connection: any) => void} */
+  onConnection = () => {};
+  /** Told that the reactor's thread has ended. @type {(error: Error) => void} */
+  onGone = (error) => process.emitWarning(error);
+
+  /** @param {Binding} binding */
+  constructor(binding) {
     const native = new binding.NativePrimary(
       () => this.dispatch(),
       (kind, id, messages, pieces) => deliver(binding, this.#peers.get(id)?.channel, kind, messages, pieces),
@@ -39,7 +41,6 @@ class Core extends NativeReactor {
     super(native, (kind, id, first, second) => this.#dispatchOne(kind, id, first, second));
     this.#binding = binding;
     this.#native = native;
-    this.#cluster = cluster;
     /** @type {import('../../binding').NativeSettings} */
     this.#settings = {
       roundRobin: true,
@@ -93,28 +94,26 @@ class Core extends NativeReactor {
 
   /**
    * @param {number} id
-   * @param {any} worker
-   * @param {Channel} channel
+   * @param {Peer} peer
    * @param {string} noLane why it has no lane, if it has none
    */
-  adopt(id, worker, channel, noLane) {
-    this.#peers.set(id, { worker, channel });
-    this.#workers.set(worker.process, worker);
-    this.#closes.set(worker.process, internals.expectClose(worker.process));
+  adopt(id, peer, noLane) {
+    const { process: child } = peer.worker;
+    this.#peers.set(id, peer);
+    this.#workers.set(child, peer.worker);
+    this.#closes.set(child, internals.expectClose(child));
+    internals.beforeExit(child, (proceed) => this.#exited(id, proceed));
     this.#native.spawned(id, noLane);
   }
 
-  /** @returns {import('../..').Stats} */
-  stats() {
-    const { servers, workers } = this.#native.stats();
-    return {
-      servers: servers.map((server) => ({ ...server, port: server.port ?? null })),
-      workers: workers.map(({ id, laneReason, ...counts }) => {
-        const worker = this.#peers.get(id)?.worker;
-        const { pid } = worker.process;
-        return { id, pid, state: worker.state, laneReason: laneReason ?? null, ...counts };
-      }),
-    };
+  /** What has been counted so far. */
+  counts() {
+    return this.#native.stats();
+  }
+
+  /** @param {number} id */
+  channelOf(id) {
+    return this.#peers.get(id);
   }
 
   /** @param {number} id */
@@ -153,7 +152,7 @@ class Core extends NativeReactor {
    * @param {number} id its process has ended
    * @param {() => void} proceed is called when everything that it left behind has been told, and its 'disconnect'
    */
-  exited(id, proceed) {
+  #exited(id, proceed) {
     const isOpen = this.#peers.has(id);
     this.ends.behindDisconnect(id, isOpen, proceed);
     if (isOpen) this.unlessGone(() => this.#native.exited(id));
@@ -201,7 +200,7 @@ class Core extends NativeReactor {
         this.warnOfPause(first, second);
         return;
       case EventKind.Fault:
-        inOwnTick(() => this.#fault(errors.create(Error, first, second)));
+        inOwnTick(() => this.onGone(errors.create(Error, first, second)));
         return;
     }
     const peer = this.#peers.get(id);
@@ -213,13 +212,13 @@ class Core extends NativeReactor {
   }
 
   /**
-   * @param {{ worker: any, channel: Channel }} peer
+   * @param {Peer} peer
    * @param {number} kind
    * @param {number} id
    * @param {any} first
    * @param {any} second
    */
-  #pass({ worker, channel }, kind, id, first, second) {
+  #pass({ worker, channel, life }, kind, id, first, second) {
     const { EventKind } = this.#binding;
     if (passOn(this.#binding, channel, kind, first, second)) return;
     switch (kind) {
@@ -227,18 +226,16 @@ class Core extends NativeReactor {
         inOwnTick(() => channel.onInternal(first));
         break;
       case EventKind.Online:
-        this.#tell(worker, () => this.#online(worker));
+        this.#tell(worker, () => life.online());
         break;
       case EventKind.Listening:
-        this.#tell(worker, () => this.#listening(worker, JSON.parse(first)));
+        this.#tell(worker, () => life.listening(serverOf(first)));
         break;
       case EventKind.ExitedAfterDisconnect:
-        this.#tell(worker, () => {
-          worker.exitedAfterDisconnect = true;
-        });
+        this.#tell(worker, () => life.leaving());
         break;
       case EventKind.Connection:
-        inOwnTick(() => this.#cluster.emit('connection', worker, JSON.parse(first)));
+        inOwnTick(() => this.onConnection(worker, JSON.parse(first)));
         break;
       case EventKind.Closed:
         this.#peers.delete(id);
@@ -268,30 +265,12 @@ class Core extends NativeReactor {
     if (count === 0 && this.#servers > 0) this.keepAlive.release();
     this.#servers = count;
   }
-
-  /** @param {Error} error */
-  #fault(error) {
-    if (this.#cluster.listenerCount('error') > 0) this.#cluster.emit('error', error);
-    else process.emitWarning(error);
-  }
-
-  /** @param {any} worker */
-  #online(worker) {
-    worker.state = 'online';
-    worker.emit('online');
-    this.#cluster.emit('online', worker);
-  }
-
-  /**
-   * @param {any} worker
-   * @param {any} sent
-   */
-  #listening(worker, { addressType, address, port, fd }) {
-    const info = { addressType, address, port, fd };
-    worker.state = 'listening';
-    worker.emit('listening', info);
-    this.#cluster.emit('listening', worker, info);
-  }
 }
 
-module.exports = { Core };
+/** @param {string} about a server that a worker has, in JSON */
+function serverOf(about) {
+  const { addressType, address, port, fd } = JSON.parse(about);
+  return { addressType, address, port, fd };
+}
+
+module.exports = { PrimaryReactor };

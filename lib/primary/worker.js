@@ -6,6 +6,10 @@ const EventEmitter = require('node:events');
 
 const { addRequests } = require('../channel/worker-requests');
 const { addSuicide } = require('../deprecated');
+const { WorkerState } = require('./worker-state');
+
+/** Whose a worker is: it has none if the program has made it. @type {WeakMap<object, { leave: (worker: any) => void }>} */
+const owners = new WeakMap();
 
 /**
  * @this {any}
@@ -16,7 +20,7 @@ function Worker(options) {
   Reflect.apply(EventEmitter, this, []);
   const { state, id, process } = options !== null && typeof options === 'object' ? options : {};
   this.exitedAfterDisconnect = undefined;
-  this.state = state || 'none';
+  this.state = state || WorkerState.NONE;
   // Whatever it is, as a 32-bit integer.
   this.id = /** @type {any} */ (id) | 0;
   if (process) {
@@ -53,7 +57,34 @@ Worker.prototype.isConnected = function isConnected() {
   return this.process.connected;
 };
 
+/** @this {any} */
+Worker.prototype.disconnect = function disconnect() {
+  this.exitedAfterDisconnect = true;
+  owners.get(this)?.leave(this);
+  return this;
+};
+
+/**
+ * @this {any}
+ * @param {string} [signo]
+ */
+Worker.prototype.destroy = function destroy(signo) {
+  this.process.kill(signo || 'SIGTERM');
+};
+
 addSuicide(Worker.prototype);
 addRequests(Worker.prototype);
 
-module.exports = { Worker };
+/**
+ * @param {number} id
+ * @param {any} process the ChildProcess
+ * @param {{ leave: (worker: any) => void }} owner has a worker leave the cluster
+ * @returns {any} a worker of the cluster's
+ */
+function createWorker(id, process, owner) {
+  const worker = Reflect.construct(Worker, [{ id, process }]);
+  owners.set(worker, owner);
+  return worker;
+}
+
+module.exports = { Worker, createWorker };
