@@ -4,8 +4,8 @@
 
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
-const { oneQueue } = require('../bench/lib/one-queue');
-const { WORKLOADS, meanCost, schedule } = require('../bench/lib/workloads');
+const { oneQueue } = require('../../bench/lib/one-queue');
+const { WORKLOADS, meanCost, schedule } = require('../../bench/lib/workloads');
 
 test('a request begins when it arrives, or when the first server is idle', () => {
   const latencies = oneQueue({ times: [0, 1, 2, 3, 20], costs: [10, 2, 2, 2, 5], servers: 2 });

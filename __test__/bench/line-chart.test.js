@@ -4,9 +4,9 @@
 
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
-const { lineChart } = require('../bench/lib/line-chart');
+const { lineChart } = require('../../bench/lib/line-chart');
 
-/** @param {import('../bench/lib/line-chart').Line[]} lines */
+/** @param {import('../../bench/lib/line-chart').Line[]} lines */
 function draw(lines) {
   const texts = { title: 'a < b', subtitle: 's', xLabel: 'x', yLabel: 'y', description: 'd' };
   return lineChart({ ...texts, lines });
