@@ -22,15 +22,9 @@ const builtin = /** @type {any} */ (require('node:cluster'));
  */
 function install(target) {
   if (builtin.isWorker) {
-    // A worker is Node's own, whoever its primary is: the same object, nothing taken away.
     if (!Object.hasOwn(builtin, IN_WORKER)) {
       Object.defineProperty(builtin, IN_WORKER, { value: true });
-      require('./deprecated').addSuicide(builtin.Worker.prototype);
-      require('./worker/process-send').guardChannel();
-      require('./worker/reuse-port').watchReusePort();
-      require('./channel/worker-requests').addRequests(builtin.Worker.prototype);
-      require('./worker/peers').addPeers(builtin);
-      require('./worker/lane').openLane();
+      require('./worker').installInWorker(builtin);
     }
     return builtin;
   }

@@ -3,7 +3,8 @@
 // The native binding, or why there is none. Nothing here throws: a program that runs on the built-in cluster must
 // also run where corral's binary is missing or broken.
 
-const { NATIVE_VARIABLE } = require('./protocol');
+/** '0' in this variable of the environment turns the binding off. */
+const VARIABLE = 'CORRAL_NATIVE';
 
 /**
  * Where corral has a binary, as `process.platform` and `process.arch` say it; package.json lists the same as
@@ -20,7 +21,7 @@ const platform = `${process.platform}-${process.arch}`;
 
 /** @returns {Loaded} */
 function load() {
-  if (process.env[NATIVE_VARIABLE] === '0') return unavailable(`${NATIVE_VARIABLE}=0 is set`);
+  if (process.env[VARIABLE] === '0') return unavailable(`${VARIABLE}=0 is set`);
   if (!PLATFORMS.includes(platform)) return unavailable(`there is no binary for ${platform}`);
   try {
     return { native: require('../binding'), reason: '' };

@@ -47,8 +47,6 @@ module.exports = {
   },
 
   // Variables of the environment.
-  /** '0' turns the binding off. */
-  NATIVE_VARIABLE: 'CORRAL_NATIVE',
   /** '0' turns lanes off. */
   LANE_VARIABLE: 'CORRAL_LANE',
   /** Tells a worker of its lane; see `writeLane`. */

@@ -9,7 +9,7 @@ const builtin = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
 
-const { discard } = require('../../lib/channel/handles');
+const { discard } = require('../../lib/channel/discard');
 const { next, until } = require('../helpers/events');
 const { openFiles } = require('../helpers/proc');
 const { withoutDescriptor, wrapped } = require('../helpers/unsendable');

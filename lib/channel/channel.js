@@ -7,16 +7,9 @@
 
 const EventEmitter = require('node:events');
 
+const { discard } = require('./discard');
 const errors = require('../errors');
-const {
-  describe,
-  discard,
-  guard,
-  isGivenAway,
-  lacksDescriptor,
-  putTogether,
-  takeApart,
-} = require('./handles');
+const { describe, guard, isGivenAway, lacksDescriptor, putTogether, takeApart } = require('./handles');
 const { limits } = require('../limits');
 const { INTERNAL } = require('../protocol');
 const { inOwnTick, tellMessage } = require('./order');

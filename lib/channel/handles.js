@@ -5,7 +5,6 @@
 
 const dgram = require('node:dgram');
 const EventEmitter = require('node:events');
-const fs = require('node:fs');
 const net = require('node:net');
 
 const errors = require('../errors');
@@ -221,25 +220,8 @@ function guard(handle) {
   handle.on('newListener', unguard);
 }
 
-/**
- * Closes what arrived and nobody wants. Whatever comes of that is nobody's business either.
- *
- * @param {any} handle
- */
-function discard(handle) {
-  if (handle instanceof EventEmitter) handle.on('error', () => {});
-  try {
-    if (typeof handle === 'number') fs.closeSync(handle);
-    else if (handle instanceof net.Socket) handle.destroy();
-    else handle.close();
-  } catch {
-    // Closed already.
-  }
-}
-
 module.exports = {
   describe,
-  discard,
   guard,
   isDescriptor,
   isGivenAway,

@@ -5,7 +5,7 @@
 
 const errors = require('../errors');
 const { REPLY, REQUEST } = require('../protocol');
-const { discard } = require('./handles');
+const { discard } = require('./discard');
 
 /** What a timer of Node's can wait for, in milliseconds. */
 const LONGEST = 2 ** 31 - 1;

@@ -3,7 +3,7 @@
 // `for await (const message of channel)`. Unlike events.on it puts back what a loop that is left has not taken, and lets
 // the channel read on.
 
-const { discard } = require('../channel/handles');
+const { discard } = require('../channel/discard');
 
 /** How many messages a loop may be behind before the peer has to wait, and before it may go on. */
 const HIGH_WATER = 64;

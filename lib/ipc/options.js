@@ -4,30 +4,13 @@
 
 const errors = require('../errors');
 const serializations = require('../serialization');
+const { integer } = require('../util/integer');
 
 const DEFAULT_MAX_MESSAGE_SIZE = 64 * 1024 * 1024;
 const DEFAULT_MAX_QUEUED_BYTES = 64 * 1024 * 1024;
 const DEFAULT_HANDSHAKE_TIMEOUT = 10_000;
 /** The longest string that V8 can hold is a little more. */
 const LARGEST_MESSAGE = 512 * 1024 * 1024;
-
-/**
- * @param {any} options
- * @param {string} name
- * @param {number} fallback
- * @param {number} min
- * @param {number} max
- * @returns {number}
- */
-function integer(options, name, fallback, min, max) {
-  const value = options[name];
-  if (value === undefined) return fallback;
-  if (typeof value !== 'number') throw errors.invalidArgType(`options.${name}`, 'of type number', value);
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw errors.outOfRange(`options.${name}`, `an integer >= ${min} && <= ${max}`, value);
-  }
-  return value;
-}
 
 /**
  * @param {any} options
@@ -94,4 +77,4 @@ function listenOptions(args) {
   };
 }
 
-module.exports = { integer, listenOptions, pathOf, termsOf };
+module.exports = { listenOptions, pathOf, termsOf };

@@ -3,7 +3,7 @@
 // When a client whose connection is lost makes the next one.
 
 const errors = require('../errors');
-const { integer } = require('./options');
+const { integer } = require('../util/integer');
 
 const DEFAULTS = { minDelay: 100, maxDelay: 10_000, jitter: 0.5 };
 const LONGEST = 2 ** 31 - 1;

@@ -7,9 +7,10 @@ const os = require('node:os');
 const util = require('node:util');
 
 const errors = require('../errors');
+const { integer } = require('../util/integer');
 const { inOwnTick } = require('../channel/order');
 const { Channel } = require('./channel');
-const { listenOptions, termsOf, integer } = require('./options');
+const { listenOptions, termsOf } = require('./options');
 
 /** @typedef {import('./reactor').Credentials} Credentials */
 /** @typedef {ReturnType<typeof import('./reactor').ipcCore>} IpcCore */

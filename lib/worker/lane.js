@@ -84,15 +84,20 @@ function hasLane() {
   return wasOpened;
 }
 
-/** Begins to read this worker's lane, if its primary has given it one. Once. */
+/**
+ * Begins to read this worker's lane, if its primary has given it one. Once.
+ *
+ * @returns {{ lane: import('../../binding').NativeLane, advanced: boolean } | undefined} the lane, and how messages are serialized
+ *   on the channel beside it
+ */
 function openLane() {
   const told = process.env[LANE_FD_VARIABLE];
-  if (told === undefined) return;
+  if (told === undefined) return undefined;
   // Not for this worker's own children.
   delete process.env[LANE_FD_VARIABLE];
   const { native } = require('../native');
   // The primary goes on with the channel.
-  if (native === undefined) return;
+  if (native === undefined) return undefined;
   /** What connections are a consequence of, for async_hooks. @type {AsyncResource | undefined} */
   let resource;
   const { descriptor, inode, advanced } = readLane(told);
@@ -123,12 +128,12 @@ function openLane() {
     lane = new native.NativeLane(descriptor, inode, take);
   } catch (error) {
     // The variable was meant for another process, from which this one has it: there is no lane here.
-    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EBADF') return;
+    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EBADF') return undefined;
     throw error;
   }
   opened = lane;
   wasOpened = true;
-  require('./moved-channel').moveChannel(lane, advanced);
+  return { lane, advanced };
 }
 
 module.exports = { closeLane, endLane, hasLane, hearDecision, openLane };
