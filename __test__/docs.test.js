@@ -353,7 +353,7 @@ const SENTENCES = [
     ['src/channel/window.rs:WHOLE_FRAME'],
   ],
   ['docs/protocol.md', /A packet is at most (\S+ bytes)/, ['src/proto/lane.rs:MAX_LANE_MESSAGE']],
-  ['docs/protocol.md', /At most (\d+) pieces;/, ['src/proto/attachment.rs:MAX_ATTACHMENTS']],
+  ['docs/protocol.md', /at most (\d+) attachments\./, ['src/proto/attachment.rs:MAX_ATTACHMENTS']],
   ['docs/protocol.md', /`memfd` of \S+ (?:blocks of )(\S+ KiB), sealed/, ['src/channel/memory/mod.rs:BLOCK']],
   ['docs/differences.md', /may have (\w+ connections in flight, \d+) on a lane/, [`${CONFIG}:LANE_WINDOW`]],
   [
