@@ -105,7 +105,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         self.to_accept.insert(id);
     }
 
-    /// Accepts at the end of this turn, if what has happened makes a listener ready for that.
+    /// Accepts at the end of this turn, if an event makes a listener ready.
     pub(super) fn accept_soon(&mut self, id: ListenerId, becomes_ready: impl FnOnce(&mut Acceptor) -> bool) {
         if self.listeners.get_mut(&id).is_some_and(|listener| becomes_ready(&mut listener.acceptor)) {
             self.to_accept.insert(id);

@@ -50,7 +50,7 @@ impl Refusals {
         None
     }
 
-    /// Whether a timer is to be set for the end of the window.
+    /// Whether to set a timer for the end of the window.
     pub fn begins_window(&mut self) -> bool {
         let is_begun = self.single > 0 || !self.counted.is_empty();
         is_begun && !std::mem::replace(&mut self.is_timed, true)

@@ -36,7 +36,7 @@ impl<S: EventSink<Event>> Primary<S> {
         self.to_serve.insert(id);
     }
 
-    /// Accepts at the end of this turn, if what has happened makes a server ready for that.
+    /// Accepts at the end of this turn, if an event makes a server ready.
     pub(super) fn accept_soon(&mut self, id: ServerId, becomes_ready: impl FnOnce(&mut Acceptor) -> bool) {
         if let Some(Server { mode: Mode::Primary(acceptor), .. }) = self.servers.get_mut(&id)
             && becomes_ready(acceptor)

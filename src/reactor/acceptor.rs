@@ -1,5 +1,5 @@
-//! Accepting connections from a listening socket. What is done with them, and whether there is room for another one, is the
-//! owner's to say: it asks [`Acceptor::next`] for one after the other, for at most [`ACCEPT_BUDGET`] in a turn.
+//! Accepting connections from a listening socket. The owner decides whether there is room for another connection and does with it
+//! what it likes: it calls [`Acceptor::next`] for one after the other, at most [`ACCEPT_BUDGET`] times in a turn.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -42,16 +42,16 @@ pub struct Exhaustion {
     is_reported: bool,
 }
 
-/// What is next on the backlog.
+/// The result of accepting once.
 #[derive(Debug)]
 pub enum Next {
     /// A connection.
     Connection(Accepted),
     /// A client that has given up, or whose network has failed. It says nothing of those behind it.
     GaveUp,
-    /// Nothing that could be accepted now. The owner hears when there is.
+    /// There is nothing to accept now. A reported connection or a timer comes when there is.
     Nothing,
-    /// The same, for lack of descriptors or memory. The program is to be warned.
+    /// The same, for lack of descriptors or memory. The owner warns the program.
     Exhausted(Error),
     /// Nothing will ever come: the program gave a descriptor that cannot be accepted from.
     Failed(Error),
@@ -65,13 +65,12 @@ impl Acceptor {
         Ok(Acceptor { registration: Registration::new(context, socket, source)?, state: State::Waiting })
     }
 
-    /// The kernel reports a connection. Returns whether it is to be accepted; if not, accepting has paused, or stopped with
-    /// something left.
+    /// The kernel reports a connection. Returns whether that makes the acceptor ready; if not, it has paused, or was ready before.
     pub fn on_ready(&mut self) -> bool {
         self.make_ready_from(State::Waiting)
     }
 
-    /// The timer of a pause has run out. Returns whether to accept now.
+    /// The timer of a pause has run out. Returns whether that makes the acceptor ready.
     pub fn on_pause_end(&mut self) -> bool {
         self.make_ready_from(State::Paused)
     }
@@ -94,7 +93,7 @@ impl Acceptor {
         self.state == State::Paused
     }
 
-    /// Accepts nothing for a while; `timer` then calls [`Acceptor::on_pause_end`].
+    /// Accepts nothing for a while. The owner calls [`Acceptor::on_pause_end`] on `timer`.
     pub fn pause<T, S>(&mut self, context: &mut Context<T, S>, pause: Duration, timer: T) {
         self.state = State::Paused;
         context.set_timer(pause, timer);
@@ -121,7 +120,7 @@ impl Acceptor {
             }
             Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)) => {
                 self.pause(context, ACCEPT_PAUSE, timer);
-                // Once, until everybody who waited has been accepted.
+                // Once, until the backlog has been empty.
                 match std::mem::replace(&mut exhaustion.is_reported, true) {
                     true => Next::Nothing,
                     false => Next::Exhausted(fail(errno)),
