@@ -218,6 +218,9 @@ export declare class NativeWriter {
   takes(id: number, bytes: number): number
 }
 
+/** What the numbers of `stats()` are, in their order. */
+export declare function describeCounters(): NativeDescriptions
+
 /** What an event is; the three values behind it are, by kind, those in the comment. */
 export declare const enum EventKind {
   /** worker or channel, message (string or Buffer) */
@@ -265,17 +268,30 @@ export declare const enum EventKind {
   Refused = 19,
 }
 
-/** One server's counts; see `ServerStats` of index.d.ts. */
+/** What a number is. */
+export interface NativeDescription {
+  name: string
+  kind: 'counter' | 'gauge'
+  unit: 'bytes' | 'connections' | 'messages' | 'times'
+  /** What it says, in one sentence. */
+  help: string
+}
+
+/** What is counted of each server, and of each worker and its channel. */
+export interface NativeDescriptions {
+  server: Array<NativeDescription>
+  worker: Array<NativeDescription>
+  channel: Array<NativeDescription>
+}
+
+/** One server; see `ServerStats` of index.d.ts. */
 export interface NativeServerStats {
   key: string
   address: string
   port?: number
   workers: Array<number>
-  pending: number
-  accepted: number
-  dispatched: number
-  refused: number
-  recalled: number
+  /** As `describeCounters().server` says. */
+  counters: Array<number>
   paused: boolean
 }
 
@@ -316,7 +332,7 @@ export interface NativeTerms {
   paddedAbstractNames: boolean
 }
 
-/** One worker's counts; see `WorkerStats` of index.d.ts. */
+/** One worker; see `WorkerStats` of index.d.ts. */
 export interface NativeWorkerStats {
   id: number
   lane: 'lane' | 'channel'
@@ -324,16 +340,10 @@ export interface NativeWorkerStats {
   /** Whether its channel has moved. */
   moved: boolean
   stalled: boolean
-  dispatched: number
-  inFlight: number
-  refused: number
-  recalled: number
-  stalls: number
-  messagesSent: number
-  bytesSent: number
-  messagesReceived: number
-  bytesReceived: number
-  queuedBytes: number
+  /** As `describeCounters().worker` says. */
+  counters: Array<number>
+  /** As `describeCounters().channel` says. */
+  traffic: Array<number>
 }
 
 export declare namespace limits {

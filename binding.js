@@ -839,5 +839,6 @@ module.exports.NativeIpc = nativeBinding.NativeIpc
 module.exports.NativeLane = nativeBinding.NativeLane
 module.exports.NativePrimary = nativeBinding.NativePrimary
 module.exports.NativeWriter = nativeBinding.NativeWriter
+module.exports.describeCounters = nativeBinding.describeCounters
 module.exports.EventKind = nativeBinding.EventKind
 module.exports.limits = nativeBinding.limits

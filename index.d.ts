@@ -157,9 +157,9 @@ declare namespace cluster {
     accepted: number;
     /** Connections that a worker has taken. */
     dispatched: number;
-    /** How often a worker refused one. */
+    /** How often a worker refused a connection. */
     refused: number;
-    /** How often one was taken back from a worker that did not receive it. */
+    /** How often a connection was taken back from a worker that did not receive it. */
     recalled: number;
     /** Whether accepting pauses now: at the bound, or without file descriptors. */
     paused: boolean;
@@ -182,23 +182,25 @@ declare namespace cluster {
     moved: boolean;
     /** Whether it receives nothing at present, so that others get its connections. Only known of a lane. */
     stalled: boolean;
-    /** How often that was so. */
+    /** How often the worker received nothing, so that others got its connections. Only known of a lane. */
     stalls: number;
-    /** Connections that it has taken. */
+    /** Connections that the worker has taken. */
     dispatched: number;
-    /** Connections on their way to it now. */
+    /** Connections on their way to the worker now. */
     inFlight: number;
-    /** Connections that it has refused. */
+    /** Connections that the worker has refused. */
     refused: number;
-    /** Connections that were taken back from it. */
+    /** Connections that were taken back from the worker. */
     recalled: number;
-    /** The program's messages to the worker, and their bytes. */
+    /** Messages that this side's program has sent. */
     messagesSent: number;
+    /** Bytes of the messages that this side's program has sent. */
     bytesSent: number;
-    /** The program's messages from the worker, and their bytes. */
+    /** Messages that the other side's program has sent. */
     messagesReceived: number;
+    /** Bytes of the messages that the other side's program has sent. */
     bytesReceived: number;
-    /** Bytes that wait to be written to the worker. */
+    /** Bytes that wait to be written to the other side. */
     queuedBytes: number;
   }
 

@@ -4,7 +4,7 @@
 //! Imports point one way:
 //!
 //! ```text
-//! binding -> { { primary, ipc } -> channel, worker } -> { reactor, sched, proto, os } -> { error, ids, address, buffer_pool }
+//! binding -> { { primary, ipc } -> channel, worker } -> { reactor, sched, proto, os } -> { error, ids, address, counters, buffer_pool }
 //! ```
 //!
 //! - [`proto`]: frames and messages as bytes. No file descriptors, no threads.
@@ -15,11 +15,13 @@
 //! - [`primary`]: servers, workers and the connections between them.
 //! - [`ipc`]: channels between processes that meet at a named socket.
 //! - [`worker`]: a worker's end of its lane.
+//! - `counters`: what is counted, described where it is counted.
 //! - `binding`: the only module that knows Node-API (cargo feature `binding`).
 
 pub mod address;
 mod buffer_pool;
 pub mod channel;
+mod counters;
 pub mod error;
 pub mod ids;
 pub mod ipc;

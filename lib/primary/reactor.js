@@ -27,6 +27,8 @@ class PrimaryReactor extends NativeReactor {
   /** Tells a child process that its channel has closed. @type {WeakMap<object, () => void>} */
   #closes = new WeakMap();
   #servers = 0;
+  /** @type {import('../../binding').NativeDescriptions | undefined} */
+  #described;
   /** Told of each connection, while that is configured. @type {(worker: any, connection: any) => void} */
   onConnection = () => {};
   /** Told that the reactor's thread has ended. @type {(error: Error) => void} */
@@ -109,6 +111,12 @@ class PrimaryReactor extends NativeReactor {
   /** What has been counted so far. */
   counts() {
     return this.#native.stats();
+  }
+
+  /** What the numbers of `counts` are, in their order. */
+  describeCounters() {
+    this.#described ??= this.#binding.describeCounters();
+    return this.#described;
   }
 
   /** @param {number} id */

@@ -4,7 +4,7 @@
 //! | File | What it holds |
 //! | --- | --- |
 //! | `primary`, `ipc`, `lane` | the classes that JavaScript makes: a primary, channels over named sockets, a worker's lane |
-//! | `stats` | what the primary has counted |
+//! | `stats` | what the primary has counted, and what each number is |
 //! | `reactor` | what the first two have in common: a reactor thread, its channels and its events |
 //! | `channels` | the channels by their numbers |
 //! | `writer`, `framing` | sending on them; JavaScript's messages as frames |

@@ -1,25 +1,81 @@
-//! The primary's counts as JavaScript sees them.
+//! The primary's counts as JavaScript sees them, and what they are.
+
+#![cfg_attr(test, allow(dead_code, reason = "a build for tests registers nothing with Node-API"))]
 
 use std::sync::atomic::Ordering;
 
 use napi_derive::napi;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Traffic};
+use crate::counters::{Description, Kind, Unit};
 use crate::ids::WorkerId;
-use crate::primary::{LaneState, ServerStats, WorkerStats};
+use crate::primary::{LaneState, ServerCounters, ServerStats, WorkerCounters, WorkerStats};
 
-/// One server's counts; see `ServerStats` of index.d.ts.
-#[napi(object)]
+/// What a number is.
+#[napi(object, object_from_js = false)]
+pub struct NativeDescription {
+    pub name: String,
+    #[napi(ts_type = "'counter' | 'gauge'")]
+    pub kind: &'static str,
+    #[napi(ts_type = "'bytes' | 'connections' | 'messages' | 'times'")]
+    pub unit: &'static str,
+    /// What it says, in one sentence.
+    pub help: &'static str,
+}
+
+impl From<&Description> for NativeDescription {
+    fn from(description: &Description) -> Self {
+        NativeDescription {
+            name: camel_case(description.name),
+            kind: match description.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+            },
+            unit: match description.unit {
+                Unit::Bytes => "bytes",
+                Unit::Connections => "connections",
+                Unit::Messages => "messages",
+                Unit::Times => "times",
+            },
+            help: description.help,
+        }
+    }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |camel, word| camel + &word[..1].to_uppercase() + &word[1..])
+}
+
+/// What is counted of each server, and of each worker and its channel.
+#[napi(object, object_from_js = false)]
+pub struct NativeDescriptions {
+    pub server: Vec<NativeDescription>,
+    pub worker: Vec<NativeDescription>,
+    pub channel: Vec<NativeDescription>,
+}
+
+/// What the numbers of `stats()` are, in their order.
+#[napi]
+pub fn describe_counters() -> NativeDescriptions {
+    let list = |descriptions: &[Description]| descriptions.iter().map(Into::into).collect();
+    NativeDescriptions {
+        server: list(ServerCounters::DESCRIPTIONS),
+        worker: list(WorkerCounters::DESCRIPTIONS),
+        channel: list(Traffic::DESCRIPTIONS),
+    }
+}
+
+/// One server; see `ServerStats` of index.d.ts.
+#[napi(object, object_from_js = false)]
 pub struct NativeServerStats {
     pub key: String,
     pub address: String,
     pub port: Option<u16>,
     pub workers: Vec<u32>,
-    pub pending: f64,
-    pub accepted: f64,
-    pub dispatched: f64,
-    pub refused: f64,
-    pub recalled: f64,
+    /// As `describeCounters().server` says.
+    pub counters: Vec<f64>,
     pub paused: bool,
 }
 
@@ -30,68 +86,54 @@ impl From<&ServerStats> for NativeServerStats {
             address: stats.address.to_string(),
             port: stats.port,
             workers: stats.workers.lock().iter().map(|id| id.0).collect(),
-            pending: stats.pending.get() as f64,
-            accepted: stats.accepted.get() as f64,
-            dispatched: stats.dispatched.get() as f64,
-            refused: stats.refused.get() as f64,
-            recalled: stats.recalled.get() as f64,
+            counters: numbers(stats.counters.values()),
             paused: stats.paused.load(Ordering::Relaxed),
         }
     }
 }
 
-/// One worker's counts; see `WorkerStats` of index.d.ts.
-#[napi(object)]
+/// One worker; see `WorkerStats` of index.d.ts.
+#[napi(object, object_from_js = false)]
 pub struct NativeWorkerStats {
     pub id: u32,
     #[napi(ts_type = "'lane' | 'channel'")]
-    pub lane: String,
+    pub lane: &'static str,
     pub lane_reason: Option<String>,
     /// Whether its channel has moved.
     pub moved: bool,
     pub stalled: bool,
-    pub dispatched: f64,
-    pub in_flight: f64,
-    pub refused: f64,
-    pub recalled: f64,
-    pub stalls: f64,
-    pub messages_sent: f64,
-    pub bytes_sent: f64,
-    pub messages_received: f64,
-    pub bytes_received: f64,
-    pub queued_bytes: f64,
+    /// As `describeCounters().worker` says.
+    pub counters: Vec<f64>,
+    /// As `describeCounters().channel` says.
+    pub traffic: Vec<f64>,
 }
 
 impl NativeWorkerStats {
     pub(super) fn new(id: WorkerId, stats: &WorkerStats, channel: &Channel) -> Self {
-        let (lane, lane_reason) = match &*stats.lane.lock() {
-            LaneState::Unused(reason) => ("channel", Some(reason.to_string())),
-            LaneState::Open | LaneState::Stalled(_) => ("lane", None),
+        let (lane, lane_reason, stalled) = match &*stats.lane.lock() {
+            LaneState::Unused(reason) => ("channel", Some(reason.to_string()), false),
+            LaneState::Open => ("lane", None, false),
+            LaneState::Stalled(_) => ("lane", None, true),
         };
-        let traffic = channel.traffic();
-        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
         NativeWorkerStats {
             id: id.0,
-            lane: lane.to_owned(),
+            lane,
             lane_reason,
             moved: channel.has_moved_reading(),
-            stalled: matches!(*stats.lane.lock(), LaneState::Stalled(_)),
-            dispatched: stats.dispatched.get() as f64,
-            in_flight: stats.in_flight.get() as f64,
-            refused: stats.refused.get() as f64,
-            recalled: stats.recalled.get() as f64,
-            stalls: stats.stalls.get() as f64,
-            messages_sent: load(&traffic.messages_sent),
-            bytes_sent: load(&traffic.bytes_sent),
-            messages_received: load(&traffic.messages_received),
-            bytes_received: load(&traffic.bytes_received),
-            queued_bytes: load(&traffic.bytes_queued),
+            stalled,
+            counters: numbers(stats.counters.values()),
+            traffic: numbers(channel.traffic().values()),
         }
     }
 }
 
+/// As JavaScript has them: whole up to 2^53.
+fn numbers(values: Vec<u64>) -> Vec<f64> {
+    values.into_iter().map(|value| value as f64).collect()
+}
+
 /// Everything that the primary counts.
-#[napi(object)]
+#[napi(object, object_from_js = false)]
 pub struct NativeStats {
     pub servers: Vec<NativeServerStats>,
     pub workers: Vec<NativeWorkerStats>,

@@ -184,9 +184,7 @@ impl Channel {
     /// sockets do so while a large message is in them. The sender must learn of the backlog all the same.
     pub fn behind(&self, message: usize) -> usize {
         // A small frame that was written at once went into the usual buffer.
-        let may_be = self.accepts_attachments()
-            || message > LARGE_FRAME
-            || self.traffic.bytes_queued.load(Ordering::Relaxed) > 0;
+        let may_be = self.accepts_attachments() || message > LARGE_FRAME || self.traffic.queued() > 0;
         if !(self.may_exceed_usual && may_be) {
             return 0;
         }
@@ -235,7 +233,7 @@ impl Channel {
     fn with_outbox<T>(&self, work: impl FnOnce(&mut Outbox) -> T) -> T {
         let mut outbox = self.outbox.lock();
         let result = work(&mut outbox);
-        self.traffic.bytes_queued.store(outbox.queued_bytes() as u64, Ordering::Relaxed);
+        self.traffic.queued_bytes.set(outbox.queued_bytes() as u64);
         result
     }
 

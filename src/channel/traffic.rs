@@ -1,37 +1,38 @@
-//! How much has gone over a channel. Any thread may read the counters.
+//! How much has gone over a channel.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::counters::counters;
 
-/// Totals since the channel was made.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    /// Messages of the program that this side has sent or queued.
-    pub messages_sent: AtomicU64,
-    /// The bytes of those messages.
-    pub bytes_sent: AtomicU64,
-    /// Messages of the program that the peer has sent.
-    pub messages_received: AtomicU64,
-    /// The bytes of those messages.
-    pub bytes_received: AtomicU64,
-    /// Bytes of all frames that wait to be written.
-    pub bytes_queued: AtomicU64,
+counters! {
+    /// Since the channel was made.
+    pub struct Traffic {
+        /// Messages that this side's program has sent.
+        pub messages_sent: Counter<Messages>,
+        /// Bytes of the messages that this side's program has sent.
+        pub bytes_sent: Counter<Bytes>,
+        /// Messages that the other side's program has sent.
+        pub messages_received: Counter<Messages>,
+        /// Bytes of the messages that the other side's program has sent.
+        pub bytes_received: Counter<Bytes>,
+        /// Bytes that wait to be written to the other side.
+        pub queued_bytes: Gauge<Bytes>,
+    }
 }
 
 impl Traffic {
-    /// Counts messages of the program that were sent, and their bytes.
+    /// Counts messages of the program that were sent or queued, and their bytes.
     pub fn sent(&self, messages: u32, bytes: usize) {
-        self.messages_sent.fetch_add(messages.into(), Ordering::Relaxed);
-        self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.messages_sent.add(messages.into());
+        self.bytes_sent.add(bytes as u64);
     }
 
     /// How many bytes wait to be written.
     pub fn queued(&self) -> usize {
-        self.bytes_queued.load(Ordering::Relaxed) as usize
+        self.queued_bytes.get() as usize
     }
 
     /// Counts a message that was received for the program.
     pub fn received(&self, bytes: usize) {
-        self.messages_received.fetch_add(1, Ordering::Relaxed);
-        self.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.messages_received.count();
+        self.bytes_received.add(bytes as u64);
     }
 }

@@ -22,7 +22,7 @@ impl<S: EventSink<Event>> Primary<S> {
             let socket = server.socket.as_fd();
             match acceptor.next(context, socket, Timer::Accept(id), &mut self.exhaustion) {
                 Next::Connection(accepted) => {
-                    server.stats.accepted.count();
+                    server.stats.counters.accepted.count();
                     let fd = Arc::new(accepted.connection);
                     server.pending.push_back(Pending { fd, peer: accepted.peer, refused_by: Vec::new() });
                     self.dispatch(context, id);

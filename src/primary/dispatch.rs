@@ -74,7 +74,7 @@ impl<S: EventSink<Event>> Primary<S> {
             return self.give_back(server_id, connection);
         };
         let seq = worker.next_seq();
-        worker.stats.in_flight.count();
+        worker.stats.counters.in_flight.raise();
         let fd = connection.fd.clone();
         worker.in_flight.insert(seq, InFlight { connection, server: server_id });
         let status = match proto::newconn_frame(worker.channel.serialization(), &server.key, seq) {
@@ -88,7 +88,7 @@ impl<S: EventSink<Event>> Primary<S> {
             SendStatus::Failed(_) | SendStatus::Closed => {
                 // Its end is about to be read; until then it gets nothing more.
                 worker.phase = Phase::Unreachable;
-                worker.stats.in_flight.uncount();
+                worker.stats.counters.in_flight.lower();
                 if let Some(InFlight { connection, server }) = worker.in_flight.remove(&seq) {
                     self.give_back(server, connection);
                 }
@@ -123,28 +123,28 @@ impl<S: EventSink<Event>> Primary<S> {
     ) {
         let stats = self.workers.get(&worker_id).map(|worker| &worker.stats);
         if let Some(stats) = stats {
-            stats.in_flight.uncount();
+            stats.counters.in_flight.lower();
         }
         if !accepted {
             connection.refused_by.push(worker_id);
             if let Some(stats) = stats {
-                stats.refused.count();
+                stats.counters.refused.count();
             }
             if let Some(server) = self.servers.get_mut(&server) {
-                server.stats.refused.count();
+                server.stats.counters.refused.count();
                 server.policy.refused(worker_id, &connection.incoming());
             }
             self.give_back(server, connection);
             return;
         }
         if let Some(stats) = stats {
-            stats.dispatched.count();
+            stats.counters.dispatched.count();
         }
         // There is room below the bound again, also where the worker itself has left the server.
         self.to_serve.insert(server);
         let Some(server) = self.servers.get_mut(&server) else { return };
         server.in_flight -= 1;
-        server.stats.dispatched.count();
+        server.stats.counters.dispatched.count();
         server.policy.taken(worker_id, &connection.incoming());
         if self.config.tell_connections {
             self.sink.push(Event::Connection(Box::new(Connection {

@@ -218,8 +218,8 @@ impl Lane {
                 && let Ok(place) = self.in_flight.binary_search_by_key(&seq, |on_lane| on_lane.seq)
             {
                 recalled.extend(self.in_flight.remove(place));
-                self.stats.recalled.count();
-                self.stats.in_flight.uncount();
+                self.stats.counters.recalled.count();
+                self.stats.counters.in_flight.lower();
             }
         }
     }
@@ -245,7 +245,7 @@ impl<S: EventSink<Event>> Primary<S> {
             Ok(()) => {
                 lane.waiting_since.get_or_insert_with(Instant::now);
                 lane.in_flight.push_back(OnLane { seq, connection, server: server_id });
-                lane.stats.in_flight.count();
+                lane.stats.counters.in_flight.raise();
                 if lane.wants_wake() {
                     self.collect(context, id);
                 }
@@ -442,7 +442,7 @@ impl<S: EventSink<Event>> Primary<S> {
             return self.look_later(context);
         }
         lane.set_state(LaneState::Stalled(probe));
-        lane.stats.stalls.count();
+        lane.stats.counters.stalls.count();
         lane.is_recalled = false;
         self.stalled.insert(id);
         self.watch_lane(context, id);
@@ -488,7 +488,7 @@ impl<S: EventSink<Event>> Primary<S> {
     fn return_recalled(&mut self, id: WorkerId, recalled: Vec<OnLane>) {
         for OnLane { connection, server, .. } in recalled.into_iter().rev() {
             if let Some(server) = self.servers.get_mut(&server) {
-                server.stats.recalled.count();
+                server.stats.counters.recalled.count();
                 server.policy.recalled(id, &connection.incoming());
             }
             self.give_back(server, connection);

@@ -42,7 +42,7 @@ use crate::reactor::{Acceptor, EventSink, Exhaustion, Handler, Interest, Readine
 pub use lane::LaneState;
 use peers::Acquaintance;
 use server::Server;
-pub use stats::{Counter, ServerStats, Stats, WorkerStats};
+pub use stats::{ServerCounters, ServerStats, Stats, WorkerCounters, WorkerStats};
 use worker::Worker;
 
 /// What other threads ask of the primary.

@@ -205,7 +205,7 @@ impl Server {
 
     /// Tells those who look at the counts how it stands.
     pub fn update_stats(&self, max_pending: usize) {
-        self.stats.pending.set(self.pending.len() + self.refused.len());
+        self.stats.counters.pending.set((self.pending.len() + self.refused.len()) as u64);
         let is_paused = matches!(&self.mode, Mode::Primary(acceptor) if acceptor.is_paused())
             || self.not_taken() >= max_pending;
         self.stats.paused.store(is_paused, Ordering::Relaxed);

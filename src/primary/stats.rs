@@ -1,42 +1,44 @@
-//! What the primary counts. The reactor writes, whoever asks reads: atomics, so that asking costs the reactor nothing.
+//! What the primary counts and says of its servers and workers, for any thread to read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::lane::LaneState;
+use crate::counters::counters;
 use crate::ids::{ServerId, WorkerId};
 
-/// A number that one thread changes and any thread reads.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Counts one more.
-    pub fn count(&self) {
-        self.add(1);
+counters! {
+    /// What is counted of one server since it was opened.
+    pub struct ServerCounters {
+        /// Connections that wait in the primary now.
+        pub pending: Gauge<Connections>,
+        /// Connections that the primary has accepted; 0 where workers accept themselves.
+        pub accepted: Counter<Connections>,
+        /// Connections that a worker has taken.
+        pub dispatched: Counter<Connections>,
+        /// How often a worker refused a connection.
+        pub refused: Counter<Times>,
+        /// How often a connection was taken back from a worker that did not receive it.
+        pub recalled: Counter<Times>,
     }
+}
 
-    /// Counts several more.
-    pub fn add(&self, more: usize) {
-        self.0.fetch_add(more as u64, Ordering::Relaxed);
-    }
-
-    /// Counts one less, of what goes up and down.
-    pub fn uncount(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// For what goes up and down.
-    pub fn set(&self, value: usize) {
-        self.0.store(value as u64, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+counters! {
+    /// What is counted of one worker since it was spawned.
+    pub struct WorkerCounters {
+        /// How often the worker received nothing, so that others got its connections. Only known of a lane.
+        pub stalls: Counter<Times>,
+        /// Connections that the worker has taken.
+        pub dispatched: Counter<Connections>,
+        /// Connections on their way to the worker now.
+        pub in_flight: Gauge<Connections>,
+        /// Connections that the worker has refused.
+        pub refused: Counter<Connections>,
+        /// Connections that were taken back from the worker.
+        pub recalled: Counter<Connections>,
     }
 }
 
@@ -51,16 +53,8 @@ pub struct ServerStats {
     pub port: Option<u16>,
     /// Who takes part, in the order in which they came.
     pub workers: Mutex<Vec<WorkerId>>,
-    /// Connections that wait in the primary now.
-    pub pending: Counter,
-    /// Connections that the primary has accepted.
-    pub accepted: Counter,
-    /// Of these, those that a worker has taken.
-    pub dispatched: Counter,
-    /// How often a worker has refused one.
-    pub refused: Counter,
-    /// How often one was taken back from a worker that did not receive it.
-    pub recalled: Counter,
+    /// What is counted of it.
+    pub counters: ServerCounters,
     /// Nothing is accepted at present: the bound is reached, or there are no descriptors.
     pub paused: AtomicBool,
 }
@@ -73,11 +67,7 @@ impl ServerStats {
             address,
             port,
             workers: Mutex::default(),
-            pending: Counter::default(),
-            accepted: Counter::default(),
-            dispatched: Counter::default(),
-            refused: Counter::default(),
-            recalled: Counter::default(),
+            counters: ServerCounters::default(),
             paused: AtomicBool::new(false),
         }
     }
@@ -88,29 +78,14 @@ impl ServerStats {
 pub struct WorkerStats {
     /// How connections travel to it.
     pub lane: Mutex<LaneState>,
-    /// Connections that it has taken.
-    pub dispatched: Counter,
-    /// Connections on their way to it now.
-    pub in_flight: Counter,
-    /// Connections that it has refused.
-    pub refused: Counter,
-    /// Connections that were taken back from it.
-    pub recalled: Counter,
-    /// How often it was found not to receive what is sent to it.
-    pub stalls: Counter,
+    /// What is counted of it.
+    pub counters: WorkerCounters,
 }
 
 impl WorkerStats {
     /// For a worker that has just been spawned.
     pub fn new(lane: LaneState) -> Self {
-        WorkerStats {
-            lane: Mutex::new(lane),
-            dispatched: Counter::default(),
-            in_flight: Counter::default(),
-            refused: Counter::default(),
-            recalled: Counter::default(),
-            stalls: Counter::default(),
-        }
+        WorkerStats { lane: Mutex::new(lane), counters: WorkerCounters::default() }
     }
 }
 

@@ -152,8 +152,11 @@ fn what_a_blocked_worker_leaves_in_its_lane_goes_to_another_once() {
     assert_eq!(answers, BTreeMap::from([(1, 2), (2, 8)]));
     let stats = rig.stats.workers.read()[&blocked.id].clone();
     // Three of the five that were its turn.
-    assert_eq!((stats.dispatched.get(), stats.in_flight.get(), stats.recalled.get()), (2, 0, 3));
-    assert!(stats.stalls.get() >= 1);
+    assert_eq!(
+        (stats.counters.dispatched.get(), stats.counters.in_flight.get(), stats.counters.recalled.get()),
+        (2, 0, 3)
+    );
+    assert!(stats.counters.stalls.get() >= 1);
     let client = connect(port);
     assert_eq!(blocked.serve_on_lane(), port_of(&client));
 }
@@ -212,7 +215,7 @@ fn whoever_is_ahead_of_a_full_worker_goes_on_when_that_is_found_blocked() {
         other.serve_on_lane();
     }
     let stats = rig.stats.workers.read()[&blocked.id].clone();
-    wait_until(|| stats.stalls.get() > 0);
+    wait_until(|| stats.counters.stalls.get() > 0);
     for connection in held {
         blocked.answer(connection);
     }
@@ -220,7 +223,7 @@ fn whoever_is_ahead_of_a_full_worker_goes_on_when_that_is_found_blocked() {
     rig.settle();
     let answers: Vec<_> = clients.iter_mut().map(answer).collect();
     assert_eq!(answers.iter().filter(|answer| **answer == Some(2)).count(), 2 * LANE_WINDOW);
-    assert_eq!(stats.recalled.get(), 0);
+    assert_eq!(stats.counters.recalled.get(), 0);
 }
 
 #[test]
