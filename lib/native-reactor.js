@@ -1,69 +1,123 @@
 'use strict';
 
-// A reactor thread of the core as JavaScript sees it: its events, a bounded batch in each turn of the event loop.
+// A reactor thread of the core as JavaScript sees it: its channels, what is asked of them, and its events, a bounded batch in each
+// turn of the event loop. lib/primary/reactor.js and lib/ipc/reactor.js are the two that there are.
 
 // Not the global one: a program's tests put a clock of their own in its place.
 const { setImmediate } = require('node:timers');
 
+const { deliver, passOn } = require('./channel/events');
+const { Sends } = require('./channel/native-writer');
 const { Ends, asNextEvent } = require('./channel/order');
+const errors = require('./errors');
+const { beforeEnd } = require('./util/last-words');
 const { KeepAlive } = require('./util/keep-alive');
 
+/** @typedef {import('./native').Binding} Binding */
+
 /**
- * What a class of the core with a reactor has.
- * @typedef {{ takeEvents: () => any[], mayTakeMore: () => boolean, turnEnded: () => void }} NativeEvents
+ * This process's end of a channel: what the channel's events go to.
+ * @typedef {object} End
+ * @property {import('./channel/channel').Channel} messaging
+ * @property {(cause?: Error) => void} onEnd
  */
-/** @typedef {(kind: number, id: number, first: any, second: any) => void} OnEvent */
 
 /** For how long one turn of the event loop passes events on, in ms: to whom they go may have much to do with each. */
 const TURN_MS = 5;
 
+/**
+ * @template {import('../binding').NativePrimary | import('../binding').NativeIpc} Native the core's class
+ * @template {End} SomeEnd
+ */
 class NativeReactor {
-  #native;
-  #onEvent;
   /** Events were taken in the turn of the event loop that is under way. */
   #isTurn = false;
   #turnBegan = 0;
+  /** Those that are open, or are being opened, by their numbers. @type {Map<number, SomeEnd>} */
+  #channels = new Map();
   /** What keeps the process alive. */
   keepAlive = new KeepAlive();
-  /** What has to come behind the ends of channels. */
+  /** What has to come behind the ends of channels. @protected */
   ends = new Ends(this.keepAlive);
 
   /**
-   * @param {NativeEvents} native
-   * @param {OnEvent} onEvent passes an event on
+   * @param {Binding} binding
+   * @param {(wake: () => void, deliver: (kind: number, id: number, messages: any, pieces: any) => void) => Native} start starts the
+   *   thread
    */
-  constructor(native, onEvent) {
-    this.#native = native;
-    this.#onEvent = onEvent;
+  constructor(binding, start) {
+    /** @protected */
+    this.binding = binding;
+    /** @protected */
+    this.native = start(
+      () => this.#dispatch(),
+      (kind, id, messages, pieces) =>
+        deliver(binding, this.#channels.get(id)?.messaging, kind, messages, pieces),
+    );
+    this.sends = new Sends(this.native.writer());
+    beforeEnd((end) => {
+      if (end === 'now') this.sends.isDirect = true;
+      for (const { messaging } of this.#channels.values()) messaging.flush();
+    });
   }
 
-  /** Takes what has happened and passes it on; what is too much for one turn of the event loop, in its next one. */
-  dispatch() {
-    if (!this.#isTurn) {
-      this.#isTurn = true;
-      this.#turnBegan = performance.now();
-      // Of what was taken, everything is delivered by then: in ticks, which come before it.
-      setImmediate(() => this.#endTurn()).unref();
-    }
-    this.#takePortion();
+  // The channels.
+
+  /**
+   * @param {number} id
+   * @param {SomeEnd} end
+   */
+  addChannel(id, end) {
+    this.#channels.set(id, end);
   }
 
-  #takePortion() {
-    const events = this.#native.takeEvents();
-    for (let index = 0; index < events.length; index += 4) {
-      this.#onEvent(events[index], events[index + 1], events[index + 2], events[index + 3]);
-    }
-    // When these have been delivered, and who waits for them with promises has gone on.
-    if (this.#native.mayTakeMore()) asNextEvent(this.#continue);
+  /**
+   * @param {number} id
+   * @returns {SomeEnd | undefined} as long as its end has not come
+   */
+  channelOf(id) {
+    return this.#channels.get(id);
   }
 
-  #continue = () => {
-    if (performance.now() - this.#turnBegan < TURN_MS) this.#takePortion();
-  };
+  /**
+   * @param {number} id
+   * @returns {number} of the descriptor that is read
+   */
+  channelFd(id) {
+    return this.native.channelDescriptor(id);
+  }
 
-  #endTurn() {
-    this.#isTurn = false;
-    this.#native.turnEnded();
+  /**
+   * Closes it after what waits has been sent.
+   *
+   * @param {number} id
+   */
+  closeChannel(id) {
+    this.unlessGone(() => this.native.closeChannel(id));
+  }
+
+  /**
+   * Closes a channel whose peer has broken the protocol.
+   *
+   * @param {number} id
+   * @param {string} reason
+   */
+  condemn(id, reason) {
+    this.unlessGone(() => this.native.condemn(id, reason));
+  }
+
+  /**
+   * @param {number} id
+   * @param {boolean} isWanted whether to read what the peer says; its end is read in any case
+   */
+  wantMessages(id, isWanted) {
+    if (isWanted) this.native.resume(id);
+    else this.native.pause(id);
+  }
+
+  /** @param {number} fd that came with a message, and that nobody wants; -1 for none */
+  closeHandle(fd) {
+    if (fd >= 0) this.native.closeHandle(fd);
   }
 
   /**
@@ -79,16 +133,126 @@ class NativeReactor {
     }
   }
 
+  // Its events.
+
+  /** Takes what has happened and passes it on; what is too much for one turn of the event loop, in its next one. */
+  #dispatch() {
+    if (!this.#isTurn) {
+      this.#isTurn = true;
+      this.#turnBegan = performance.now();
+      // Of what was taken, everything is delivered by then: in ticks, which come before it.
+      setImmediate(() => this.#endTurn()).unref();
+    }
+    this.#takePortion();
+  }
+
+  #takePortion() {
+    const events = /** @type {any[]} */ (this.native.takeEvents());
+    for (let index = 0; index < events.length; index += 4) {
+      this.onEvent(events[index], events[index + 1], events[index + 2], events[index + 3]);
+    }
+    // When these have been delivered, and who waits for them with promises has gone on.
+    if (this.native.mayTakeMore()) asNextEvent(this.#continue);
+  }
+
+  #continue = () => {
+    if (performance.now() - this.#turnBegan < TURN_MS) this.#takePortion();
+  };
+
+  #endTurn() {
+    this.#isTurn = false;
+    this.native.turnEnded();
+  }
+
   /**
+   * Passes an event on. A reactor has its own before these.
+   *
+   * @protected
+   * @param {number} kind
+   * @param {number} id
+   * @param {any} first
+   * @param {any} second
+   */
+  onEvent(kind, id, first, second) {
+    const { EventKind } = this.binding;
+    switch (kind) {
+      case EventKind.AcceptPaused:
+        warnOfPause(first, second);
+        return;
+      case EventKind.Fault:
+        this.onFault(errors.create(Error, first, second));
+        return;
+    }
+    const end = this.#channels.get(id);
+    if (end !== undefined) {
+      end.messaging.origin.runInAsyncScope(this.#pass, this, end, kind, id, first, second);
+    } else if (kind === EventKind.HandleMessage) {
+      this.closeHandle(second);
+    }
+  }
+
+  /**
+   * @param {SomeEnd} end
+   * @param {number} kind
+   * @param {number} id
+   * @param {any} first
+   * @param {any} second
+   */
+  #pass(end, kind, id, first, second) {
+    if (passOn(this.binding, end.messaging, kind, first, second)) return;
+    if (kind !== this.binding.EventKind.Closed) {
+      this.onChannelEvent(end, kind, first);
+      return;
+    }
+    this.#channels.delete(id);
+    this.ends.closed(id, () => end.onEnd(first === undefined ? undefined : this.causeOf(first, second, end)));
+  }
+
+  /**
+   * An event of a channel that not every reactor has.
+   *
+   * @protected
+   * @param {SomeEnd} _end
+   * @param {number} kind
+   * @param {any} _about
+   */
+  onChannelEvent(_end, kind, _about) {
+    throw new Error(`an event of the core's that is not known here: ${kind}`);
+  }
+
+  /**
+   * Why a channel has ended.
+   *
+   * @protected
    * @param {string} code
    * @param {string} message
+   * @param {SomeEnd} _end
+   * @returns {Error}
    */
-  warnOfPause(code, message) {
-    process.emitWarning(`Accepting connections is paused, there are no resources left: ${message}`, {
-      code: 'CORRAL_ACCEPT_PAUSED',
-      detail: code,
-    });
+  causeOf(code, message, _end) {
+    return errors.create(Error, code, message);
   }
+
+  /**
+   * The thread has ended, by a fault of corral's.
+   *
+   * @protected
+   * @param {Error} error
+   */
+  onFault(error) {
+    process.emitWarning(error);
+  }
+}
+
+/**
+ * @param {string} code
+ * @param {string} message
+ */
+function warnOfPause(code, message) {
+  process.emitWarning(`Accepting connections is paused, there are no resources left: ${message}`, {
+    code: 'CORRAL_ACCEPT_PAUSED',
+    detail: code,
+  });
 }
 
 module.exports = { NativeReactor };

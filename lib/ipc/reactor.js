@@ -1,18 +1,16 @@
 'use strict';
 
-// The Rust core of channels over named sockets as JavaScript sees it: what is asked of it, and its events passed on to
-// servers and channels.
+// The reactor of channels over named sockets, and of those that a worker has of its own, as JavaScript sees it: what is asked
+// of it, and its events passed on to servers and channels.
 
 const os = require('node:os');
 
-const { deliver, passOn } = require('../channel/events');
 const { inOwnTick } = require('../channel/order');
 const errors = require('../errors');
 const { NativeReactor } = require('../native-reactor');
 const { beforeEnd } = require('../util/last-words');
 const internals = require('../node-internals');
 const { Origin } = require('../util/origin');
-const { Sends } = require('../channel/native-writer');
 const { version } = require('../../package.json');
 
 /** @typedef {import('../native').Binding} Binding */
@@ -21,12 +19,8 @@ const { version } = require('../../package.json');
 /** @typedef {{ pid: number, uid: number, gid: number }} Credentials */
 
 /**
- * One end of a channel: a PublicChannel, or a worker's to its primary.
- * @typedef {object} End
- * @property {import('../channel/channel').Channel} messaging
- * @property {(cause?: Error) => void} onEnd
- * @property {boolean} [connecting]
- * @property {string} [path]
+ * One end of a channel: a PublicChannel, a worker's to its primary, or to another worker.
+ * @typedef {import('../native-reactor').End & { connecting?: boolean, path?: string }} End
  */
 
 /** @typedef {{ listener: number | null, peer: Credentials, maxMessageSize: number }} About the other end */
@@ -41,29 +35,17 @@ const { version } = require('../../package.json');
  * @property {((peer: Credentials) => boolean | Promise<boolean>) | undefined} allow
  */
 
-class IpcCore extends NativeReactor {
-  #binding;
-  #native;
-  /** Those that are connected, or are being connected. @type {Map<number, End>} */
-  #channels = new Map();
+/** @extends {NativeReactor<import('../../binding').NativeIpc, End>} */
+class IpcReactor extends NativeReactor {
   /** @type {Map<number, ChannelServer>} */
   #servers = new Map();
   /** What the events of a server, and of its channels, are a consequence of: `listen`. @type {Map<number, Origin>} */
   #origins = new Map();
+
   /** @param {Binding} binding */
   constructor(binding) {
-    const native = new binding.NativeIpc(
-      () => this.dispatch(),
-      (kind, id, messages, pieces) =>
-        deliver(binding, this.#channels.get(id)?.messaging, kind, messages, pieces),
-    );
-    super(native, (kind, id, first, second) => this.#dispatchOne(kind, id, first, second));
-    this.#binding = binding;
-    this.#native = native;
-    this.sends = new Sends(this.#native.writer());
+    super(binding, (wake, deliver) => new binding.NativeIpc(wake, deliver));
     beforeEnd((end) => {
-      if (end === 'now') this.sends.isDirect = true;
-      for (const channel of this.#channels.values()) channel.messaging.flush();
       // Node tears nothing down after process.exit() or an uncaught exception: the sockets' files would stay.
       if (end === 'perhaps') return;
       for (const listener of this.#servers.keys()) this.closeListener(listener);
@@ -95,7 +77,7 @@ class IpcCore extends NativeReactor {
    */
   listen(server, path, { readableAll, writableAll, backlog }, terms, maxConnections) {
     const native = this.#nativeTerms(terms);
-    const id = this.#native.listen(path, readableAll, writableAll, backlog, native, maxConnections);
+    const id = this.native.listen(path, readableAll, writableAll, backlog, native, maxConnections);
     if (id > 0) {
       this.#servers.set(id, server);
       this.#origins.set(id, new Origin('CORRALSERVER'));
@@ -108,14 +90,14 @@ class IpcCore extends NativeReactor {
    * @param {number} max
    */
   setMaxConnections(listener, max) {
-    this.#native.setMaxConnections(listener, max);
+    this.native.setMaxConnections(listener, max);
   }
 
   /** @param {number} listener */
   closeListener(listener) {
     this.#servers.delete(listener);
     this.#origins.delete(listener);
-    this.#native.closeListener(listener);
+    this.native.closeListener(listener);
   }
 
   /**
@@ -125,8 +107,8 @@ class IpcCore extends NativeReactor {
    * @returns {number}
    */
   connect(channel, path, terms) {
-    const id = this.#native.connect(path, this.#nativeTerms(terms));
-    this.#channels.set(id, channel);
+    const id = this.native.connect(path, this.#nativeTerms(terms));
+    this.addChannel(id, channel);
     return id;
   }
 
@@ -139,8 +121,8 @@ class IpcCore extends NativeReactor {
    * @param {(id: number) => End} take makes what its events go to
    */
   adopt(fd, advanced, maxFrame, take) {
-    const id = this.#native.adopt(fd, advanced, maxFrame);
-    this.#channels.set(id, take(id));
+    const id = this.native.adopt(fd, advanced, maxFrame);
+    this.addChannel(id, take(id));
   }
 
   /**
@@ -148,9 +130,9 @@ class IpcCore extends NativeReactor {
    * @param {() => void} proceed is called when everything that it left behind has been told
    */
   readAll(id, proceed) {
-    const isOpen = this.#channels.has(id);
+    const isOpen = this.channelOf(id) !== undefined;
     this.ends.behindMessages(id, isOpen, proceed);
-    if (isOpen) this.unlessGone(() => this.#native.readAll(id));
+    if (isOpen) this.unlessGone(() => this.native.readAll(id));
   }
 
   /**
@@ -183,88 +165,61 @@ class IpcCore extends NativeReactor {
    * @returns {boolean} whether its other end is closed
    */
   hasEnded(fd) {
-    return this.#native.hasEnded(fd);
-  }
-
-  /** @param {number} id */
-  channelFd(id) {
-    return this.#native.channelDescriptor(id);
-  }
-
-  /** @param {number} id */
-  closeChannel(id) {
-    this.#native.closeChannel(id);
+    return this.native.hasEnded(fd);
   }
 
   /** @param {number} id */
   destroy(id) {
-    this.#native.destroy(id);
+    this.native.destroy(id);
   }
 
   /**
-   * @param {number} id
-   * @param {boolean} isWanted
-   */
-  wantMessages(id, isWanted) {
-    if (isWanted) this.#native.resume(id);
-    else this.#native.pause(id);
-  }
-
-  /**
-   * @param {number} id
-   * @param {string} reason
-   */
-  condemn(id, reason) {
-    this.#native.condemn(id, reason);
-  }
-
-  /** @param {number} fd */
-  closeHandle(fd) {
-    if (fd >= 0) this.#native.closeHandle(fd);
-  }
-
-  /**
+   * @override
    * @param {number} kind
    * @param {number} id
    * @param {any} first
    * @param {any} second
    */
-  #dispatchOne(kind, id, first, second) {
-    const { EventKind } = this.#binding;
+  onEvent(kind, id, first, second) {
+    const { EventKind } = this.binding;
     switch (kind) {
       case EventKind.Connected: {
         const about = JSON.parse(first);
         const origin = this.#originOf(id, about.listener);
         if (origin) origin.runInAsyncScope(this.#connected, this, id, about);
         else this.#connected(id, about);
-        return;
+        break;
       }
       case EventKind.Asked: {
         const about = JSON.parse(first);
         const origin = this.#originOf(id, about.listener);
         inOwnTick(() => (origin ? origin.runInAsyncScope(this.#ask, this, id, about) : this.#ask(id, about)));
-        return;
+        break;
       }
       case EventKind.Refused: {
         const { peer, code, message, count } = JSON.parse(first);
         const server = this.#servers.get(id);
         const tell = () => server?.onRefused(errors.refused(code, message, count), peer);
         this.#origins.get(id)?.runInAsyncScope(inOwnTick, undefined, tell);
-        return;
+        break;
       }
-      case EventKind.AcceptPaused:
-        this.warnOfPause(first, second);
-        return;
-      case EventKind.Fault:
-        process.emitWarning(errors.create(Error, first, second));
-        return;
+      default:
+        super.onEvent(kind, id, first, second);
     }
-    const channel = this.#channels.get(id);
-    if (channel === undefined) {
-      if (kind === EventKind.HandleMessage) this.closeHandle(second);
-      return;
-    }
-    channel.messaging.origin.runInAsyncScope(this.#pass, this, channel, kind, id, first, second);
+  }
+
+  /**
+   * What the system refuses looks as it does from `net`.
+   *
+   * @override
+   * @param {string} code
+   * @param {string} message
+   * @param {End} channel
+   */
+  causeOf(code, message, channel) {
+    const errno = os.constants.errno[/** @type {keyof typeof os.constants.errno} */ (code)];
+    if (errno === undefined || !channel.connecting) return super.causeOf(code, message, channel);
+    return Object.assign(errors.errnoException(-errno, 'connect', channel.path), { address: channel.path });
   }
 
   /**
@@ -274,28 +229,12 @@ class IpcCore extends NativeReactor {
    * @param {number | null} listener
    */
   #originOf(id, listener) {
-    return listener === null ? this.#channels.get(id)?.messaging.origin : this.#origins.get(listener);
-  }
-
-  /**
-   * @param {End} channel
-   * @param {number} kind
-   * @param {number} id
-   * @param {any} first
-   * @param {any} second
-   */
-  #pass(channel, kind, id, first, second) {
-    if (passOn(this.#binding, channel.messaging, kind, first, second)) return;
-    // What is left is its end.
-    this.#channels.delete(id);
-    this.ends.closed(id, () =>
-      channel.onEnd(first === undefined ? undefined : failure(first, second, channel)),
-    );
+    return listener === null ? this.channelOf(id)?.messaging.origin : this.#origins.get(listener);
   }
 
   /** @param {number} id of a channel over a named socket */
   #publicChannel(id) {
-    return /** @type {PublicChannel | undefined} */ (this.#channels.get(id));
+    return /** @type {PublicChannel | undefined} */ (this.channelOf(id));
   }
 
   /**
@@ -309,8 +248,8 @@ class IpcCore extends NativeReactor {
     }
     const channel = this.#servers.get(about.listener)?.onConnection(id, about);
     // Closed meanwhile.
-    if (channel === undefined) this.#native.destroy(id);
-    else this.#channels.set(id, channel);
+    if (channel === undefined) this.native.destroy(id);
+    else this.addChannel(id, channel);
   }
 
   /**
@@ -327,23 +266,9 @@ class IpcCore extends NativeReactor {
       // One that has ended meanwhile has had its last event.
       inOwnTick(() => who()?.onAllowFailed(error, peer));
     } finally {
-      this.#native.decide(id, allowed);
+      this.native.decide(id, allowed);
     }
   }
-}
-
-/**
- * Why a channel has ended, or never came about. What the system refuses looks as it does from `net`.
- *
- * @param {string} code
- * @param {string} message
- * @param {End} channel
- * @returns {Error}
- */
-function failure(code, message, channel) {
-  const errno = os.constants.errno[/** @type {keyof typeof os.constants.errno} */ (code)];
-  if (errno === undefined || !channel.connecting) return errors.create(Error, code, message);
-  return Object.assign(errors.errnoException(-errno, 'connect', channel.path), { address: channel.path });
 }
 
 /**
@@ -359,13 +284,13 @@ const builtin = /** @type {any} */ (require('node:cluster'));
  * The core of this process, or thread; made when it is first needed.
  *
  * @param {string} feature what it is needed for
- * @returns {IpcCore}
+ * @returns {IpcReactor}
  */
 function ipcCore(feature) {
   if (builtin[CORE] === undefined) {
     const { native, reason } = require('../native');
     if (native === undefined) throw errors.featureUnavailable(feature, reason);
-    Object.defineProperty(builtin, CORE, { value: new IpcCore(native) });
+    Object.defineProperty(builtin, CORE, { value: new IpcReactor(native) });
   }
   return builtin[CORE];
 }

@@ -1,27 +1,27 @@
 'use strict';
 
-// The Rust core as the JavaScript of the primary sees it: what is asked of it, and its events passed on to workers
-// and channels.
+// The reactor of a primary as JavaScript sees it: what is asked of it about workers, and what it tells of them.
 
-const { deliver, passOn } = require('../channel/events');
 const { inOwnTick } = require('../channel/order');
-const errors = require('../errors');
 const { NativeReactor } = require('../native-reactor');
-const { beforeEnd } = require('../util/last-words');
 const internals = require('../node-internals');
-const { Sends } = require('../channel/native-writer');
 
 /** @typedef {import('../native').Binding} Binding */
-/** @typedef {import('../channel/channel').Channel} Channel */
 
-/** @typedef {{ worker: any, channel: Channel, life: import('./worker-state').WorkerLife }} Peer */
+/**
+ * A worker, and what the events of its channel go to.
+ * @typedef {import('../native-reactor').End & { worker: any, life: import('./worker-state').WorkerLife }} WorkerEnd
+ */
 
+/** @extends {NativeReactor<import('../../binding').NativePrimary, WorkerEnd>} */
 class PrimaryReactor extends NativeReactor {
-  #binding;
-  #native;
-  #settings;
-  /** @type {Map<number, Peer>} */
-  #peers = new Map();
+  /** @type {import('../../binding').NativeSettings} */
+  #settings = {
+    roundRobin: true,
+    paddedAbstractNames: internals.padsAbstractNames(),
+    tellConnections: false,
+    tellInternal: false,
+  };
   /** The worker of a child process. @type {WeakMap<object, any>} */
   #workers = new WeakMap();
   /** Tells a child process that its channel has closed. @type {WeakMap<object, () => void>} */
@@ -36,31 +36,13 @@ class PrimaryReactor extends NativeReactor {
 
   /** @param {Binding} binding */
   constructor(binding) {
-    const native = new binding.NativePrimary(
-      () => this.dispatch(),
-      (kind, id, messages, pieces) => deliver(binding, this.#peers.get(id)?.channel, kind, messages, pieces),
-    );
-    super(native, (kind, id, first, second) => this.#dispatchOne(kind, id, first, second));
-    this.#binding = binding;
-    this.#native = native;
-    /** @type {import('../../binding').NativeSettings} */
-    this.#settings = {
-      roundRobin: true,
-      paddedAbstractNames: internals.padsAbstractNames(),
-      tellConnections: false,
-      tellInternal: false,
-    };
-    this.sends = new Sends(this.#native.writer());
-    beforeEnd((end) => {
-      if (end === 'now') this.sends.isDirect = true;
-      for (const { channel } of this.#peers.values()) channel.flush();
-    });
+    super(binding, (wake, deliver) => new binding.NativePrimary(wake, deliver));
   }
 
   /** @param {Partial<import('../../binding').NativeSettings>} change */
   configure(change) {
     Object.assign(this.#settings, change);
-    this.#native.configure(this.#settings);
+    this.native.configure(this.#settings);
   }
 
   wantInternalMessages() {
@@ -73,7 +55,7 @@ class PrimaryReactor extends NativeReactor {
    * @returns {number} the descriptor for the worker to inherit
    */
   openChannel(id, advanced) {
-    return this.#native.openChannel(id, advanced);
+    return this.native.openChannel(id, advanced);
   }
 
   /**
@@ -81,89 +63,56 @@ class PrimaryReactor extends NativeReactor {
    * @returns {number} the descriptor for the worker to inherit
    */
   openLane(id) {
-    return this.#native.openLane(id);
-  }
-
-  /** @param {number} id */
-  channelFd(id) {
-    return this.#native.channelDescriptor(id);
+    return this.native.openLane(id);
   }
 
   /** @param {number} id a worker that could not be spawned */
   abandonChannel(id) {
-    this.#native.abandonChannel(id);
+    this.native.abandonChannel(id);
   }
 
   /**
-   * @param {number} id
-   * @param {Peer} peer
+   * @param {number} id a worker that has been spawned
+   * @param {WorkerEnd} end
    * @param {string} noLane why it has no lane, if it has none
    */
-  adopt(id, peer, noLane) {
-    const { process: child } = peer.worker;
-    this.#peers.set(id, peer);
-    this.#workers.set(child, peer.worker);
+  adopt(id, end, noLane) {
+    const { process: child } = end.worker;
+    this.addChannel(id, end);
+    this.#workers.set(child, end.worker);
     this.#closes.set(child, internals.expectClose(child));
     internals.beforeExit(child, (proceed) => this.#exited(id, proceed));
-    this.#native.spawned(id, noLane);
+    this.native.spawned(id, noLane);
   }
 
   /** What has been counted so far. */
   counts() {
-    return this.#native.stats();
+    return this.native.stats();
   }
 
   /** What the numbers of `counts` are, in their order. */
   describeCounters() {
-    this.#described ??= this.#binding.describeCounters();
+    this.#described ??= this.binding.describeCounters();
     return this.#described;
   }
 
-  /** @param {number} id */
-  channelOf(id) {
-    return this.#peers.get(id);
-  }
-
-  /** @param {number} id */
+  /**
+   * The worker takes part in no server any more when this returns, and is told to disconnect.
+   *
+   * @param {number} id
+   */
   disconnectWorker(id) {
-    this.unlessGone(() => this.#native.disconnectWorker(id));
-  }
-
-  /** @param {number} id */
-  closeChannel(id) {
-    this.unlessGone(() => this.#native.closeChannel(id));
-  }
-
-  /**
-   * @param {number} id
-   * @param {string} reason
-   */
-  condemn(id, reason) {
-    this.unlessGone(() => this.#native.condemn(id, reason));
-  }
-
-  /**
-   * @param {number} id
-   * @param {boolean} isRead whether what the worker says is read, but for its end
-   */
-  wantMessages(id, isRead) {
-    if (isRead) this.#native.resume(id);
-    else this.#native.pause(id);
-  }
-
-  /** @param {number} fd */
-  closeHandle(fd) {
-    if (fd >= 0) this.#native.closeHandle(fd);
+    this.unlessGone(() => this.native.disconnectWorker(id));
   }
 
   /**
    * @param {number} id its process has ended
-   * @param {() => void} proceed is called when everything that it left behind has been told, and its 'disconnect'
+   * @param {() => void} proceed tells of that
    */
   #exited(id, proceed) {
-    const isOpen = this.#peers.has(id);
+    const isOpen = this.channelOf(id) !== undefined;
     this.ends.behindDisconnect(id, isOpen, proceed);
-    if (isOpen) this.unlessGone(() => this.#native.exited(id));
+    if (isOpen) this.unlessGone(() => this.native.exited(id));
   }
 
   /**
@@ -191,80 +140,53 @@ class PrimaryReactor extends NativeReactor {
   }
 
   /**
-   * Passes on what has happened, each in a tick of its own, as Node passes on messages.
-   *
+   * @override
    * @param {number} kind
    * @param {number} id
    * @param {any} first
    * @param {any} second
    */
-  #dispatchOne(kind, id, first, second) {
-    const { EventKind } = this.#binding;
-    switch (kind) {
-      case EventKind.Servers:
-        this.#keepServers(id);
-        return;
-      case EventKind.AcceptPaused:
-        this.warnOfPause(first, second);
-        return;
-      case EventKind.Fault:
-        inOwnTick(() => this.onGone(errors.create(Error, first, second)));
-        return;
-    }
-    const peer = this.#peers.get(id);
-    if (!peer) {
-      if (kind === EventKind.HandleMessage) this.closeHandle(second);
-      return;
-    }
-    peer.channel.origin.runInAsyncScope(this.#pass, this, peer, kind, id, first, second);
+  onEvent(kind, id, first, second) {
+    if (kind === this.binding.EventKind.Servers) this.#keepServers(id);
+    else super.onEvent(kind, id, first, second);
   }
 
   /**
-   * @param {Peer} peer
+   * @override
+   * @param {WorkerEnd} end
    * @param {number} kind
-   * @param {number} id
-   * @param {any} first
-   * @param {any} second
+   * @param {any} about
    */
-  #pass({ worker, channel, life }, kind, id, first, second) {
-    const { EventKind } = this.#binding;
-    if (passOn(this.#binding, channel, kind, first, second)) return;
+  onChannelEvent(end, kind, about) {
+    const { EventKind } = this.binding;
+    const { worker, life, messaging } = end;
     switch (kind) {
       case EventKind.Internal:
-        inOwnTick(() => channel.onInternal(first));
+        inOwnTick(() => messaging.onInternal(about));
         break;
       case EventKind.Online:
-        this.#tell(worker, () => life.online());
+        tell(worker, () => life.online());
         break;
       case EventKind.Listening:
-        this.#tell(worker, () => life.listening(serverOf(first)));
+        tell(worker, () => life.listening(serverOf(about)));
         break;
       case EventKind.ExitedAfterDisconnect:
-        this.#tell(worker, () => life.leaving());
+        tell(worker, () => life.leaving());
         break;
       case EventKind.Connection:
-        inOwnTick(() => this.onConnection(worker, JSON.parse(first)));
+        inOwnTick(() => this.onConnection(worker, JSON.parse(about)));
         break;
-      case EventKind.Closed:
-        this.#peers.delete(id);
-        this.ends.closed(id, () =>
-          channel.onClosed(first === undefined ? undefined : errors.create(Error, first, second)),
-        );
-        break;
+      default:
+        super.onChannelEvent(end, kind, about);
     }
   }
 
   /**
-   * Tells what a worker has said, in a tick of its own.
-   *
-   * @param {any} worker
-   * @param {() => void} tell
+   * @override
+   * @param {Error} error
    */
-  #tell(worker, tell) {
-    inOwnTick(() => {
-      // When this side has disconnected, nothing is heard any more (Node: `if (!target.channel) return`).
-      if (worker.process.channel) tell();
-    });
+  onFault(error) {
+    inOwnTick(() => this.onGone(error));
   }
 
   /** @param {number} count while there are servers, the process stays */
@@ -273,6 +195,19 @@ class PrimaryReactor extends NativeReactor {
     if (count === 0 && this.#servers > 0) this.keepAlive.release();
     this.#servers = count;
   }
+}
+
+/**
+ * Passes on what a worker has said.
+ *
+ * @param {any} worker
+ * @param {() => void} pass
+ */
+function tell(worker, pass) {
+  inOwnTick(() => {
+    // When this side has disconnected, nothing is heard any more (Node: `if (!target.channel) return`).
+    if (worker.process.channel) pass();
+  });
 }
 
 /** @param {string} about a server that a worker has, in JSON */

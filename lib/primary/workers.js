@@ -59,7 +59,13 @@ class Workers {
     const wantMessages = (/** @type {boolean} */ isRead) => reactor.wantMessages(id, isRead);
     channel.onRequest = (message, handle) => hearRequest(child, worker, message, handle, wantMessages);
     channel.onDisconnected = () => this.#onDisconnected(worker);
-    reactor.adopt(id, { worker, life, channel }, noLane);
+    const end = {
+      worker,
+      life,
+      messaging: channel,
+      onEnd: (/** @type {Error | undefined} */ cause) => channel.onClosed(cause),
+    };
+    reactor.adopt(id, end, noLane);
     process.nextTick(() => cluster.emit('fork', worker));
     cluster.workers[id] = worker;
     return worker;
