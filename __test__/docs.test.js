@@ -216,7 +216,7 @@ const TABLES = {
         'src/channel/outbox/queue.rs:WAITING_WEIGHT',
       ],
       'answers to handles': ['src/channel/mod.rs:MAX_ANSWERS', 'src/channel/outbox/queue.rs:WAITING_WEIGHT'],
-      'what was read and JavaScript': [
+      'undelivered messages': [
         UNREAD[0],
         UNREAD[1],
         'src/channel/mod.rs:HANDLE_WEIGHT',
@@ -228,10 +228,10 @@ const TABLES = {
         'lib/channel/channel.js:MAX_UNHEARD_BYTES',
       ],
       'messages that a `for await` loop': ['lib/ipc/async-iterator.js:HIGH_WATER'],
-      'channels of a server that its program': ['src/ipc/listener.rs:MAX_UNDELIVERED'],
+      'new channels of a server before its program': ['src/ipc/listener.rs:MAX_UNDELIVERED'],
       'channels of a server': [],
       'processes of other users': ['src/ipc/handshake.rs:MAX_ASKED'],
-      'refusals that are told': [
+      'refusals with an event each': [
         'src/ipc/refusals.rs:MAX_SINGLE',
         'src/ipc/refusals.rs:WINDOW',
         'src/ipc/refusals.rs:MAX_SINGLE',
@@ -343,7 +343,7 @@ const SENTENCES = [
     /together when it ends, or earlier when there are (\S+ KiB)/,
     ['src/channel/outbox.rs:CORKED'],
   ],
-  ['docs/ipc.md', /has answered false since (\S+ KiB)/, ['src/binding/limits.rs:HIGH_WATER']],
+  ['docs/ipc.md', /has returned false since (\S+ KiB)/, ['src/binding/limits.rs:HIGH_WATER']],
   ['docs/ipc.md', /or longer than (\S+ bytes)\)/, ['src/proto/handshake.rs:MAX_HELLO']],
   ['docs/protocol.md', /deals with have at most (\S+ MiB)/, ['src/proto/serialization.rs:MAX_MESSAGE']],
   ['docs/protocol.md', /new frame included, fits into (\S+ KiB)/, ['src/channel/window.rs:HANDLE_WINDOW']],
