@@ -28,7 +28,7 @@ function inOwnTick(callback) {
 
 /**
  * Calls back when all ticks and all promise jobs that are waiting have run, as if libuv had come with another event. A tick alone
- * comes before the promise jobs.
+ * comes before the promise jobs. To be called in a tick or in a call of libuv's, and not in a promise job.
  *
  * @param {() => void} callback
  */

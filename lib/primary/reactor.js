@@ -13,6 +13,8 @@ const internals = require('../node-internals');
  * @typedef {import('../native-reactor').End & { worker: any, life: import('./worker-state').WorkerLife }} WorkerEnd
  */
 
+/** @typedef {{ worker: any, close: () => void }} Child */
+
 /** @extends {NativeReactor<import('../../binding').NativePrimary, WorkerEnd>} */
 class PrimaryReactor extends NativeReactor {
   /** @type {import('../../binding').NativeSettings} */
@@ -22,10 +24,8 @@ class PrimaryReactor extends NativeReactor {
     tellConnections: false,
     tellInternal: false,
   };
-  /** The worker of a child process. @type {WeakMap<object, any>} */
-  #workers = new WeakMap();
-  /** Tells a child process that its channel has closed. @type {WeakMap<object, () => void>} */
-  #closes = new WeakMap();
+  /** The worker of a child process, and what tells the process that its channel has closed. @type {WeakMap<object, Child>} */
+  #children = new WeakMap();
   #servers = 0;
   /** @type {import('../../binding').NativeDescriptions | undefined} */
   #described;
@@ -79,8 +79,7 @@ class PrimaryReactor extends NativeReactor {
   adopt(id, end, noLane) {
     const { process: child } = end.worker;
     this.addChannel(id, end);
-    this.#workers.set(child, end.worker);
-    this.#closes.set(child, internals.expectClose(child));
+    this.#children.set(child, { worker: end.worker, close: internals.expectClose(child) });
     internals.beforeExit(child, (proceed) => this.#exited(id, proceed));
     this.native.spawned(id, noLane);
   }
@@ -123,7 +122,7 @@ class PrimaryReactor extends NativeReactor {
    * @param {Error} error
    */
   report(child, error) {
-    const worker = this.#workers.get(child);
+    const { worker } = /** @type {Child} */ (this.#children.get(child));
     const isHeardOnWorker = worker.listenerCount('error') > 0;
     // One listener of the child is the Worker's own, which passes the error on.
     if (!isHeardOnWorker && child.listenerCount('error') === 1) {
@@ -136,7 +135,7 @@ class PrimaryReactor extends NativeReactor {
 
   /** @param {any} child its channel has closed */
   closed(child) {
-    this.#closes.get(child)?.();
+    this.#children.get(child)?.close();
   }
 
   /**
