@@ -13,7 +13,7 @@ import type { Server, Socket } from 'node:net';
 /**
  * Node's `cluster`, with a primary that runs in Rust.
  *
- * The members without a word of their own are Node's: https://nodejs.org/api/cluster.html
+ * Members without a description are Node's: https://nodejs.org/api/cluster.html
  */
 declare const cluster: cluster.Cluster & cluster.WithWorker;
 
@@ -22,15 +22,15 @@ declare namespace cluster {
 
   interface ClusterSettings extends NodeClusterSettings {
     /**
-     * How many accepted connections of one server may wait for a worker. At the bound the primary accepts no more,
-     * and the kernel's backlog takes over.
+     * How many accepted connections of one server may wait for a worker. At the bound the primary accepts no
+     * more, and the kernel's backlog takes over.
      * @default 1024
      */
     maxPendingConnections?: number | undefined;
 
     /**
-     * The largest frame, in bytes, that a worker may send on its channel, or to another worker. A larger one ends that channel with an
-     * 'error' event of the worker, its code `ERR_CORRAL_FRAME_TOO_LARGE`.
+     * The largest frame, in bytes, that a worker may send on its channel, or to another worker. A larger one
+     * ends that channel with an 'error' event of the worker, with the code `ERR_CORRAL_FRAME_TOO_LARGE`.
      * @default 536870912 (512 MiB)
      */
     maxFrameSize?: number | undefined;
@@ -42,36 +42,41 @@ declare namespace cluster {
     signal?: AbortSignal | undefined;
 
     /**
-     * What `signal` kills with.
+     * The signal that an aborted `signal` sends.
      * @default 'SIGTERM'
      */
     killSignal?: NodeJS.Signals | number | undefined;
   }
 
   /**
-   * Its 'error' event tells, in the primary, why its channel was closed: the worker broke the protocol (`ERR_CORRAL_BAD_FRAME`)
-   * or sent more than `maxFrameSize` (`ERR_CORRAL_FRAME_TOO_LARGE`). A process warning if nobody listens. All codes: docs/errors.md.
+   * In the primary, 'error' says why the channel was closed: the worker broke the protocol
+   * (`ERR_CORRAL_BAD_FRAME`) or sent more than `maxFrameSize` (`ERR_CORRAL_FRAME_TOO_LARGE`). It is a process
+   * warning if nobody listens. docs/errors.md has all codes.
    */
   interface Worker extends NodeWorker {
     /**
-     * Whether the worker left of its own accord; undefined until it has left or been asked to.
-     * @deprecated Node called it so before version 6; use `exitedAfterDisconnect`.
+     * Whether the worker left voluntarily; undefined until it has left or was asked to.
+     * @deprecated Its name before Node 6. Use `exitedAfterDisconnect`.
      */
     readonly suicide?: boolean;
 
     /**
-     * Asks the other side of this worker's channel, which answers by `respond`. Both sides have loaded corral.
-     * Rejects with what the responder has thrown, ERR_CORRAL_NO_HANDLER without a responder, ERR_CORRAL_REQUEST_TIMEOUT,
-     * AbortError, ERR_CORRAL_NO_REPLY when the channel closes first, or the error of a message that could not be sent.
+     * Sends a request to the other side of this worker's channel, which answers with `respond`. Both sides
+     * must have loaded corral. Rejects with the responder's error, ERR_CORRAL_NO_HANDLER without a responder,
+     * ERR_CORRAL_REQUEST_TIMEOUT, AbortError, ERR_CORRAL_NO_REPLY if the channel closes first, or the error
+     * of a message that could not be sent.
      */
     request?(message: any, options?: RequestOptions): Promise<any>;
 
-    /** Answers the other side's requests. @param responder its result, or what its promise resolves to, is the reply */
+    /**
+     * Answers the other side's requests.
+     * @param responder its result, or the result of its promise, is the reply
+     */
     respond?(responder: Responder<Worker> | undefined): Worker;
   }
 
   interface RequestOptions {
-    /** For how long to wait, in milliseconds; without end by default. */
+    /** How long to wait, in milliseconds. Default: no limit. */
     timeout?: number | undefined;
     signal?: AbortSignal | undefined;
   }
@@ -79,19 +84,19 @@ declare namespace cluster {
   type Responder<From> = (this: From, message: any, handle?: any) => any;
 
   /**
-   * Another worker, as a worker that has loaded corral has it from `cluster.workerById`. The two have a socket of their own:
-   * neither the primary's JavaScript nor the primary is in between. Never keeps a worker alive.
+   * Another worker, which a worker that has loaded corral gets from `cluster.workerById`. The two have a
+   * socket of their own, without the primary in between. It never keeps a worker alive.
    */
   interface Peer extends EventEmitter {
     readonly id: number;
-    /** Whether there is a socket to it. What is sent before waits for it. */
+    /** Whether there is a socket to it. Messages that are sent before wait for the socket. */
     readonly connected: boolean;
     readonly connecting: boolean;
     /**
-     * As `worker.send`, with handles. Without a callback, an error is an 'error' event, or a warning if nobody listens.
-     * ERR_CORRAL_NO_SUCH_WORKER: there is no such worker, or it has not loaded corral. ERR_CORRAL_NO_LANE: this worker has
-     * no lane, and so no way to others.
-     * @returns false when much waits for the other worker to read it
+     * As `worker.send`, with handles. Without a callback, an error is an 'error' event, or a warning if
+     * nobody listens. ERR_CORRAL_NO_SUCH_WORKER: the worker does not exist, or has not loaded corral.
+     * ERR_CORRAL_NO_LANE: this worker has no lane, and so cannot reach others.
+     * @returns false when the other worker is behind
      */
     send(message: any, callback?: (error: Error | null) => void): boolean;
     send(message: any, handle: any, callback?: (error: Error | null) => void): boolean;
@@ -103,7 +108,7 @@ declare namespace cluster {
     ): boolean;
     /** As `worker.request`. */
     request(message: any, options?: RequestOptions): Promise<any>;
-    /** Answers this worker's requests; `cluster.respond` answers those of all. */
+    /** Answers this worker's requests. `cluster.respond` answers those of all workers. */
     respond(responder: Responder<this> | undefined): this;
     on(event: 'message', listener: (message: any, handle: any) => void): this;
     on(event: 'disconnect', listener: () => void): this;
@@ -126,7 +131,7 @@ declare namespace cluster {
     readonly Worker: WorkerConstructor;
   }
 
-  /** A connection that a worker has taken. What a server on a path does not have is null. */
+  /** A connection that a worker has taken. Properties that a server on a path does not have are null. */
   interface ConnectionInfo {
     /** The key under which the primary keeps the server; the same for all connections of one server. */
     key: string;
@@ -145,7 +150,10 @@ declare namespace cluster {
   interface ServerStats {
     /** As in ConnectionInfo. */
     key: string;
-    /** The address or the path where the server listens; empty for a server with `reusePort` that listens on all addresses. */
+    /**
+     * The address or the path where the server listens; empty for a server with `reusePort` that listens on
+     * all addresses.
+     */
     address: string;
     /** The port where the server listens; null for a path. */
     port: number | null;
@@ -176,8 +184,8 @@ declare namespace cluster {
     /** Why they travel on the channel. */
     laneReason: string | null;
     /**
-     * Whether its messages travel between two corrals: it has loaded corral, and its channel has moved over to a socket of
-     * theirs. It takes the same time as the lane to come into use.
+     * Whether its messages travel between two corrals: it has loaded corral, and its channel has moved over
+     * to a socket of theirs. It takes the same time as the lane to come into use.
      */
     moved: boolean;
     /** Whether it receives nothing at present, so that others get its connections. Only known of a lane. */
@@ -219,39 +227,43 @@ declare namespace cluster {
     message: [worker: Worker, message: any, handle: Socket | Server];
     online: [worker: Worker];
     setup: [settings: ClusterSettings];
-    /** corral's own. In the primary: a worker has taken a connection. Costs nothing while nobody listens. */
+    /**
+     * corral's own, in the primary: a worker has taken a connection. It costs nothing while nobody listens.
+     */
     connection: [worker: Worker, connection: ConnectionInfo];
     /**
-     * corral's own. In the primary: a fault that concerns no single worker, a process warning if nobody listens. After
-     * `ERR_CORRAL_REACTOR_GONE` nothing is served any more.
+     * corral's own, in the primary: a fault that concerns no single worker. It is a process warning if nobody
+     * listens. After `ERR_CORRAL_REACTOR_GONE` nothing is served any more.
      */
     error: [error: Error];
   }
 
   /**
-   * Node's cluster object has a `Worker`, but only the newer @types/node say so. What one of them calls a Cluster
-   * can be used as ours, and ours as theirs, if we say it where they do.
+   * Node's cluster object has a `Worker`, but only newer versions of @types/node declare it. Declaring it in
+   * the same versions keeps their Cluster and this one assignable to each other.
    */
   type AsNodeTypesHaveIt = NodeCluster extends { Worker: unknown } ? WithWorker : object;
 
   interface Cluster extends EventEmitter, AsNodeTypesHaveIt {
     /**
-     * In the primary: whether corral's core is at work. False where it has no binary; this is then Node's own
-     * cluster, without corral's additions, and there was one warning, `CORRAL_NO_NATIVE`. Undefined on a cluster that is not corral's.
+     * In the primary: whether corral's core is in use. False without a binary: this is then Node's own
+     * cluster, without corral's additions, and there was one warning, `CORRAL_NO_NATIVE`. Undefined on a
+     * cluster that is not corral's.
      */
     readonly native?: boolean;
 
-    /** In the primary, while `native`: what has been counted so far. Cheap, and disturbs no connection. */
+    /** In the primary, while `native`: the counters so far. The call is cheap and disturbs no connection. */
     stats?(): Stats;
 
     /**
-     * In the primary, while `native`: sends a message to all workers. In a worker that has loaded corral: to all others that
-     * have, past the primary; they get it as a 'message' event of their cluster, `(peer, message)`.
-     * @param callback called when it has gone out to all, or with the first error
+     * In the primary, while `native`: sends a message to all workers. In a worker that has loaded corral:
+     * sends it to all others that have, without the primary. They get it as a 'message' event of their
+     * cluster, `(peer, message)`.
+     * @param callback called when the message has been sent to all, or with the first error
      */
     broadcast?(message: any, callback?: (error: Error | null) => void): void;
 
-    /** In a worker that has loaded corral: another worker, for messages past the primary. */
+    /** In a worker that has loaded corral: another worker, for messages without the primary. */
     workerById?(id: number): Peer;
 
     /** In a worker that has loaded corral: answers the requests of other workers. */
@@ -273,12 +285,12 @@ declare namespace cluster {
     readonly SCHED_NONE: number;
     readonly SCHED_RR: number;
 
-    /** @param env what the worker's environment has besides the primary's */
+    /** @param env additions to the primary's environment */
     fork(env?: any): Worker;
     setupPrimary(settings?: ClusterSettings): void;
     /** @deprecated Use `setupPrimary`. */
     setupMaster(settings?: ClusterSettings): void;
-    /** @param callback called when all workers have disconnected; Node calls it at the first */
+    /** @param callback called when all workers have disconnected; Node calls it at the first one */
     disconnect(callback?: () => void): void;
 
     addListener<E extends keyof ClusterEventMap>(event: E, listener: Listener<E>): this;

@@ -18,12 +18,12 @@ declare namespace ipc {
   /** An instance: a config, at most one server, and connections to any number of others. */
   interface IPC {
     config: Config;
-    /** The connections, by the ids that they were made with. */
+    /** The connections by their ids. */
     of: Record<string, Client>;
-    /** What `serve` or `serveNet` made last; `false` before that. */
+    /** The last server of `serve` or `serveNet`; `false` before that. */
     server: Server;
 
-    /** Gives its arguments to `config.logger` as one text, unless `config.silent`. */
+    /** Passes its arguments to `config.logger` as one string, unless `config.silent`. */
     log(...parts: unknown[]): void;
 
     /**
@@ -35,9 +35,11 @@ declare namespace ipc {
     serve(callback: StartCallback): void;
 
     /**
-     * Makes a server on TCP, on TLS (`config.tls`) or on UDP; `server.start()` starts it. Each argument may be left out.
+     * Makes a server on TCP, on TLS (`config.tls`) or on UDP; `server.start()` starts it. Each argument may
+     * be left out.
      * @param host default: `config.networkHost`
-     * @param port default: `config.networkPort`; 0 for any, which `server.port` has when the server listens
+     * @param port default: `config.networkPort`; 0 for any free port, which `server.port` has when the server
+     *   listens
      * @param callback called when the server listens
      */
     serveNet(host?: string, port?: number | string, UDPType?: UDPType, callback?: StartCallback): void;
@@ -49,8 +51,8 @@ declare namespace ipc {
     serveNet(callback: StartCallback): void;
 
     /**
-     * Connects to a Unix socket, and again whenever the connection is lost. With an id that is connected, only calls
-     * the callback.
+     * Connects to a Unix socket, and reconnects whenever the connection is lost. If the id is already
+     * connected, it only calls the callback.
      * @param path default: `config.socketRoot + config.appspace + id`
      * @param callback called at once, when `of[id]` is there and before it is connected
      */
@@ -72,9 +74,9 @@ declare namespace ipc {
   }
 
   type UDPType = 'udp4' | 'udp6' | 'UDP4' | 'UDP6';
-  /** @param address of a UDP socket; nothing otherwise */
+  /** @param address the address of a UDP socket, undefined otherwise */
   type StartCallback = (address?: Peer) => void;
-  /** @param ipc nothing if the connection was there already */
+  /** @param ipc undefined if the connection already existed */
   type ConnectCallback = (ipc?: IPC) => void;
 
   interface Config {
@@ -86,12 +88,12 @@ declare namespace ipc {
     id: string;
 
     /**
-     * How strings become bytes with `rawBuffer`. Messages are always UTF-8.
+     * The encoding of strings with `rawBuffer`. Messages are always UTF-8.
      * @default 'utf8'
      */
     encoding: BufferEncoding;
     /**
-     * Sends and receives bytes in place of messages.
+     * Sends and receives bytes instead of messages.
      * @default false
      */
     rawBuffer: boolean;
@@ -101,19 +103,19 @@ declare namespace ipc {
      */
     sync: boolean;
     /**
-     * Whether a server replaces the socket that another one has left behind. One that a server listens on, and a file
-     * of another kind, are never removed.
+     * Whether a server replaces a stale socket. A socket on which a server listens, and a file of another
+     * kind, are never removed.
      * @default true
      */
     unlink: boolean;
     /**
-     * What ends a message.
+     * The end of a message.
      * @default '\f'
      */
     delimiter: string;
     /**
-     * corral's own: the largest message that is received, in bytes. A larger one ends its connection with an 'error'
-     * event, its code `ERR_CORRAL_MESSAGE_TOO_LARGE`.
+     * corral's own: the largest message that is received, in bytes. A larger one ends its connection with an
+     * 'error' event with the code `ERR_CORRAL_MESSAGE_TOO_LARGE`.
      * @default 67108864 (64 MiB)
      */
     maxMessageSize?: number;
@@ -128,17 +130,17 @@ declare namespace ipc {
     logger: (text: string) => void;
 
     /**
-     * How many connections a server has at a time.
+     * The maximum number of simultaneous connections of a server.
      * @default 100
      */
     maxConnections: number;
     /**
-     * How long a client waits before it connects again, in milliseconds.
+     * How long a client waits before it reconnects, in milliseconds.
      * @default 500
      */
     retry: number;
     /**
-     * How often a client connects again before it gives up; `false` for never.
+     * How often a client reconnects before it gives up; `false` for never.
      * @default Infinity
      */
     maxRetries: number | boolean;
@@ -161,14 +163,14 @@ declare namespace ipc {
      */
     readableAll: boolean;
     /**
-     * Lets all users write to the socket, which is what connecting takes.
+     * Lets all users write to the socket, which is necessary for connecting.
      * @default false
      */
     writableAll: boolean;
 
-    /** Where `connectToNet` connects from. */
+    /** The local address of `connectToNet`. */
     interface: Interfaces;
-    /** The name that node-ipc's README has for it. */
+    /** Its name in node-ipc's README. */
     interfaces?: Interfaces;
   }
 
@@ -189,18 +191,18 @@ declare namespace ipc {
     public?: string;
     /** The file with the parameters of Diffie-Hellman. */
     dhparam?: string;
-    /** The files with the certificates that are trusted. */
+    /** The files with the trusted certificates. */
     trustedConnections?: string | string[];
   }
 
-  /** What may be sent with `rawBuffer`. */
+  /** Data to send with `rawBuffer`. */
   type Bytes = string | Uint8Array | readonly number[];
 
   /** Not an EventEmitter: `emit` sends, and `publish` calls the handlers. */
   interface Events {
     publish(type: string, ...args: any[]): this;
     trigger(type: string, ...args: any[]): this;
-    /** @param handler '*' for all of this type */
+    /** @param handler '*' for all handlers of this type */
     off(type: string, handler: ((...args: any[]) => void) | '*'): this;
     unSubscribe(type: string, handler: ((...args: any[]) => void) | '*'): this;
   }
@@ -214,7 +216,7 @@ declare namespace ipc {
     socket: NetSocket | false;
     retriesRemaining: number;
     explicitlyDisconnected: boolean;
-    /** What waits for an answer to the message before it (`config.sync`). */
+    /** Messages that wait for an answer to the one before them (`config.sync`). */
     queue: { readonly contents: (() => void)[]; clear(): void; next(): void };
 
     connect(): void;
@@ -230,9 +232,10 @@ declare namespace ipc {
   }
 
   /**
-   * 'error' has an Error with a `code`: `ERR_CORRAL_BAD_MESSAGE` for what is no message (`response`: what came; `count`: how
-   * many of them), `ERR_CORRAL_MESSAGE_TOO_LARGE` for one beyond `maxMessageSize`, `ERR_STREAM_DESTROYED` for one that was lost
-   * without a connection, and Node's own. All codes: docs/errors.md.
+   * 'error' has an Error with a `code`: `ERR_CORRAL_BAD_MESSAGE` for malformed messages (`response`: the
+   * message; `count`: their number), `ERR_CORRAL_MESSAGE_TOO_LARGE` for a message beyond `maxMessageSize`,
+   * `ERR_STREAM_DESTROYED` for a message that was lost without a connection, and Node's own codes.
+   * docs/errors.md has all codes.
    */
   interface ClientOn<This> {
     (type: 'connect' | 'disconnect' | 'destroy', handler: () => void): This;
@@ -242,13 +245,13 @@ declare namespace ipc {
     (type: string, handler: (data: any) => void): This;
   }
 
-  /** A connection as its server has it. */
+  /** A connection of a server. */
   interface ServerSocket extends NetSocket {
-    /** The `id` of the data of its last message that had one. */
+    /** The `id` in the data of the last message that has one. */
     id?: any;
   }
 
-  /** Whom a datagram is from, or for. */
+  /** The sender or the receiver of a datagram. */
   interface Peer {
     address: string;
     port: number;
@@ -256,29 +259,29 @@ declare namespace ipc {
   }
 
   interface Server extends Events {
-    /** Where it listens: the path or the host. */
+    /** The path or the host on which it listens. */
     path: string;
-    /** The port, once it listens also if 0 was asked for; undefined for a Unix socket. */
+    /** The port, which replaces 0 once the server listens; undefined for a Unix socket. */
     port?: number | undefined;
     config: Config;
     /** Node's own server; `false` before `start`. */
     server: NetServer | DatagramSocket | false;
-    /** The connections. Of UDP: the socket itself, and behind it whom the program wants to broadcast to. */
+    /** The connections. With UDP: the socket itself, followed by the program's addresses for broadcasts. */
     sockets: any[];
     readonly udp4: boolean;
     readonly udp6: boolean;
 
     start(): void;
-    /** Takes no new connections; those that there are stay. */
+    /** Accepts no new connections. Existing ones stay. */
     stop(): void;
     log(...parts: unknown[]): void;
-    /** Sends a message to one. */
+    /** Sends a message on one connection. */
     emit(to: ServerSocket | Peer, type: string, data?: any): void;
-    /** Sends bytes to one (`config.rawBuffer`). */
+    /** Sends bytes on one connection (`config.rawBuffer`). */
     emit(to: ServerSocket | Peer, bytes: Bytes): void;
-    /** Sends a message to all. */
+    /** Sends a message on all connections. */
     broadcast(type: string, data?: any): void;
-    /** Sends bytes to all (`config.rawBuffer`). */
+    /** Sends bytes on all connections (`config.rawBuffer`). */
     broadcast(bytes: Bytes): void;
 
     on: ServerOn<this>;
@@ -287,8 +290,8 @@ declare namespace ipc {
   }
 
   /**
-   * 'error' is as for a client, with the socket as its second argument; and of UDP `ERR_CORRAL_QUEUE_FULL`, when datagrams came
-   * faster than they are taken (`count`: how many are lost).
+   * 'error' is as for a client, with the socket as its second argument. With UDP there is also
+   * `ERR_CORRAL_QUEUE_FULL`, when datagrams arrive faster than they are taken (`count`: how many are lost).
    */
   interface ServerOn<This> {
     (type: 'start', handler: StartCallback): This;
@@ -301,7 +304,7 @@ declare namespace ipc {
     (type: string, handler: (data: any, socket: any) => void): This;
   }
 
-  /** What the handlers of a UDP socket get as `socket`. */
+  /** The `socket` that the handlers of a UDP socket get. */
   type Sender = RemoteInfo & { id?: any };
 }
 
