@@ -10,87 +10,92 @@
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
 /**
- * All channels of this process over named sockets, and one reactor thread for them. Belongs to the JavaScript thread
- * that made it.
+ * All channels of this process over named sockets, and one reactor thread for them. Belongs to the
+ * JavaScript thread that made it.
  */
 export declare class NativeIpc {
   /**
-   * Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
-   * not keep the process alive. `deliver` is called with messages when they are all there is to take: their
-   * `EventKind`, the channel, and the messages.
+   * Starts the reactor thread. `wake` is called on the JavaScript thread when there are events to take; it
+   * does not keep the process alive. `deliver` is called with messages when there are no other events:
+   * their `EventKind`, the channel, and the messages.
    */
-  constructor(wake: () => void, deliver: (kind: EventKind, channel: number, messages: string | Buffer, pieces: any) => void)
+  constructor(wake: () => void, deliver: (kind: EventKind, channel: number, messages: string | Buffer, attachments: any) => void)
   /**
-   * Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's number, or a
-   * negative errno: `EAGAIN` is to be tried again.
+   * Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's
+   * number, or a negative errno. `EAGAIN` means that another process holds the lock of the path: try
+   * again.
    */
   listen(name: string, readableAll: boolean, writableAll: boolean, backlog: number | undefined | null, terms: NativeTerms, maxConnections: number): number
-  /** How many connections the listener may have, from now on. */
+  /** Sets how many connections the listener may have from now on. */
   setMaxConnections(listener: number, max: number): void
-  /** Listens no more. When it returns, the socket's file is gone; channels stay. */
+  /** Closes a listener. The socket's file is gone when this returns; channels stay open. */
   closeListener(listener: number): void
-  /** Makes a channel and returns its number; what comes of it is an event. */
+  /** Begins to connect, and returns the channel's number. An event tells the outcome. */
   connect(name: string, terms: NativeTerms): number
   /**
-   * Takes over this process's end of a channel to its primary and returns the channel's number. The descriptor is the
-   * channel's from now on. The other end may send frames of `max_frame` bytes; of any length if that is not given, as Node's own
-   * channel has it of a primary.
+   * Takes over this process's end of a channel to its primary and returns the channel's number. The
+   * descriptor is the channel's from now on. The other end may send frames of up to `max_frame` bytes, of
+   * any length by default, as a primary may on Node's own channel.
    */
   adopt(descriptor: number, advanced: boolean, maxFrame?: number | undefined | null): number
-  /** The other end has gone: everything that it had sent is told, and then the end of the channel. */
+  /** The other end has gone: delivers everything that it had sent, and then the end of the channel. */
   readAll(id: number): void
-  /** Whether the other end of a socket is closed, be there still something to read or not. */
+  /** Whether the other end of a socket is closed, even if there are bytes to read. */
   hasEnded(descriptor: number): boolean
   /** The answer to `Asked`. */
   decide(channel: number, allowed: boolean): void
   /** For sending on the channels. */
   writer(): NativeWriter
-  /** Reads no more of a channel until `resume`; its end is not seen either. */
+  /** Stops reading a channel until `resume`. Its end is not noticed either. */
   pause(id: number): void
-  /** Reads on. */
+  /** Goes on reading. */
   resume(id: number): void
-  /** Closes the channel after what waits has been sent, or gives up making it. */
+  /** Closes the channel after sending the bytes that wait, or stops connecting. */
   closeChannel(id: number): void
-  /** Closes the channel at once. What waits is not sent. */
-  destroy(id: number): void
-  /** A message of the peer's could not be parsed: closes the channel with `ERR_CORRAL_BAD_FRAME`. */
-  condemn(id: number, reason: string): void
-  /** Closes a descriptor that came with an event and that nobody wants. */
+  /**
+   * Closes the channel at once, without sending the bytes that wait; with `ERR_CORRAL_BAD_FRAME` if there
+   * is a reason, which says what is wrong with a message of the peer.
+   */
+  destroy(id: number, reason?: string | undefined | null): void
+  /** Closes a descriptor that came with an event and has no use. */
   closeHandle(number: number): void
   /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
   channelDescriptor(id: number): number
   /**
-   * Takes a portion of what has happened: a flat array of four values per event, the first of them its `EventKind`. There is a bound
-   * to what one turn of the event loop takes: `turnEnded` is to be called when the loop comes round.
+   * Takes a portion of the events: a flat array of four values per event, the first of them its
+   * `EventKind`. One turn of the event loop takes a limited number: `turnEnded` is to be called in the
+   * next one.
    */
   takeEvents(): unknown[]
   /** Whether another portion may be taken in this turn. */
   mayTakeMore(): boolean
-  /** What was taken has been delivered, and the event loop goes on: has `wake` called when there is more. */
+  /**
+   * The events that were taken are delivered, and the event loop has had a turn. `wake` is called if there
+   * are more.
+   */
   turnEnded(): void
 }
 
 /** A lane that is read by Node's event loop. Never keeps the process alive. */
 export declare class NativeLane {
   /**
-   * Reads the lane with this inherited descriptor, which it owns from now on, and tells the primary so; or tells
-   * it why it cannot, and reads nothing. In the first case `channel` is this end of the socket that the channel may move
-   * over to.
+   * Takes over the lane with this inherited descriptor and announces to the primary that it reads it, or
+   * why it cannot. In the first case `channel` is this end of the socket to which the channel may move.
    *
    * `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
    * whether the worker has taken the connection.
    */
   constructor(descriptor: number, inode: number, take: (key: string, isPipe: boolean, descriptor: number, seq: number) => boolean)
   /**
-   * The number of the descriptor that the channel may move over to, which is the caller's from now on; -1 if there is
-   * none, or when it has been asked for before.
+   * The number of the descriptor to which the channel may move, which is the caller's from now on. Returns
+   * -1 if there is none, and in every later call.
    */
   takeChannel(): number
-  /** Receives nothing more: what is left in the lane is the primary's again. */
+  /** Stops receiving. The primary takes back the connections that are left in the lane. */
   close(): void
   /**
-   * As `close`, because the channel, of which this is the descriptor, is about to be closed. If its other end is closed
-   * already, the primary has gone, and nobody takes back what it has left in the lane: that is received first.
+   * As `close`, before the channel with this descriptor is closed. If its other end is closed already, the
+   * primary has gone and takes nothing back: the connections that are left in the lane are received first.
    */
   end(channel: number): void
   /** Closes the descriptor of a connection that could not be taken. */
@@ -100,104 +105,118 @@ export declare class NativeLane {
 /** A primary: one reactor thread with its servers and workers. Belongs to the JavaScript thread that made it. */
 export declare class NativePrimary {
   /**
-   * Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
-   * not keep the process alive. `deliver` is called with messages when they are all there is to take: their
-   * `EventKind`, the worker, and the messages.
+   * Starts the reactor thread. `wake` is called on the JavaScript thread when there are events to take; it
+   * does not keep the process alive. `deliver` is called with messages when there are no other events:
+   * their `EventKind`, the worker, and the messages.
    */
-  constructor(wake: () => void, deliver: (kind: EventKind, worker: number, messages: string | Buffer, pieces: any) => void)
+  constructor(wake: () => void, deliver: (kind: EventKind, worker: number, messages: string | Buffer, attachments: any) => void)
   /** Changes the settings. */
   configure(settings: NativeSettings): void
   /**
-   * Makes the channel for a worker and returns the number of the descriptor that the worker is to inherit. It is
-   * closed by `spawned`.
+   * Makes the channel for a worker and returns the number of the descriptor that the worker is to inherit.
+   * `spawned` closes that descriptor.
    */
   openChannel(id: number, advanced: boolean): number
   /**
-   * Makes the lane for a worker that has a channel, and returns the number of the descriptor that the worker is to
-   * inherit.
+   * Makes the lane for a worker that has a channel, and returns the number of the descriptor that the
+   * worker is to inherit.
    */
   openLane(id: number): number
   /**
-   * The worker has been spawned, or could not be: closes its end here and begins to read ours. A worker without a
-   * lane has none for the `no_lane` reason.
+   * The worker has been spawned, or could not be: closes its end here and begins to read this one.
+   * `no_lane` says why a worker has no lane.
    */
   spawned(id: number, noLane: string): void
-  /** The worker could not be spawned at all: both ends are closed and no event will tell of it. */
+  /** The worker could not be spawned at all: closes both ends, without an event. */
   abandonChannel(id: number): void
   /** For sending on the workers' channels. */
   writer(): NativeWriter
-  /** `worker.disconnect()`. When it returns, the worker takes part in no server any more. */
+  /** `worker.disconnect()`. The worker is a member of no server when this returns. */
   disconnectWorker(id: number): void
-  /** Closes the channel after what waits has been sent. */
+  /** Closes the channel after sending the bytes that wait. */
   closeChannel(id: number): void
-  /** A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`. */
-  condemn(id: number, reason: string): void
-  /** The worker's process has ended: everything that it had sent is told, and then the end of its channel. */
+  /**
+   * Closes the channel at once with `ERR_CORRAL_BAD_FRAME`. `reason` says what is wrong with a message of
+   * the worker.
+   */
+  destroy(id: number, reason: string): void
+  /** The worker's process has ended: delivers everything that it had sent, and then the end of its channel. */
   exited(id: number): void
-  /** What has been counted so far. Disturbs nobody. */
+  /** What has been counted so far. Costs the reactor nothing. */
   stats(): NativeStats
-  /** Reads no more of a worker's channel until `resume`. */
+  /** Stops reading a worker's channel until `resume`. */
   pause(id: number): void
-  /** Reads on. */
+  /** Goes on reading. */
   resume(id: number): void
-  /** Closes a descriptor that came with an event and that nobody wants. */
+  /** Closes a descriptor that came with an event and has no use. */
   closeHandle(number: number): void
   /** The number of this side's descriptor of a channel; -1 when the channel is closed. */
   channelDescriptor(id: number): number
   /**
-   * Takes a portion of what has happened: a flat array of four values per event, the first of them its `EventKind`. There is a bound
-   * to what one turn of the event loop takes: `turnEnded` is to be called when the loop comes round.
+   * Takes a portion of the events: a flat array of four values per event, the first of them its
+   * `EventKind`. One turn of the event loop takes a limited number: `turnEnded` is to be called in the
+   * next one.
    */
   takeEvents(): unknown[]
   /** Whether another portion may be taken in this turn. */
   mayTakeMore(): boolean
-  /** What was taken has been delivered, and the event loop goes on: has `wake` called when there is more. */
+  /**
+   * The events that were taken are delivered, and the event loop has had a turn. `wake` is called if there
+   * are more.
+   */
   turnEnded(): void
 }
 
 /** Sends on the channels of one reactor. Belongs to the JavaScript thread that made it. */
 export declare class NativeWriter {
   /**
-   * Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
-   * duplicated. `completion` names the callback for when the frame has to wait.
+   * Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it
+   * is duplicated. `completion` names the callback for when the frame has to wait.
    *
-   * Returns 0 when everything was written, `WRITTEN_AND_BEHIND` when it was and the peer is far behind, the number of bytes
-   * that wait when not, a negative errno on failure: `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when
-   * too much waits, `EPIPE` when nobody is there.
+   * Returns 0 when everything was written, `WRITTEN_AND_BEHIND` when it was and the peer is far behind,
+   * the number of bytes that wait when not, a negative errno on failure: `EMSGSIZE` for a message that the
+   * peer does not take, `ENOBUFS` when too much waits, `EPIPE` when the peer has gone.
    */
   sendText(id: number, text: string, handle: number, completion: number): number
-  /** As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them. */
+  /**
+   * As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind
+   * them.
+   */
   sendBytes(id: number, message: Buffer, handle: number, completion: number): number
   /**
-   * As `sendBytes`, for a message in several parts, which are one behind the other as they travel. What the socket takes at once is
-   * not copied.
+   * As `sendBytes`, for a message in several parts, in their order. Bytes that the socket takes at once
+   * are not copied.
    */
   sendParts(id: number, parts: Uint8Array[], completion: number): number
   /**
-   * Sends JSON text, without its newline, that the peer's own doing has brought about. A peer that asks and does not read loses its
-   * channel; to one that has gone there is nothing to say.
+   * Sends an answer to the peer: JSON text, without its newline. A peer that does not read its answers
+   * loses its channel. Does nothing for a peer that has gone.
    */
   answerText(id: number, text: string): void
   /** As `answerText`, for a message as in `sendBytes`. */
   answerBytes(id: number, message: Uint8Array): void
   /** How many bytes wait to be written to a peer. */
   queued(id: number): number
-  /** Whether messages may bring large pieces along from now on: the other end is a corral that reads them. */
-  takesPieces(id: number): boolean
+  /**
+   * Whether messages may bring large attachments along from now on: the other end is a corral that reads
+   * them.
+   */
+  acceptsAttachments(id: number): boolean
   /** As `sendText`, for a message that brings large strings along, between two corrals. */
   sendTextAttached(id: number, text: string, strings: Array<string>, completion: number): number
   /** As `sendBytes`, for a message that brings large buffers along, between two corrals. */
   sendBytesAttached(id: number, message: Uint8Array, buffers: Uint8Array[], completion: number): number
   /**
-   * As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns how many bytes
-   * wait; what goes wrong is told by `uncork`.
+   * As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns
+   * how many bytes wait. `uncork` reports errors.
    */
   corkText(id: number, text: string): number
   /** As `corkText`, for a message as in `sendBytes`. */
   corkBytes(id: number, message: Uint8Array): number
   /**
-   * As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
-   * none, or no room in it. `is_last` when `uncork` is next, so that nobody need look after it.
+   * As `corkText`, for a message whose large strings go to the memory that the two ends share, between two
+   * corrals. Null if there is none, or no room in it. `is_last` when `uncork` is next, so that the message
+   * needs no timer.
    */
   corkTextInMemory(id: number, text: string, strings: Array<string>, isLast: boolean): number | null
   /** As `corkBytes`, for a message whose large buffers go to shared memory; as `corkTextInMemory`. */
@@ -205,13 +224,13 @@ export declare class NativeWriter {
   /** Sends what was corked in this turn. Returns as `sendText`, for all of it. */
   uncork(id: number, completion: number): number
   /**
-   * As `sendText`, for several messages with newlines between them, none of which is too large. They share one
-   * completion.
+   * As `sendText`, for several messages with newlines between them, none of which is too large. They share
+   * one completion.
    */
   sendTexts(id: number, text: string, count: number, completion: number): number
   /**
-   * As `sendBytes`, for several messages, each with its length in front, none of which is too large. They share one
-   * completion.
+   * As `sendBytes`, for several messages, each with its length in front, none of which is too large. They
+   * share one completion.
    */
   sendFrames(id: number, frames: Buffer, count: number, completion: number): number
   /** Whether a message of so many bytes may be sent: 0, or the errno as `sendText` would return it. */
@@ -221,15 +240,15 @@ export declare class NativeWriter {
 /** What the numbers of `stats()` are, in their order. */
 export declare function describeCounters(): NativeDescriptions
 
-/** What an event is; the three values behind it are, by kind, those in the comment. */
+/** The kind of an event. The comment of each says which values follow it. */
 export declare const enum EventKind {
   /** worker or channel, message (string or Buffer) */
   Message = 0,
   /** worker or channel, messages, each with its newline or its length (string or Buffer) */
   Messages = 1,
   /**
-   * worker or channel, message (string or Buffer), what it brought along: an array of strings, or of where in the Buffer
-   * the message and each piece begin and end
+   * worker or channel, message (string or Buffer), its attachments: an array of strings, or of the places
+   * in the Buffer where the message and each attachment begin and end
    */
   Attached = 2,
   /** worker or channel, message (string or Buffer), descriptor */
@@ -262,9 +281,9 @@ export declare const enum EventKind {
   Fault = 16,
   /** channel, JSON of listener and peer */
   Asked = 17,
-  /** channel, JSON of listener, peer and maxMessageSize, which is what the peer takes */
+  /** channel, JSON of listener, peer and maxMessageSize, the largest message that the peer accepts */
   Connected = 18,
-  /** listener, JSON of peer, code, message, and how many there were */
+  /** listener, JSON of peer, code, message, and how many refusals it stands for */
   Refused = 19,
 }
 
@@ -299,7 +318,7 @@ export interface NativeServerStats {
 export interface NativeSettings {
   /** SCHED_RR; otherwise SCHED_NONE. */
   roundRobin: boolean
-  /** The bound of connections per server that were accepted and not taken; by default that of `Config`. */
+  /** The most connections per server that were accepted and not taken; by default that of `Config`. */
   maxPendingConnections?: number
   /** The largest frame that a worker may send, in bytes; by default that of `Config`. */
   maxFrameSize?: number
@@ -317,16 +336,16 @@ export interface NativeStats {
   workers: Array<NativeWorkerStats>
 }
 
-/** What a side wants of its channels; see `ChannelOptions` of net.d.ts. */
+/** The options of a side's channels; see `ChannelOptions` of net.d.ts. */
 export interface NativeTerms {
   advanced: boolean
-  /** The largest message that it takes, in bytes as they travel. */
+  /** The largest message that this side accepts, in bytes on the wire. */
   maxMessageSize: number
-  /** How many bytes of its own may wait to be written. */
+  /** How many bytes may wait to be written. */
   maxQueuedBytes: number
-  /** For how long the other side may keep it waiting for a channel, in milliseconds. */
+  /** How long the handshake may take, in milliseconds. */
   handshakeTimeout: number
-  /** Whether to be asked about processes of other users; they are refused otherwise. */
+  /** Whether JavaScript decides on processes of other users. Otherwise they are refused. */
   asks: boolean
   /** Whether this Node's libuv fills abstract names up with NUL bytes. */
   paddedAbstractNames: boolean

@@ -103,7 +103,7 @@ class NativeReactor {
    * @param {string} reason
    */
   condemn(id, reason) {
-    this.unlessGone(() => this.native.condemn(id, reason));
+    this.unlessGone(() => this.native.destroy(id, reason));
   }
 
   /**

@@ -1,6 +1,6 @@
-//! What is counted, described where it is counted. `cluster.stats()`, the comments of index.d.ts and the metadata of metrics follow
-//! from these descriptions. The thread that does the work writes and any thread reads: atomics, so that reading costs the writer
-//! nothing.
+//! What is counted, described where it is counted. `cluster.stats()`, the comments of index.d.ts and the
+//! metadata of metrics follow from these descriptions. The thread that does the work writes and any thread
+//! reads: atomics, so that reading costs the writer nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

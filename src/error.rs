@@ -24,18 +24,18 @@ pub enum Error {
         /// The limit in force, in bytes.
         limit: usize,
     },
-    /// Two programs that met at a named socket do not go together.
+    /// The handshake at a named socket failed.
     #[error("{reason}")]
     Refused {
         /// Its code in JavaScript.
         code: &'static str,
-        /// Who does not want whom, and why.
+        /// Which side refuses the other, and why.
         reason: String,
     },
     /// The channel is closed, or closing, and takes no more frames.
     #[error("channel closed")]
     ChannelClosed,
-    /// The reactor thread has ended; nothing can be asked of it any more.
+    /// The reactor thread has ended and takes no commands.
     #[error("the reactor thread has ended")]
     ReactorGone,
     /// Others could put a socket of their own in place of one in this directory.
@@ -46,7 +46,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A caller named a worker that does not exist (any more).
+    /// The caller named a worker that does not exist, or no longer exists.
     #[error("no worker with the id {0}")]
     NoSuchWorker(u32),
 }

@@ -63,7 +63,7 @@ class Sends {
    * @returns {boolean} whether messages may be taken apart from now on
    */
   takesPieces(id) {
-    return this.#native.takesPieces(id);
+    return this.#native.acceptsAttachments(id);
   }
 
   /**

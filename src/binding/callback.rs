@@ -3,8 +3,8 @@
 use napi::bindgen_prelude::{FromNapiValue, Function, FunctionRef};
 use napi::{Env, JsValue, Result, check_status, sys};
 
-/// A function to be called from outside of any JavaScript, as Node calls the callbacks of its own handles: ticks and
-/// promises have their turn afterwards, and what it throws is an uncaught exception.
+/// Calls a function from outside of any JavaScript, as Node calls the callbacks of its own handles: ticks and
+/// promises run afterwards, and an exception is an uncaught one.
 pub struct Callback {
     env: Env,
     function: FunctionRef<(), ()>,
@@ -16,8 +16,8 @@ impl Callback {
         Ok(Callback { env, function: function.create_ref()? })
     }
 
-    /// Calls the function with values made by `arguments`. None when it threw, which has been told by then, or when
-    /// the environment is going and calls nothing any more.
+    /// Calls the function with values made by `arguments`. Returns None when the function threw, after the
+    /// program has got the exception, or when the environment is being torn down and calls nothing.
     pub fn call<T: FromNapiValue, const N: usize>(
         &self,
         arguments: impl FnOnce(&Env) -> Result<[sys::napi_value; N]>,

@@ -10,7 +10,7 @@ use crate::channel::{Channel, ChannelCommand, Frame, SendStatus};
 use crate::error::Error;
 use crate::proto::{self, HANDLE_ACK};
 
-/// What the reactor is to do for the channel of this number.
+/// A command to the reactor for the channel with this number.
 #[derive(Debug)]
 pub struct FollowUp(pub u32, pub ChannelCommand);
 
@@ -38,13 +38,14 @@ impl Channels {
         self.get(id).map_or(-1, |channel| channel.as_fd().as_raw_fd())
     }
 
-    /// JavaScript has dealt with what the peer has brought about. A channel that rests because of too much is to be read again.
+    /// JavaScript has dealt with events of this cost that the peer has caused. A channel that was not read
+    /// because of too many of them is read again.
     pub fn delivered(&self, id: u32, cost: usize) -> Option<FollowUp> {
         let is_waited_for = self.get(id)?.undelivered().remove(cost);
         is_waited_for.then_some(FollowUp(id, ChannelCommand::Resume))
     }
 
-    /// The peer may send its next handle. If it has gone, nobody waits for this.
+    /// Acknowledges a handle: the peer may send its next one. Does nothing for a peer that has gone.
     pub fn acknowledge(&self, id: u32, follow_up: &mut Vec<FollowUp>) {
         let Some(channel) = self.get(id) else { return };
         let Ok(bytes) = proto::encode(channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
@@ -54,7 +55,8 @@ impl Channels {
     }
 }
 
-/// What the reactor is to do now that the peer has been answered: a peer that reads no answers has no channel.
+/// The command that follows from an answer to the peer. A peer that does not read its answers loses its
+/// channel.
 pub fn answered(id: u32, status: Result<SendStatus, Error>) -> Option<FollowUp> {
     match status {
         Ok(SendStatus::Queued { needs_flush: true, .. }) => Some(FollowUp(id, ChannelCommand::Flush)),

@@ -10,29 +10,29 @@ use napi::{Env, JsValue, Result, sys};
 
 use super::callback::Callback;
 use super::events::EventWriter;
-use super::queue::{EventQueue, OfChannels, PORTION, Source};
+use super::queue::{EventQueue, PORTION, ReactorEvent, Source};
 use super::uv::Watch;
 use super::values;
 use crate::channel::{Channel, ChannelEvent, DirectRead, Frames};
 use crate::ids::Offer;
 use crate::proto::Serialization;
 
-/// So many messages of a channel are taken at once, however many others are read here.
+/// The least number of messages that are taken from a channel at once, however many channels are read here.
 const LEAST: usize = 16;
 
-/// The channels that the event loop watches, and what is done when one is readable. Belongs to the JavaScript thread.
+/// The channels that the event loop watches and this thread reads. Belongs to the JavaScript thread.
 pub struct DirectReading<E> {
-    /// Takes the events.
+    /// Has JavaScript take the events.
     dispatch: Callback,
-    /// Takes messages, when there is nothing else: as `takeEvents` gives them.
+    /// Gives JavaScript messages, when there is nothing else, in the form of `takeEvents`.
     deliver: Callback,
     events: Arc<EventQueue<E>>,
-    /// Has the reactor take a channel back, and read on.
+    /// Has the reactor take a channel back and read it.
     give_back: Box<dyn Fn(u32)>,
     watches: RefCell<HashMap<u32, Watch>>,
 }
 
-impl<E: OfChannels> DirectReading<E> {
+impl<E: ReactorEvent> DirectReading<E> {
     pub fn new(
         dispatch: Callback,
         deliver: Callback,
@@ -43,7 +43,7 @@ impl<E: OfChannels> DirectReading<E> {
         Rc::new(DirectReading { dispatch, deliver, events, give_back, watches: RefCell::default() })
     }
 
-    /// Converts an event of a channel's for JavaScript, or deals with it here.
+    /// Converts an event of a channel for JavaScript, or handles it here.
     pub fn write_event(
         self: &Rc<Self>,
         writer: &mut EventWriter<'_, '_>,
@@ -67,13 +67,13 @@ impl<E: OfChannels> DirectReading<E> {
         }
     }
 
-    /// The reactor offers a channel: watches it, unless the reactor has taken it back meanwhile.
+    /// Watches a channel that the reactor offers, unless the reactor has taken it back meanwhile.
     fn accept(self: &Rc<Self>, env: &Env, id: u32, channel: &Arc<Channel>, offer: Offer) {
         if !channel.accept(offer) {
             return;
         }
         let mut watches = self.watches.borrow_mut();
-        // One of before is on another socket if the channel has moved since: it goes when this one takes its place.
+        // An earlier watch is on another socket if the channel has moved since. The new one replaces it.
         let fd = channel.as_fd().as_raw_fd();
         if let Some(watch) = watches.get(&id).filter(|watch| watch.fd() == fd) {
             return watch.start();
@@ -83,7 +83,7 @@ impl<E: OfChannels> DirectReading<E> {
                 watch.start();
                 watches.insert(id, watch);
             }
-            // The reactor reads, as without any of this.
+            // The reactor goes on reading.
             Err(_) => {
                 channel.refuse_offers();
                 (self.give_back)(id);
@@ -91,12 +91,12 @@ impl<E: OfChannels> DirectReading<E> {
         }
     }
 
-    /// Before the descriptor of a channel is closed.
+    /// Ends the watch. To be called before the descriptor of a channel is closed.
     fn forget(&self, id: u32) {
         self.watches.borrow_mut().remove(&id);
     }
 
-    /// Before the event loop goes.
+    /// Ends all watches. To be called before the event loop is closed.
     pub fn forget_all(&self) {
         self.watches.borrow_mut().clear();
     }
@@ -108,7 +108,8 @@ impl<E: OfChannels> DirectReading<E> {
         channel: &Arc<Channel>,
         fd: RawFd,
     ) -> std::result::Result<Watch, String> {
-        // Weak: libuv keeps these for a turn of its loop after the watch has ended, and the descriptor is closed by then.
+        // Weak: libuv keeps these for a turn of its loop after the watch has ended, and the descriptor is
+        // closed by then.
         let (this, weak) = (Rc::downgrade(self), Arc::downgrade(channel));
         Watch::new(env, fd, move || {
             if let (Some(this), Some(channel)) = (Weak::upgrade(&this), weak.upgrade()) {
@@ -118,16 +119,16 @@ impl<E: OfChannels> DirectReading<E> {
     }
 
     fn read(&self, id: u32, channel: &Channel) {
-        // All who read here share a portion of what one turn of the event loop takes. Who has more goes by the reactor, where channels
-        // take turns.
+        // All channels that are read here share a portion of what one turn of the event loop takes. The rest
+        // goes by the reactor, where channels take turns.
         let most = (PORTION / self.watches.borrow().len().max(1)).max(LEAST);
-        // The first messages, while nothing of the channel is in front of them: they need not go by the queue.
+        // The first messages need not go by the queue while nothing of the channel is in front of them.
         let mut first = None;
         let mut is_queued = self.events.has(Source::Channel(id));
         let queue = |frames| {
             let event = ChannelEvent::Messages(frames);
             channel.undelivered().add(event.cost());
-            self.events.push(E::of_channel(id, event));
+            self.events.push(E::from_channel(id, event));
         };
         let outcome = channel.read_directly(most, |frames| {
             if !is_queued && first.is_none() {
@@ -146,7 +147,8 @@ impl<E: OfChannels> DirectReading<E> {
         if outcome == DirectRead::Returned {
             (self.give_back)(id);
         }
-        // What the program throws has been told by then, and an environment that is going wants no messages.
+        // An exception has been reported by then, and an environment that is being torn down takes no
+        // messages.
         if let Some(frames) = first {
             let serialization = channel.serialization();
             self.deliver.call::<(), 4>(|env| arguments(env, serialization, id, frames));

@@ -2,15 +2,15 @@
 
 use napi_derive::napi;
 
-/// What an event is; the three values behind it are, by kind, those in the comment.
+/// The kind of an event. The comment of each says which values follow it.
 #[napi]
 pub enum EventKind {
     /// worker or channel, message (string or Buffer)
     Message,
     /// worker or channel, messages, each with its newline or its length (string or Buffer)
     Messages,
-    /// worker or channel, message (string or Buffer), what it brought along: an array of strings, or of where in the Buffer
-    /// the message and each piece begin and end
+    /// worker or channel, message (string or Buffer), its attachments: an array of strings, or of the places
+    /// in the Buffer where the message and each attachment begin and end
     Attached,
     /// worker or channel, message (string or Buffer), descriptor
     HandleMessage,
@@ -42,8 +42,8 @@ pub enum EventKind {
     Fault,
     /// channel, JSON of listener and peer
     Asked,
-    /// channel, JSON of listener, peer and maxMessageSize, which is what the peer takes
+    /// channel, JSON of listener, peer and maxMessageSize, the largest message that the peer accepts
     Connected,
-    /// listener, JSON of peer, code, message, and how many there were
+    /// listener, JSON of peer, code, message, and how many refusals it stands for
     Refused,
 }

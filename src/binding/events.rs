@@ -26,7 +26,7 @@ impl<'env, 'a> EventWriter<'env, 'a> {
         Ok(EventWriter { env, channels, array: env.create_array(0)?, length: 0, follow_up: Vec::new() })
     }
 
-    /// The array, and what the reactor is to do now that the events are taken.
+    /// The array, and the commands to the reactor that follow from taking the events.
     pub fn finish(self) -> (Array<'env>, Vec<FollowUp>) {
         (self.array, self.follow_up)
     }
@@ -39,7 +39,7 @@ impl<'env, 'a> EventWriter<'env, 'a> {
         self.channels
     }
 
-    /// What has happened on a channel. The channel is forgotten with its last event.
+    /// Adds an event of a channel. The channel is removed with its last event.
     pub fn channel_event(&mut self, id: u32, event: ChannelEvent) -> Result<()> {
         match event {
             ChannelEvent::Messages(frames) => {
@@ -65,7 +65,7 @@ impl<'env, 'a> EventWriter<'env, 'a> {
                 self.put(completion.0)?;
                 self.put(written as f64)
             }
-            // Who reads a channel is no business of the program's.
+            // The program need not know which thread reads a channel.
             ChannelEvent::Offered(_) => Ok(()),
             ChannelEvent::Closed(cause) => {
                 self.channels.remove(id);
@@ -105,14 +105,14 @@ impl<'env, 'a> EventWriter<'env, 'a> {
         self.put(error.to_string())
     }
 
-    /// A message of a channel's, as that writes them. Fails before anything is put when it is no value of V8's.
+    /// A message of a channel, as a value. Fails before anything is added if V8 has no such value.
     pub fn frame(&self, id: u32, bytes: Vec<u8>) -> Result<Unknown<'env>> {
         let format = Format::of(self.serialization(id), &bytes);
         frame_value(self.env, format, bytes)
     }
 
-    /// A message that V8 has no value for is the end of its channel, and of nothing else.
-    pub fn condemn(&mut self, id: u32) {
+    /// Ends a channel because of a message that V8 has no value for.
+    pub fn destroy(&mut self, id: u32) {
         let error = Error::FrameTooLarge { limit: text::MAX_LENGTH };
         self.follow_up.push(FollowUp(id, ChannelCommand::Destroy(error)));
     }

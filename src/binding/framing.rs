@@ -1,4 +1,5 @@
-//! JavaScript's messages as frames: the newline behind JSON, the length in front of V8's format, large pieces in shared memory.
+//! JavaScript's messages as frames: the newline behind JSON, the length in front of V8's format, attachments
+//! in shared memory.
 
 use napi::{JsString, Result};
 use nix::errno::Errno;
@@ -17,10 +18,10 @@ pub fn prefix_of(length: usize) -> std::result::Result<[u8; PREFIX], Errno> {
     u32::try_from(length).map(proto::prefix).map_err(|_| Errno::EMSGSIZE)
 }
 
-/// What is in front of a message in V8's format whose pieces are behind it. Errors: as `prefix_of`.
-pub fn head_of(pieces: &[Attachment], body: &[u8]) -> std::result::Result<Vec<u8>, Errno> {
+/// The head of a message in V8's format whose attachments follow it. Errors: as `prefix_of`.
+pub fn head_of(attachments: &[Attachment], body: &[u8]) -> std::result::Result<Vec<u8>, Errno> {
     let mut head = vec![0; PREFIX];
-    write_header(pieces, PREFIX + body.len(), &mut head);
+    write_header(attachments, PREFIX + body.len(), &mut head);
     let prefix = prefix_of(head.len() - PREFIX + body.len())?;
     head[..PREFIX].copy_from_slice(&prefix);
     Ok(head)
@@ -44,10 +45,10 @@ pub fn append_text(serialization: Serialization, text: &JsString, bytes: &mut Ve
     Ok(())
 }
 
-/// Appends JSON text as a line whose pieces are in shared memory. Appends nothing when it fails.
-pub fn append_text_in_memory(pieces: &[Attachment], text: &JsString, bytes: &mut Vec<u8>) -> Result<()> {
+/// Appends JSON text as a line whose attachments are in shared memory. Appends nothing when it fails.
+pub fn append_text_in_memory(attachments: &[Attachment], text: &JsString, bytes: &mut Vec<u8>) -> Result<()> {
     let start = bytes.len();
-    write_header(pieces, 0, bytes);
+    write_header(attachments, 0, bytes);
     let appended = text::append_utf8(text, bytes);
     match appended {
         Ok(()) => bytes.push(b'\n'),
@@ -56,11 +57,11 @@ pub fn append_text_in_memory(pieces: &[Attachment], text: &JsString, bytes: &mut
     appended
 }
 
-/// Appends a message in V8's format, less than 4 GiB, whose pieces are in shared memory.
-pub fn append_bytes_in_memory(pieces: &[Attachment], body: &[u8], bytes: &mut Vec<u8>) {
+/// Appends a message in V8's format, less than 4 GiB, whose attachments are in shared memory.
+pub fn append_bytes_in_memory(attachments: &[Attachment], body: &[u8], bytes: &mut Vec<u8>) {
     let start = bytes.len();
     bytes.extend([0; PREFIX]);
-    write_header(pieces, 0, bytes);
+    write_header(attachments, 0, bytes);
     bytes.extend(body);
     set_prefix(&mut bytes[start..]);
 }
@@ -71,33 +72,34 @@ fn set_prefix(frame: &mut [u8]) {
     frame[..PREFIX].copy_from_slice(&prefix);
 }
 
-/// Pieces of a message in the memory that the two sides of a channel share. Those that are not sent are put back.
+/// Attachments of a message in the memory that the two sides of a channel share. Their memory is released
+/// unless they are sent.
 pub struct Placed<'a> {
     channel: &'a Channel,
-    pieces: Vec<Attachment>,
+    attachments: Vec<Attachment>,
     reservations: Vec<Reservation>,
     needs_maintenance: bool,
 }
 
 impl<'a> Placed<'a> {
     pub fn new(channel: &'a Channel) -> Self {
-        Placed { channel, pieces: Vec::new(), reservations: Vec::new(), needs_maintenance: false }
+        Placed { channel, attachments: Vec::new(), reservations: Vec::new(), needs_maintenance: false }
     }
 
-    /// Whether the reactor is to tend the memory.
+    /// Whether the reactor should maintain the memory.
     pub fn needs_maintenance(&self) -> bool {
         self.needs_maintenance
     }
 
-    /// What is placed, in order.
-    pub fn pieces(&self) -> &[Attachment] {
-        &self.pieces
+    /// The attachments, in order.
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
     }
 
     /// Writes strings to the memory. False if there is none, or not enough of it is free.
     pub fn add_strings(&mut self, strings: &[JsString]) -> Result<bool> {
         for string in strings {
-            match text::place_piece(string, |bytes| self.reserve(bytes))? {
+            match text::place_string(string, |bytes| self.reserve(bytes))? {
                 Some((reservation, kind, length)) => self.add(reservation, kind, length),
                 None => return Ok(false),
             }
@@ -122,20 +124,20 @@ impl<'a> Placed<'a> {
     }
 
     fn add(&mut self, reservation: Reservation, kind: AttachmentKind, length: usize) {
-        self.pieces.push(Attachment { kind, length, offset: Some(reservation.offset()) });
+        self.attachments.push(Attachment { kind, length, offset: Some(reservation.offset()) });
         self.reservations.push(reservation);
     }
 
-    /// How many bytes the pieces have.
+    /// How many bytes the attachments have.
     pub fn length(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.length).sum()
+        self.attachments.iter().map(|attachment| attachment.length).sum()
     }
 
-    /// They are the receiver's now.
+    /// The message is sent: the attachments are the receiver's.
     pub fn sent(self) {
         self.reservations
             .into_iter()
-            .zip(self.pieces)
-            .for_each(|(reservation, piece)| reservation.sent(piece.length));
+            .zip(self.attachments)
+            .for_each(|(reservation, attachment)| reservation.sent(attachment.length));
     }
 }

@@ -25,17 +25,17 @@ use crate::ipc::{ChannelIds, Command, Event, Ipc, Refused, Terms, Verdict};
 use crate::os::{self, AbstractNames, Credentials};
 use crate::proto::Serialization;
 
-/// What a side wants of its channels; see `ChannelOptions` of net.d.ts.
+/// The options of a side's channels; see `ChannelOptions` of net.d.ts.
 #[napi(object)]
 pub struct NativeTerms {
     pub advanced: bool,
-    /// The largest message that it takes, in bytes as they travel.
+    /// The largest message that this side accepts, in bytes on the wire.
     pub max_message_size: f64,
-    /// How many bytes of its own may wait to be written.
+    /// How many bytes may wait to be written.
     pub max_queued_bytes: f64,
-    /// For how long the other side may keep it waiting for a channel, in milliseconds.
+    /// How long the handshake may take, in milliseconds.
     pub handshake_timeout: u32,
-    /// Whether to be asked about processes of other users; they are refused otherwise.
+    /// Whether JavaScript decides on processes of other users. Otherwise they are refused.
     pub asks: bool,
     /// Whether this Node's libuv fills abstract names up with NUL bytes.
     pub padded_abstract_names: bool,
@@ -59,8 +59,8 @@ impl From<&NativeTerms> for Terms {
     }
 }
 
-/// All channels of this process over named sockets, and one reactor thread for them. Belongs to the JavaScript thread
-/// that made it.
+/// All channels of this process over named sockets, and one reactor thread for them. Belongs to the
+/// JavaScript thread that made it.
 #[napi]
 pub struct NativeIpc {
     reactor: Reactor<Command, Event>,
@@ -70,15 +70,15 @@ pub struct NativeIpc {
 
 #[napi]
 impl NativeIpc {
-    /// Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
-    /// not keep the process alive. `deliver` is called with messages when they are all there is to take: their
-    /// `EventKind`, the channel, and the messages.
+    /// Starts the reactor thread. `wake` is called on the JavaScript thread when there are events to take; it
+    /// does not keep the process alive. `deliver` is called with messages when there are no other events:
+    /// their `EventKind`, the channel, and the messages.
     #[napi(constructor)]
     pub fn new(
         env: Env,
         wake: Function<(), ()>,
         #[napi(
-            ts_arg_type = "(kind: EventKind, channel: number, messages: string | Buffer, pieces: any) => void"
+            ts_arg_type = "(kind: EventKind, channel: number, messages: string | Buffer, attachments: any) => void"
         )]
         deliver: Function<(), ()>,
     ) -> Result<Self, String> {
@@ -90,8 +90,9 @@ impl NativeIpc {
         Ok(NativeIpc { reactor, ids, listeners: 0 })
     }
 
-    /// Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's number, or a
-    /// negative errno: `EAGAIN` is to be tried again.
+    /// Listens at a path, or at an abstract name, which begins with a NUL character. Returns the listener's
+    /// number, or a negative errno. `EAGAIN` means that another process holds the lock of the path: try
+    /// again.
     #[napi]
     pub fn listen(
         &mut self,
@@ -118,19 +119,19 @@ impl NativeIpc {
         i32::try_from(id.0).map_err(|_| coded(Error::Sys { doing: "listening", errno: Errno::ENFILE }))
     }
 
-    /// How many connections the listener may have, from now on.
+    /// Sets how many connections the listener may have from now on.
     #[napi]
     pub fn set_max_connections(&self, listener: u32, max: f64) -> Result<(), String> {
         self.reactor.send(Command::SetMaxConnections(ListenerId(listener), max as usize))
     }
 
-    /// Listens no more. When it returns, the socket's file is gone; channels stay.
+    /// Closes a listener. The socket's file is gone when this returns; channels stay open.
     #[napi]
     pub fn close_listener(&self, listener: u32) -> Result<(), String> {
         self.reactor.call(Command::CloseListener(ListenerId(listener)))
     }
 
-    /// Makes a channel and returns its number; what comes of it is an event.
+    /// Begins to connect, and returns the channel's number. An event tells the outcome.
     #[napi]
     pub fn connect(&self, name: String, terms: NativeTerms) -> Result<u32, String> {
         let id = self.ids.next();
@@ -140,9 +141,9 @@ impl NativeIpc {
         Ok(id.0)
     }
 
-    /// Takes over this process's end of a channel to its primary and returns the channel's number. The descriptor is the
-    /// channel's from now on. The other end may send frames of `max_frame` bytes; of any length if that is not given, as Node's own
-    /// channel has it of a primary.
+    /// Takes over this process's end of a channel to its primary and returns the channel's number. The
+    /// descriptor is the channel's from now on. The other end may send frames of up to `max_frame` bytes, of
+    /// any length by default, as a primary may on Node's own channel.
     #[napi]
     pub fn adopt(&mut self, descriptor: i32, advanced: bool, max_frame: Option<f64>) -> Result<u32, String> {
         let serialization = if advanced { Serialization::Advanced } else { Serialization::Json };
@@ -156,13 +157,13 @@ impl NativeIpc {
         Ok(id.0)
     }
 
-    /// The other end has gone: everything that it had sent is told, and then the end of the channel.
+    /// The other end has gone: delivers everything that it had sent, and then the end of the channel.
     #[napi]
     pub fn read_all(&self, id: u32) -> Result<(), String> {
         self.reactor.send(Command::ReadAll(ChannelId(id)))
     }
 
-    /// Whether the other end of a socket is closed, be there still something to read or not.
+    /// Whether the other end of a socket is closed, even if there are bytes to read.
     #[napi]
     pub fn has_ended(&self, descriptor: i32) -> bool {
         os::has_hung_up(descriptor)
@@ -181,37 +182,36 @@ impl NativeIpc {
         self.reactor.writer()
     }
 
-    /// Reads no more of a channel until `resume`; its end is not seen either.
+    /// Stops reading a channel until `resume`. Its end is not noticed either.
     #[napi]
     pub fn pause(&self, id: u32) -> Result<(), String> {
         self.reactor.send(Command::Pause(ChannelId(id)))
     }
 
-    /// Reads on.
+    /// Goes on reading.
     #[napi]
     pub fn resume(&self, id: u32) -> Result<(), String> {
         self.reactor.send(Command::Unpause(ChannelId(id)))
     }
 
-    /// Closes the channel after what waits has been sent, or gives up making it.
+    /// Closes the channel after sending the bytes that wait, or stops connecting.
     #[napi]
     pub fn close_channel(&self, id: u32) -> Result<(), String> {
         self.reactor.send(Command::CloseChannel(ChannelId(id)))
     }
 
-    /// Closes the channel at once. What waits is not sent.
+    /// Closes the channel at once, without sending the bytes that wait; with `ERR_CORRAL_BAD_FRAME` if there
+    /// is a reason, which says what is wrong with a message of the peer.
     #[napi]
-    pub fn destroy(&self, id: u32) -> Result<(), String> {
-        self.reactor.send(Command::Destroy(ChannelId(id)))
+    pub fn destroy(&self, id: u32, reason: Option<String>) -> Result<(), String> {
+        let id = ChannelId(id);
+        self.reactor.send(match reason {
+            Some(reason) => Command::Channel(id, ChannelCommand::Destroy(Error::BadFrame(reason))),
+            None => Command::Destroy(id),
+        })
     }
 
-    /// A message of the peer's could not be parsed: closes the channel with `ERR_CORRAL_BAD_FRAME`.
-    #[napi]
-    pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
-        self.reactor.send(Command::Channel(ChannelId(id), ChannelCommand::Destroy(Error::BadFrame(reason))))
-    }
-
-    /// Closes a descriptor that came with an event and that nobody wants.
+    /// Closes a descriptor that came with an event and has no use.
     #[napi]
     pub fn close_handle(&self, number: i32) {
         drop(os::adopt(number));
@@ -223,8 +223,9 @@ impl NativeIpc {
         self.reactor.channels().descriptor(id)
     }
 
-    /// Takes a portion of what has happened: a flat array of four values per event, the first of them its `EventKind`. There is a bound
-    /// to what one turn of the event loop takes: `turnEnded` is to be called when the loop comes round.
+    /// Takes a portion of the events: a flat array of four values per event, the first of them its
+    /// `EventKind`. One turn of the event loop takes a limited number: `turnEnded` is to be called in the
+    /// next one.
     #[napi]
     pub fn take_events<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
         self.reactor.take_events(env, write_event)
@@ -236,7 +237,8 @@ impl NativeIpc {
         self.reactor.may_take_more()
     }
 
-    /// What was taken has been delivered, and the event loop goes on: has `wake` called when there is more.
+    /// The events that were taken are delivered, and the event loop has had a turn. `wake` is called if there
+    /// are more.
     #[napi]
     pub fn turn_ended(&self) {
         self.reactor.turn_ended();
@@ -249,7 +251,7 @@ impl From<FollowUp> for Command {
     }
 }
 
-/// Converts an event for JavaScript, or deals with it here.
+/// Converts an event for JavaScript, or handles it here.
 fn write_event(
     writer: &mut EventWriter<'_, '_>,
     event: Event,

@@ -10,15 +10,15 @@ use napi_derive::napi;
 
 use super::callback::Callback;
 use super::uv::{AfterPoll, Watch};
-use super::{coded, refused};
+use super::{coded, napi_failure};
 use crate::error::Error;
 use crate::os;
 use crate::proto::ConnectionKind;
 use crate::worker::{Connection, Received, WorkerLane};
 
-/// How many connections are received in one turn of the event loop at most. Those that are already served come in
-/// between, and what is still in the lane when one of them blocks the worker can go to another. So it begins with one,
-/// and doubles while the lane does not run empty.
+/// How many connections are received in one turn of the event loop at most. Events of connections that are
+/// already served come in between, and the connections that are still in the lane when one of these blocks
+/// the worker can go to another. The number begins with one and doubles while the lane does not run empty.
 const MAX_PER_TURN: usize = 8;
 
 /// A lane that is read by Node's event loop. Never keeps the process alive.
@@ -30,12 +30,13 @@ pub struct NativeLane {
 }
 
 struct Watched {
-    /// Taken when the lane is closed. In front of `lane`, which has the descriptor: what is closed must not be watched.
+    /// Dropped when the lane is closed. It is declared before `lane`, which owns the descriptor: a closed
+    /// descriptor must not be watched.
     watch: RefCell<Option<Watch>>,
     lane: RefCell<WorkerLane>,
     take: Callback,
-    /// Connections are received when everybody else whose descriptor was ready has been called: a request that has
-    /// come and is about to block the worker does so before, and not after, the next connection is received.
+    /// Connections are received after the callbacks of all other ready descriptors. A request that is about
+    /// to block the worker blocks it before the next connection is received.
     after_poll: RefCell<Option<AfterPoll>>,
     /// How many may be received in the next turn.
     budget: Cell<usize>,
@@ -43,9 +44,8 @@ struct Watched {
 
 #[napi]
 impl NativeLane {
-    /// Reads the lane with this inherited descriptor, which it owns from now on, and tells the primary so; or tells
-    /// it why it cannot, and reads nothing. In the first case `channel` is this end of the socket that the channel may move
-    /// over to.
+    /// Takes over the lane with this inherited descriptor and announces to the primary that it reads it, or
+    /// why it cannot. In the first case `channel` is this end of the socket to which the channel may move.
     ///
     /// `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
     /// whether the worker has taken the connection.
@@ -61,7 +61,7 @@ impl NativeLane {
             .map_err(|errno| coded(Error::Sys { doing: "taking over a lane", errno }))?;
         let watched = Rc::new(Watched {
             lane: RefCell::new(WorkerLane::new(socket)),
-            take: Callback::new(env, &take).map_err(refused)?,
+            take: Callback::new(env, &take).map_err(napi_failure)?,
             watch: RefCell::new(None),
             after_poll: RefCell::new(None),
             budget: Cell::new(1),
@@ -76,7 +76,7 @@ impl NativeLane {
         };
         let handles = Watch::new(&env, descriptor, call(Watched::on_readable))
             .and_then(|watch| Ok((watch, AfterPoll::new(&env, call(Watched::receive))?)));
-        let told = match handles {
+        let announced = match handles {
             Ok((watch, after_poll)) => {
                 watch.start();
                 *watched.watch.borrow_mut() = Some(watch);
@@ -85,12 +85,12 @@ impl NativeLane {
             }
             Err(reason) => watched.lane.borrow_mut().decline(reason).map(|()| None),
         };
-        let (told, channel) = match told {
+        let (announced, channel) = match announced {
             Ok(channel) => (Ok(()), channel),
             Err(error) => (Err(error), None),
         };
-        // A primary that has gone needs no lane, and the end of the channel tells the worker of it.
-        if told.is_err() {
+        // A primary that has gone needs no lane. The worker notices the end of the channel.
+        if announced.is_err() {
             watched.close();
         }
         // Before Node closes its loop, which must have nothing left by then.
@@ -100,25 +100,25 @@ impl NativeLane {
                 watched.close();
             }
         })
-        .map_err(refused)?;
+        .map_err(napi_failure)?;
         Ok(NativeLane { watched, channel })
     }
 
-    /// The number of the descriptor that the channel may move over to, which is the caller's from now on; -1 if there is
-    /// none, or when it has been asked for before.
+    /// The number of the descriptor to which the channel may move, which is the caller's from now on. Returns
+    /// -1 if there is none, and in every later call.
     #[napi]
     pub fn take_channel(&mut self) -> i32 {
         self.channel.take().map_or(-1, os::into_raw)
     }
 
-    /// Receives nothing more: what is left in the lane is the primary's again.
+    /// Stops receiving. The primary takes back the connections that are left in the lane.
     #[napi]
     pub fn close(&self) {
         self.watched.close();
     }
 
-    /// As `close`, because the channel, of which this is the descriptor, is about to be closed. If its other end is closed
-    /// already, the primary has gone, and nobody takes back what it has left in the lane: that is received first.
+    /// As `close`, before the channel with this descriptor is closed. If its other end is closed already, the
+    /// primary has gone and takes nothing back: the connections that are left in the lane are received first.
     #[napi]
     pub fn end(&self, channel: i32) {
         if os::is_deserted(channel) {
@@ -161,20 +161,21 @@ impl Watched {
                     self.budget.set(1);
                     break;
                 }
-                // The primary has gone: the channel's end tells the worker.
+                // The primary has gone. The worker notices the end of the channel.
                 Ok(Received::Ended) => return self.close(),
                 Err(error) => {
-                    // It goes on with the channel, unless it has gone.
+                    // The primary uses the channel from now on, unless it has gone.
                     let _ = self.lane.borrow_mut().decline(error.to_string());
                     return self.close();
                 }
             }
         }
-        // If the primary has gone there is nobody to tell, and what it has left is received all the same, up to the end.
+        // If the primary has gone the report has no reader, and the connections that are left are received
+        // all the same.
         let _ = self.lane.borrow_mut().report();
     }
 
-    /// Receives what is left by a primary that has gone.
+    /// Receives the connections that a primary has left behind.
     fn receive_all(&self) {
         loop {
             // Not borrowed while JavaScript runs.
@@ -201,18 +202,19 @@ impl Watched {
                 ])
             }
         });
-        // One whose listener threw has been taken: Node, too, says so before it calls the listener.
+        // A connection whose listener threw has been taken: Node accepts it before it calls the listener,
+        // too.
         if taken == Some(false) {
             self.lane.borrow_mut().refuse(seq);
         }
     }
 
-    /// Receives nothing more. What was received is reported before anything else happens, such as the end of the
+    /// Stops receiving. Reports what was received before anything else happens, such as the end of the
     /// channel.
     fn close(&self) {
-        // If the primary has gone there is nobody to tell.
+        // If the primary has gone the report has no reader.
         let _ = self.lane.borrow_mut().report();
-        // Not dropped while borrowed: it calls nobody, but that is libuv's affair.
+        // Dropped after the borrow has ended, whatever libuv calls.
         let handles = (self.watch.borrow_mut().take(), self.after_poll.borrow_mut().take());
         drop(handles);
     }

@@ -1,5 +1,5 @@
-//! The addon as JavaScript sees it. The only module that knows Node-API; it converts and keeps no state of its own
-//! but the channels that JavaScript sends on.
+//! The addon as JavaScript sees it. Only this module knows Node-API. It converts values, and its only state
+//! is the channels on which JavaScript sends.
 //!
 //! | File | What it holds |
 //! | --- | --- |
@@ -7,7 +7,7 @@
 //! | `stats` | what the primary has counted, and what each number is |
 //! | `reactor` | what the first two have in common: a reactor thread, its channels and its events |
 //! | `channels` | the channels by their numbers |
-//! | `writer`, `framing` | sending on them; JavaScript's messages as frames |
+//! | `writer`, `send`, `framing` | the class that sends on them; one channel's sends; messages as frames |
 //! | `limits` | numbers that JavaScript knows as well |
 //! | `queue`, `wake` | events that JavaScript has not taken yet; waking it from another thread |
 //! | `events`, `event_kind`, `values`, `text` | events, messages and strings as values of JavaScript's |
@@ -26,6 +26,7 @@ mod limits;
 mod primary;
 mod queue;
 mod reactor;
+mod send;
 mod stats;
 mod text;
 mod uv;
@@ -40,18 +41,19 @@ use napi::{Env, Result};
 use crate::error::Error;
 use crate::reactor::Handle;
 
-/// An error whose `code` is corral's or Node's. (The macro of napi knows `Result` by its name only: no alias.)
+/// An error whose `code` is corral's or Node's. (The macro of napi knows `Result` by its name only: no
+/// alias.)
 fn coded(error: Error) -> napi::Error<String> {
     napi::Error::new(error.code().to_owned(), error.to_string())
 }
 
-/// What Node-API has refused.
-fn refused(error: napi::Error) -> napi::Error<String> {
+/// A failure of Node-API.
+fn napi_failure(error: napi::Error) -> napi::Error<String> {
     napi::Error::new("ERR_CORRAL_NAPI".to_owned(), error.reason.clone())
 }
 
-/// Ends a reactor thread before the environment goes, and calls `before` first: its servers remove their socket files, and
-/// nothing of it runs while Node tears itself down.
+/// Ends a reactor thread before the environment is torn down, and calls `before` first. Servers remove their
+/// socket files, and no code of the reactor runs while Node tears itself down.
 fn stop_with_environment<C: Send + 'static>(
     env: Env,
     reactor: Handle<C>,
@@ -61,9 +63,9 @@ fn stop_with_environment<C: Send + 'static>(
     env.add_env_cleanup_hook((reactor, thread, before), |(reactor, thread, before)| {
         before();
         reactor.stop();
-        // A thread that panicked has told so by an event; there is nobody left to tell again.
+        // A thread that panicked has sent an event about that.
         let _ = thread.join();
     })
-    .map_err(refused)?;
+    .map_err(napi_failure)?;
     Ok(())
 }

@@ -32,7 +32,7 @@ use crate::proto::Serialization;
 pub struct NativeSettings {
     /// SCHED_RR; otherwise SCHED_NONE.
     pub round_robin: bool,
-    /// The bound of connections per server that were accepted and not taken; by default that of `Config`.
+    /// The most connections per server that were accepted and not taken; by default that of `Config`.
     pub max_pending_connections: Option<u32>,
     /// The largest frame that a worker may send, in bytes; by default that of `Config`.
     pub max_frame_size: Option<f64>,
@@ -44,7 +44,7 @@ pub struct NativeSettings {
     pub tell_internal: bool,
 }
 
-/// What a worker that is being spawned is to inherit.
+/// The sockets of a worker that is being spawned.
 struct Starting {
     /// Its end of the channel.
     theirs: OwnedFd,
@@ -63,15 +63,15 @@ pub struct NativePrimary {
 
 #[napi]
 impl NativePrimary {
-    /// Starts the reactor thread. `wake` is called on the JavaScript thread when there is something to take; it does
-    /// not keep the process alive. `deliver` is called with messages when they are all there is to take: their
-    /// `EventKind`, the worker, and the messages.
+    /// Starts the reactor thread. `wake` is called on the JavaScript thread when there are events to take; it
+    /// does not keep the process alive. `deliver` is called with messages when there are no other events:
+    /// their `EventKind`, the worker, and the messages.
     #[napi(constructor)]
     pub fn new(
         env: Env,
         wake: Function<(), ()>,
         #[napi(
-            ts_arg_type = "(kind: EventKind, worker: number, messages: string | Buffer, pieces: any) => void"
+            ts_arg_type = "(kind: EventKind, worker: number, messages: string | Buffer, attachments: any) => void"
         )]
         deliver: Function<(), ()>,
     ) -> Result<Self, String> {
@@ -105,8 +105,8 @@ impl NativePrimary {
         self.reactor.send(Command::Configure(config))
     }
 
-    /// Makes the channel for a worker and returns the number of the descriptor that the worker is to inherit. It is
-    /// closed by `spawned`.
+    /// Makes the channel for a worker and returns the number of the descriptor that the worker is to inherit.
+    /// `spawned` closes that descriptor.
     #[napi]
     pub fn open_channel(&mut self, id: u32, advanced: bool) -> Result<i32, String> {
         let serialization = if advanced { Serialization::Advanced } else { Serialization::Json };
@@ -118,8 +118,8 @@ impl NativePrimary {
         Ok(number)
     }
 
-    /// Makes the lane for a worker that has a channel, and returns the number of the descriptor that the worker is to
-    /// inherit.
+    /// Makes the lane for a worker that has a channel, and returns the number of the descriptor that the
+    /// worker is to inherit.
     #[napi]
     pub fn open_lane(&mut self, id: u32) -> Result<i32, String> {
         let starting = self.starting.get_mut(&id).ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
@@ -127,8 +127,8 @@ impl NativePrimary {
         Ok(starting.lane.insert(ends).theirs.as_raw_fd())
     }
 
-    /// The worker has been spawned, or could not be: closes its end here and begins to read ours. A worker without a
-    /// lane has none for the `no_lane` reason.
+    /// The worker has been spawned, or could not be: closes its end here and begins to read this one.
+    /// `no_lane` says why a worker has no lane.
     #[napi]
     pub fn spawned(&mut self, id: u32, no_lane: String) -> Result<(), String> {
         let Some(Starting { theirs, lane }) = self.starting.remove(&id) else {
@@ -141,7 +141,7 @@ impl NativePrimary {
         self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, lane })
     }
 
-    /// The worker could not be spawned at all: both ends are closed and no event will tell of it.
+    /// The worker could not be spawned at all: closes both ends, without an event.
     #[napi]
     pub fn abandon_channel(&mut self, id: u32) {
         self.reactor.channels_mut().remove(id);
@@ -154,31 +154,32 @@ impl NativePrimary {
         self.reactor.writer()
     }
 
-    /// `worker.disconnect()`. When it returns, the worker takes part in no server any more.
+    /// `worker.disconnect()`. The worker is a member of no server when this returns.
     #[napi]
     pub fn disconnect_worker(&self, id: u32) -> Result<(), String> {
         self.reactor.call(Command::Disconnect(WorkerId(id)))
     }
 
-    /// Closes the channel after what waits has been sent.
+    /// Closes the channel after sending the bytes that wait.
     #[napi]
     pub fn close_channel(&self, id: u32) -> Result<(), String> {
         self.reactor.call(Command::CloseChannel(WorkerId(id)))
     }
 
-    /// A message of the worker's could not be parsed: closes its channel with `ERR_CORRAL_BAD_FRAME`.
+    /// Closes the channel at once with `ERR_CORRAL_BAD_FRAME`. `reason` says what is wrong with a message of
+    /// the worker.
     #[napi]
-    pub fn condemn(&self, id: u32, reason: String) -> Result<(), String> {
+    pub fn destroy(&self, id: u32, reason: String) -> Result<(), String> {
         self.reactor.send(Command::Channel(WorkerId(id), ChannelCommand::Destroy(Error::BadFrame(reason))))
     }
 
-    /// The worker's process has ended: everything that it had sent is told, and then the end of its channel.
+    /// The worker's process has ended: delivers everything that it had sent, and then the end of its channel.
     #[napi]
     pub fn exited(&self, id: u32) -> Result<(), String> {
         self.reactor.send(Command::Exited(WorkerId(id)))
     }
 
-    /// What has been counted so far. Disturbs nobody.
+    /// What has been counted so far. Costs the reactor nothing.
     #[napi]
     pub fn stats(&self) -> NativeStats {
         let servers = self.stats.servers.read().values().map(|stats| (&**stats).into()).collect();
@@ -190,17 +191,17 @@ impl NativePrimary {
         NativeStats { servers, workers }
     }
 
-    /// Reads no more of a worker's channel until `resume`.
+    /// Stops reading a worker's channel until `resume`.
     #[napi]
     pub fn pause(&self, id: u32) {
         if let Some(channel) = self.reactor.channels().get(id) {
             channel.undelivered().hold();
-            // JavaScript may be who reads it.
+            // The JavaScript thread may be reading it.
             self.reactor.follow([FollowUp(id, ChannelCommand::TakeBack)]);
         }
     }
 
-    /// Reads on.
+    /// Goes on reading.
     #[napi]
     pub fn resume(&self, id: u32) {
         let is_waited_for =
@@ -208,7 +209,7 @@ impl NativePrimary {
         self.reactor.follow(is_waited_for.then_some(FollowUp(id, ChannelCommand::Resume)));
     }
 
-    /// Closes a descriptor that came with an event and that nobody wants.
+    /// Closes a descriptor that came with an event and has no use.
     #[napi]
     pub fn close_handle(&self, number: i32) {
         drop(os::adopt(number));
@@ -220,8 +221,9 @@ impl NativePrimary {
         self.reactor.channels().descriptor(id)
     }
 
-    /// Takes a portion of what has happened: a flat array of four values per event, the first of them its `EventKind`. There is a bound
-    /// to what one turn of the event loop takes: `turnEnded` is to be called when the loop comes round.
+    /// Takes a portion of the events: a flat array of four values per event, the first of them its
+    /// `EventKind`. One turn of the event loop takes a limited number: `turnEnded` is to be called in the
+    /// next one.
     #[napi]
     pub fn take_events<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
         self.reactor.take_events(env, write_event)
@@ -233,7 +235,8 @@ impl NativePrimary {
         self.reactor.may_take_more()
     }
 
-    /// What was taken has been delivered, and the event loop goes on: has `wake` called when there is more.
+    /// The events that were taken are delivered, and the event loop has had a turn. `wake` is called if there
+    /// are more.
     #[napi]
     pub fn turn_ended(&self) {
         self.reactor.turn_ended();
@@ -246,7 +249,7 @@ impl From<FollowUp> for Command {
     }
 }
 
-/// Converts an event for JavaScript, or deals with it here.
+/// Converts an event for JavaScript, or handles it here.
 fn write_event(
     writer: &mut EventWriter<'_, '_>,
     event: Event,

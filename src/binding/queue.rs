@@ -1,5 +1,5 @@
-//! Events between the reactor thread and JavaScript, which takes a bounded batch in each turn of its event loop: timers, signals and
-//! sockets have their turn in between.
+//! Events on their way from the reactor thread to JavaScript. Each turn of the event loop takes a limited
+//! number, so that timers, signals and sockets have their turn in between.
 
 use std::sync::Arc;
 
@@ -11,18 +11,20 @@ use crate::ids::{ChannelId, WorkerId};
 use crate::reactor::{EventSink, FairQueue, Limits, Precedence, Work};
 use crate::{ipc, primary};
 
-/// How many times JavaScript is called before it looks how long it has been at it: a program may do much with each message.
+/// The number of calls into JavaScript after which JavaScript checks how long the turn has taken. A program
+/// may do much with each message.
 pub const PORTION: usize = 128;
 
-/// What one turn of the event loop takes: some milliseconds' work, beside which what a turn itself costs does not count. Bytes may become
-/// objects of thirty times as many, which takes longer: that is seen after a portion.
+/// The limits of one turn of the event loop: some milliseconds of work, so that the cost of the turn itself
+/// does not matter. Parsing may make objects of thirty times as many bytes, which takes longer and is noticed
+/// after a portion.
 const LIMITS: Limits =
     Limits { turn: Work { calls: 1024, bytes: 1 << 20 }, portion: Work { calls: PORTION, bytes: 128 << 10 } };
 
-/// What an event is of: events of one source are taken in their order.
+/// The source of an event. Events of one source are taken in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The reactor itself, whose events come first: what happens to it happens to all.
+    /// The reactor itself. Its events come first, since they concern all.
     Reactor,
     /// A listener of channels.
     Listener(u32),
@@ -30,23 +32,23 @@ pub enum Source {
     Channel(u32),
 }
 
-/// The events of an owner of channels.
-pub trait OfChannels: Sized + Send + 'static {
-    /// What has happened on one of its channels.
-    fn of_channel(id: u32, event: ChannelEvent) -> Self;
+/// An event of a reactor that owns channels.
+pub trait ReactorEvent: Sized + Send + 'static {
+    /// An event of one of its channels.
+    fn from_channel(id: u32, event: ChannelEvent) -> Self;
 
-    /// What it is of.
+    /// The source of the event.
     fn source(&self) -> Source;
 
-    /// What dealing with it takes.
+    /// The work that it takes.
     fn work(&self) -> Work;
 
-    /// The channel whose peer has brought it about, and what it counts for while it is undelivered.
+    /// The channel whose peer has caused it, and its cost while it is undelivered.
     fn cost(&self) -> Option<(u32, usize)>;
 }
 
-impl OfChannels for primary::Event {
-    fn of_channel(id: u32, event: ChannelEvent) -> Self {
+impl ReactorEvent for primary::Event {
+    fn from_channel(id: u32, event: ChannelEvent) -> Self {
         primary::Event::Channel(WorkerId(id), event)
     }
 
@@ -77,8 +79,8 @@ impl OfChannels for primary::Event {
     }
 }
 
-impl OfChannels for ipc::Event {
-    fn of_channel(id: u32, event: ChannelEvent) -> Self {
+impl ReactorEvent for ipc::Event {
+    fn from_channel(id: u32, event: ChannelEvent) -> Self {
         ipc::Event::Channel(ChannelId(id), event)
     }
 
@@ -110,7 +112,7 @@ pub struct EventQueue<E> {
     wake: Wake,
 }
 
-impl<E: OfChannels> EventQueue<E> {
+impl<E: ReactorEvent> EventQueue<E> {
     pub fn new(wake: Wake) -> Self {
         EventQueue { waiting: Mutex::new(FairQueue::new(LIMITS)), wake }
     }
@@ -120,12 +122,12 @@ impl<E: OfChannels> EventQueue<E> {
         push(&mut self.waiting.lock(), event);
     }
 
-    /// Whether something of a source waits.
+    /// Whether an event of a source waits.
     pub fn has(&self, source: Source) -> bool {
         self.waiting.lock().has(source)
     }
 
-    /// A portion of what may be taken in this turn of the event loop; `turn_ended` is to follow.
+    /// Takes a portion of the events of this turn of the event loop. `turn_ended` is to follow.
     pub fn take(&self) -> Vec<E> {
         self.waiting.lock().take(E::work)
     }
@@ -135,7 +137,7 @@ impl<E: OfChannels> EventQueue<E> {
         self.waiting.lock().may_take_more()
     }
 
-    /// The event loop has had a turn since something was taken. What still waits is taken in its next one.
+    /// The event loop has had a turn since events were taken. The next turn takes the events that still wait.
     pub fn turn_ended(&self) {
         if self.waiting.lock().end_turn() {
             self.wake();
@@ -147,7 +149,7 @@ impl<E: OfChannels> EventQueue<E> {
     }
 }
 
-fn push<E: OfChannels>(queue: &mut FairQueue<Source, E>, event: E) {
+fn push<E: ReactorEvent>(queue: &mut FairQueue<Source, E>, event: E) {
     let source = event.source();
     let precedence = match source {
         Source::Reactor => Precedence::First,
@@ -156,7 +158,7 @@ fn push<E: OfChannels>(queue: &mut FairQueue<Source, E>, event: E) {
     queue.push(source, precedence, event);
 }
 
-/// The reactor's end of the queue. Events of one turn are handed over together.
+/// The reactor's end of the queue, which adds the events of one turn together.
 pub struct Sink<E> {
     gathered: Vec<E>,
     queue: Arc<EventQueue<E>>,
@@ -168,7 +170,7 @@ impl<E> Sink<E> {
     }
 }
 
-impl<E: OfChannels> EventSink<E> for Sink<E> {
+impl<E: ReactorEvent> EventSink<E> for Sink<E> {
     fn push(&mut self, event: E) {
         self.gathered.push(event);
     }

@@ -1,5 +1,5 @@
-//! What the classes with a reactor have in common: its thread, the events that it tells, the channels that JavaScript sends on and
-//! those that it reads.
+//! What the classes with a reactor have in common: its thread, its events, the channels on which JavaScript
+//! sends and those that JavaScript reads.
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::rc::Rc;
@@ -12,10 +12,10 @@ use super::callback::Callback;
 use super::channels::{Channels, FollowUp};
 use super::direct_read::DirectReading;
 use super::events::EventWriter;
-use super::queue::{EventQueue, OfChannels, Sink, Source};
+use super::queue::{EventQueue, ReactorEvent, Sink, Source};
 use super::wake::Wake;
 use super::writer::NativeWriter;
-use super::{coded, refused, stop_with_environment};
+use super::{coded, napi_failure, stop_with_environment};
 use crate::channel::ChannelCommand;
 use crate::reactor::{self, Handle, Handler};
 
@@ -25,14 +25,14 @@ pub struct Reactor<C, E> {
     events: Arc<EventQueue<E>>,
     channels: Rc<RefCell<Channels>>,
     direct: Rc<DirectReading<E>>,
-    /// What was taken in this turn of the event loop: channels, and the cost of what they count as undelivered.
+    /// The events that were taken in this turn of the event loop: their channels and their costs.
     taken: RefCell<Vec<(u32, usize)>>,
 }
 
-impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Reactor<C, E> {
-    /// Starts the thread, with the handler that `make` makes, and passes on what it makes beside it. `wake` is called on the
-    /// JavaScript thread when there is something to take; it does not keep the process alive. `deliver` is called with messages
-    /// when they are all there is to take.
+impl<C: From<FollowUp> + Send + 'static, E: ReactorEvent> Reactor<C, E> {
+    /// Starts the thread with the handler that `make` returns, and returns the second thing that `make`
+    /// returns. `wake` is called on the JavaScript thread when there are events to take; it does not keep the
+    /// process alive. `deliver` is called with messages when there are no other events.
     pub fn start<H: Handler<Command = C>, T>(
         env: Env,
         name: &str,
@@ -40,14 +40,14 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Reactor<C, E> {
         deliver: Function<(), ()>,
         make: impl FnOnce(Sink<E>) -> (H, T),
     ) -> Result<(Self, T), String> {
-        let dispatch = Callback::new(env, &wake).map_err(refused)?;
-        let deliver = Callback::new(env, &deliver).map_err(refused)?;
-        let events = Arc::new(EventQueue::new(Wake::new(&env, &wake).map_err(refused)?));
+        let dispatch = Callback::new(env, &wake).map_err(napi_failure)?;
+        let deliver = Callback::new(env, &deliver).map_err(napi_failure)?;
+        let events = Arc::new(EventQueue::new(Wake::new(&env, &wake).map_err(napi_failure)?));
         let (handler, beside) = make(Sink::new(events.clone()));
         let (handle, thread) = reactor::spawn(name, handler).map_err(coded)?;
         let taker = handle.clone();
         let direct = DirectReading::new(dispatch, deliver, events.clone(), move |id| {
-            // Without a reactor nobody reads any more.
+            // Without a reactor no channel is read any more.
             let _ = taker.send(FollowUp(id, ChannelCommand::TakeBack).into());
         });
         // Node closes its loop and wants it empty.
@@ -82,8 +82,8 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Reactor<C, E> {
         self.channels.borrow_mut()
     }
 
-    /// What has happened, as much as one turn of the event loop deals with, converted by `write`: a flat array of four values per
-    /// event, the first of them its `EventKind`. To be followed by `turn_ended`.
+    /// Takes as many events as one turn of the event loop handles, converted by `write`: a flat array of four
+    /// values per event, the first of them its `EventKind`. To be followed by `turn_ended`.
     pub fn take_events<'env>(
         &self,
         env: &'env Env,
@@ -96,8 +96,8 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Reactor<C, E> {
             taken.extend(event.cost().filter(|(_, cost)| *cost > 0));
             if let Err(error) = write(&mut writer, event, &self.direct) {
                 match source {
-                    Source::Channel(id) => writer.condemn(id),
-                    // Nothing in these is of anybody's making or length.
+                    Source::Channel(id) => writer.destroy(id),
+                    // No peer determines the contents or the length of these.
                     Source::Reactor | Source::Listener(_) => return Err(error),
                 }
             }
@@ -112,7 +112,7 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Reactor<C, E> {
         self.events.may_take_more()
     }
 
-    /// The event loop has had a turn since events were taken: they are delivered, and more may be taken.
+    /// The events that were taken are delivered, and the event loop has had a turn: more may be taken.
     pub fn turn_ended(&self) {
         let channels = self.channels.borrow();
         let delivered = std::mem::take(&mut *self.taken.borrow_mut());
@@ -120,10 +120,10 @@ impl<C: From<FollowUp> + Send + 'static, E: OfChannels> Reactor<C, E> {
         self.events.turn_ended();
     }
 
-    /// Has the reactor do what there is to do now.
+    /// Sends the reactor commands that follow from something else.
     pub fn follow(&self, follow_up: impl IntoIterator<Item = FollowUp>) {
         for what in follow_up {
-            // Without a reactor nothing is left to follow up.
+            // Without a reactor there are no channels.
             let _ = self.handle.send(what.into());
         }
     }

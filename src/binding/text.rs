@@ -12,8 +12,8 @@ pub const MAX_LENGTH: usize = (1 << 29) - 24;
 /// Enough for most messages, in bytes.
 const SHORT: usize = 1 << 10;
 
-/// UTF-8 as a JavaScript string, in the narrower of V8's two forms. Its own reading of UTF-8 takes several times as
-/// long. Invalid bytes read as U+FFFD, as Node's StringDecoder has it.
+/// Makes a JavaScript string of UTF-8, in the narrower of V8's two forms. V8's own conversion takes several
+/// times as long. Invalid bytes become U+FFFD, as in Node's StringDecoder.
 pub fn from_utf8<'env>(env: &'env Env, bytes: &[u8]) -> Result<JsString<'env>> {
     use encoding_rs::mem;
     if bytes.is_ascii() {
@@ -32,8 +32,8 @@ pub fn from_utf8<'env>(env: &'env Env, bytes: &[u8]) -> Result<JsString<'env>> {
     }
 }
 
-/// A piece that a message has brought along, as a string.
-pub fn piece<'env>(env: &'env Env, kind: AttachmentKind, bytes: &[u8]) -> Result<JsString<'env>> {
+/// Makes a string of an attachment.
+pub fn attachment<'env>(env: &'env Env, kind: AttachmentKind, bytes: &[u8]) -> Result<JsString<'env>> {
     match kind {
         AttachmentKind::Latin1 | AttachmentKind::Bytes => env.create_string_latin1(bytes),
         AttachmentKind::Utf16 => {
@@ -43,11 +43,15 @@ pub fn piece<'env>(env: &'env Env, kind: AttachmentKind, bytes: &[u8]) -> Result
     }
 }
 
-/// A piece in shared memory, as a string.
-pub fn shared_piece<'env>(env: &'env Env, kind: AttachmentKind, segment: &Segment) -> Result<JsString<'env>> {
+/// Makes a string of an attachment in shared memory.
+pub fn shared_attachment<'env>(
+    env: &'env Env,
+    kind: AttachmentKind,
+    segment: &Segment,
+) -> Result<JsString<'env>> {
     let (start, mut value) = (segment.pointer(), std::ptr::null_mut());
-    // SAFETY: so many bytes are there while the segment is, from a place that is aligned for units of two. V8 copies them, and minds
-    // as little as we do that the other side could change them meanwhile.
+    // SAFETY: so many bytes are there while the segment is, from a place that is aligned for units of two. V8
+    // copies them, and minds as little as we do that the other side could change them meanwhile.
     let status = unsafe {
         match kind {
             AttachmentKind::Latin1 | AttachmentKind::Bytes => {
@@ -65,17 +69,17 @@ pub fn shared_piece<'env>(env: &'env Env, kind: AttachmentKind, segment: &Segmen
     unsafe { JsString::from_napi_value(env.raw(), value) }
 }
 
-/// Writes a JavaScript string as it is, without loss, to shared memory, of which `room` gives so many bytes. None if there is not
-/// so much.
-pub fn place_piece(
+/// Writes a JavaScript string without loss to shared memory, of which `reserve` gives so many bytes. Returns
+/// None if there are not as many.
+pub fn place_string(
     text: &JsString<'_>,
     mut reserve: impl FnMut(usize) -> Option<Reservation>,
 ) -> Result<Option<(Reservation, AttachmentKind, usize)>> {
     let (units, value) = (length(text)?, text.value());
     let Some(narrow) = reserve(units + 5) else { return Ok(None) };
     let mut written = 0;
-    // SAFETY: environment and value are those of the call that is under way; the room has as many bytes as are passed, and nothing
-    // else is in it.
+    // SAFETY: environment and value are those of the call that is under way; the room has as many bytes as
+    // are passed, and nothing else is in it.
     let status = unsafe {
         let (start, size) = (narrow.pointer().cast(), narrow.capacity());
         sys::napi_get_value_string_utf8(value.env, value.value, start, size, &raw mut written)
@@ -97,8 +101,8 @@ pub fn place_piece(
     Ok(Some((wide, AttachmentKind::Utf16, 2 * count)))
 }
 
-/// Appends a JavaScript string as it is, without loss, and fills up to the alignment of a piece.
-pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Attachment> {
+/// Appends a JavaScript string without loss, and padding up to the alignment of an attachment.
+pub fn append_string(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Attachment> {
     let start = bytes.len();
     let units = length(text)?;
     bytes.reserve(units + 5);
@@ -114,8 +118,8 @@ pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Attachme
     let mut utf16 = vec![0u16; units + 1];
     let value = text.value();
     let mut count = 0;
-    // SAFETY: environment and value are those of the call that is under way; the buffer has room for as many units as are
-    // passed.
+    // SAFETY: environment and value are those of the call that is under way; the buffer has room for as many
+    // units as are passed.
     let status = unsafe {
         sys::napi_get_value_string_utf16(
             value.env,
@@ -136,7 +140,8 @@ pub fn append_piece(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<Attachme
 fn length(text: &JsString<'_>) -> Result<usize> {
     let value = text.value();
     let mut length = 0;
-    // SAFETY: environment and value are those of the call that is under way; without a buffer only the length is told.
+    // SAFETY: environment and value are those of the call that is under way; without a buffer the call
+    // returns the length only.
     let status = unsafe {
         sys::napi_get_value_string_utf16(value.env, value.value, std::ptr::null_mut(), 0, &raw mut length)
     };
@@ -151,7 +156,8 @@ pub fn append_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<()> {
     }
     let value = text.value();
     let mut length = 0;
-    // SAFETY: environment and value are those of the call that is under way; without a buffer only the length is told.
+    // SAFETY: environment and value are those of the call that is under way; without a buffer the call
+    // returns the length only.
     let status = unsafe {
         sys::napi_get_value_string_utf8(value.env, value.value, std::ptr::null_mut(), 0, &raw mut length)
     };
@@ -164,8 +170,8 @@ pub fn append_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// As [`append_utf8`], in one pass, for texts that need no more room than this, or than there is: those that are short, or all
-/// ASCII. Returns whether it was one; nothing has changed if not.
+/// As [`append_utf8`], in one pass, for texts that need no more room than this, or than there is: those that
+/// are short, or all ASCII. Returns whether it was one; nothing has changed if not.
 fn append_within_utf8(text: &JsString<'_>, room: usize, bytes: &mut Vec<u8>) -> Result<bool> {
     bytes.reserve(room);
     let written = write_utf8(text, bytes)?;
@@ -178,14 +184,14 @@ fn append_within_utf8(text: &JsString<'_>, room: usize, bytes: &mut Vec<u8>) -> 
     Ok(true)
 }
 
-/// Writes as much of a text as has room into the spare capacity; returns how many bytes that is, without the NUL behind
-/// them. The length stays as it is.
+/// Writes as much of a text as has room into the spare capacity; returns how many bytes that is, without the
+/// NUL behind them. The length stays as it is.
 fn write_utf8(text: &JsString<'_>, bytes: &mut Vec<u8>) -> Result<usize> {
     let value = text.value();
     let spare = bytes.spare_capacity_mut();
     let mut written = 0;
-    // SAFETY: environment and value are those of the call that is under way; the buffer has room for as many bytes as
-    // are passed, and nobody reads them before.
+    // SAFETY: environment and value are those of the call that is under way; the buffer has room for as many
+    // bytes as are passed, and nobody reads them before.
     let status = unsafe {
         let buffer = spare.as_mut_ptr().cast();
         sys::napi_get_value_string_utf8(value.env, value.value, buffer, spare.len(), &raw mut written)

@@ -1,5 +1,5 @@
-//! A descriptor watched by Node's own event loop (`uv_poll_t`), so that the JavaScript thread reads it itself and no
-//! other thread has to wake it; and work put off until the loop has polled (`uv_check_t`).
+//! A descriptor watched by Node's own event loop (`uv_poll_t`), so that the JavaScript thread reads it itself
+//! and no other thread has to wake it; and work put off until the loop has polled (`uv_check_t`).
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -28,8 +28,8 @@ type PollCallback = unsafe extern "C" fn(*mut RawHandle, status: c_int, events: 
 type CheckCallback = unsafe extern "C" fn(*mut RawHandle);
 type CloseCallback = unsafe extern "C" fn(*mut RawHandle);
 
-/// What is needed of libuv. Its symbols are resolved at run time: Node exports them for addons, a program that embeds
-/// Node may not.
+/// The functions of libuv that are used here. They are resolved at run time: Node exports them for addons,
+/// but a program that embeds Node may not.
 struct Libuv {
     handle_size: unsafe extern "C" fn(c_int) -> usize,
     handle_set_data: unsafe extern "C" fn(*mut RawHandle, *mut c_void),
@@ -76,9 +76,9 @@ impl Libuv {
     }
 }
 
-/// What a handle's `data` points to; freed with the handle once libuv has let go of it.
+/// The target of a handle's `data`. It is freed with the handle after libuv has closed that.
 struct Shared {
-    /// What libuv was given; `u64`s for their alignment.
+    /// The memory of the handle, in `u64`s for their alignment.
     memory: *mut [u64],
     callback: Box<dyn Fn()>,
 }
@@ -98,7 +98,8 @@ struct Handle {
 }
 
 impl Handle {
-    /// Makes a handle of a type by its `init` function of this name, which returns a negative errno when it fails.
+    /// Makes a handle of a type by its `init` function of this name, which returns a negative errno when it
+    /// fails.
     fn new(
         env: &Env,
         kind: c_int,
@@ -141,8 +142,8 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: the handle is initialized and closed only here. From here on libuv calls nothing, and it frees
-        // the memory in its next turn, so that a callback which is under way may finish.
+        // SAFETY: the handle is initialized and closed only here. From here on libuv calls nothing, and it
+        // frees the memory in its next turn, so that a callback which is under way may finish.
         unsafe { (self.libuv.close)(self.raw.as_ptr(), released) };
     }
 }
@@ -155,15 +156,15 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Prepares to watch a descriptor, which must be non-blocking, watched by nobody else on this loop and stay open
-    /// until the watch is dropped. `on_readable` is called by the event loop, outside of any JavaScript; it may drop
-    /// the watch.
+    /// Prepares to watch a descriptor, which must be non-blocking, watched by nobody else on this loop and
+    /// stay open until the watch is dropped. `on_readable` is called by the event loop, outside of any
+    /// JavaScript; it may drop the watch.
     ///
-    /// Errors: the reason in words, for those who wonder why there is no lane.
+    /// Errors: the reason in words, as `laneReason` of `stats()` has it.
     pub fn new(env: &Env, fd: RawFd, on_readable: impl Fn() + 'static) -> Result<Watch, String> {
         let init = |libuv: &Libuv, event_loop, handle| {
-            // SAFETY: the loop is this thread's and alive; the memory is as large as libuv wants it and stays in
-            // place.
+            // SAFETY: the loop is this thread's and alive; the memory is as large as libuv wants it and stays
+            // in place.
             unsafe { (libuv.poll_init)(event_loop, handle, fd) }
         };
         let handle = Handle::new(env, UV_POLL, "uv_poll_init", init, on_readable)?;
@@ -175,7 +176,7 @@ impl Watch {
         self.fd
     }
 
-    /// Begins to watch, or goes on. Takes effect with the loop's next turn.
+    /// Starts or resumes watching, from the loop's next turn on.
     pub fn start(&self) {
         // SAFETY: the handle is initialized and not closing.
         self.handle.start(|libuv, handle| unsafe { (libuv.poll_start)(handle, UV_READABLE, readable) });
@@ -188,7 +189,7 @@ impl Watch {
     }
 }
 
-/// Work for when the event loop has called everybody whose descriptor is ready. Belongs to the JavaScript thread; never
+/// Work for the time after the callbacks of all ready descriptors. Belongs to the JavaScript thread; never
 /// keeps the process alive.
 pub struct AfterPoll(Handle);
 
@@ -221,7 +222,7 @@ impl AfterPoll {
 /// # Safety
 /// Called by libuv with a handle that [`Watch::new`] has initialized.
 unsafe extern "C" fn readable(handle: *mut RawHandle, _status: c_int, _events: c_int) {
-    // An error is told as one by whoever reads.
+    // Reading reports an error.
     // SAFETY: passed on.
     unsafe { polled(handle) };
 }
@@ -230,7 +231,8 @@ unsafe extern "C" fn readable(handle: *mut RawHandle, _status: c_int, _events: c
 /// Called by libuv with a handle that [`Handle::new`] has initialized.
 unsafe extern "C" fn polled(handle: *mut RawHandle) {
     let Ok(libuv) = Libuv::get() else { return };
-    // SAFETY: the data is the `Shared` of `Handle::new`, which lives until `released`; nobody has it exclusively.
+    // SAFETY: the data is the `Shared` of `Handle::new`, which lives until `released`; nobody has it
+    // exclusively.
     let shared = unsafe { &*(libuv.handle_get_data)(handle).cast::<Shared>() };
     (shared.callback)();
 }

@@ -1,4 +1,4 @@
-//! Messages as values of JavaScript's.
+//! Messages as JavaScript values.
 
 use napi::bindgen_prelude::{Buffer, BufferSlice, JsValue, ToNapiValue, Unknown};
 use napi::{Env, Result};
@@ -11,7 +11,7 @@ use crate::proto::{LargeFrame, Serialization};
 /// Up to this size bytes are copied into V8's own memory.
 const COPIED: usize = 64 << 10;
 
-/// An event of messages for JavaScript: its kind, the messages, and what one has brought along.
+/// An event of messages for JavaScript: its kind, the messages, and the attachments of a single one.
 pub fn message_values(env: &Env, serialization: Serialization, frames: Frames) -> Result<[Unknown<'_>; 3]> {
     let (kind, format, bytes) = match frames {
         Frames::One(format, bytes) => (EventKind::Message, format, bytes),
@@ -29,7 +29,8 @@ fn large_values(env: &Env, format: Format, mut frame: LargeFrame) -> Result<[Unk
         Format::Text => text::from_utf8(env, &frame)?.to_unknown(),
         Format::V8 => {
             let (start, length) = (frame.as_mut_ptr(), frame.len());
-            // SAFETY: so many bytes are there while the frame is, which the buffer has until its end; nobody else has them.
+            // SAFETY: so many bytes are there while the frame is, which the buffer has until its end; nobody
+            // else has them.
             let buffer =
                 unsafe { BufferSlice::from_external(env, start, length, frame, |_, frame| drop(frame)) }?;
             prompt_collection(env)?;
@@ -39,8 +40,9 @@ fn large_values(env: &Env, format: Format, mut frame: LargeFrame) -> Result<[Unk
     Ok([kind, value, ().into_unknown(env)?])
 }
 
-/// Has V8 see whether it is time to collect young buffers, which it does only when it makes one itself. Large buffers of others' would
-/// wait for a collection of everything, a hundred times as dear, and their memory as long.
+/// Lets V8 check whether to collect young buffers, which it does only when it makes one itself. Large
+/// external buffers would wait for a full collection otherwise, which takes a hundred times as long and comes
+/// late.
 fn prompt_collection(env: &Env) -> Result<()> {
     BufferSlice::copy_from(env, [0]).map(drop)
 }
@@ -52,13 +54,13 @@ fn attached_values(env: &Env, serialization: Serialization, bundle: Multipart) -
         Serialization::Json => {
             let text = text::from_utf8(env, &bytes[frame])?.to_unknown();
             let strings = attachments.into_iter().map(|(kind, part)| match part {
-                Part::Behind(range) => text::piece(env, kind, &bytes[range]),
-                Part::Shared(segment) => text::shared_piece(env, kind, &segment),
+                Part::Behind(range) => text::attachment(env, kind, &bytes[range]),
+                Part::Shared(segment) => text::shared_attachment(env, kind, &segment),
             });
             Ok([kind, text, strings.collect::<Result<Vec<_>>>()?.into_unknown(env)?])
         }
-        // In place: what came with the frame become views of one buffer, as in a message of Node's own, what is in shared memory
-        // buffers there.
+        // Nothing is copied. Attachments that came with the frame become views of one buffer, as in a message
+        // of Node's own, and those in shared memory become buffers there.
         Serialization::Advanced => {
             let mut places = env.create_array(0)?;
             let parts =
@@ -77,11 +79,12 @@ fn attached_values(env: &Env, serialization: Serialization, bundle: Multipart) -
     }
 }
 
-/// A piece in shared memory as a buffer, which has it until it is collected.
+/// An attachment in shared memory as a buffer, which keeps it until it is collected.
 fn shared_buffer(env: &Env, mut segment: Segment) -> Result<BufferSlice<'_>> {
     segment.read();
     let (start, length) = (segment.pointer(), segment.len());
-    // SAFETY: so many bytes are there while the segment is, which the buffer has until its end. No two segments overlap.
+    // SAFETY: so many bytes are there while the segment is, which the buffer has until its end. No two
+    // segments overlap.
     unsafe { BufferSlice::from_external(env, start, length, segment, |_, segment| drop(segment)) }
 }
 

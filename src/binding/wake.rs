@@ -14,7 +14,8 @@ const NAME: &str = "CORRALWAKE";
 /// The threadsafe function, until Node has let go of it.
 struct Target(Option<sys::napi_threadsafe_function>);
 
-// SAFETY: Node's threadsafe functions may be called from any thread while they exist, which the lock around this one sees to.
+// SAFETY: Node's threadsafe functions may be called from any thread while they exist, which the lock around
+// this one sees to.
 unsafe impl Send for Target {}
 // SAFETY: see above.
 unsafe impl Sync for Target {}
@@ -28,7 +29,8 @@ impl Wake {
     /// Errors: what Node-API says.
     pub fn new(env: &Env, function: &Function<'_, (), ()>) -> Result<Wake> {
         let target = Arc::new(RwLock::new(Target(None)));
-        // Whoever looks for what keeps a process alive (`jest --detectOpenHandles`) asks this: Node's own has nothing to ask.
+        // Whoever looks for what keeps a process alive (`jest --detectOpenHandles`) asks this: Node's own has
+        // nothing to ask.
         let mut resource = Object::new(env)?;
         let has_ref = env.create_function_from_closure::<(), bool, _>("hasRef", |_| Ok(false))?;
         resource.set_named_property("hasRef", has_ref)?;
@@ -62,8 +64,8 @@ impl Wake {
         Ok(Wake(target))
     }
 
-    /// From any thread. Nothing happens when a call is waiting already, which will see everything that is there by then, and when the
-    /// environment is being torn down, which wants no calls.
+    /// Wakes JavaScript, from any thread. Does nothing when a call is waiting already, which will find all
+    /// events that are there by then, or when the environment is being torn down.
     pub fn wake(&self) {
         if let Some(raw) = self.0.read().0 {
             // SAFETY: it exists as long as it is here, and the lock is held.
@@ -109,7 +111,8 @@ unsafe extern "C" fn call(
         return;
     }
     let (mut undefined, mut exception) = (ptr::null_mut(), ptr::null_mut());
-    // SAFETY: environment and function are alive, and the pointers are live for the calls. An exception is taken only when one is pending.
+    // SAFETY: environment and function are alive, and the pointers are live for the calls. An exception is
+    // taken only when one is pending.
     unsafe {
         sys::napi_get_undefined(env, &raw mut undefined);
         let status = sys::napi_call_function(env, undefined, function, 0, ptr::null(), ptr::null_mut());

@@ -13,33 +13,18 @@ use super::channels::{Channels, FollowUp, answered};
 use super::framing::{
     Placed, append_bytes_in_memory, append_text, append_text_in_memory, body_of, head_of, prefix_of,
 };
-use super::limits::{HIGH_WATER, WRITTEN_AND_BEHIND};
+use super::send::{Outcome, admit, cork, cork_placed, dispatch, failure, outcome, send_many, send_parts};
 use super::text;
-use crate::channel::{Channel, ChannelCommand, Corked, Frame, HandleOrigin, SendStatus, Uncorked, Unfit};
+use crate::channel::{Channel, ChannelCommand, Frame, Uncorked};
 use crate::error::Error;
 use crate::ids::Completion;
-use crate::os;
 use crate::proto::{ALIGNMENT, Attachment, AttachmentKind, PREFIX, Serialization, aligned, write_header};
 
-/// What is kept of the memory for messages on their way out, in bytes.
+/// How much memory for messages on their way out is kept, in bytes.
 const KEEP_SCRATCH: usize = 4 << 20;
 
 /// Gives the reactor a command for a channel. Errors: [`Error::ReactorGone`].
 pub type Post = Box<dyn Fn(FollowUp) -> std::result::Result<(), Error>>;
-
-/// What became of a message, or why it was not sent.
-type Outcome = std::result::Result<Sent, Errno>;
-
-/// What became of a message.
-struct Sent {
-    /// 0 when everything was written, `WRITTEN_AND_BEHIND` when it was and the peer is far behind, the number of bytes
-    /// that wait when not all was written.
-    status: f64,
-    /// The reactor is to flush.
-    needs_flush: bool,
-    /// The message is corked: the reactor is to look after it.
-    needs_timer: bool,
-}
 
 /// Sends on the channels of one reactor. Belongs to the JavaScript thread that made it.
 #[napi]
@@ -63,7 +48,7 @@ impl NativeWriter {
         self.channel(id).map_or(Serialization::Json, |channel| channel.serialization())
     }
 
-    /// Sends by `send`, has the reactor do what that needs, and says what became of it as JavaScript wants it.
+    /// Calls `send`, gives the reactor the commands that follow, and returns the result for JavaScript.
     fn send(&self, id: u32, send: impl FnOnce(&Channel) -> Outcome) -> f64 {
         let outcome = match self.channel(id) {
             Some(channel) => send(&channel),
@@ -87,7 +72,7 @@ impl NativeWriter {
         sent.status
     }
 
-    /// Sends what the peer's own doing has brought about. If the peer has gone, nobody waits for it.
+    /// Sends an answer to the peer. Does nothing for a peer that has gone.
     fn answer(&self, id: u32, bytes: Vec<u8>) {
         let Some(channel) = self.channel(id) else { return };
         if let Some(what) = answered(id, channel.answer(Frame::plain(bytes))) {
@@ -96,7 +81,8 @@ impl NativeWriter {
         }
     }
 
-    /// Corks a message whose large pieces `place` writes to shared memory, and `append` the rest. None if `place` has found no room.
+    /// Corks a message whose large attachments `place` writes to shared memory, and `append` the rest. None
+    /// if `place` has found no room.
     fn cork_in_memory(
         &self,
         id: u32,
@@ -110,7 +96,7 @@ impl NativeWriter {
         let needs_maintenance = placed.needs_maintenance();
         let outcome = if is_placed { Some(cork_placed(&channel, placed, uncorked, append)?) } else { None };
         if needs_maintenance {
-            // Without a reactor there is nobody to send to either.
+            // Without a reactor there is no memory.
             let _ = (self.post)(FollowUp(id, ChannelCommand::MaintainMemory));
         }
         Ok(outcome.map(|outcome| self.finish(id, outcome)))
@@ -126,12 +112,12 @@ impl NativeWriter {
 
 #[napi]
 impl NativeWriter {
-    /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it is
-    /// duplicated. `completion` names the callback for when the frame has to wait.
+    /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it
+    /// is duplicated. `completion` names the callback for when the frame has to wait.
     ///
-    /// Returns 0 when everything was written, `WRITTEN_AND_BEHIND` when it was and the peer is far behind, the number of bytes
-    /// that wait when not, a negative errno on failure: `EMSGSIZE` for a message that the peer does not take, `ENOBUFS` when
-    /// too much waits, `EPIPE` when nobody is there.
+    /// Returns 0 when everything was written, `WRITTEN_AND_BEHIND` when it was and the peer is far behind,
+    /// the number of bytes that wait when not, a negative errno on failure: `EMSGSIZE` for a message that the
+    /// peer does not take, `ENOBUFS` when too much waits, `EPIPE` when the peer has gone.
     #[napi]
     pub fn send_text(&self, id: u32, text: JsString, handle: i32, completion: u32) -> Result<f64> {
         let mut bytes = self.scratch.take();
@@ -144,7 +130,8 @@ impl NativeWriter {
         Ok(status)
     }
 
-    /// As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind them.
+    /// As `sendText`, for a message that begins with four bytes for its length and is V8-serialized behind
+    /// them.
     #[napi]
     pub fn send_bytes(&self, id: u32, mut message: BufferSlice, handle: i32, completion: u32) -> f64 {
         self.send(id, |channel| {
@@ -155,8 +142,8 @@ impl NativeWriter {
         })
     }
 
-    /// As `sendBytes`, for a message in several parts, which are one behind the other as they travel. What the socket takes at once is
-    /// not copied.
+    /// As `sendBytes`, for a message in several parts, in their order. Bytes that the socket takes at once
+    /// are not copied.
     #[napi]
     pub fn send_parts(
         &self,
@@ -175,8 +162,8 @@ impl NativeWriter {
         })
     }
 
-    /// Sends JSON text, without its newline, that the peer's own doing has brought about. A peer that asks and does not read loses its
-    /// channel; to one that has gone there is nothing to say.
+    /// Sends an answer to the peer: JSON text, without its newline. A peer that does not read its answers
+    /// loses its channel. Does nothing for a peer that has gone.
     #[napi]
     pub fn answer_text(&self, id: u32, text: JsString) -> Result<()> {
         let mut bytes = Vec::new();
@@ -200,9 +187,10 @@ impl NativeWriter {
         self.channel(id).map_or(0.0, |channel| channel.traffic().queued() as f64)
     }
 
-    /// Whether messages may bring large pieces along from now on: the other end is a corral that reads them.
+    /// Whether messages may bring large attachments along from now on: the other end is a corral that reads
+    /// them.
     #[napi]
-    pub fn takes_pieces(&self, id: u32) -> bool {
+    pub fn accepts_attachments(&self, id: u32) -> bool {
         self.channel(id).is_some_and(|channel| channel.accepts_attachments())
     }
 
@@ -215,15 +203,15 @@ impl NativeWriter {
         strings: Vec<JsString>,
         completion: u32,
     ) -> Result<f64> {
-        let (mut pieces, mut attached) = (Vec::with_capacity(strings.len()), self.scratch.take());
+        let (mut attachments, mut attached) = (Vec::with_capacity(strings.len()), self.scratch.take());
         for string in &strings {
-            pieces.push(text::append_piece(string, &mut attached)?);
+            attachments.push(text::append_string(string, &mut attached)?);
         }
         let mut frame = Vec::new();
         text::append_utf8(&text, &mut frame)?;
         frame.push(b'\n');
         let mut head = Vec::new();
-        write_header(&pieces, frame.len(), &mut head);
+        write_header(&attachments, frame.len(), &mut head);
         let status = self.send(id, |channel| send_parts(channel, &[&head, &frame, &attached], completion));
         self.keep_scratch(attached);
         Ok(status)
@@ -240,11 +228,11 @@ impl NativeWriter {
     ) -> f64 {
         self.send(id, |channel| {
             let body = body_of(message)?;
-            let pieces: Vec<Attachment> = buffers
+            let attachments: Vec<Attachment> = buffers
                 .iter()
                 .map(|buffer| Attachment::behind(AttachmentKind::Bytes, buffer.len()))
                 .collect();
-            let head = head_of(&pieces, body)?;
+            let head = head_of(&attachments, body)?;
             let mut parts: Vec<&[u8]> = vec![&head, body];
             for buffer in &buffers {
                 parts.extend([buffer, &[0; ALIGNMENT][..aligned(buffer.len()) - buffer.len()]]);
@@ -253,8 +241,8 @@ impl NativeWriter {
         })
     }
 
-    /// As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns how many bytes
-    /// wait; what goes wrong is told by `uncork`.
+    /// As `sendText`, for a message that goes out with others of this turn; `uncork` is to follow. Returns
+    /// how many bytes wait. `uncork` reports errors.
     #[napi]
     pub fn cork_text(&self, id: u32, text: JsString) -> Result<f64> {
         let mut appended = Ok(());
@@ -279,8 +267,9 @@ impl NativeWriter {
         })
     }
 
-    /// As `corkText`, for a message whose large strings go to the memory that the two ends share, between two corrals. Null if there is
-    /// none, or no room in it. `is_last` when `uncork` is next, so that nobody need look after it.
+    /// As `corkText`, for a message whose large strings go to the memory that the two ends share, between two
+    /// corrals. Null if there is none, or no room in it. `is_last` when `uncork` is next, so that the message
+    /// needs no timer.
     #[napi]
     pub fn cork_text_in_memory(
         &self,
@@ -290,8 +279,8 @@ impl NativeWriter {
         is_last: bool,
     ) -> Result<Option<f64>> {
         let place = |placed: &mut Placed| placed.add_strings(&strings);
-        self.cork_in_memory(id, uncorked(is_last), place, |pieces, bytes| {
-            append_text_in_memory(pieces, &text, bytes)
+        self.cork_in_memory(id, uncorked(is_last), place, |attachments, bytes| {
+            append_text_in_memory(attachments, &text, bytes)
         })
     }
 
@@ -309,8 +298,8 @@ impl NativeWriter {
             Err(errno) => return Ok(Some(failure(errno))),
         };
         let place = |placed: &mut Placed| Ok(placed.add_buffers(&buffers));
-        self.cork_in_memory(id, uncorked(is_last), place, |pieces, bytes| {
-            append_bytes_in_memory(pieces, body, bytes);
+        self.cork_in_memory(id, uncorked(is_last), place, |attachments, bytes| {
+            append_bytes_in_memory(attachments, body, bytes);
             Ok(())
         })
     }
@@ -321,8 +310,8 @@ impl NativeWriter {
         self.send(id, |channel| outcome(channel, channel.uncork(Completion(completion)), 0, 0))
     }
 
-    /// As `sendText`, for several messages with newlines between them, none of which is too large. They share one
-    /// completion.
+    /// As `sendText`, for several messages with newlines between them, none of which is too large. They share
+    /// one completion.
     #[napi]
     pub fn send_texts(&self, id: u32, text: JsString, count: u32, completion: u32) -> Result<f64> {
         let mut bytes = self.scratch.take();
@@ -332,8 +321,8 @@ impl NativeWriter {
         Ok(status)
     }
 
-    /// As `sendBytes`, for several messages, each with its length in front, none of which is too large. They share one
-    /// completion.
+    /// As `sendBytes`, for several messages, each with its length in front, none of which is too large. They
+    /// share one completion.
     #[napi]
     pub fn send_frames(&self, id: u32, frames: BufferSlice, count: u32, completion: u32) -> f64 {
         self.send(id, |channel| send_many(channel, &frames, count, completion))
@@ -349,103 +338,6 @@ impl NativeWriter {
     }
 }
 
-/// A failed send, as JavaScript gets it: a negative errno.
-fn failure(errno: Errno) -> f64 {
-    -f64::from(errno as i32)
-}
-
-fn errno_of(unfit: Unfit) -> Errno {
-    match unfit {
-        Unfit::TooLarge => Errno::EMSGSIZE,
-        Unfit::QueueFull => Errno::ENOBUFS,
-    }
-}
-
 fn uncorked(is_last: bool) -> Uncorked {
     if is_last { Uncorked::Next } else { Uncorked::AtTurnEnd }
-}
-
-/// Whether a frame of so many bytes may be sent.
-fn admit(channel: &Channel, bytes: usize) -> std::result::Result<(), Errno> {
-    channel.takes(bytes).map_err(errno_of)
-}
-
-fn dispatch(channel: &Channel, bytes: &[u8], handle: i32, completion: u32) -> Outcome {
-    let completion = Completion(completion);
-    let status = if handle < 0 {
-        channel.send_lent(bytes, completion)
-    } else {
-        let handle = Arc::new(os::duplicate_raw(handle)?);
-        channel.send(Frame {
-            bytes: bytes.to_vec(),
-            handle: Some((handle, HandleOrigin::User)),
-            completion: Some(completion),
-        })
-    };
-    outcome(channel, status, 1, bytes.len())
-}
-
-fn send_parts(channel: &Channel, parts: &[&[u8]], completion: u32) -> Outcome {
-    let length = parts.iter().map(|part| part.len()).sum();
-    outcome(channel, channel.send_parts(parts, Completion(completion)), 1, length)
-}
-
-/// Sends several messages as they travel, none of which is too large.
-fn send_many(channel: &Channel, bytes: &[u8], count: u32, completion: u32) -> Outcome {
-    channel.has_room(bytes.len()).map_err(errno_of)?;
-    outcome(channel, channel.send_lent(bytes, Completion(completion)), count, bytes.len())
-}
-
-/// Corks a frame that brings `beside` more bytes along in shared memory.
-fn cork(channel: &Channel, beside: usize, uncorked: Uncorked, append: impl FnOnce(&mut Vec<u8>)) -> Outcome {
-    let mut length = 0;
-    let Corked { status, needs_timer } = channel.cork(uncorked, |bytes| {
-        let before = bytes.len();
-        append(bytes);
-        length = bytes.len() - before;
-    });
-    // Whether the peer is far behind the end of the turn tells: to ask the kernel costs as much as what corking saves.
-    Ok(Sent { needs_timer, ..counted(channel, status, 1, length + beside)? })
-}
-
-/// Corks a frame whose pieces are in shared memory. They stay there if it is whole and may be sent.
-fn cork_placed(
-    channel: &Channel,
-    placed: Placed<'_>,
-    uncorked: Uncorked,
-    append: impl FnOnce(&[Attachment], &mut Vec<u8>) -> Result<()>,
-) -> Result<Outcome> {
-    let mut appended = Ok(());
-    let outcome = cork(channel, placed.length(), uncorked, |bytes| appended = append(placed.pieces(), bytes));
-    appended?;
-    Ok(outcome.map(|sent| {
-        placed.sent();
-        Sent { status: sent.status + channel.behind_in_memory() as f64, ..sent }
-    }))
-}
-
-/// Says what came of what was sent, also how far behind the peer is.
-fn outcome(channel: &Channel, status: SendStatus, count: u32, bytes: usize) -> Outcome {
-    let sent = counted(channel, status, count, bytes)?;
-    Ok(match (status, channel.behind(bytes)) {
-        (SendStatus::Written, behind) if behind >= HIGH_WATER as usize => {
-            Sent { status: WRITTEN_AND_BEHIND, ..sent }
-        }
-        (SendStatus::Queued { .. }, behind) => Sent { status: sent.status + behind as f64, ..sent },
-        _ => sent,
-    })
-}
-
-/// Counts what was sent, and says what came of it.
-fn counted(channel: &Channel, status: SendStatus, count: u32, bytes: usize) -> Outcome {
-    let sent = match status {
-        SendStatus::Written => Sent { status: 0.0, needs_flush: false, needs_timer: false },
-        SendStatus::Queued { bytes, needs_flush } => {
-            Sent { status: bytes as f64, needs_flush, needs_timer: false }
-        }
-        SendStatus::Failed(errno) => return Err(errno),
-        SendStatus::Closed => return Err(Errno::EPIPE),
-    };
-    channel.traffic().sent(count, bytes);
-    Ok(sent)
 }
