@@ -279,12 +279,12 @@ const SENTENCES = [
     [UNREAD[0], UNREAD[2]],
   ],
   ['docs/architecture.md', /eight channels, (\S+ KiB) at least\) a channel is not read/, [UNREAD[3]]],
-  ['docs/architecture.md', /only messages have come for (\S+ ms)/, ['src/channel/lending.rs:QUIET']],
-  ['docs/architecture.md', /one above (\S+ KiB), one more than/, ['src/channel/lending.rs:MAX_LENT']],
+  ['docs/architecture.md', /only messages have come for (\S+ ms)/, ['src/channel/driver/lending.rs:QUIET']],
+  ['docs/architecture.md', /one above (\S+ KiB), one more than/, ['src/channel/driver/lending.rs:MAX_LENT']],
   [
     'docs/architecture.md',
     /but checks after (\S+ ms) whether JavaScript has/,
-    ['src/channel/lending.rs:BUSY_AFTER'],
+    ['src/channel/driver/lending.rs:BUSY_AFTER'],
   ],
   ['docs/architecture.md', /or (\S+ KiB) have gathered/, ['src/channel/outbox.rs:CORKED']],
   [
@@ -336,7 +336,7 @@ const SENTENCES = [
   [
     'docs/architecture.md',
     /Sending on that channel pauses for (\S+ ms) at a time/,
-    [`${CONFIG}:EXHAUSTED_PAUSE`],
+    ['src/channel/driver/mod.rs:EXHAUSTED_PAUSE'],
   ],
   [
     'docs/ipc.md',

@@ -7,9 +7,9 @@
 mod batch;
 mod bounds;
 mod command;
+mod driver;
 mod event;
 mod inbox;
-mod lending;
 mod memory;
 mod outbox;
 mod send_buffer;
@@ -30,9 +30,11 @@ use serde_json::json;
 pub use batch::{BATCHED_MESSAGE, Batch, Format, Frames, Multipart, Part};
 pub use bounds::{Bounds, Unfit};
 pub use command::ChannelCommand;
+#[cfg(test)]
+pub use driver::BUSY_AFTER;
+pub use driver::{ChannelTimer, Driver, Outcome, Owner, Protocol, Reading, Recipient};
 pub use event::ChannelEvent;
 pub use inbox::{Extent, Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
-pub use lending::{BUSY_AFTER, Lending, Look, MAX_LENT, QUIET};
 pub use memory::BLOCK as SMALLEST_ATTACHMENT;
 #[cfg(fuzzing)]
 pub use memory::LENGTH as MEMORY_LENGTH;

@@ -299,7 +299,7 @@ impl<S: EventSink<Event>> Ipc<S> {
             id,
             listener: side.listener(),
             peer,
-            channel: link.channel.clone(),
+            channel: link.driver.channel.clone(),
             ticket,
         });
         self.links.insert(id, link);

@@ -29,14 +29,14 @@ pub use event::Event;
 pub use refusals::Refused;
 pub use tickets::Ticket;
 
-use crate::channel::{CORKED_FOR, Channel, ChannelCommand, ChannelEvent, Extent, MEMORY_KEPT, Maintenance};
+use crate::channel::{Channel, ChannelCommand, ChannelEvent, ChannelTimer, Extent};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{AbstractNames, Bound};
 use crate::proto::Serialization;
 use crate::reactor::{Acceptor, EventSink, Exhaustion, Handler, Readiness};
 use handshake::Handshake;
-use link::Link;
+use link::{Link, LinkOwner};
 use listener::Listener;
 use side::Side;
 
@@ -138,16 +138,8 @@ pub enum Timer {
     Connect(ChannelId),
     /// The handshake has taken too long.
     HandshakeTimeout(ChannelId),
-    /// Write again: fewer descriptors may be under way.
-    Flush(ChannelId),
-    /// Lend the channel to JavaScript if it has been quiet.
-    Offer(ChannelId),
-    /// Look whether JavaScript reads what it was lent.
-    CheckLent(ChannelId),
-    /// Write what was corked.
-    Uncork(ChannelId),
-    /// Give back memory that has not been used.
-    MaintainMemory(ChannelId),
+    /// For the driver of a channel.
+    Link(ChannelId, ChannelTimer),
     /// Report the refusals that were only counted.
     ReportRefusals(ListenerId),
 }
@@ -228,41 +220,6 @@ impl<S: EventSink<Event>> Ipc<S> {
     fn emit(&mut self, id: ChannelId, event: ChannelEvent) {
         self.sink.push(Event::Channel(id, event));
     }
-
-    /// Messages were corked a while ago: if the turn in which that was is not over, they go out now.
-    fn uncork(&mut self, context: &mut Context, id: ChannelId) {
-        if self.links.get(&id).is_some_and(|link| link.channel.on_cork_timer()) {
-            self.flush(context, id);
-        }
-    }
-
-    /// Makes memory for large messages, or gives back what is not used.
-    fn maintain_memory(&mut self, context: &mut Context, id: ChannelId) {
-        let Some(link) = self.links.get(&id) else { return };
-        match link.channel.maintain_memory() {
-            Maintenance::Offered(_) => self.flush(context, id),
-            Maintenance::Later => {
-                context.set_timer(MEMORY_KEPT, Timer::MaintainMemory(id));
-            }
-            Maintenance::Nothing => {}
-        }
-    }
-
-    fn on_channel_command(&mut self, context: &mut Context, id: ChannelId, command: ChannelCommand) {
-        match command {
-            ChannelCommand::Flush => self.flush(context, id),
-            ChannelCommand::StartCorkTimer => {
-                context.set_timer(CORKED_FOR, Timer::Uncork(id));
-            }
-            ChannelCommand::MaintainMemory => self.maintain_memory(context, id),
-            ChannelCommand::Resume => self.resume(context, id),
-            ChannelCommand::TakeBack => {
-                self.take_back(context, id);
-                self.resume(context, id);
-            }
-            ChannelCommand::Destroy(error) => self.close_link(context, id, Some(error)),
-        }
-    }
 }
 
 impl<S: EventSink<Event>> Handler for Ipc<S> {
@@ -287,13 +244,19 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Command::Adopt { id, channel, max_frame } => self.adopt(context, id, channel, max_frame),
             Command::ReadAll(id) => self.read_all(context, id),
             Command::Decide(id, verdict) => self.decide(context, id, verdict),
-            Command::Channel(id, command) => self.on_channel_command(context, id, command),
-            Command::Pause(id) => self.pause(context, id),
-            Command::Unpause(id) => self.unpause(context, id),
+            Command::Channel(id, command) => {
+                self.drive(context, id, |driver, context, owner| driver.on_command(context, owner, command))
+            }
+            Command::Pause(id) => {
+                self.drive(context, id, |driver, context, owner| driver.pause(context, owner))
+            }
+            Command::Unpause(id) => self.drive(context, id, |driver, _, _| driver.unpause()),
             Command::CloseChannel(id) | Command::Destroy(id) if self.handshakes.contains_key(&id) => {
                 self.abandon(context, id, None)
             }
-            Command::CloseChannel(id) => self.close_channel(context, id),
+            Command::CloseChannel(id) => {
+                self.drive(context, id, |driver, context, owner| driver.finish(context, owner))
+            }
             Command::Destroy(id) => self.close_link(context, id, None),
         }
     }
@@ -306,10 +269,12 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Source::Handshake(id) => self.on_handshake_readable(context, id, readiness.ended),
             Source::Link(id) => {
                 if readiness.readable {
-                    self.on_readable(context, id, readiness.ended);
+                    self.drive(context, id, |driver, context, owner| {
+                        driver.on_readable(context, owner, readiness.ended)
+                    });
                 }
                 if readiness.writable {
-                    self.flush(context, id);
+                    self.drive(context, id, |driver, context, owner| driver.flush(context, owner));
                 }
             }
         }
@@ -320,23 +285,15 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
             Timer::Accept(id) => self.accept_soon(id, Acceptor::on_pause_end),
             Timer::Connect(id) => self.try_to_connect(context, id),
             Timer::HandshakeTimeout(id) => self.on_handshake_timeout(context, id),
-            Timer::Flush(id) => {
-                if let Some(link) = self.links.get_mut(&id) {
-                    link.flush_deferred = false;
-                }
-                self.flush(context, id);
+            Timer::Link(id, timer) => {
+                self.drive(context, id, |driver, context, owner| driver.on_timer(context, owner, timer))
             }
-            Timer::Uncork(id) => self.uncork(context, id),
-            Timer::MaintainMemory(id) => self.maintain_memory(context, id),
             Timer::ReportRefusals(id) => self.report_counted_refusals(context, id),
-            Timer::Offer(id) => self.offer_if_quiet(id),
-            Timer::CheckLent(id) => self.check_lent(context, id),
         }
     }
 
     fn on_turn_end(&mut self, context: &mut Context) {
         for id in std::mem::take(&mut self.unread) {
-            // Whether the end is near was told once and is not known any more.
             self.read(context, id, Extent::ToEnd);
         }
         for id in std::mem::take(&mut self.to_accept) {
@@ -352,12 +309,8 @@ impl<S: EventSink<Event>> Handler for Ipc<S> {
         self.sink.push(Event::Fault(error));
         // Nothing else will end these.
         for (id, link) in std::mem::take(&mut self.links) {
-            // JavaScript delivers nothing behind its end.
-            link.channel.take_back();
-            for completion in link.channel.abort() {
-                self.emit(id, ChannelEvent::Unwritten(completion));
-            }
-            self.emit(id, ChannelEvent::Closed(None));
+            let (sink, unread) = (&mut self.sink, &mut self.unread);
+            link.driver.abandon(&mut LinkOwner { id, side: None, sink, unread }, None);
         }
         for (id, handshake) in std::mem::take(&mut self.handshakes) {
             // JavaScript does not know of those that clients began.

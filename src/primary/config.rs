@@ -94,9 +94,6 @@ pub const LANE_LAST_WORDS: usize = 1024;
 /// when they have room again.
 pub const REFUSAL_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a channel rests when the machine has too many descriptors under way.
-pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
-
 /// One of so many of this process's descriptors may be for all servers together: the rest is for connections, channels and the
 /// program. A worker may ask for as many servers as it likes.
 pub const SERVERS_SHARE: usize = 2;

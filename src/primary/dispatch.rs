@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::config::REFUSAL_PAUSE;
 use super::event::Connection;
 use super::server::Pending;
-use super::worker::{InFlight, Phase, Worker};
-use super::{Context, Event, Primary, Timer};
+use super::worker::{InFlight, Worker};
+use super::{ChannelOwner, Context, Event, Primary, Timer};
 use crate::channel::{Frame, HandleOrigin, SendStatus};
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::proto;
@@ -77,8 +77,8 @@ impl<S: EventSink<Event>> Primary<S> {
         worker.stats.counters.in_flight.raise();
         let fd = connection.fd.clone();
         worker.in_flight.insert(seq, InFlight { connection, server: server_id });
-        let status = match proto::newconn_frame(worker.channel.serialization(), &server.key, seq) {
-            Ok(bytes) => worker.channel.send(Frame::with_handle(bytes, fd, HandleOrigin::Connection(seq))),
+        let status = match proto::newconn_frame(worker.channel().serialization(), &server.key, seq) {
+            Ok(bytes) => worker.channel().send(Frame::with_handle(bytes, fd, HandleOrigin::Connection(seq))),
             // Only data can be unserializable, and this frame has none.
             Err(_) => SendStatus::Closed,
         };
@@ -86,8 +86,10 @@ impl<S: EventSink<Event>> Primary<S> {
             SendStatus::Written | SendStatus::Queued { needs_flush: false, .. } => {}
             SendStatus::Queued { needs_flush: true, .. } => self.flush(context, worker_id),
             SendStatus::Failed(_) | SendStatus::Closed => {
-                // Its end is about to be read; until then it gets nothing more.
-                worker.phase = Phase::Unreachable;
+                // Until its end is read it gets nothing more.
+                let mut owner =
+                    ChannelOwner { id: worker_id, sink: &mut self.sink, unread: &mut self.unread };
+                worker.driver.peer_is_gone(&mut owner);
                 worker.stats.counters.in_flight.lower();
                 if let Some(InFlight { connection, server }) = worker.in_flight.remove(&seq) {
                     self.give_back(server, connection);

@@ -8,7 +8,7 @@ use super::lane::{Lane, LaneState};
 use super::server::Mode;
 use super::stats::WorkerStats;
 use super::worker::{Phase, Worker};
-use super::{Config, Context, Event, Primary, Source};
+use super::{ChannelOwner, Config, Context, Event, Primary, Source};
 use crate::channel::{Channel, ChannelEvent, Extent, Inbox};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
@@ -47,21 +47,12 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// JavaScript has taken messages: go on reading where that had stopped.
-    pub(super) fn resume(&mut self, context: &mut Context, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        if std::mem::take(&mut worker.reading_paused) {
-            // Whether the end came meanwhile was told and forgotten: read until it can be seen.
-            self.read(context, id, Extent::ToEnd);
-        }
-    }
-
     /// `worker.disconnect()`: the worker closes its servers and then its channel.
     pub(super) fn disconnect(&mut self, context: &mut Context, id: WorkerId) {
         self.take_back(context, id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         // Once: Node's worker ends with ERR_IPC_DISCONNECTED when it is told a second time on its way out.
-        if worker.phase == Phase::Serving {
+        if worker.is_serving() {
             worker.phase = Phase::Leaving;
             self.send_disconnect(context, id);
         }
@@ -71,12 +62,8 @@ impl<S: EventSink<Event>> Primary<S> {
     /// `subprocess.disconnect()`: what waits is sent, then the worker sees the end and closes its side. Until it has,
     /// its decisions about the connections under way count.
     pub(super) fn close_channel(&mut self, context: &mut Context, id: WorkerId) {
-        self.take_back(context, id);
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.phase = Phase::Closing;
-        worker.channel.close_after_flush();
         self.leave_all_servers(context, id);
-        self.flush(context, id);
+        self.drive(context, id, |driver, context, owner| driver.half_close(context, owner));
     }
 
     /// The process is gone. What it had sent is in the socket and is read first, however much is untold; what somebody else who
@@ -95,12 +82,6 @@ impl<S: EventSink<Event>> Primary<S> {
     pub(super) fn close_worker(&mut self, context: &mut Context, id: WorkerId, cause: Option<Error>) {
         let Some(mut worker) = self.workers.remove(&id) else { return };
         self.stats.workers.write().remove(&id);
-        // Nothing is told behind its end.
-        worker.channel.take_back();
-        worker.registration.end(context, worker.channel.as_fd());
-        if let (Some(next), Some(socket)) = (worker.next.take(), worker.channel.second_socket()) {
-            next.end(context, socket);
-        }
         while let Some((_, in_flight)) = worker.in_flight.pop_last() {
             self.give_back(in_flight.server, in_flight.connection);
         }
@@ -113,10 +94,8 @@ impl<S: EventSink<Event>> Primary<S> {
         for key in worker.own_servers {
             self.leave_own_server(id, &key);
         }
-        for unwritten in worker.channel.abort() {
-            self.sink.push(Event::Channel(id, ChannelEvent::Unwritten(unwritten)));
-        }
-        self.sink.push(Event::Channel(id, ChannelEvent::Closed(cause)));
+        let mut owner = ChannelOwner { id, sink: &mut self.sink, unread: &mut self.unread };
+        worker.driver.close(context, &mut owner, cause);
         self.disappoint(context, id, worker.wanted_by);
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::PEER_PAUSE;
-use super::worker::{Phase, Worker};
+use super::worker::Worker;
 use super::{Context, Event, Primary, Timer};
 use crate::channel::{Frame, HandleOrigin};
 use crate::error::Error;
@@ -50,11 +50,10 @@ enum Presence {
 
 impl Presence {
     fn of(worker: Option<&Worker>) -> Self {
-        let Some(worker) = worker.filter(|worker| matches!(worker.phase, Phase::Serving | Phase::Leaving))
-        else {
+        let Some(worker) = worker.filter(|worker| worker.driver.is_open()) else {
             return Presence::Absent(GONE);
         };
-        if worker.channel.accepts_attachments() {
+        if worker.channel().accepts_attachments() {
             Presence::Here
         } else if worker.lane.as_ref().is_some_and(|lane| lane.is_unheard_of()) {
             Presence::Expected
@@ -66,17 +65,24 @@ impl Presence {
 
 impl<S: EventSink<Event>> Primary<S> {
     /// A worker wants to talk to another one, or to all.
-    pub(super) fn on_connect(&mut self, context: &mut Context, id: WorkerId, bytes: &[u8]) {
-        if self.workers.get(&id).is_some_and(|worker| !worker.channel.accepts_attachments()) {
+    ///
+    /// Errors: the frame is malformed, or claims what cannot be.
+    pub(super) fn on_connect(
+        &mut self,
+        context: &mut Context,
+        id: WorkerId,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        if self.workers.get(&id).is_some_and(|worker| !worker.channel().accepts_attachments()) {
             // It has said on its lane, before this, that its channel may move.
             self.collect(context, id);
         }
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let has_moved = worker.channel.accepts_attachments();
-        match proto::parse_connect(worker.channel.serialization(), bytes) {
+        let Some(worker) = self.workers.get_mut(&id) else { return Ok(()) };
+        let has_moved = worker.channel().accepts_attachments();
+        match proto::parse_connect(worker.channel().serialization(), bytes).map_err(Error::BadFrame)? {
             // Node's own reader would not know what to make of a socket to another worker.
-            Ok((other, _)) if !has_moved => self.refuse_peer(context, id, WorkerId(other), NOT_MOVED),
-            Ok((0, _)) => {
+            (other, _) if !has_moved => self.refuse_peer(context, id, WorkerId(other), NOT_MOVED),
+            (0, _) => {
                 worker.wants_all = true;
                 let mut others: Vec<WorkerId> =
                     self.workers.keys().copied().filter(|other| *other != id).collect();
@@ -88,14 +94,13 @@ impl<S: EventSink<Event>> Primary<S> {
                 }
                 self.tell_worker(context, id, proto::roster_frame);
             }
-            Ok((other, after)) if after > self.given(id, WorkerId(other)) => {
-                let fault = "a worker that has got more sockets to another than it was given".into();
-                self.malformed = Some(Error::BadFrame(fault));
+            (other, after) if after > self.given(id, WorkerId(other)) => {
+                let fault = "a worker that has got more sockets to another than it was given";
+                return Err(Error::BadFrame(fault.into()));
             }
-            Ok((other, after)) => self.connect(context, id, WorkerId(other), after),
-            // What follows is not believed.
-            Err(reason) => self.malformed = Some(Error::BadFrame(reason)),
+            (other, after) => self.connect(context, id, WorkerId(other), after),
         }
+        Ok(())
     }
 
     /// How many sockets to another one a worker has been given. To one that has gone it may have had any number.
@@ -157,7 +162,7 @@ impl<S: EventSink<Event>> Primary<S> {
     /// lost on the way: then one is about to arrive there. The next has to wait until the last one has arrived at both, and for
     /// [`PEER_PAUSE`]: whoever asks again and again has the other keep, and do, no more than that.
     fn acquaint(&mut self, context: &mut Context, one: WorkerId, other: WorkerId, after: u32) {
-        let of = |id| self.workers.get(&id).map(|worker| worker.channel.serialization());
+        let of = |id| self.workers.get(&id).map(|worker| worker.channel().serialization());
         let (Some(first), Some(second)) = (of(one), of(other)) else { return };
         let is_under_way = self.is_under_way(one, other) || self.is_under_way(other, one);
         let acquaintance = self.acquainted.entry((one, other)).or_default();
@@ -190,7 +195,7 @@ impl<S: EventSink<Event>> Primary<S> {
             acquaintance.last = Some(Instant::now());
             os::set_send_buffer(socket.as_fd(), PEER_BUFFER);
             let Some(worker) = self.workers.get(&id) else { continue };
-            match proto::peer_frame(worker.channel.serialization(), peer.0, between, max_frame) {
+            match proto::peer_frame(worker.channel().serialization(), peer.0, between, max_frame) {
                 Ok(bytes) => {
                     let frame = Frame::with_handle(bytes, Arc::new(socket), HandleOrigin::Peer(peer));
                     self.send_frame(context, id, frame);
@@ -243,7 +248,7 @@ impl<S: EventSink<Event>> Primary<S> {
         frame: impl FnOnce(Serialization) -> Result<Vec<u8>, String>,
     ) {
         let Some(worker) = self.workers.get(&id) else { return };
-        match frame(worker.channel.serialization()) {
+        match frame(worker.channel().serialization()) {
             Ok(bytes) => self.answer_frame(context, id, Frame::plain(bytes)),
             Err(reason) => self.sink.push(Event::Fault(Error::BadFrame(reason))),
         }

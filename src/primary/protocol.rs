@@ -4,189 +4,43 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use serde_json::json;
 
 use super::config::{MAX_SERVER_DATA, MAX_SERVER_KEY, MAX_SERVERS_OF_WORKER, SERVERS_SHARE, WORKERS_SHARE};
 use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
 use super::{Context, Event, Primary, Source};
-use crate::channel::{
-    ChannelEvent, Extent, Frame, HandleOrigin, Inbound, ReadStatus, Retransmission, Segment, SendStatus,
-};
+use crate::channel::{Frame, HandleOrigin, SendStatus};
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::os;
-use crate::proto::{self, ClusterMessage, HANDLE_ACK, HANDLE_NACK, HandleKind, Kind, QueryServer, ToWorker};
+use crate::proto::{self, ClusterMessage, HandleKind, QueryServer, ToWorker};
 use crate::reactor::{Acceptor, EventSink};
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// Reads what a worker has sent.
-    pub(super) fn read(&mut self, context: &mut Context, id: WorkerId, extent: Extent) {
-        if !self.reclaim(context, id) {
-            return;
-        }
-        let workers = self.workers.len();
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        // What is left of who has gone is no more than its socket holds.
-        let is_bounded = extent == Extent::Left || worker.phase == Phase::Unreachable;
-        if !is_bounded && !worker.channel.may_read(workers) {
-            worker.reading_paused = true;
-            return;
-        }
-        let Some(mut inbox) = worker.inbox.take() else { return };
-        let channel = worker.channel.clone();
-        let status = inbox.read(channel.as_fd(), extent, |frame| self.on_frame(context, id, frame));
-        self.tell_batch(id);
-        // Taken in any case: it is this worker's, and not the next one's to be read.
-        let malformed = self.malformed.take().or(self.unanswerable.remove(&id));
-        let has_moved = std::mem::take(&mut self.has_moved);
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.inbox = Some(inbox);
-        if let Some(error) = malformed {
-            return self.close_worker(context, id, Some(error));
-        }
-        let is_moving = worker.next.is_some();
-        match status {
-            _ if has_moved => self.finish_move(context, id),
-            // It ended in the middle of its move.
-            ReadStatus::Drained if is_moving && extent == Extent::Left => self.finish_move(context, id),
-            ReadStatus::Drained => {}
-            ReadStatus::BudgetSpent => self.unread.push(id),
-            ReadStatus::Ended if is_moving => self.finish_move(context, id),
-            ReadStatus::Ended => return self.close_worker(context, id, None),
-            ReadStatus::Broken(error) => return self.close_worker(context, id, Some(error)),
-        }
-        // Acknowledgements make room: first for frames that waited for them, then for connections.
-        self.flush(context, id);
-        self.serve_soon(id);
-        self.offer_later(context, id);
-    }
-
-    fn on_frame(&mut self, context: &mut Context, id: WorkerId, frame: Inbound<'_>) {
-        let length = frame.length();
-        let Inbound { kind, bytes, segments, handle } = frame;
-        if self.malformed.is_some() || self.has_moved || self.unanswerable.contains_key(&id) {
-            return;
-        }
-        if matches!(kind, Kind::User | Kind::Handle)
-            && let Some(worker) = self.workers.get(&id)
-        {
-            worker.channel.traffic().received(length);
-        }
-        if kind == Kind::User {
-            return self.on_message(id, bytes, segments);
-        }
-        // A handle's has a message of the program's in it.
-        if kind != Kind::Handle
-            && let Err(reason) = proto::check_size(&bytes)
-        {
-            self.malformed = Some(Error::BadFrame(reason));
-            return;
-        }
-        self.tell_batch(id);
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.lending.disturb();
-        }
-        match kind {
-            Kind::User => {}
-            Kind::Move => self.has_moved = true,
-            Kind::Connect => self.on_connect(context, id, &bytes),
-            Kind::Cluster => {
-                self.on_cluster_frame(context, id, &bytes);
-            }
-            Kind::Handle => {
-                // Acknowledged when JavaScript takes it: Node's sender has one handle under way, and so no more of
-                // them than there are workers wait here.
-                match handle {
-                    Some(handle) => {
-                        let bytes = bytes.into_bytes();
-                        self.tell_message(id, ChannelEvent::HandleMessage { bytes, handle });
-                    }
-                    None => self.answer_command(context, id, HANDLE_NACK),
-                }
-            }
-            Kind::Memory => {
-                let answer = if handle.is_some() { HANDLE_ACK } else { HANDLE_NACK };
-                self.answer_command(context, id, answer);
-            }
-            Kind::HandleAck => {
-                let Some(worker) = self.workers.get(&id) else { return };
-                match worker.channel.acknowledge() {
-                    Some(HandleOrigin::User) => {
-                        self.sink.push(Event::Channel(id, ChannelEvent::HandleArrived))
-                    }
-                    Some(HandleOrigin::Peer(peer)) => self.on_peer_arrived(context, id, peer),
-                    Some(HandleOrigin::Connection(_) | HandleOrigin::Reply | HandleOrigin::Memory) | None => {
-                    }
-                }
-            }
-            Kind::HandleNack => {
-                let Some(worker) = self.workers.get(&id) else { return };
-                match worker.channel.retransmit() {
-                    Retransmission::GivenUp(HandleOrigin::User) => {
-                        self.sink.push(Event::Channel(id, ChannelEvent::HandleLost))
-                    }
-                    Retransmission::GivenUp(HandleOrigin::Connection(seq)) => {
-                        self.on_connection_lost(id, seq)
-                    }
-                    Retransmission::GivenUp(HandleOrigin::Peer(peer)) => self.on_peer_lost(context, id, peer),
-                    Retransmission::GivenUp(HandleOrigin::Reply | HandleOrigin::Memory)
-                    | Retransmission::SentAgain
-                    | Retransmission::Nothing => {}
-                }
-            }
-        }
-    }
-
-    fn on_message(&mut self, id: WorkerId, frame: proto::Frame<'_>, segments: Vec<Segment>) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.lending.note_message(frame.len());
-        let serialization = worker.channel.serialization();
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.add(serialization, frame, segments, |frames| {
-            self.tell_message(id, ChannelEvent::Messages(frames))
-        });
-        self.batch = batch;
-    }
-
-    /// Tells the messages of the worker that is being read, before anything else of it is told.
-    fn tell_batch(&mut self, id: WorkerId) {
-        if let Some(frames) = self.batch.take() {
-            self.tell_message(id, ChannelEvent::Messages(frames));
-        }
-    }
-
-    /// Tells of messages, unless this side has disconnected: they reach nobody then (Node: `if (!target.channel) return`).
-    fn tell_message(&mut self, id: WorkerId, event: ChannelEvent) {
-        if self.workers.get(&id).is_some_and(|worker| worker.phase != Phase::Closing) {
-            self.tell(Event::Channel(id, event));
-        }
-    }
-
     /// Tells of something that a worker has brought about: it counts until JavaScript has dealt with it.
     fn tell(&mut self, event: Event) {
         if let Some((id, cost)) = event.cost()
             && let Some(worker) = self.workers.get(&id)
         {
-            worker.channel.undelivered().add(cost);
+            worker.channel().undelivered().add(cost);
         }
         self.sink.push(event);
     }
 
-    fn on_cluster_frame(&mut self, context: &mut Context, id: WorkerId, bytes: &[u8]) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let (message, seq) = match proto::parse(worker.channel.serialization(), bytes) {
-            Ok(parsed) => parsed,
-            Err(reason) => {
-                // Closing waits until the inbox is back in its place; what follows in it is not believed.
-                self.malformed = Some(Error::BadFrame(reason));
-                return;
-            }
-        };
+    /// Errors: it is not a message of the cluster protocol.
+    pub(super) fn on_cluster_frame(
+        &mut self,
+        context: &mut Context,
+        id: WorkerId,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        let Some(worker) = self.workers.get_mut(&id) else { return Ok(()) };
+        let (message, seq) =
+            proto::parse(worker.channel().serialization(), bytes).map_err(Error::BadFrame)?;
         if self.config.tell_internal {
             self.tell(Event::Internal { worker: id, bytes: bytes.to_vec() });
         }
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(worker) = self.workers.get_mut(&id) else { return Ok(()) };
         match message {
             ClusterMessage::Ack { ack, accepted } => self.on_decision(id, ack, accepted),
             ClusterMessage::Online => self.tell(Event::Online(id)),
@@ -205,19 +59,18 @@ impl<S: EventSink<Event>> Primary<S> {
                 }
             }
             ClusterMessage::ExitedAfterDisconnect => {
-                if worker.phase == Phase::Serving {
-                    worker.phase = Phase::Leaving;
-                }
+                worker.phase = Phase::Leaving;
                 self.tell(Event::ExitedAfterDisconnect(id));
                 self.answer_message(context, id, &ToWorker::Ack(seq), None);
             }
             ClusterMessage::Unknown => {}
         }
+        Ok(())
     }
 
     fn on_query_server(&mut self, context: &mut Context, id: WorkerId, seq: Seq, query: &QueryServer) {
         let Some(worker) = self.workers.get(&id) else { return };
-        if worker.phase != Phase::Serving {
+        if !worker.is_serving() {
             // Node does not answer a worker that is on its way out.
             return;
         }
@@ -342,7 +195,7 @@ impl<S: EventSink<Event>> Primary<S> {
     ) -> Option<Frame> {
         let worker = self.workers.get_mut(&id)?;
         let seq = worker.next_seq();
-        match message.frame(worker.channel.serialization(), seq, handle.as_ref().map(|(kind, _)| *kind)) {
+        match message.frame(worker.channel().serialization(), seq, handle.as_ref().map(|(kind, _)| *kind)) {
             Ok(bytes) => Some(match handle {
                 Some((_, socket)) => Frame::with_handle(bytes, socket, HandleOrigin::Reply),
                 None => Frame::plain(bytes),
@@ -354,22 +207,9 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// Answers with one of the channel's own messages, which have nothing but a name.
-    fn answer_command(&mut self, context: &mut Context, id: WorkerId, command: &str) {
-        let Some(worker) = self.workers.get(&id) else { return };
-        match proto::encode(worker.channel.serialization(), &json!({ "cmd": command })) {
-            Ok(bytes) => {
-                let Some(worker) = self.workers.get(&id) else { return };
-                let status = worker.channel.send_receipt(Frame::plain(bytes));
-                self.answered(context, id, status);
-            }
-            Err(reason) => self.sink.push(Event::Fault(Error::BadFrame(reason))),
-        }
-    }
-
     pub(super) fn send_frame(&mut self, context: &mut Context, id: WorkerId, frame: Frame) {
         let Some(worker) = self.workers.get(&id) else { return };
-        match worker.channel.send(frame) {
+        match worker.channel().send(frame) {
             SendStatus::Queued { needs_flush: true, .. } => self.flush(context, id),
             // A worker that has gone reads no answer; its end is about to be read here.
             SendStatus::Written | SendStatus::Queued { .. } | SendStatus::Failed(_) | SendStatus::Closed => {}
@@ -379,7 +219,7 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Sends what a worker has asked for. One that asks and does not read is not answered without end: its channel ends.
     pub(super) fn answer_frame(&mut self, context: &mut Context, id: WorkerId, frame: Frame) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let status = worker.channel.answer(frame);
+        let status = worker.channel().answer(frame);
         self.answered(context, id, status);
     }
 

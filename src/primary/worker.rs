@@ -7,7 +7,7 @@ use super::config::IN_FLIGHT_PER_WORKER;
 use super::lane::Lane;
 use super::server::Pending;
 use super::stats::WorkerStats;
-use crate::channel::{Channel, Inbox, Lending};
+use crate::channel::{Channel, Driver, Inbox};
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::reactor::Registration;
 use crate::sched::{Availability, Load};
@@ -19,10 +19,6 @@ pub enum Phase {
     Serving,
     /// It was told, or has said, that it leaves: it gets no servers any more, but finishes what it has.
     Leaving,
-    /// This side has closed the channel. What the worker still says about connections is read until its end.
-    Closing,
-    /// Writing has failed: its end is about to be read.
-    Unreachable,
 }
 
 /// A connection on its way.
@@ -37,16 +33,8 @@ pub struct InFlight {
 /// A worker and its channel.
 #[derive(Debug)]
 pub struct Worker {
-    /// Shared with the JavaScript thread, which sends the program's messages on it.
-    pub channel: Arc<Channel>,
-    /// The receiving half; taken out while it is being read, and while it is lent.
-    pub inbox: Option<Inbox>,
-    /// What there is to know for lending it.
-    pub lending: Lending,
-    /// How the socket is registered that is read.
-    pub registration: Registration,
-    /// How the one is registered that the channel moves over to, until it is read.
-    pub next: Option<Registration>,
+    /// Its channel.
+    pub driver: Driver,
     /// Where it is in its life.
     pub phase: Phase,
     /// The servers that it takes part in.
@@ -55,10 +43,6 @@ pub struct Worker {
     pub own_servers: Vec<Arc<str>>,
     /// Connections that it was sent and has not acknowledged, in their order.
     pub in_flight: BTreeMap<Seq, InFlight>,
-    /// Its channel is not read because too much is undelivered.
-    pub reading_paused: bool,
-    /// A timer runs for what could not be written.
-    pub flush_deferred: bool,
     /// Its counts.
     pub stats: Arc<WorkerStats>,
     /// Where connections travel once the worker reads it.
@@ -79,23 +63,27 @@ impl Worker {
         stats: Arc<WorkerStats>,
     ) -> Self {
         Worker {
-            channel,
-            inbox: Some(inbox),
-            lending: Lending::default(),
-            registration,
-            next: None,
+            driver: Driver::new(channel, inbox, registration),
             phase: Phase::Serving,
             servers: Vec::new(),
             own_servers: Vec::new(),
             in_flight: BTreeMap::new(),
-            reading_paused: false,
-            flush_deferred: false,
             stats,
             lane: None,
             wanted_by: BTreeSet::new(),
             wants_all: false,
             next_seq: 0,
         }
+    }
+
+    /// Its channel, which the JavaScript thread shares for sending.
+    pub fn channel(&self) -> &Channel {
+        &self.driver.channel
+    }
+
+    /// Whether it may ask for servers and be sent connections.
+    pub fn is_serving(&self) -> bool {
+        self.phase == Phase::Serving && self.driver.is_open()
     }
 
     /// The `seq` for the next message.
@@ -117,7 +105,7 @@ impl Worker {
 
     /// Whether it may be sent a connection now.
     pub fn has_credit(&self) -> bool {
-        self.phase == Phase::Serving
+        self.is_serving()
             && match self.used_lane() {
                 Some(lane) => lane.has_credit(),
                 None => self.in_flight.len() < IN_FLIGHT_PER_WORKER,
@@ -131,7 +119,7 @@ impl Worker {
             Availability::Idle
         } else if self.has_credit() {
             Availability::Busy
-        } else if self.phase == Phase::Serving && self.used_lane().is_some_and(Lane::is_full) {
+        } else if self.is_serving() && self.used_lane().is_some_and(Lane::is_full) {
             Availability::Full
         } else {
             Availability::Away

@@ -1,5 +1,5 @@
-//! When a channel is lent to the JavaScript thread (see [`super::receiving`]), and how its owner on the reactor watches it
-//! meanwhile.
+//! When a channel is lent to the JavaScript thread (see [`super::super::shared_read`]), and how the reactor watches
+//! it meanwhile.
 //!
 //! A channel is lent when messages came on it and for [`QUIET`] nothing else; it is taken back when something else is about to
 //! come or has come. While it is lent, the reactor goes on waiting for its readiness, in case JavaScript is busy: it does not
@@ -9,11 +9,12 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::{Channel, Inbox, LARGE_MESSAGE};
+use super::{ChannelTimer, ContextOf, Driver, Outcome, Owner};
+use crate::channel::{Channel, ChannelEvent, Extent, Inbox, LARGE_MESSAGE};
 use crate::error::Error;
 use crate::ids::Offer;
 use crate::os;
-use crate::reactor::{Context, Registration};
+use crate::reactor::{Context, Interest, Registration};
 
 /// For how long a channel must have carried nothing but messages before JavaScript reads it directly.
 pub const QUIET: Duration = Duration::from_millis(50);
@@ -27,7 +28,7 @@ pub const BUSY_AFTER: Duration = Duration::from_millis(if cfg!(test) { 500 } els
 
 /// A channel with more undelivered is not lent: its peer sends more than JavaScript takes in a turn of its event loop, and those who
 /// share that are to be served in turn.
-pub const MAX_LENT: usize = 64 << 10;
+const MAX_LENT: usize = 64 << 10;
 
 /// What its owner has seen of a channel, for deciding who is to read it.
 #[derive(Debug, Default)]
@@ -159,5 +160,79 @@ impl Lending {
         *inbox = channel.take_back();
         self.has_messages = false;
         if self.is_muted { self.unmute(context, channel, registration) } else { Ok(()) }
+    }
+}
+
+impl Driver {
+    /// There is something to read, or the end.
+    pub fn on_readable<O: Owner>(
+        &mut self,
+        context: &mut ContextOf<O>,
+        owner: &mut O,
+        ended: bool,
+    ) -> Outcome {
+        if ended {
+            return Outcome::Read(Extent::ToEnd);
+        }
+        if !self.lending.is_lent() {
+            return Outcome::Read(Extent::Ready);
+        }
+        if self.lending.mute(context, &self.channel, &self.registration) {
+            context.set_timer(BUSY_AFTER, owner.timer(ChannelTimer::CheckLent));
+        }
+        Outcome::Done
+    }
+
+    /// From now on the reactor reads the channel: what has arrived, at the end of this turn.
+    pub fn take_back<O: Owner>(&mut self, context: &mut ContextOf<O>, owner: &mut O) -> Outcome {
+        self.read_on_reactor(context, owner).map(|()| Outcome::Done).into()
+    }
+
+    pub(super) fn read_on_reactor<O: Owner>(
+        &mut self,
+        context: &mut ContextOf<O>,
+        owner: &mut O,
+    ) -> Result<(), Error> {
+        if self.lending.is_lent() {
+            self.reclaim(context)?;
+            self.read_at_turn_end(owner);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the receiving half is not lent.
+    pub(super) fn reclaim<T, S>(&mut self, context: &mut Context<T, S>) -> Result<(), Error> {
+        self.lending.reclaim(context, &self.channel, &mut self.inbox, &self.registration)
+    }
+
+    /// Looks whether JavaScript reads what arrives.
+    pub(super) fn check_lent<O: Owner>(
+        &mut self,
+        context: &mut ContextOf<O>,
+        owner: &mut O,
+    ) -> Result<Outcome, Error> {
+        match self.lending.look(&self.channel) {
+            Look::Nothing => {}
+            Look::Again => {
+                context.set_timer(BUSY_AFTER, owner.timer(ChannelTimer::CheckLent));
+            }
+            Look::TakeBack => return Ok(Outcome::Read(Extent::ToEnd)),
+            Look::Unmute => self.lending.unmute(context, &self.channel, &self.registration)?,
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Offers the channel to JavaScript if nothing but messages has come since the timer was set.
+    pub(super) fn offer_if_quiet<O: Owner>(&mut self, owner: &mut O) {
+        let is_quiet = self.lending.was_quiet()
+            && self.is_open()
+            && self.registration.interest() == Interest::Read
+            && self.second.is_none()
+            && !(self.is_paused || self.is_behind || self.is_unread)
+            && self.channel.undelivered().cost() <= MAX_LENT
+            && self.channel.is_idle();
+        if is_quiet && let Some(offer) = self.lending.lend(&self.channel, &mut self.inbox) {
+            owner.tell(ChannelEvent::Offered(offer));
+        }
     }
 }
