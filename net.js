@@ -6,7 +6,7 @@
 const net = require('node:net');
 
 const { Channel } = require('./lib/ipc/channel');
-const { ipcCore } = require('./lib/ipc/reactor');
+const { ipcReactor } = require('./lib/ipc/reactor');
 const { pathOf, termsOf } = require('./lib/ipc/options');
 const { policyOf } = require('./lib/ipc/reconnect');
 const { ChannelServer } = require('./lib/ipc/server');
@@ -26,7 +26,7 @@ function wantsChannels(options) {
  */
 function createServer(options, connectionListener) {
   if (!wantsChannels(options)) return net.createServer(options, connectionListener);
-  return new ChannelServer(ipcCore('net.createServer({ ipc: true })'), options, connectionListener);
+  return new ChannelServer(ipcReactor('net.createServer({ ipc: true })'), options, connectionListener);
 }
 
 /**
@@ -38,7 +38,7 @@ function connect(...args) {
   if (!wantsChannels(options)) return Reflect.apply(net.connect, undefined, args);
   const path = pathOf(options);
   const setting = { path, terms: termsOf(options), policy: policyOf(options.reconnect) };
-  const channel = new Channel({ core: ipcCore('net.connect({ ipc: true })'), ...setting });
+  const channel = new Channel({ reactor: ipcReactor('net.connect({ ipc: true })'), ...setting });
   if (typeof args[1] === 'function') channel.once('connect', args[1]);
   channel.connect();
   return channel;

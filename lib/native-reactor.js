@@ -1,6 +1,6 @@
 'use strict';
 
-// A reactor thread of the core as JavaScript sees it: its channels, what is asked of them, and its events, a bounded batch in each
+// A reactor thread of the core as JavaScript sees it: its channels, the requests on them, and its events, a bounded batch in each
 // turn of the event loop. lib/primary/reactor.js and lib/ipc/reactor.js are the two that there are.
 
 // Not the global one: a program's tests put a clock of their own in its place.
@@ -22,7 +22,7 @@ const { KeepAlive } = require('./util/keep-alive');
  * @property {(cause?: Error) => void} onEnd
  */
 
-/** For how long one turn of the event loop passes events on, in ms: to whom they go may have much to do with each. */
+/** For how long one turn of the event loop passes events on, in ms: their listeners may have much to do with each. */
 const TURN_MS = 5;
 
 /**
@@ -115,13 +115,13 @@ class NativeReactor {
     else this.native.pause(id);
   }
 
-  /** @param {number} fd that came with a message, and that nobody wants; -1 for none */
+  /** @param {number} fd that came with a message and is not wanted; -1 for none */
   closeHandle(fd) {
     if (fd >= 0) this.native.closeHandle(fd);
   }
 
   /**
-   * A reactor that has ended has told so by a fault, and has closed every channel: what is asked of it is done.
+   * Makes a request that is not needed any more once the thread has ended: it has closed every channel, and reported a fault.
    *
    * @param {() => void} request
    */
@@ -151,7 +151,7 @@ class NativeReactor {
     for (let index = 0; index < events.length; index += 4) {
       this.onEvent(events[index], events[index + 1], events[index + 2], events[index + 3]);
     }
-    // When these have been delivered, and who waits for them with promises has gone on.
+    // When these have been delivered, and what awaits them has gone on.
     if (this.native.mayTakeMore()) asNextEvent(this.#continue);
   }
 

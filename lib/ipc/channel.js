@@ -13,13 +13,13 @@ const { delayOf, isTransient } = require('./reconnect');
 
 /** @typedef {import('./reactor').Terms} Terms */
 /** @typedef {import('./reactor').Credentials} Credentials */
-/** @typedef {ReturnType<typeof import('./reactor').ipcCore>} IpcCore */
+/** @typedef {ReturnType<typeof import('./reactor').ipcReactor>} IpcReactor */
 
-/** @typedef {'program' | 'unheard' | 'loop'} Brake who does not want to hear more for now */
+/** @typedef {'program' | 'undelivered' | 'loop'} Brake why the channel is not read for now */
 
 /**
  * @typedef {object} Setting
- * @property {IpcCore} core
+ * @property {IpcReactor} reactor
  * @property {Terms} terms
  * @property {string} path
  * @property {import('./reconnect').Policy} [policy] a client's, for when its connection is lost
@@ -27,7 +27,7 @@ const { delayOf, isTransient } = require('./reconnect');
  */
 
 class Channel extends EventEmitter {
-  #core;
+  #reactor;
   #terms;
   #policy;
   #server;
@@ -37,28 +37,28 @@ class Channel extends EventEmitter {
   #timer;
   /** @type {Set<Brake>} */
   #brakes = new Set();
-  /** What the core knows of it. */
+  /** Whether the reactor was asked to read it. */
   #isRead = true;
   #isOver = false;
   /** The end, which came while messages in front of it were held back. @type {(() => void) | undefined} */
   #endHeld;
   #isEnding = false;
-  /** The program has no use for it any more: what comes of it now is nobody's error. */
+  /** The program has no use for it any more: an error of its is not reported. */
   #isAbandoned = false;
   /** If this connection cannot be made, there will be no other. */
   #isLastAttempt = false;
   #requests;
-  /** The part that sends and receives; for the core. @ignore */
+  /** The part that sends and receives; for the reactor. @ignore */
   messaging;
   /** Whether the connection is being made. */
   connecting = true;
-  /** Who is at the other end, once connected. @type {Credentials | undefined} */
+  /** The process at the other end, once connected. @type {Credentials | undefined} */
   peer = undefined;
 
   /** @param {Setting} setting */
-  constructor({ core, terms, path, policy, server }) {
+  constructor({ reactor, terms, path, policy, server }) {
     super();
-    this.#core = core;
+    this.#reactor = reactor;
     this.#terms = terms;
     this.#policy = policy;
     this.#server = server;
@@ -71,7 +71,7 @@ class Channel extends EventEmitter {
   /** @returns {import('../channel/channel').Owner} */
   #owner() {
     return {
-      ...this.#core.ownerOf(this),
+      ...this.#reactor.ownerOf(this),
       closeChannel: () => this.#close(),
       report: (_channel, error) => this.report(error),
       closed: () => inOwnTick(() => this.#closed()),
@@ -83,7 +83,7 @@ class Channel extends EventEmitter {
     return {
       maxQueuedBytes: this.#terms.maxQueuedBytes,
       keepsUnwritten: this.#policy !== undefined,
-      wantMessages: (isWanted) => this.#brake('unheard', isWanted),
+      wantMessages: (isWanted) => this.#brake('undelivered', isWanted),
       onInternal: (message, handle) => this.#requests.onInternal(message, handle),
       endsWithThisAttempt: () => {
         if (this.#id !== 0) this.#isLastAttempt = true;
@@ -95,7 +95,7 @@ class Channel extends EventEmitter {
   /** Makes the connection; a client's. @ignore */
   connect() {
     this.connecting = true;
-    this.#id = this.#core.connect(this, this.path, this.#terms);
+    this.#id = this.#reactor.connect(this, this.path, this.#terms);
   }
 
   /**
@@ -112,7 +112,7 @@ class Channel extends EventEmitter {
     this.#attempt = 0;
     this.#isRead = true;
     this.#tellWhetherToRead();
-    // Behind what was told before it, in front of its messages and of what comes of those that waited.
+    // Behind earlier events, in front of its messages and of the callbacks of those that waited.
     inOwnTick(() => this.emit('connect'));
     this.messaging.opened(id, maxMessageSize);
   }
@@ -163,7 +163,7 @@ class Channel extends EventEmitter {
     if (this.connecting) this.#isAbandoned = true;
     clearTimeout(this.#timer);
     if (this.#endHeld) inOwnTick(() => this.#endHeld?.());
-    else if (this.#id !== 0) this.#core.closeChannel(this.#id);
+    else if (this.#id !== 0) this.#reactor.closeChannel(this.#id);
     else if (this.connecting) inOwnTick(() => this.onEnd(undefined));
   }
 
@@ -173,7 +173,7 @@ class Channel extends EventEmitter {
    */
   report(error) {
     if (this.#server === undefined || this.listenerCount('error') > 0) this.emit('error', error);
-    // What a client does wrong, or does not read, is not what its server dies of.
+    // A server does not die of what its client does wrong, or does not read.
     else this.#server.onClientError(error, /** @type {Credentials} */ (this.peer), this);
   }
 
@@ -204,7 +204,7 @@ class Channel extends EventEmitter {
     /** @type {any} */ (this).connected = false;
     this.messaging.dropBatch();
     if (this.#endHeld) inOwnTick(() => this.#endHeld?.());
-    else if (this.#id !== 0) this.#core.destroy(this.#id);
+    else if (this.#id !== 0) this.#reactor.destroy(this.#id);
     else if (this.connecting) inOwnTick(() => this.onEnd(undefined));
     return this;
   }
@@ -254,14 +254,14 @@ class Channel extends EventEmitter {
   }
 
   /**
-   * The channel is read while nobody brakes, and while this side waits for a reply, which may come behind any number of
+   * The channel is read while there is no brake, and while this side waits for a reply, which may come behind any number of
    * messages: then only the program's own pause counts.
    */
   #tellWhetherToRead() {
     const isRead = this.#requests.isPending ? !this.#brakes.has('program') : this.#brakes.size === 0;
     if (isRead === this.#isRead || this.#id === 0 || this.connecting) return;
     this.#isRead = isRead;
-    this.#core.wantMessages(this.#id, isRead);
+    this.#reactor.wantMessages(this.#id, isRead);
   }
 
   /**

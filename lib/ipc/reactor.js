@@ -39,7 +39,7 @@ const { version } = require('../../package.json');
 class IpcReactor extends NativeReactor {
   /** @type {Map<number, ChannelServer>} */
   #servers = new Map();
-  /** What the events of a server, and of its channels, are a consequence of: `listen`. @type {Map<number, Origin>} */
+  /** The cause of the events of a server, and of its channels: `listen`. @type {Map<number, Origin>} */
   #origins = new Map();
 
   /** @param {Binding} binding */
@@ -115,7 +115,7 @@ class IpcReactor extends NativeReactor {
   /**
    * Takes over this end of a channel, and reads it from now on.
    *
-   * @param {number} fd the core's from now on
+   * @param {number} fd the reactor's from now on
    * @param {boolean} advanced
    * @param {number | undefined} maxFrame the longest frame that its other end may send, in bytes; any length by default
    * @param {(id: number) => End} take makes what its events go to
@@ -127,7 +127,7 @@ class IpcReactor extends NativeReactor {
 
   /**
    * @param {number} id its other end has gone
-   * @param {() => void} proceed is called when everything that it left behind has been told
+   * @param {() => void} proceed is called when all that it left behind has been passed on
    */
   readAll(id, proceed) {
     const isOpen = this.channelOf(id) !== undefined;
@@ -136,7 +136,7 @@ class IpcReactor extends NativeReactor {
   }
 
   /**
-   * What a channel that was adopted asks of whoever has its other half.
+   * What a channel that was adopted asks of its reactor.
    *
    * @param {import('node:events')} target
    * @param {boolean} [isToPrimary]
@@ -223,7 +223,7 @@ class IpcReactor extends NativeReactor {
   }
 
   /**
-   * What is told of a connection, or of an attempt to make one, is a consequence of.
+   * The cause of the events of a connection, or of an attempt to make one.
    *
    * @param {number} id
    * @param {number | null} listener
@@ -257,14 +257,14 @@ class IpcReactor extends NativeReactor {
    * @param {{ listener: number | null, peer: Credentials }} about
    */
   async #ask(id, { listener, peer }) {
-    const who = () => (listener === null ? this.#publicChannel(id) : this.#servers.get(listener));
-    const asked = who();
+    const owner = () => (listener === null ? this.#publicChannel(id) : this.#servers.get(listener));
+    const asked = owner();
     let allowed = false;
     try {
       allowed = (await asked?.allows(peer)) === true;
     } catch (error) {
       // One that has ended meanwhile has had its last event.
-      inOwnTick(() => who()?.onAllowFailed(error, peer));
+      inOwnTick(() => owner()?.onAllowFailed(error, peer));
     } finally {
       this.native.decide(id, allowed);
     }
@@ -272,27 +272,27 @@ class IpcReactor extends NativeReactor {
 }
 
 /**
- * Where the core is that all copies of this version share which the process, or a thread of it, loads: it has a thread, and lasts as
- * long as they. A copy of another version may ask other things of its core, and makes its own.
+ * Where the reactor is that all copies of this version share which the process, or a thread of it, loads: it has a thread, and
+ * lasts as long as they. A copy of another version may ask other things of its reactor, and makes its own.
  */
-const CORE = Symbol.for(`corral.ipc ${version}`);
+const REACTOR = Symbol.for(`corral.ipc ${version}`);
 
 /** Every copy gets the same object, also where its `process` and its globals are not Node's own (as in Jest). */
 const builtin = /** @type {any} */ (require('node:cluster'));
 
 /**
- * The core of this process, or thread; made when it is first needed.
+ * The reactor of this process, or thread; made when it is first needed.
  *
  * @param {string} feature what it is needed for
  * @returns {IpcReactor}
  */
-function ipcCore(feature) {
-  if (builtin[CORE] === undefined) {
+function ipcReactor(feature) {
+  if (builtin[REACTOR] === undefined) {
     const { native, reason } = require('../native');
     if (native === undefined) throw errors.featureUnavailable(feature, reason);
-    Object.defineProperty(builtin, CORE, { value: new IpcReactor(native) });
+    Object.defineProperty(builtin, REACTOR, { value: new IpcReactor(native) });
   }
-  return builtin[CORE];
+  return builtin[REACTOR];
 }
 
-module.exports = { ipcCore };
+module.exports = { ipcReactor };

@@ -8,7 +8,7 @@ const { integer } = require('../util/integer');
 const DEFAULTS = { minDelay: 100, maxDelay: 10_000, jitter: 0.5 };
 const LONGEST = 2 ** 31 - 1;
 
-/** What will not be better the next time. */
+/** Codes of errors that another attempt would only meet again. */
 const FINAL = new Set([
   'EACCES',
   'EINVAL',

@@ -13,18 +13,18 @@ const { Channel } = require('./channel');
 const { listenOptions, termsOf } = require('./options');
 
 /** @typedef {import('./reactor').Credentials} Credentials */
-/** @typedef {ReturnType<typeof import('./reactor').ipcCore>} IpcCore */
+/** @typedef {ReturnType<typeof import('./reactor').ipcReactor>} IpcReactor */
 
 /** Somebody else of ours begins to listen there just now: so often it is tried again, and so long between. */
 const LOCKED_TRIES = 100;
 const LOCKED_PAUSE = 10;
 const LOCKED = -os.constants.errno.EAGAIN;
 
-/** What says that there is no bound. */
+/** Says that there is no bound. */
 const UNBOUNDED = Number.MAX_SAFE_INTEGER;
 
 class ChannelServer extends EventEmitter {
-  #core;
+  #reactor;
   #terms;
   #listener = 0;
   #starting = false;
@@ -40,13 +40,13 @@ class ChannelServer extends EventEmitter {
   #holds = false;
 
   /**
-   * @param {IpcCore} core
+   * @param {IpcReactor} reactor
    * @param {any} options
    * @param {((channel: Channel) => void) | undefined} connectionListener
    */
-  constructor(core, options, connectionListener) {
+  constructor(reactor, options, connectionListener) {
     super();
-    this.#core = core;
+    this.#reactor = reactor;
     this.#terms = termsOf(options);
     this.#maxConnections = integer(options, 'maxConnections', UNBOUNDED, 0, UNBOUNDED);
     if (connectionListener) this.on('connection', connectionListener);
@@ -67,7 +67,7 @@ class ChannelServer extends EventEmitter {
 
   set maxConnections(max) {
     this.#maxConnections = integer({ maxConnections: max }, 'maxConnections', UNBOUNDED, 0, UNBOUNDED);
-    if (this.#listener !== 0) this.#core.setMaxConnections(this.#listener, this.#maxConnections);
+    if (this.#listener !== 0) this.#reactor.setMaxConnections(this.#listener, this.#maxConnections);
   }
 
   /** @param {any[]} args a path and perhaps a backlog, or options; and perhaps a callback */
@@ -104,7 +104,7 @@ class ChannelServer extends EventEmitter {
     const path = this.#path;
     let status;
     try {
-      status = this.#core.listen(this, path, access, this.#terms, this.#maxConnections);
+      status = this.#reactor.listen(this, path, access, this.#terms, this.#maxConnections);
     } catch (error) {
       this.#failed(/** @type {Error} */ (error));
       return;
@@ -129,13 +129,13 @@ class ChannelServer extends EventEmitter {
     process.nextTick(() => this.emit('error', error));
   }
 
-  /** While it listens, it keeps the process alive, unless it was told not to. */
+  /** While it listens, it keeps the process alive, unless the program has called `unref`. */
   #hold() {
     const holds = this.#isRef && this.#listener !== 0;
     if (holds === this.#holds) return;
     this.#holds = holds;
-    if (holds) this.#core.keepAlive.hold();
-    else this.#core.keepAlive.release();
+    if (holds) this.#reactor.keepAlive.hold();
+    else this.#reactor.keepAlive.release();
   }
 
   ref() {
@@ -174,7 +174,7 @@ class ChannelServer extends EventEmitter {
     }
     this.#starting = false;
     clearTimeout(this.#retry);
-    if (this.#listener !== 0) this.#core.closeListener(this.#listener);
+    if (this.#listener !== 0) this.#reactor.closeListener(this.#listener);
     this.#listener = 0;
     this.#hold();
     this.#closeIfEmpty();
@@ -225,7 +225,12 @@ class ChannelServer extends EventEmitter {
    * @returns {Channel}
    */
   onConnection(id, about) {
-    const channel = new Channel({ core: this.#core, terms: this.#terms, path: this.#path, server: this });
+    const channel = new Channel({
+      reactor: this.#reactor,
+      terms: this.#terms,
+      path: this.#path,
+      server: this,
+    });
     this.#connections.add(channel);
     channel.onConnected(id, about);
     inOwnTick(() => this.emit('connection', channel));
@@ -280,7 +285,7 @@ class ChannelServer extends EventEmitter {
   }
 
   /**
-   * Once for each code: who is refused can come again as often as he likes.
+   * Once for each code: a refused process can come again as often as it likes.
    *
    * @param {Error} error
    * @param {string | undefined} code

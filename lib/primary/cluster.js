@@ -26,7 +26,7 @@ const { Workers } = require('./workers');
  * @property {Workers} workers
  */
 
-/** What Node's cluster has not. @type {((primary: Primary) => void)[]} */
+/** Parts that Node's cluster does not have. @type {((primary: Primary) => void)[]} */
 const ADDITIONS = [addStats, addConnectionEvents];
 
 /**

@@ -67,7 +67,7 @@ function moduleArguments({ exec, args }) {
 /** @param {any} exec */
 function modulePath(exec) {
   if (exec instanceof URL) return url.fileURLToPath(exec);
-  // What cannot be a path: Node's own complaint about it is the right one. It comes before anything is spawned.
+  // For a value that cannot be a path Node's own complaint is the right one. It comes before anything is spawned.
   if (typeof exec !== 'string' || exec.includes('\0')) childProcess.fork(exec);
   return exec;
 }

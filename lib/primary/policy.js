@@ -1,13 +1,13 @@
 'use strict';
 
-// `cluster.schedulingPolicy`: who accepts connections. It is the program's until the first setupPrimary, and cannot change after that.
+// `cluster.schedulingPolicy`: which process accepts connections. The program sets it; the first setupPrimary freezes it.
 
 const errors = require('../errors');
 
 const SCHED_NONE = 1;
 const SCHED_RR = 2;
 
-/** Of a cluster whose program says nothing. */
+/** The policy of a cluster whose program sets none. */
 function initialPolicy() {
   return process.env.NODE_CLUSTER_SCHED_POLICY === 'none' ? SCHED_NONE : SCHED_RR;
 }
@@ -25,7 +25,7 @@ class SchedulingPolicy {
     this.#reactor = reactor;
   }
 
-  /** From now on it is what the program has set. Throws if that is none. */
+  /** What the program has set holds from now on. Throws if that is no policy. */
   freeze() {
     const policy = this.#cluster.schedulingPolicy;
     if (policy !== SCHED_NONE && policy !== SCHED_RR) throw errors.badSchedulingPolicy(policy);

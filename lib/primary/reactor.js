@@ -1,6 +1,6 @@
 'use strict';
 
-// The reactor of a primary as JavaScript sees it: what is asked of it about workers, and what it tells of them.
+// The reactor of a primary as JavaScript sees it: requests about workers, and the workers' events.
 
 const { inOwnTick } = require('../channel/order');
 const { NativeReactor } = require('../native-reactor');
@@ -29,9 +29,9 @@ class PrimaryReactor extends NativeReactor {
   #servers = 0;
   /** @type {import('../../binding').NativeDescriptions | undefined} */
   #described;
-  /** Told of each connection, while that is configured. @type {(worker: any, connection: any) => void} */
+  /** Called with each connection, while that is configured. @type {(worker: any, connection: any) => void} */
   onConnection = () => {};
-  /** Told that the reactor's thread has ended. @type {(error: Error) => void} */
+  /** Called when the reactor's thread has ended, by a fault of corral's. @type {(error: Error) => void} */
   onGone = (error) => process.emitWarning(error);
 
   /** @param {Binding} binding */
@@ -84,19 +84,19 @@ class PrimaryReactor extends NativeReactor {
     this.native.spawned(id, noLane);
   }
 
-  /** What has been counted so far. */
+  /** @returns the counters' values so far */
   counts() {
     return this.native.stats();
   }
 
-  /** What the numbers of `counts` are, in their order. */
+  /** @returns the names of the numbers of `counts`, in their order */
   describeCounters() {
     this.#described ??= this.binding.describeCounters();
     return this.#described;
   }
 
   /**
-   * The worker takes part in no server any more when this returns, and is told to disconnect.
+   * Asks the worker to disconnect. When this returns, the worker takes part in no server any more.
    *
    * @param {number} id
    */
@@ -106,7 +106,7 @@ class PrimaryReactor extends NativeReactor {
 
   /**
    * @param {number} id its process has ended
-   * @param {() => void} proceed tells of that
+   * @param {() => void} proceed emits 'exit'
    */
   #exited(id, proceed) {
     const isOpen = this.channelOf(id) !== undefined;
@@ -115,8 +115,8 @@ class PrimaryReactor extends NativeReactor {
   }
 
   /**
-   * A worker broke the protocol. Its listeners hear of it; without any it is a warning, as the fault is not the
-   * primary's to die of.
+   * A worker broke the protocol. Its listeners hear of it; without any it is a warning, as a primary does not die of its worker's
+   * fault.
    *
    * @param {any} child
    * @param {Error} error
@@ -197,14 +197,14 @@ class PrimaryReactor extends NativeReactor {
 }
 
 /**
- * Passes on what a worker has said.
+ * Passes on a message of a worker's to its primary.
  *
  * @param {any} worker
  * @param {() => void} pass
  */
 function tell(worker, pass) {
   inOwnTick(() => {
-    // When this side has disconnected, nothing is heard any more (Node: `if (!target.channel) return`).
+    // Once this side has disconnected, nothing of the peer's is passed on (Node: `if (!target.channel) return`).
     if (worker.process.channel) pass();
   });
 }

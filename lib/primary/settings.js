@@ -55,7 +55,7 @@ function merge(current, options) {
   checkCount('settings.maxPendingConnections', settings.maxPendingConnections, 2 ** 31 - 1);
   checkCount('settings.maxFrameSize', settings.maxFrameSize, 2 ** 32 - 1);
   // Every process of a profiled cluster needs a log of its own: the addresses in it are those of its own memory.
-  // Whatever it is: what is no array is found out when something is forked, as with the built-in.
+  // It may be of any type here: a fork complains of what is no array, as the built-in's does.
   const has = (/** @type {string} */ start) =>
     Array.prototype.some.call(settings.execArgv, (argument) => `${argument}`.startsWith(start));
   if (has('--prof') && !has('--logfile=')) settings.execArgv = [...settings.execArgv, '--logfile=v8-%p.log'];
@@ -74,7 +74,7 @@ function checkCount(name, value, most) {
   if (value < 1 || value > most) throw errors.outOfRange(name, `>= 1 && <= ${most}`, value);
 }
 
-/** @param {ClusterSettings} settings what the core has to know of them; what is undefined has the core's default */
+/** @param {ClusterSettings} settings those that the core has to know; an undefined one has the core's default */
 function limits({ maxPendingConnections, maxFrameSize }) {
   return { maxPendingConnections, maxFrameSize };
 }

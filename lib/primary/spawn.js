@@ -65,7 +65,7 @@ function spawn(reactor, id, settings, { env, advanced, hasLane }) {
       killSignal,
     };
     const child = childProcess.spawn(process.execPath, command, { ...options, shell: false });
-    // The lane is nobody's but corral's.
+    // The program sees no lane among its streams.
     if (child.stdio) /** @type {any[]} */ (child.stdio).length = laneSlot;
     return child;
   } catch (error) {

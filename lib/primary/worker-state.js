@@ -1,14 +1,14 @@
 'use strict';
 
-// What `worker.state` says in the primary, and the one place that changes it: each change is announced at once, by an event
-// of the worker's and by one of the cluster's.
+// `worker.state` in the primary: its values, and the one place that changes it. Each change is announced at once, by an event of
+// the worker's and by one of the cluster's.
 
 /**
  * Where a worker is in its life, in Node's words.
  * @enum {string}
  */
 const WorkerState = Object.freeze({
-  /** Its process has been spawned, and has not been heard of. */
+  /** Its process has been spawned, and has not sent anything. */
   NONE: 'none',
   /** It runs. */
   ONLINE: 'online',

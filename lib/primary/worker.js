@@ -8,7 +8,7 @@ const { addRequests } = require('../channel/worker-requests');
 const { addSuicide } = require('../deprecated');
 const { WorkerState } = require('./worker-state');
 
-/** Whose a worker is: it has none if the program has made it. @type {WeakMap<object, { leave: (worker: any) => void }>} */
+/** The cluster's part that a worker belongs to. One that the program has made has none. @type {WeakMap<object, { leave: (worker: any) => void }>} */
 const owners = new WeakMap();
 
 /**
@@ -21,7 +21,7 @@ function Worker(options) {
   const { state, id, process } = options !== null && typeof options === 'object' ? options : {};
   this.exitedAfterDisconnect = undefined;
   this.state = state || WorkerState.NONE;
-  // Whatever it is, as a 32-bit integer.
+  // Any value, as a 32-bit integer.
   this.id = /** @type {any} */ (id) | 0;
   if (process) {
     this.process = process;

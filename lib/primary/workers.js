@@ -95,7 +95,7 @@ class Workers {
     });
   }
 
-  /** @param {any} worker has disconnected, and all listeners have been told */
+  /** @param {any} worker has disconnected, and all listeners have been called */
   #onDisconnected(worker) {
     this.#connected.delete(worker);
     for (const one of this.#waiting) {

@@ -9,7 +9,7 @@ const { setImmediate } = require('node:timers');
 
 const { Channel } = require('../channel/channel');
 const { inOwnTick } = require('../channel/order');
-const { ipcCore } = require('../ipc/reactor');
+const { ipcReactor } = require('../ipc/reactor');
 const { endLane } = require('./lane');
 const { nodeSocketLists } = require('../node-internals');
 const { CHANNEL_MOVE } = require('../protocol');
@@ -44,7 +44,7 @@ class Pending {
 
 /** This worker's end. */
 class WorkerChannel {
-  #core;
+  #reactor;
   #id = 0;
   /** @type {Channel | undefined} */
   #messaging;
@@ -56,7 +56,7 @@ class WorkerChannel {
   #firstFd = target.channel.fd;
 
   constructor() {
-    this.#core = ipcCore('a channel of its own');
+    this.#reactor = ipcReactor('a channel of its own');
   }
 
   /**
@@ -66,13 +66,20 @@ class WorkerChannel {
    * @param {boolean} advanced
    */
   read(fd, advanced) {
-    const core = this.#core;
+    const reactor = this.#reactor;
     socketListsOf(target).takeOver(nodeSocketLists());
     // As Node's own: there is no limit to what the primary may send.
-    core.adopt(fd, advanced, undefined, (id) => {
+    reactor.adopt(fd, advanced, undefined, (id) => {
       const serialization = advanced ? serializations.advanced : serializations.json;
-      const owner = core.ownerOf(target, true);
-      const messaging = new Channel(owner, id, target, serialization, undefined, new Pending(core.keepAlive));
+      const owner = reactor.ownerOf(target, true);
+      const messaging = new Channel(
+        owner,
+        id,
+        target,
+        serialization,
+        undefined,
+        new Pending(reactor.keepAlive),
+      );
       this.#id = id;
       this.#messaging = messaging;
       return { messaging, onEnd: (cause) => messaging.onClosed(cause) };
@@ -107,23 +114,23 @@ class WorkerChannel {
       target.connected = false;
       this.#disconnectFirst.call(target);
     };
-    if (this.#core.hasEnded(this.#firstFd)) {
+    if (this.#reactor.hasEnded(this.#firstFd)) {
       // Gone with what it had sent before unread: that comes before the 'disconnect', as it would on the first socket, and until then
       // the channel is open.
       inOwnTick(() => {
         restore();
         target.connected = true;
       });
-      this.#core.readAll(this.#id, disconnect);
+      this.#reactor.readAll(this.#id, disconnect);
       return;
     }
-    this.#core.closeChannel(this.#id);
+    this.#reactor.closeChannel(this.#id);
     disconnect();
   }
 
   /** The descriptor of the second socket. */
   get fd() {
-    return this.#core.channelFd(this.#id);
+    return this.#reactor.channelFd(this.#id);
   }
 }
 

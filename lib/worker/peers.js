@@ -8,7 +8,7 @@ const EventEmitter = require('node:events');
 const { Channel } = require('../channel/channel');
 const { inOwnTick } = require('../channel/order');
 const errors = require('../errors');
-const { ipcCore } = require('../ipc/reactor');
+const { ipcReactor } = require('../ipc/reactor');
 const { hasLane } = require('./lane');
 const { PEER, PEER_CONNECT, PEER_ROSTER } = require('../protocol');
 const { sendToAll } = require('../util/send-to-all');
@@ -74,17 +74,17 @@ class Peer extends EventEmitter {
   /**
    * There is a socket to it.
    *
-   * @param {any} core of this process's channels
+   * @param {any} reactor of this process's channels
    * @param {number} fd
    * @param {{ advanced?: boolean, maxFrame?: number }} message what the primary says of it
    * @param {() => void} onEnd
    */
-  open(core, fd, message, onEnd) {
+  open(reactor, fd, message, onEnd) {
     const advanced = message.advanced === true;
-    core.adopt(fd, advanced, message.maxFrame, (/** @type {number} */ id) => {
-      this.#destroy = () => core.destroy(id);
+    reactor.adopt(fd, advanced, message.maxFrame, (/** @type {number} */ id) => {
+      this.#destroy = () => reactor.destroy(id);
       const serialization = advanced ? serializations.advanced : serializations.json;
-      const messaging = new Channel(core.ownerOf(this), id, this, serialization);
+      const messaging = new Channel(reactor.ownerOf(this), id, this, serialization);
       messaging.onRequest = (message, handle) => hearRequest(this, this, message, handle);
       // It must not be what keeps a worker from ending.
       this.channel.unref();
@@ -273,7 +273,7 @@ class Peers {
     // One that has a socket has lost it, and is about to see that: the other worker had no room for its end.
     if (known?.connected) this.#replace(known);
     const peer = known?.connecting ? known : this.#add(id);
-    peer.open(ipcCore('messages between workers'), fd, message, () => this.#forget(peer));
+    peer.open(ipcReactor('messages between workers'), fd, message, () => this.#forget(peer));
   }
 
   /**
