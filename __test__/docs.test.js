@@ -522,3 +522,20 @@ test('every source file has a place in the map of CONTRIBUTING.md, and everythin
     'not on the map',
   );
 });
+
+test('every folder of Rust has a map at its head', () => {
+  const rows = rowsUnder(read('CONTRIBUTING.md'), '| File');
+  for (const [files, about] of rows) {
+    for (const folder of all(files, /`(src\/[\w/]+)\/`/g)) {
+      const [head] = read(`${folder}/mod.rs`).split(/^(?!\/\/!)/m);
+      const named = new Set([...all(head, /`(\w+)`/g), ...all(about, /`(\w+)\.rs`/g)]);
+      const inFolder = RUST.filter((file) => path.dirname(file) === folder);
+      const stems = inFolder.map((file) => path.basename(file, '.rs')).filter((name) => name !== 'mod');
+      assert.deepEqual(
+        stems.filter((name) => !named.has(name)),
+        [],
+        `${folder}/mod.rs has no line for these`,
+      );
+    }
+  }
+});

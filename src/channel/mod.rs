@@ -3,6 +3,20 @@
 //!
 //! Any thread may use the sending half ([`Channel`]). The receiving half ([`Inbox`]) belongs to the reactor,
 //! or to the JavaScript thread while the channel carries nothing but the program's messages.
+//!
+//! | File | What it holds |
+//! | --- | --- |
+//! | `outbox` | the sending half: corking, writing, retransmission; its `queue` keeps the frames that wait |
+//! | `inbox` | the receiving half: frames, and the descriptors that belong to them |
+//! | `window` | descriptors in flight, and whether another one may follow; no I/O |
+//! | `sockets`, `send_buffer` | the first socket and the one that the channel moves to; the size of the send buffer |
+//! | `memory` | shared memory for large attachments |
+//! | `bounds`, `traffic` | what the channel takes from the program; what has gone over it |
+//! | `undelivered` | what the program has not received yet, and how much that may be |
+//! | `batch` | messages on their way to JavaScript, small ones together |
+//! | `command`, `event` | commands from JavaScript, events for it |
+//! | `shared_read` | which thread reads the channel: the reactor's, or the JavaScript thread |
+//! | `driver` | driving the channel on its reactor: reading, writing, timers, lending, moving, closing |
 
 mod batch;
 mod bounds;

@@ -6,6 +6,17 @@
 //! - every descriptor that it creates is close-on-exec from the start, so that a concurrent `fork` in another
 //!   thread inherits nothing. macOS has no such flag: there a second call sets it;
 //! - it retries `EINTR` itself and returns `EAGAIN` to the caller.
+//!
+//! | File | What it holds |
+//! | --- | --- |
+//! | `fd` | descriptors of any kind: their flags, their numbers in JavaScript, the limit of the process |
+//! | `bind`, `accept` | listening sockets; taking connections off their backlog |
+//! | `own` | which sockets are corral's own, and a share in one of the program's |
+//! | `fdpass`, `ancillary` | bytes and descriptors over a Unix stream socket; receiving descriptors |
+//! | `seqpacket` | packets with a descriptor, for lanes |
+//! | `memfd` | memory that two processes share |
+//! | `named`, `directory`, `name_lock` | sockets where unrelated processes meet; whether others could replace them; one process at a time |
+//! | `schedule` | how the kernel schedules the reactor thread |
 
 mod accept;
 mod ancillary;

@@ -3,6 +3,19 @@
 //!
 //! Source of Node's protocol: Node 20.19, `lib/internal/child_process/serialization.js`,
 //! `lib/internal/child_process.js` and `lib/internal/cluster/`; the same on 22, 24 and 26.
+//!
+//! | File | What it holds |
+//! | --- | --- |
+//! | `names` | names and formats that JavaScript knows as well |
+//! | `serialization` | `json` and `advanced`; internal messages as whole frames |
+//! | `v8value` | internal messages in V8's format |
+//! | `frame` | the decoder: where one frame ends and the next begins |
+//! | `attachment` | large strings and buffers beside their message |
+//! | `kind` | which part of the protocol a frame belongs to |
+//! | `cluster` | the messages of Node's cluster protocol |
+//! | `corral` | messages that corral adds to it |
+//! | `lane` | the messages of a lane |
+//! | `handshake` | the first line of a channel over a named socket |
 
 mod attachment;
 mod cluster;

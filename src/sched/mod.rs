@@ -1,7 +1,11 @@
 //! Scheduling policies: plain structs that decide who gets the next connection.
 //!
-//! `policy` is the trait of a policy, and `load` what a policy sees of a worker. Each policy has a file of
-//! its own: `round_robin`, with `fairness` for how long idle workers wait for busy ones.
+//! | File | What it holds |
+//! | --- | --- |
+//! | `policy` | the trait of a policy: its inputs, its decision, its guarantees |
+//! | `load` | what a policy sees of a worker |
+//! | `round_robin` | the policy that gives connections to all workers in rotation |
+//! | `fairness` | how long idle workers wait for busy ones |
 
 mod fairness;
 mod load;
