@@ -14,8 +14,8 @@ use crate::os::Credentials;
 pub enum Event {
     /// On a channel. If its handshake fails its only event is its end, with the cause.
     Channel(ChannelId, ChannelEvent),
-    /// May this process of another user have a channel? It has connected, or is the server to which this process has.
-    /// [`Command::Decide`](super::Command::Decide) answers.
+    /// May this process of another user have a channel? It has connected, or is the server to which this
+    /// process has. [`Command::Decide`](super::Command::Decide) answers.
     Asked {
         /// The channel, if it may.
         channel: ChannelId,

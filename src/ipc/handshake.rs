@@ -1,4 +1,5 @@
-//! The handshake, from a connection to a channel: credentials, permission, protocol version and serialization.
+//! The handshake, from a connection to a channel: credentials, permission, protocol version and
+//! serialization.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,11 +18,12 @@ use crate::os::{self, AbstractNames, Credentials, Line};
 use crate::proto::{Greeting, Hello, MAX_HELLO, Refusal};
 use crate::reactor::{EventSink, Registration, TimerId};
 
-/// How many questions about processes of other users may wait for JavaScript, for each listener. Beyond that they are refused as if
-/// there were too many connections, since nothing else limits how often they connect.
+/// How many questions about processes of other users may wait for JavaScript, for each listener. Beyond that
+/// they are refused as if there were too many connections, since nothing else limits how often they connect.
 const MAX_ASKED: usize = 256;
 
-/// The delay before the next attempt to connect while the server's backlog is full. The kernel does not report when it has room.
+/// The delay before the next attempt to connect while the server's backlog is full. The kernel does not
+/// report when it has room.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
 /// A peer whose credentials the kernel does not give.
@@ -311,8 +313,8 @@ impl<S: EventSink<Event>> Ipc<S> {
         self.reject(context, id, Refusal::TimedOut);
     }
 
-    /// The peer has closed before JavaScript has decided about it. A client reads the server's reason, if there is one; nothing
-    /// else that such a server sends is believed.
+    /// The peer has closed before JavaScript has decided about it. A client reads the server's reason, if
+    /// there is one; nothing else that such a server sends is believed.
     fn on_early_eof(&mut self, context: &mut Context, id: ChannelId) {
         let Some(handshake) = self.handshakes.get(&id) else { return };
         let Some(connection) = handshake.connection() else { return };

@@ -1,4 +1,4 @@
-//! Messages and handles on the channels that there are.
+//! Channels: what their drivers leave to [`Ipc`].
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::error::Error;
 use crate::ids::ChannelId;
 use crate::reactor::{EventSink, Registration};
 
-/// A channel.
+/// A channel after its handshake.
 #[derive(Debug)]
 pub struct Link {
     pub driver: Driver,
-    /// None for one that was adopted: its two ends were made together.
+    /// None if it was adopted, see [`super::Command::Adopt`].
     side: Option<Side>,
 }
 
@@ -64,7 +64,8 @@ impl<S: EventSink<Event>> Recipient for LinkOwner<'_, S> {
         Owner::tell(self, event);
     }
 
-    /// They are of handles that Node itself has sent on the socket with which an adopted channel began.
+    /// On an adopted channel, Node itself has sent handles on the socket with which it began, and waits for
+    /// these.
     fn passes_on_stray_acks(&self) -> bool {
         self.side.is_none()
     }
@@ -93,7 +94,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         self.drive(context, id, |driver, context, owner| driver.read(context, owner, extent, channels));
     }
 
-    /// Takes over one end of a channel whose other end may send frames of so many bytes, and reads what has come by now.
+    /// Takes over one end of a channel. `max_frame` is the longest frame that the other end may send.
     pub(super) fn adopt(
         &mut self,
         context: &mut Context,
@@ -112,7 +113,7 @@ impl<S: EventSink<Event>> Ipc<S> {
         }
     }
 
-    /// The peer is known to have gone: all that it has left behind is told, however much is undelivered.
+    /// The peer is known to have gone: reads all that it has left behind, however much is undelivered.
     pub(super) fn read_all(&mut self, context: &mut Context, id: ChannelId) {
         self.read(context, id, Extent::Left);
         self.close_link(context, id, None);

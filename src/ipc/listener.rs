@@ -12,8 +12,8 @@ use crate::ids::{ChannelId, ListenerId};
 use crate::os::{self, Bound, Credentials};
 use crate::reactor::{ACCEPT_BUDGET, Acceptor, EventSink, Next};
 
-/// How many channels of one listener may wait for JavaScript before accepting pauses: clients that connect and leave do not fill a
-/// busy process.
+/// How many channels of one listener may wait for JavaScript before accepting pauses: clients that connect
+/// and leave do not fill a busy process.
 const MAX_UNDELIVERED: usize = 512;
 /// They may have one of so many of this process's descriptors. Each has one, also after its client has left.
 const UNDELIVERED_SHARE: usize = 8;

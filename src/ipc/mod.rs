@@ -1,10 +1,12 @@
-//! Channels between processes that have nothing in common but the name of a socket: servers that accept them, and
-//! clients that make them.
+//! Channels between processes that have nothing in common but the name of a socket: servers that accept them,
+//! and clients that make them.
 //!
-//! [`Ipc`] runs on a reactor thread and owns all of it; other threads send it [`Command`]s and receive [`Event`]s.
+//! [`Ipc`] runs on a reactor thread and owns all of it; other threads send it [`Command`]s and receive
+//! [`Event`]s.
 //!
 //! - This file takes commands, readiness and timers, and ends a turn.
-//! - `listener` accepts connections, as many as JavaScript keeps up with; `refusals` reports those that do not become channels.
+//! - `listener` accepts connections, as many as JavaScript keeps up with; `refusals` reports those that do
+//!   not become channels.
 //! - `handshake` makes connections, and decides which connections become channels.
 //! - `link` moves messages on channels.
 //! - `side` is which end of a channel this process is, `tickets` count what JavaScript has not taken.
@@ -60,33 +62,27 @@ pub struct Terms {
 pub enum Command {
     /// Accept connections of a listening socket.
     Listen {
-        /// Its name from here on.
         id: ListenerId,
         /// The socket and its file.
         bound: Bound,
-        /// What its channels are to be like.
         terms: Terms,
-        /// How many connections there may be at a time.
         max_connections: usize,
     },
     /// How many connections a listener may have, from now on.
     SetMaxConnections(ListenerId, usize),
-    /// Accept no more; the socket is closed and its file removed. Channels stay.
+    /// Accept no more, close the socket and remove its file. Channels stay.
     CloseListener(ListenerId),
     /// Make a channel.
     Connect {
-        /// Its name from here on.
         id: ChannelId,
         /// A path, or an abstract name, which begins with a NUL byte.
         name: PathBuf,
         /// How the libuv of this process's Node writes abstract names.
         abstract_names: AbstractNames,
-        /// What it is to be like.
         terms: Terms,
     },
-    /// Take over one end of a channel whose other end is known already.
+    /// Take over one end of a channel without a handshake: its two ends were made together.
     Adopt {
-        /// Its name from here on.
         id: ChannelId,
         /// The channel, of which the caller keeps a share for sending.
         channel: Arc<Channel>,
@@ -97,24 +93,22 @@ pub enum Command {
     ReadAll(ChannelId),
     /// The answer to [`Event::Asked`].
     Decide(ChannelId, Verdict),
-    /// Do something for a channel that is common to all of them.
+    /// For the driver of a channel.
     Channel(ChannelId, ChannelCommand),
-    /// Read no more of a channel until told so; its end is not seen either.
+    /// Do not read a channel until [`Command::Unpause`]. Its end is not seen either.
     Pause(ChannelId),
-    /// Read on.
+    /// Read a channel again.
     Unpause(ChannelId),
-    /// Close a channel after what waits has been sent, or give up making it.
+    /// Close a channel when everything that waits has been sent, or end its handshake.
     CloseChannel(ChannelId),
-    /// Close a channel at once, whatever waits, or give up making it.
+    /// Close a channel at once, whatever waits, or end its handshake.
     Destroy(ChannelId),
 }
 
 /// Whether a process of another user may have a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may.
     Allowed,
-    /// It may not.
     Refused,
 }
 
@@ -147,7 +141,8 @@ pub enum Timer {
 /// The reactor as [`Ipc`] sees it.
 type Context = crate::reactor::Context<Timer, Source>;
 
-/// Ids for the channels that this process makes. Channels that it accepts have others, so that clients cannot use these up.
+/// Ids for the channels that this process makes. Channels that it accepts have others, so that clients cannot
+/// use these up.
 #[derive(Clone, Debug, Default)]
 pub struct ChannelIds(Arc<AtomicU32>);
 
@@ -161,7 +156,7 @@ impl ChannelIds {
     }
 }
 
-/// All state, on the reactor thread.
+/// All state of listeners, handshakes and channels. It lives on the reactor thread.
 #[derive(Debug)]
 pub struct Ipc<S> {
     sink: S,
@@ -173,7 +168,7 @@ pub struct Ipc<S> {
     /// Handshakes, pending or over, about which JavaScript has been asked and has not decided.
     asked: HashMap<ChannelId, ListenerId>,
     links: HashMap<ChannelId, Link>,
-    /// Channels that have more to be read and gave way to others; continued next turn.
+    /// Channels with more to read that gave way to others. The next turn goes on with them.
     unread: Vec<ChannelId>,
     /// Listeners with something to accept.
     to_accept: BTreeSet<ListenerId>,
@@ -202,8 +197,8 @@ impl<S: EventSink<Event>> Ipc<S> {
         self.ids.clone()
     }
 
-    /// An id for a channel that is accepted. Clients that connect and leave can go through all ids in a day: one that is in use is
-    /// passed over.
+    /// An id for a channel that is accepted. Clients that connect and leave can go through all ids in a day:
+    /// one that is in use is passed over.
     fn next_accepted(&mut self) -> ChannelId {
         loop {
             self.last_accepted = (self.last_accepted + 1) % FIRST_MADE;

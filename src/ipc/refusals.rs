@@ -1,4 +1,5 @@
-//! Connections that did not become channels: reported one by one while they are few, together when they are many.
+//! Connections that did not become channels: reported one by one while they are few, together when they are
+//! many.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use super::tickets::{Ticket, Tickets};
 use crate::error::Error;
 use crate::os::Credentials;
 
-/// How many refusals of one listener are reported one by one in each [`WINDOW`], and how many of them may wait for JavaScript.
+/// How many refusals of one listener are reported one by one in each [`WINDOW`], and how many of them may
+/// wait for JavaScript.
 pub const MAX_SINGLE: usize = 64;
 
 /// How long those beyond that are counted before they are reported together.
@@ -56,8 +58,8 @@ impl Refusals {
         is_begun && !std::mem::replace(&mut self.is_timed, true)
     }
 
-    /// The window is over. Returns those that were only counted in it, unless JavaScript has not taken what was reported before: then
-    /// counting goes on.
+    /// The window is over. Returns those that were only counted in it, unless JavaScript has not taken what
+    /// was reported before: then counting goes on.
     pub fn end_window(&mut self) -> Vec<Refused> {
         self.is_timed = false;
         self.single = 0;

@@ -1,5 +1,5 @@
-//! Counting events that JavaScript has not taken, so that what clients can bring about is bounded: nothing else limits how often they
-//! connect.
+//! Counting events that JavaScript has not taken, so that what clients can bring about is bounded: nothing
+//! else limits how often they connect.
 
 use std::sync::Arc;
 

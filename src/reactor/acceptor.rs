@@ -1,5 +1,6 @@
-//! Accepting connections from a listening socket. The owner decides whether there is room for another connection and does with it
-//! what it likes: it calls [`Acceptor::next`] for one after the other, at most [`ACCEPT_BUDGET`] times in a turn.
+//! Accepting connections from a listening socket. The owner decides whether there is room for another
+//! connection and does with it what it likes: it calls [`Acceptor::next`] for one after the other, at most
+//! [`ACCEPT_BUDGET`] times in a turn.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use crate::os::{self, Accepted};
 /// How many connections are accepted from one socket before others get their turn.
 pub const ACCEPT_BUDGET: usize = 128;
 
-/// How long accepting pauses when there are no file descriptors left. Descriptors come free anywhere in the process
-/// and nothing reports it; ten looks a second cost nothing.
+/// How long accepting pauses when there are no file descriptors left. Descriptors come free anywhere in the
+/// process and nothing reports it; ten looks a second cost nothing.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listening socket, which its owner keeps, and whether there is something to accept.
@@ -35,8 +36,8 @@ enum State {
     Paused,
 }
 
-/// Whether the program has been warned that accepting pauses. All acceptors of a handler share it: descriptors and memory are the
-/// process's.
+/// Whether the program has been warned that accepting pauses. All acceptors of a handler share it:
+/// descriptors and memory are the process's.
 #[derive(Debug, Default)]
 pub struct Exhaustion {
     is_reported: bool,
@@ -65,7 +66,8 @@ impl Acceptor {
         Ok(Acceptor { registration: Registration::new(context, socket, source)?, state: State::Waiting })
     }
 
-    /// The kernel reports a connection. Returns whether that makes the acceptor ready; if not, it has paused, or was ready before.
+    /// The kernel reports a connection. Returns whether that makes the acceptor ready; if not, it has paused,
+    /// or was ready before.
     pub fn on_ready(&mut self) -> bool {
         self.make_ready_from(State::Waiting)
     }

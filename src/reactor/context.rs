@@ -11,8 +11,8 @@ use mio::unix::SourceFd;
 use super::timers::{TimerId, Timers};
 use crate::error::Error;
 
-/// Names a registered descriptor. Never used twice, so that readiness of a descriptor that was closed in this turn is not taken for
-/// another's.
+/// Names a registered descriptor. Never used twice, so that readiness of a descriptor that was closed in this
+/// turn is not taken for another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Token(usize);
 
@@ -39,7 +39,8 @@ pub struct Readiness {
     pub readable: bool,
     /// There is room to write, or nobody left to read it.
     pub writable: bool,
-    /// The peer sends no more. Reported together with the last bytes, and not again: reading goes on until the end.
+    /// The peer sends no more. Reported together with the last bytes, and not again: reading goes on until
+    /// the end.
     pub ended: bool,
 }
 
@@ -58,8 +59,8 @@ impl From<&mio::event::Event> for Readiness {
 pub enum Interest {
     /// Bytes, connections, or the end.
     Read,
-    /// Also room to write. Only for a time in which something waits to be written: a Unix socket reports room at every read of its
-    /// peer.
+    /// Also room to write. Only for a time in which something waits to be written: a Unix socket reports room
+    /// at every read of its peer.
     ReadWrite,
 }
 

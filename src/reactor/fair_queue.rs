@@ -1,7 +1,8 @@
 //! Events that wait for another thread, which takes a bounded portion at a time; no I/O.
 //!
-//! Each source has a queue of its own and the queues take turns, so that one event of a quiet source does not wait behind all of a
-//! busy one's. What the taker takes in one turn of its loop is bounded, however much is sent: the rest of its program has its turn too.
+//! Each source has a queue of its own and the queues take turns, so that one event of a quiet source does not
+//! wait behind all of a busy one's. What the taker takes in one turn of its loop is bounded, however much is
+//! sent: the rest of its program has its turn too.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -44,8 +45,8 @@ pub struct FairQueue<S, E> {
     rotation: VecDeque<S>,
     /// What may still be taken in this turn of the taker's loop.
     left: Work,
-    /// A wake-up is on its way, or the taker is in a turn at whose end it looks for more. A wake-up in that turn would make the turn
-    /// endless: Node empties its queue of calls before its loop goes on.
+    /// A wake-up is on its way, or the taker is in a turn at whose end it looks for more. A wake-up in that
+    /// turn would make the turn endless: Node empties its queue of calls before its loop goes on.
     is_awake: bool,
 }
 
@@ -217,8 +218,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is sent, all of it arrives in each source's order, and a source with something to say is in every round of the
-        /// others.
+        /// Whatever is sent, all of it arrives in each source's order, and a source with something to say is
+        /// in every round of the others.
         #[test]
         fn nothing_is_lost_and_nobody_is_passed_over(
             events in prop::collection::vec((1u32..6, 0usize..40), 0..200),

@@ -1,5 +1,5 @@
-//! The I/O thread: it waits for readiness, for commands from other threads and for timers, and hands each to a
-//! [`Handler`], which owns all state. Nothing here knows what the descriptors mean.
+//! The I/O thread: it waits for readiness, for commands from other threads and for timers, and hands each to
+//! a [`Handler`], which owns all state. Nothing here knows what the descriptors mean.
 
 mod acceptor;
 mod context;
@@ -26,7 +26,8 @@ use crate::error::Error;
 use crate::os;
 use context::Token;
 
-/// Runs on the reactor thread and owns all state. No method may block: a handler that waits stops every connection.
+/// Runs on the reactor thread and owns all state. No method may block: a handler that waits stops every
+/// connection.
 pub trait Handler: Send + 'static {
     /// A request of another thread.
     type Command: Send + 'static;
@@ -37,12 +38,14 @@ pub trait Handler: Send + 'static {
 
     /// A command from another thread.
     fn on_command(&mut self, context: &mut ContextOf<Self>, command: Self::Command);
-    /// A registered descriptor is readable or writable, or its peer has gone (which reads as the end of the stream).
-    /// Readiness is reported once (edge-triggered): the handler goes on until `EAGAIN` or remembers that it did not.
+    /// A registered descriptor is readable or writable, or its peer has gone (which reads as the end of the
+    /// stream). Readiness is reported once (edge-triggered): the handler goes on until `EAGAIN` or remembers
+    /// that it did not.
     fn on_ready(&mut self, context: &mut ContextOf<Self>, source: Self::Source, readiness: Readiness);
     /// A timer that was set for `what` has run out.
     fn on_timer(&mut self, context: &mut ContextOf<Self>, what: Self::Timer);
-    /// Everything that was ready has been handled. The handler continues what it had cut short, and passes on its events.
+    /// Everything that was ready has been handled. The handler continues what it had cut short, and passes on
+    /// its events.
     fn on_turn_end(&mut self, context: &mut ContextOf<Self>);
     /// Polling itself has failed, or a handler has panicked; the thread ends after this call.
     fn on_fatal(&mut self, error: Error);
@@ -79,8 +82,8 @@ impl<C> Handle<C> {
         self.post(Message::Command(command))
     }
 
-    /// Hands over a command and waits until it, and everything before it, has been handled. The reactor never waits
-    /// for the caller's thread, so that this cannot deadlock and takes a few dozen microseconds.
+    /// Hands over a command and waits until it, and everything before it, has been handled. The reactor never
+    /// waits for the caller's thread, so that this cannot deadlock and takes a few dozen microseconds.
     ///
     /// Errors: [`Error::ReactorGone`].
     pub fn call(&self, command: C) -> Result<(), Error> {

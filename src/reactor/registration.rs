@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use super::context::{Context, Interest, Token};
 use crate::error::Error;
 
-/// A descriptor's registration with the reactor. The owner of both keeps the descriptor open until it has called
-/// [`Registration::end`].
+/// A descriptor's registration with the reactor. The owner of both keeps the descriptor open until it has
+/// called [`Registration::end`].
 #[derive(Debug)]
 pub struct Registration {
     token: Token,
