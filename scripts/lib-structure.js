@@ -67,7 +67,26 @@ function linesOf(file) {
 function codeOf(file) {
   const notCode = /r#"[\s\S]*?"#|b?"(?:[^"\\]|\\[\s\S])*"|b?'(?:[^'\\]|\\[^'])'|\/\/.*/g;
   const onlyForTests = /#\[cfg\(test\)\]\s*(?:pub )?(?:use|mod)[^;]*;/g;
-  return withoutTests(file).replace(notCode, ' ').replace(onlyForTests, '');
+  let code = withoutTests(file).replace(notCode, ' ').replace(onlyForTests, '');
+  // The parent of a module inside the file is the file.
+  for (const inside = /\bmod \w+ \{/g; inside.test(code); ) {
+    const [begin, end] = [inside.lastIndex, closingBrace(code, inside.lastIndex - 1)];
+    const inner = code.slice(begin, end).replace(/(?<!super::)\bsuper::/g, 'self::');
+    code = code.slice(0, begin) + inner + code.slice(end);
+  }
+  return code;
+}
+
+/** @param {string} code @param {number} from in front of an opening brace @returns {number} where it is closed */
+function closingBrace(code, from) {
+  let depth = 0;
+  for (let at = code.indexOf('{', from); at < code.length; at += 1) {
+    depth += code[at] === '{' ? 1 : code[at] === '}' ? -1 : 0;
+    if (depth === 0) {
+      return at;
+    }
+  }
+  return code.length;
 }
 
 /** @param {string} file in src/ @returns {string} its module: '' for lib.rs, 'ipc', 'ipc::link' */
@@ -195,6 +214,50 @@ function rustImports() {
 }
 
 /**
+ * What a line as `a -> { b -> c, d } -> e` says: which folders are above which.
+ *
+ * @param {string} line
+ * @returns {Map<string, Set<string>>} each with those below it
+ */
+function floorsIn(line) {
+  const tokens = line.match(/\w+|->|[{},]/g) ?? [];
+  /** @type {Map<string, Set<string>>} */
+  const below = new Map();
+
+  /** @returns {string[]} the names in a chain of floors, of which each is above the next ones */
+  function chain() {
+    const floors = [floor()];
+    while (tokens[0] === '->') {
+      tokens.shift();
+      floors.push(floor());
+    }
+    floors.forEach((names, index) => {
+      const lower = floors.slice(index + 1).flat();
+      for (const name of names) {
+        below.set(name, new Set([...(below.get(name) ?? []), ...lower]));
+      }
+    });
+    return floors.flat();
+  }
+
+  /** @returns {string[]} */
+  function floor() {
+    const first = tokens.shift() ?? '';
+    if (first !== '{') {
+      return [first];
+    }
+    const names = chain();
+    while (tokens.shift() === ',') {
+      names.push(...chain());
+    }
+    return names;
+  }
+
+  chain();
+  return below;
+}
+
+/**
  * What each file of lib/ requires of others in it.
  *
  * @returns {Imports}
@@ -309,7 +372,17 @@ function equalRuns(some, others, longest) {
   return runs;
 }
 
-module.exports = { circles, equalRuns, floors, libFiles, libImports, linesOf, rustFiles, rustImports };
+module.exports = {
+  circles,
+  equalRuns,
+  floors,
+  floorsIn,
+  libFiles,
+  libImports,
+  linesOf,
+  rustFiles,
+  rustImports,
+};
 
 if (require.main === module) {
   const rust = rustFiles();
