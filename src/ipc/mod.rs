@@ -10,6 +10,7 @@
 //! - `handshake` makes connections, and decides which connections become channels.
 //! - `link` moves messages on channels.
 //! - `side` is which end of a channel this process is, `tickets` count what JavaScript has not taken.
+//! - `event` has the events.
 
 mod event;
 mod handshake;

@@ -1,5 +1,11 @@
 //! The I/O thread: it waits for readiness, for commands from other threads and for timers, and hands each to
 //! a [`Handler`], which owns all state. Nothing here knows what the descriptors mean.
+//!
+//! - This file has the thread, its turns and the commands of other threads.
+//! - `context` is the reactor as a handler sees it: `registration` a descriptor that it waits for, `timers` each
+//!   with what it is for.
+//! - `acceptor` accepts the connections of a listening socket.
+//! - `sink` is where a handler's events go, `fair_queue` where they wait for the other thread.
 
 mod acceptor;
 mod context;
