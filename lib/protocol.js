@@ -22,6 +22,8 @@ module.exports = {
   /** The last message on a channel's first socket: everything else comes on the second. */
   CHANNEL_MOVE: 'NODE_CORRAL_MOVE',
   PEER_CONNECT: 'NODE_CORRAL_CONNECT',
+  /** In the place of a worker's id: all of them. */
+  ALL_PEERS: 0,
   PEER: 'NODE_CORRAL_PEER',
   PEER_ROSTER: 'NODE_CORRAL_ROSTER',
 

@@ -5,10 +5,8 @@
 
 const errors = require('../errors');
 const { REPLY, REQUEST } = require('../protocol');
+const { LONGEST_TIMEOUT } = require('../util/longest-timeout');
 const { discard } = require('./discard');
-
-/** What a timer of Node's can wait for, in milliseconds. */
-const LONGEST = 2 ** 31 - 1;
 
 /** So many replies may wait for a peer that asks more. */
 const MAX_UNREAD = 65_536;
@@ -136,8 +134,8 @@ class Requests {
     if (timeout !== undefined && typeof timeout !== 'number') {
       throw errors.invalidArgType('options.timeout', 'of type number', timeout);
     }
-    if (timeout !== undefined && !(timeout >= 0 && timeout <= LONGEST)) {
-      throw errors.outOfRange('options.timeout', `>= 0 && <= ${LONGEST}`, timeout);
+    if (timeout !== undefined && !(timeout >= 0 && timeout <= LONGEST_TIMEOUT)) {
+      throw errors.outOfRange('options.timeout', `>= 0 && <= ${LONGEST_TIMEOUT}`, timeout);
     }
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw errors.invalidArgType('options.signal', 'an instance of AbortSignal', signal);

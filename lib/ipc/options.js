@@ -5,6 +5,7 @@
 const errors = require('../errors');
 const serializations = require('../serialization');
 const { integer } = require('../util/integer');
+const { LONGEST_TIMEOUT } = require('../util/longest-timeout');
 
 const DEFAULT_MAX_MESSAGE_SIZE = 64 * 1024 * 1024;
 const DEFAULT_MAX_QUEUED_BYTES = 64 * 1024 * 1024;
@@ -28,7 +29,7 @@ function termsOf(options) {
     serialization: serializations[/** @type {'json' | 'advanced'} */ (serialization)],
     maxMessageSize: integer(options, 'maxMessageSize', DEFAULT_MAX_MESSAGE_SIZE, 1, LARGEST_MESSAGE),
     maxQueuedBytes: integer(options, 'maxQueuedBytes', DEFAULT_MAX_QUEUED_BYTES, 1, Number.MAX_SAFE_INTEGER),
-    handshakeTimeout: integer(options, 'handshakeTimeout', DEFAULT_HANDSHAKE_TIMEOUT, 1, 2 ** 31 - 1),
+    handshakeTimeout: integer(options, 'handshakeTimeout', DEFAULT_HANDSHAKE_TIMEOUT, 1, LONGEST_TIMEOUT),
     allow,
   };
 }

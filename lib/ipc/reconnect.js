@@ -4,9 +4,9 @@
 
 const errors = require('../errors');
 const { integer } = require('../util/integer');
+const { LONGEST_TIMEOUT } = require('../util/longest-timeout');
 
 const DEFAULTS = { minDelay: 100, maxDelay: 10_000, jitter: 0.5 };
-const LONGEST = 2 ** 31 - 1;
 
 /** Codes of errors that another attempt would only meet again. */
 const FINAL = new Set([
@@ -35,8 +35,14 @@ function policyOf(reconnect) {
   if (reconnect === null || typeof reconnect !== 'object') {
     throw errors.invalidArgType('options.reconnect', 'of type boolean or object', reconnect);
   }
-  const minDelay = integer(reconnect, 'minDelay', DEFAULTS.minDelay, 0, LONGEST);
-  const maxDelay = integer(reconnect, 'maxDelay', Math.max(DEFAULTS.maxDelay, minDelay), minDelay, LONGEST);
+  const minDelay = integer(reconnect, 'minDelay', DEFAULTS.minDelay, 0, LONGEST_TIMEOUT);
+  const maxDelay = integer(
+    reconnect,
+    'maxDelay',
+    Math.max(DEFAULTS.maxDelay, minDelay),
+    minDelay,
+    LONGEST_TIMEOUT,
+  );
   const { jitter = DEFAULTS.jitter } = /** @type {any} */ (reconnect);
   if (typeof jitter !== 'number') {
     throw errors.invalidArgType('options.reconnect.jitter', 'of type number', jitter);

@@ -3,7 +3,7 @@
 // The core's descriptors are not on Node's event loop; what keeps a process alive in Node (an open channel, a
 // listening socket) has to be said here.
 
-const FOREVER = 2 ** 31 - 1;
+const { LONGEST_TIMEOUT } = require('./longest-timeout');
 
 class KeepAlive {
   #count = 0;
@@ -11,7 +11,7 @@ class KeepAlive {
   #timer = undefined;
 
   hold() {
-    if (++this.#count === 1) this.#timer = setInterval(() => {}, FOREVER);
+    if (++this.#count === 1) this.#timer = setInterval(() => {}, LONGEST_TIMEOUT);
   }
 
   release() {

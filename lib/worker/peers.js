@@ -10,16 +10,13 @@ const { inOwnTick } = require('../channel/order');
 const errors = require('../errors');
 const { ipcReactor } = require('../ipc/reactor');
 const { hasLane } = require('./lane');
-const { PEER, PEER_CONNECT, PEER_ROSTER } = require('../protocol');
+const { ALL_PEERS, PEER, PEER_CONNECT, PEER_ROSTER } = require('../protocol');
 const { sendToAll } = require('../util/send-to-all');
 const serializations = require('../serialization');
 const { hearRequest, requestsOf } = require('../channel/worker-requests');
 
 /** @typedef {import('../channel/channel').SendCallback} SendCallback */
 /** @typedef {import('../channel/requests').RequestOptions} RequestOptions */
-
-/** Asks for a socket to everybody. */
-const ALL = 0;
 
 /** `send` answers false from here on while there is no socket yet, in messages. */
 const MANY_WAITING = 1024;
@@ -241,7 +238,7 @@ class Peers {
     if (this.#knowsAll) return work();
     const isFirst = this.#untilKnown === undefined;
     this.#untilKnown = [...(this.#untilKnown ?? []), work];
-    if (isFirst) this.#ask(ALL);
+    if (isFirst) this.#ask(ALL_PEERS);
   }
 
   #onRoster() {
@@ -265,7 +262,7 @@ class Peers {
     const known = this.#byId.get(id);
     if (typeof fd !== 'number') {
       const error = errors.noSuchWorker(id, `${reason}`);
-      if (id === ALL) this.#settleBroadcasts(error);
+      if (id === ALL_PEERS) this.#settleBroadcasts(error);
       else if (known !== undefined) this.#lose(known, error);
       return;
     }

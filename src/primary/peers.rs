@@ -13,7 +13,7 @@ use crate::channel::{Frame, HandleOrigin};
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os::{self, SocketPair};
-use crate::proto::{self, Serialization};
+use crate::proto::{self, ALL_PEERS, Serialization};
 use crate::reactor::EventSink;
 
 /// How many bytes each of two workers may have written that the other has not read; the system may allow less.
@@ -82,7 +82,7 @@ impl<S: EventSink<Event>> Primary<S> {
         match proto::parse_connect(worker.channel().serialization(), bytes).map_err(Error::BadFrame)? {
             // Node's own reader would not know what to make of a socket to another worker.
             (other, _) if !has_moved => self.refuse_peer(context, id, WorkerId(other), NOT_MOVED),
-            (0, _) => {
+            (ALL_PEERS, _) => {
                 worker.wants_all = true;
                 let mut others: Vec<WorkerId> =
                     self.workers.keys().copied().filter(|other| *other != id).collect();

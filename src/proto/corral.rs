@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::names::{HANDLE, PEER, PEER_HANDLE, PEER_ROSTER};
 use super::serialization::{Serialization, decode, encode};
 
-/// Parses a [`PEER_CONNECT`](super::PEER_CONNECT). The first number is the worker that the sender wants to reach, 0 for all. The
-/// second is how many sockets to that worker have already arrived, which distinguishes a socket on its way
-/// from one that has ended.
+/// Parses a [`PEER_CONNECT`](super::PEER_CONNECT). The first number is the worker that the sender wants to
+/// reach. The second is how many sockets to that worker have already arrived, which distinguishes a socket on
+/// its way from one that has ended.
 ///
 /// Errors: a description of what is wrong with the message.
 pub fn parse_connect(serialization: Serialization, frame: &[u8]) -> Result<(u32, u32), String> {

@@ -40,7 +40,9 @@ pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, LargeFrame};
 pub use handshake::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use kind::{Kind, classify};
 pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
-pub use names::{CHANNEL_MOVE, HANDLE_ACK, HANDLE_NACK, MEMORY, PEER_CONNECT, PREFIX, V8_HEADER, prefix};
+pub use names::{
+    ALL_PEERS, CHANNEL_MOVE, HANDLE_ACK, HANDLE_NACK, MEMORY, PEER_CONNECT, PREFIX, V8_HEADER, prefix,
+};
 pub use serialization::{MAX_MESSAGE, Serialization, check_size, encode};
 
 /// For `fuzz/`, which tests these functions by themselves.

@@ -10,8 +10,10 @@ pub const HANDLE_ACK: &str = "NODE_HANDLE_ACK";
 /// `cmd` of the report that a handle did not arrive with its frame. Node's name.
 pub const HANDLE_NACK: &str = "NODE_HANDLE_NACK";
 
-/// A worker wants a connection to another worker (`to`), or to all of them (0).
+/// A worker wants a connection to another worker (`to`), or to [`ALL_PEERS`].
 pub const PEER_CONNECT: &str = "NODE_CORRAL_CONNECT";
+/// In the place of a worker's id: all of them.
+pub const ALL_PEERS: u32 = 0;
 /// A socket to another worker (`id`), or the reason why there will be none.
 pub const PEER: &str = "NODE_CORRAL_PEER";
 /// Every worker that exists has been announced by [`PEER`].
