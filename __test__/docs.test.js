@@ -224,8 +224,8 @@ const TABLES = {
         UNREAD[3],
       ],
       "messages before there is a 'message' listener": [
-        'lib/channel/channel.js:MAX_UNHEARD',
-        'lib/channel/channel.js:MAX_UNHEARD_BYTES',
+        'lib/channel/incoming.js:MAX_UNDELIVERED',
+        'lib/channel/incoming.js:MAX_UNDELIVERED_BYTES',
       ],
       'messages that a `for await` loop': ['lib/ipc/async-iterator.js:HIGH_WATER'],
       'new channels of a server before its program': ['src/ipc/listener.rs:MAX_UNDELIVERED'],

@@ -5,15 +5,14 @@
 // of events are Node's (internal/child_process, setupChannel). Channels over named sockets have it too, and in addition
 // bounds, and a time before they are connected.
 
-const EventEmitter = require('node:events');
-
-const { discard } = require('./discard');
+const { Control } = require('./control');
 const errors = require('../errors');
 const { describe, guard, isGivenAway, lacksDescriptor, putTogether, takeApart } = require('./handles');
 const { limits } = require('../limits');
-const { INTERNAL } = require('../protocol');
+const { Incoming } = require('./incoming');
 const { inOwnTick, tellMessage } = require('./order');
 const { Origin } = require('../util/origin');
+const { addSend, addSurface } = require('./surface');
 const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./write-queue');
 
 /** @typedef {import('../node-internals').RawHandle} RawHandle */
@@ -51,14 +50,6 @@ const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./write-queue');
  *   process ends when that has: that a message finds nobody there is no error
  */
 
-/**
- * What keeps the process alive.
- * @typedef {object} Holding
- * @property {() => void} refCounted something needs the channel
- * @property {() => void} unrefCounted
- * @property {() => void} release the channel is gone, and nothing needs it any more
- */
-
 /** What waits: for a handle to arrive, or for the channel to be connected. @typedef {import('./write-queue').Outgoing} Waiting */
 
 /**
@@ -71,107 +62,19 @@ const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./write-queue');
  * @property {() => boolean} endsWithThisAttempt there is no other attempt to connect after the one under way, if there is one
  */
 
-/** How many bytes of messages may wait for a listener before the peer has to wait, where there are bounds. */
-const MAX_UNHEARD_BYTES = 32 * 1024 * 1024;
 /** What a handle that waits counts for, so that a peer cannot use up the descriptors of this process. */
 const HANDLE_WEIGHT = 512 * 1024;
+/** How many characters are said of what is wrong with a message of the peer's. */
+const MAX_REASON = 200;
 /** How many bytes may wait for a peer that asks more, where there are no bounds for what the program sends by itself. */
 const MAX_UNREAD_REPLIES = 64 * 1024 * 1024;
-/** So many messages may wait for a listener before the peer has to wait, where there are bounds. */
-const MAX_UNHEARD = 1024;
-/** So much is said of what is wrong with a frame, in characters. */
-const MAX_REASON = 200;
-
-/** @param {any} message */
-function isInternal(message) {
-  const cmd = message !== null && typeof message === 'object' ? message.cmd : undefined;
-  return typeof cmd === 'string' && cmd.length > INTERNAL.length && cmd.startsWith(INTERNAL);
-}
-
-/** `subprocess.channel`: whether the channel keeps the process alive. It does from the start. */
-class Control extends EventEmitter {
-  #keepAlive;
-  #fd;
-  #refs;
-  #explicit = false;
-  #held = false;
-
-  /**
-   * @param {import('../util/keep-alive').KeepAlive} keepAlive
-   * @param {() => number} fd the descriptor that is read: a channel may change it once
-   * @param {number} refs how many things need it from the start, and are not counted off
-   */
-  constructor(keepAlive, fd, refs) {
-    super();
-    this.#refs = refs;
-    this.#keepAlive = keepAlive;
-    this.#fd = fd;
-    this.#hold(true);
-  }
-
-  /** @param {boolean} held */
-  #hold(held) {
-    if (held === this.#held) return;
-    this.#held = held;
-    if (held) this.#keepAlive.hold();
-    else this.#keepAlive.release();
-  }
-
-  /** Counts something that needs the channel, unless the program has decided. */
-  refCounted() {
-    if (++this.#refs === 1 && !this.#explicit) this.#hold(true);
-  }
-
-  unrefCounted() {
-    if (--this.#refs === 0 && !this.#explicit) {
-      this.#hold(false);
-      this.emit('unref');
-    }
-  }
-
-  ref() {
-    this.#explicit = true;
-    this.#hold(true);
-  }
-
-  unref() {
-    this.#explicit = true;
-    this.#hold(false);
-  }
-
-  hasRef() {
-    return this.#held;
-  }
-
-  get fd() {
-    return this.#fd();
-  }
-
-  /** The channel is gone and can keep nothing alive any more. */
-  release() {
-    this.#explicit = true;
-    this.#hold(false);
-  }
-}
-
 /** One channel. */
 class Channel {
   #owner;
   #id;
-  /** The peer has sent what nobody can read: what is behind that is not believed, and the channel about to end. */
-  #isCondemned = false;
   #child;
   #serialization;
   #control;
-  /** Messages that wait for a 'message' listener, or for `release`: message, handle, bytes. @type {[any, any, number][]} */
-  #unheard = [];
-  #unheardBytes = 0;
-  /** Whether reading rests because of them. */
-  #isPaused = false;
-  /** Whether nothing is to be told for now. */
-  #isHeld = false;
-  /** Whether what waits was held back, at least in part. */
-  #hasHeld = false;
   #closed = false;
   #bounds;
   /** Bytes of what waits in front of the core. */
@@ -181,10 +84,10 @@ class Channel {
   /** It is connected, or not known to be otherwise. */
   #isOpen;
   #sending;
+  /** What the peer sends. */
+  incoming;
   /** What its events are told in. */
   origin = new Origin('CORRALCHANNEL');
-  /** Takes requests and replies, for a channel without bounds. @type {((message: any, handle: any) => void) | undefined} */
-  onRequest = undefined;
   /** Told behind the listeners for 'disconnect', whatever they throw. @type {(() => void) | undefined} */
   onDisconnected = undefined;
 
@@ -194,7 +97,7 @@ class Channel {
    * @param {Target} child
    * @param {Serialization} serialization
    * @param {Bounds} [bounds] for a channel over a named socket, which `opened` tells of being connected
-   * @param {Holding} [control] what keeps the process alive while something waits to be written, for a target whose
+   * @param {import('./control').Holding} [control] what keeps the process alive while something waits to be written, for a target whose
    *   `channel`, `send` and `disconnect` are Node's own
    */
   constructor(owner, id, child, serialization, bounds = undefined, control = undefined) {
@@ -206,81 +109,18 @@ class Channel {
     this.#isOpen = bounds === undefined;
     // Node counts nothing at first: there a child process keeps its parent alive, whatever the channel does.
     this.#control = control ?? new Control(owner.keepAlive, () => owner.channelFd(this.#id), bounds ? 1 : 0);
-    if (this.#control instanceof Control) this.#install(this.#control, bounds === undefined);
+    if (this.#control instanceof Control) addSurface(child, this, this.#control, this.#isOpen);
+    this.incoming = new Incoming(child, serialization, bounds, (error) => this.#onUnreadable(error));
     child.on('newListener', (/** @type {string | symbol} */ name) => {
       if (name === 'internalMessage') owner.wantInternalMessages();
-      inOwnTick(() => this.deliverUnheard());
+      inOwnTick(() => this.incoming.deliver());
     });
     this.#sending = new Sending(owner, id, { child, serialization, bounds, control: this.#control });
   }
 
-  /**
-   * @param {Control} control
-   * @param {boolean} connected
-   */
-  #install(control, connected) {
-    const child = this.#child;
-    const channel = this;
-    child.channel = control;
-    child.connected = connected;
-    child._handleQueue = connected ? null : [];
-    child._pendingMessage = null;
-
-    child.send = function send(
-      /** @type {any} */ message,
-      /** @type {any} */ handle,
-      /** @type {any} */ options,
-      /** @type {any} */ callback,
-    ) {
-      if (typeof handle === 'function') {
-        callback = handle;
-        handle = undefined;
-        options = undefined;
-      } else if (typeof options === 'function') {
-        callback = options;
-        options = undefined;
-      } else if (
-        options !== undefined &&
-        (options === null || typeof options !== 'object' || Array.isArray(options))
-      ) {
-        throw errors.invalidArgType('options', 'of type object', options);
-      }
-      if (this.connected || (this.connecting && !channel.#endsWhenOpened))
-        return this._send(message, handle, { swallowErrors: false, ...options }, callback);
-      channel.#sending.fail(errors.channelClosed(), callback);
-      return false;
-    };
-
-    this.installSend();
-
-    child.disconnect = /** @this {Target} */ function disconnect() {
-      if (!this.connected) {
-        if (this.connecting && !channel.#endsWhenOpened) channel.#giveUp();
-        else this.emit('error', errors.disconnected());
-        return;
-      }
-      // No new messages. What waits for a handle to be acknowledged is still sent.
-      this.connected = false;
-      if (!this._handleQueue) this._disconnect();
-    };
-
-    child._disconnect = () => this.#disconnect();
-  }
-
   /** What the target sends goes out here from now on. */
   installSend() {
-    this.#child._send = (
-      /** @type {any} */ message,
-      /** @type {any} */ handle,
-      /** @type {SendOptions | boolean | undefined} */ options,
-      /** @type {SendCallback | undefined} */ callback,
-    ) =>
-      this.#send(
-        message,
-        handle,
-        typeof options === 'boolean' ? { swallowErrors: options } : options,
-        callback,
-      );
+    addSend(this.#child, this);
   }
 
   /**
@@ -290,7 +130,7 @@ class Channel {
    * @param {SendCallback} [callback]
    * @returns {boolean}
    */
-  #send(message, handle, options = {}, callback = undefined) {
+  send(message, handle, options = {}, callback = undefined) {
     const child = this.#child;
     if (message === undefined) throw errors.missingArgs('message');
     if (!['string', 'object', 'number', 'boolean'].includes(typeof message)) {
@@ -407,6 +247,16 @@ class Channel {
     this.#sending.onWritten(completion, error, written);
   }
 
+  /**
+   * Calls back with an error, or emits it where there is no callback.
+   *
+   * @param {Error} error
+   * @param {SendCallback | undefined} callback
+   */
+  fail(error, callback) {
+    this.#sending.fail(error, callback);
+  }
+
   /** What has not gone to the core yet never will. */
   dropBatch() {
     this.#sending.dropBatch();
@@ -466,7 +316,7 @@ class Channel {
    */
   opened(id, maxMessageSize) {
     this.#id = id;
-    this.#isCondemned = false;
+    this.incoming.opened();
     this.#sending.opened(id, maxMessageSize);
     this.#isOpen = true;
     this.#child.connected = true;
@@ -474,8 +324,13 @@ class Channel {
     if (this.#endsWhenOpened) this.#child.disconnect();
   }
 
+  /** Whether the target has been disconnected before it was connected: it takes no more messages. */
+  get isGivenUp() {
+    return this.#endsWhenOpened;
+  }
+
   /** Disconnects what is not connected yet: when what waits has been sent, if there is a connection under way for it. */
-  #giveUp() {
+  giveUp() {
     const child = this.#child;
     this.#endsWhenOpened = child._handleQueue.length > 0 && this.#bounds?.endsWithThisAttempt() === true;
     if (!this.#endsWhenOpened) child._disconnect();
@@ -497,52 +352,12 @@ class Channel {
   }
 
   /**
-   * Messages of the peer's as they came off the wire.
-   *
-   * @param {string | Buffer} frames
-   */
-  onMessages(frames) {
-    for (const frame of this.#serialization.split(frames)) {
-      if (this.#isCondemned) return;
-      this.onMessage(frame);
-    }
-  }
-
-  /** @param {string | Buffer} frame a message of the peer's, serialized */
-  onMessage(frame) {
-    if (!this.#isHeard) return;
-    let message;
-    try {
-      message = this.#serialization.read(frame);
-    } catch (error) {
-      this.#condemn(error);
-      return;
-    }
-    tellMessage(this, message, undefined, frame.length);
-  }
-
-  /**
-   * @param {string | Buffer} frame a message of the peer's without what was large in it
-   * @param {any} pieces
-   */
-  onApart(frame, pieces) {
-    if (!this.#isHeard) return;
-    let message;
-    try {
-      message = this.#serialization.putTogether(frame, pieces);
-    } catch (error) {
-      this.#condemn(error);
-      return;
-    }
-    tellMessage(this, message, undefined, frame.length);
-  }
-
-  /**
-   * @param {string | Buffer} frame a NODE_HANDLE message, serialized
+   * @param {string | Buffer} frame of a NODE_HANDLE message
    * @param {number} fd
    */
   onHandleMessage(frame, fd) {
-    if (!this.#isHeard) {
+    const { incoming } = this;
+    if (!incoming.isOpen) {
       this.#owner.closeHandle(fd);
       return;
     }
@@ -555,145 +370,18 @@ class Channel {
     } catch (error) {
       // Closed once: by now its number could be another's.
       if (!(/** @type {any} */ (error).descriptorTaken)) this.#owner.closeHandle(fd);
-      this.#condemn(error);
+      incoming.fail(error);
       return;
     }
-    tellMessage(this, message.msg, handle, frame.length + HANDLE_WEIGHT);
+    tellMessage(incoming, message.msg, handle, frame.length + HANDLE_WEIGHT);
   }
 
-  /** Whether what comes is for anybody. */
-  get #isHeard() {
-    return this.#child.channel && !this.#isCondemned;
-  }
-
-  /** @param {unknown} error a message that nobody can read is the end of its channel, and of nothing else */
-  #condemn(error) {
-    this.#isCondemned = true;
-    const { message } = /** @type {Error} */ (error);
-    // It may quote what the peer has sent.
+  /** @param {Error} error why a message of the peer's cannot be read; its text may quote the message */
+  #onUnreadable({ message }) {
     this.#owner.condemn(this.#id, message.slice(0, MAX_REASON));
   }
 
-  /** @param {string | Buffer} frame an internal message that the core has dealt with */
-  onInternal(frame) {
-    if (!this.#isHeard) return;
-    let message;
-    try {
-      message = this.#serialization.read(frame);
-    } catch (error) {
-      // The core and V8 need not agree on what can be read.
-      this.#condemn(error);
-      return;
-    }
-    this.emit(message, undefined, frame.length);
-  }
-
-  /**
-   * @param {any} message
-   * @param {any} handle
-   * @param {number} bytes that it came with
-   */
-  emit(message, handle, bytes) {
-    if (this.#isHeld) this.#keepUnheard(message, handle, bytes);
-    else if (isInternal(message)) this.#emitInternal(message, handle);
-    else if (this.#unheard.length === 0 && this.#child.listenerCount('message') > 0) {
-      this.#child.emit('message', message, handle);
-    } else {
-      this.#keepUnheard(message, handle, bytes);
-      // The listener may have come just now: nothing overtakes what waited for it.
-      this.deliverUnheard();
-    }
-  }
-
-  /**
-   * @param {any} message
-   * @param {any} handle
-   */
-  #emitInternal(message, handle) {
-    this.#bounds?.onInternal(message, handle);
-    this.onRequest?.(message, handle);
-    this.#child.emit('internalMessage', message, handle);
-  }
-
-  /** Whether more wait for a listener than may. */
-  get #isStuffed() {
-    return this.#unheard.length >= MAX_UNHEARD || this.#unheardBytes >= MAX_UNHEARD_BYTES;
-  }
-
-  /**
-   * @param {any} message
-   * @param {any} handle
-   * @param {number} bytes
-   */
-  #keepUnheard(message, handle, bytes) {
-    this.#unheard.push([message, handle, bytes]);
-    this.#unheardBytes += bytes;
-    if (this.#bounds && !this.#isPaused && this.#isStuffed) {
-      this.#isPaused = true;
-      this.#bounds.wantMessages(false);
-    }
-  }
-
-  /** Tells what waits, as long as somebody listens: a listener may be there for one message only. */
-  deliverUnheard() {
-    const child = this.#child;
-    const unheard = this.#unheard;
-    if (this.#isHeld || unheard.length === 0 || !(child.channel || this.#bounds)) return;
-    let told = 0;
-    /** @type {[any, any, number][]} */
-    const kept = [];
-    try {
-      while (told < unheard.length && !this.#isHeld) {
-        const [message, handle, bytes] = unheard[told++];
-        this.#unheardBytes -= bytes;
-        if (isInternal(message)) this.#emitInternal(message, handle);
-        else if (child.listenerCount('message') > 0) child.emit('message', message, handle);
-        else {
-          kept.push([message, handle, bytes]);
-          this.#unheardBytes += bytes;
-          // What is held back may have requests in it, which wait for no listener.
-          if (!this.#hasHeld) break;
-        }
-      }
-    } finally {
-      unheard.splice(0, told, ...kept);
-    }
-    if (!this.#isHeld) this.#hasHeld = false;
-    if (this.#bounds && this.#isPaused && child.channel && !this.#isStuffed) {
-      this.#isPaused = false;
-      this.#bounds.wantMessages(true);
-    }
-  }
-
-  /**
-   * Takes back messages that a listener has got and not used: they are the first to be told again.
-   *
-   * @param {any[]} messages
-   */
-  putBack(messages) {
-    if (this.#child.listenerCount('message') > 0) return;
-    this.#unheard.unshift(
-      ...messages.map((message) => /** @type {[any, any, number]} */ ([message, undefined, 0])),
-    );
-  }
-
-  /** Tells nothing until `release`, also of what has been read already. */
-  hold() {
-    this.#isHeld = true;
-    this.#hasHeld = true;
-  }
-
-  release() {
-    this.#isHeld = false;
-    inOwnTick(() => this.deliverUnheard());
-  }
-
-  /** Whether messages wait for `release`. */
-  get isHolding() {
-    return this.#isHeld && this.#unheard.length > 0;
-  }
-
-  #disconnect() {
+  disconnect() {
     const child = this.#child;
     this.flush();
     child.channel = null;
@@ -752,9 +440,7 @@ class Channel {
     for (const { callback } of queue) {
       if (typeof callback === 'function') this.#sending.fail(errors.channelClosed(), callback);
     }
-    // Messages may still find a listener; handles would stay open until then.
-    for (const [, handle] of this.#unheard) if (handle !== undefined && this.#bounds) discard(handle);
-    this.#unheard = this.#unheard.filter(([, handle]) => handle === undefined);
+    this.incoming.onClosed();
     this.#owner.closed(child);
   }
 }

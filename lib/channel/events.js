@@ -20,13 +20,13 @@ const { inOwnTick } = require('./order');
 function passOn({ EventKind }, channel, kind, first, second) {
   switch (kind) {
     case EventKind.Messages:
-      channel.onMessages(first);
+      channel.incoming.onMessages(first);
       return true;
     case EventKind.Message:
-      channel.onMessage(first);
+      channel.incoming.onMessage(first);
       return true;
     case EventKind.Attached:
-      channel.onApart(first, second);
+      channel.incoming.onAttached(first, second);
       return true;
     case EventKind.HandleMessage:
       channel.onHandleMessage(first, second);

@@ -37,25 +37,25 @@ function asNextEvent(callback) {
 }
 
 /**
- * @param {import('./channel').Channel} channel
+ * @param {import('./incoming').Incoming} incoming
  * @param {any} message
  * @param {any} handle
  * @param {number} bytes
  */
-function emitMessage(channel, message, handle, bytes) {
-  channel.emit(message, handle, bytes);
+function emitMessage(incoming, message, handle, bytes) {
+  incoming.emit(message, handle, bytes);
 }
 
 /**
  * Emits a message in a tick of its own. Without a closure, as there are many of them.
  *
- * @param {import('./channel').Channel} channel
+ * @param {import('./incoming').Incoming} incoming
  * @param {any} message
  * @param {any} handle
  * @param {number} bytes that it came with
  */
-function tellMessage(channel, message, handle, bytes) {
-  process.nextTick(emitMessage, channel, message, handle, bytes);
+function tellMessage(incoming, message, handle, bytes) {
+  process.nextTick(emitMessage, incoming, message, handle, bytes);
 }
 
 /** What has to come behind the ends of the channels of one reactor. */

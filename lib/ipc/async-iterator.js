@@ -62,7 +62,7 @@ async function* iterate(channel, wantMessages) {
   const own = loops.get(channel) ?? new Set();
   loops.set(channel, own.add(listeners.message));
   for (const [name, listener] of Object.entries(listeners)) channel.on(name, listener);
-  channel.messaging.deliverUnheard();
+  channel.messaging.incoming.deliver();
   if (!channel.connected && !channel.connecting) hasEnded = true;
   try {
     for (;;) {
@@ -83,7 +83,7 @@ async function* iterate(channel, wantMessages) {
   } finally {
     own.delete(listeners.message);
     for (const [name, listener] of Object.entries(listeners)) channel.removeListener(name, listener);
-    channel.messaging.putBack(queue);
+    channel.messaging.incoming.putBack(queue);
     if (isPaused) wantMessages(true);
   }
 }

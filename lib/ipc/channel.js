@@ -124,7 +124,7 @@ class Channel extends EventEmitter {
    * @param {Error | undefined} cause
    */
   onEnd(cause) {
-    if (this.messaging.isHolding && !this.#isEnding) {
+    if (this.messaging.incoming.isHolding && !this.#isEnding) {
       this.#endHeld = () => this.#end(cause);
       return;
     }
@@ -222,13 +222,13 @@ class Channel extends EventEmitter {
 
   /** Receives no more messages for now, and does not see the end either; the peer has to wait. */
   pause() {
-    this.messaging.hold();
+    this.messaging.incoming.hold();
     this.#brake('program', false);
     return this;
   }
 
   resume() {
-    this.messaging.release();
+    this.messaging.incoming.release();
     this.#brake('program', true);
     if (this.#endHeld) inOwnTick(() => this.#endIfTold());
     return this;
@@ -236,7 +236,7 @@ class Channel extends EventEmitter {
 
   /** The end comes when nothing is held back in front of it any more. */
   #endIfTold() {
-    if (!this.messaging.isHolding) this.#endHeld?.();
+    if (!this.messaging.incoming.isHolding) this.#endHeld?.();
   }
 
   isPaused() {

@@ -161,7 +161,7 @@ class PrimaryReactor extends NativeReactor {
     const { worker, life, messaging } = end;
     switch (kind) {
       case EventKind.Internal:
-        inOwnTick(() => messaging.onInternal(about));
+        inOwnTick(() => messaging.incoming.onInternal(about));
         break;
       case EventKind.Online:
         tell(worker, () => life.online());

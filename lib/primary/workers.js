@@ -57,7 +57,8 @@ class Workers {
     const life = new WorkerLife(cluster, worker);
     this.#follow(worker, child, life);
     const wantMessages = (/** @type {boolean} */ isRead) => reactor.wantMessages(id, isRead);
-    channel.onRequest = (message, handle) => hearRequest(child, worker, message, handle, wantMessages);
+    channel.incoming.onRequest = (message, handle) =>
+      hearRequest(child, worker, message, handle, wantMessages);
     channel.onDisconnected = () => this.#onDisconnected(worker);
     const end = {
       worker,

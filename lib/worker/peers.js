@@ -82,7 +82,7 @@ class Peer extends EventEmitter {
       this.#destroy = () => reactor.destroy(id);
       const serialization = advanced ? serializations.advanced : serializations.json;
       const messaging = new Channel(reactor.ownerOf(this), id, this, serialization);
-      messaging.onRequest = (message, handle) => hearRequest(this, this, message, handle);
+      messaging.incoming.onRequest = (message, handle) => hearRequest(this, this, message, handle);
       // It must not be what keeps a worker from ending.
       this.channel.unref();
       this.on('message', (message, handle) => this.#onMessage(this, message, handle));
