@@ -68,7 +68,7 @@ use crate::proto::{self, MEMORY, Serialization};
 use memory::Sharing;
 use outbox::Outbox;
 use send_buffer::LARGE_FRAME;
-use shared_read::Receiving;
+use shared_read::SharedInbox;
 use sockets::Sockets;
 
 /// How much of a peer's data may be undelivered, by its cost ([`Undelivered`]), before its channel is no
@@ -106,7 +106,7 @@ pub struct Channel {
     sockets: Sockets,
     serialization: Serialization,
     outbox: Mutex<Outbox>,
-    receiving: Mutex<Receiving>,
+    inbox: Mutex<SharedInbox>,
     sharing: Arc<Sharing>,
     traffic: Traffic,
     bounds: Bounds,
@@ -140,7 +140,7 @@ impl Channel {
             sockets: Sockets::new(socket),
             serialization,
             outbox: Mutex::new(Outbox::with_fixed_buffer()),
-            receiving: Mutex::default(),
+            inbox: Mutex::default(),
             sharing: Arc::default(),
             traffic: Traffic::default(),
             bounds,
@@ -346,34 +346,34 @@ impl Channel {
     /// Offers the receiving half to the JavaScript thread. The event with the offer must follow everything
     /// that has been read. Leaves the inbox in place when offers are refused.
     pub fn offer(&self, inbox: &mut Option<Inbox>) -> Option<Offer> {
-        self.receiving.lock().offer(inbox)
+        self.inbox.lock().offer(inbox)
     }
 
     /// Takes the receiving half back from the JavaScript thread; None if it was not lent.
     pub fn take_back(&self) -> Option<Inbox> {
-        self.receiving.lock().take_back()
+        self.inbox.lock().take_back()
     }
 
     /// Accepts an offer on the JavaScript thread. Returns whether that thread reads from now on: the reactor
     /// may have taken the channel back meanwhile.
     pub fn accept(&self, offer: Offer) -> bool {
-        self.receiving.lock().accept(offer)
+        self.inbox.lock().accept(offer)
     }
 
     /// The JavaScript thread cannot read channels: no further offers.
     pub fn refuse_offers(&self) {
-        self.receiving.lock().refuse();
+        self.inbox.lock().refuse();
     }
 
     /// Reads once, on the JavaScript thread. `deliver` is called under the channel's lock and must not use the
     /// channel.
     pub fn read_directly(&self, most: usize, deliver: impl FnMut(Frames)) -> DirectRead {
-        self.receiving.lock().read(self, most, deliver)
+        self.inbox.lock().read(self, most, deliver)
     }
 
     /// How often the JavaScript thread has read.
     pub fn direct_reads(&self) -> u64 {
-        self.receiving.lock().reads()
+        self.inbox.lock().reads()
     }
 
     /// Moves the sending half to a second socket, which the channel owns from now on. Earlier frames go out

@@ -41,7 +41,7 @@ pub enum DirectRead {
 
 /// The receiving half of a channel, shared by its two possible readers.
 #[derive(Debug, Default)]
-pub(super) struct Receiving {
+pub(super) struct SharedInbox {
     holder: Holder,
     last_offer: Offer,
     /// The JavaScript thread cannot read channels.
@@ -50,7 +50,7 @@ pub(super) struct Receiving {
     reads: u64,
 }
 
-impl Receiving {
+impl SharedInbox {
     pub(super) fn offer(&mut self, inbox: &mut Option<Inbox>) -> Option<Offer> {
         if self.refuses {
             return None;

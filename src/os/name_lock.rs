@@ -19,7 +19,6 @@ use crate::error::{Error, errno_of};
 ///
 /// A user who may create files in the directory can take the lock's name, just as that user can take the
 /// socket's.
-/// Who may make files in the directory can take its name, as he can the socket's.
 #[derive(Debug)]
 pub(super) struct NameLock {
     path: PathBuf,

@@ -1,10 +1,10 @@
-//! When a channel is lent to the JavaScript thread (see [`super::super::shared_read`]), and how the reactor watches
-//! it meanwhile.
+//! When a channel is lent to the JavaScript thread (see [`super::super::shared_read`]), and how the reactor
+//! watches it meanwhile.
 //!
-//! A channel is lent when messages came on it and for [`QUIET`] nothing else; it is taken back when something else is about to
-//! come or has come. While it is lent, the reactor goes on waiting for its readiness, in case JavaScript is busy: it does not
-//! read, but looks after [`BUSY_AFTER`] whether JavaScript has. A steady flow of messages costs it one look in that time, a
-//! channel at rest none.
+//! A channel is lent when only messages have come for [`QUIET`], and taken back when anything else is about
+//! to come or has come. While it is lent, the reactor goes on waiting for its readiness, in case JavaScript
+//! is busy. It does not read then, but checks after [`BUSY_AFTER`] whether JavaScript has. A steady flow of
+//! messages costs one check in that time, a silent channel none.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -16,45 +16,45 @@ use crate::ids::Offer;
 use crate::os;
 use crate::reactor::{Context, Interest, Registration};
 
-/// For how long a channel must have carried nothing but messages before JavaScript reads it directly.
+/// How long a channel must have carried nothing but messages before JavaScript reads it directly.
 pub const QUIET: Duration = Duration::from_millis(50);
 
-/// For how long JavaScript may leave unread what has arrived on a channel that it reads directly; then it counts as
-/// busy, and the reactor reads. That is longer than a program takes for the small messages of one read, and short for
-/// a peer that waits for an answer.
+/// How long JavaScript may leave arrived data unread on a channel that it reads directly. After that it
+/// counts as busy, and the reactor reads. The time is longer than a program takes for the small messages of
+/// one read, and short for a peer that waits for an answer.
 ///
-/// Tests read what they have just sent, and may be kept from running in between.
+/// Tests read what they have just sent, and other processes may delay them in between.
 pub const BUSY_AFTER: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10 });
 
-/// A channel with more undelivered is not lent: its peer sends more than JavaScript takes in a turn of its event loop, and those who
-/// share that are to be served in turn.
+/// A channel with more undelivered data is not lent: its peer sends more than JavaScript takes in a turn of
+/// its event loop, and the other channels must have their turns.
 const MAX_LENT: usize = 64 << 10;
 
-/// What its owner has seen of a channel, for deciding who is to read it.
+/// What the reactor has seen of a channel, for deciding which thread reads it.
 #[derive(Debug, Default)]
 pub struct Lending {
     /// The receiving half is with the JavaScript thread.
     is_lent: bool,
     /// Messages have come since the channel was taken back.
     has_messages: bool,
-    /// Something else has come, or gone, since the timer was set.
+    /// Anything else has come or gone since the timer was set.
     is_disturbed: bool,
-    /// A timer runs until it has been quiet.
+    /// The timer of [`QUIET`] is running.
     waits_for_quiet: bool,
-    /// While lent: the channel is not registered and a timer runs for the next look.
+    /// While lent: the channel is not registered, and the timer of [`BUSY_AFTER`] is running.
     is_muted: bool,
-    /// While muted: how often JavaScript had read by then.
+    /// While muted: how often JavaScript had read when the timer was set.
     reads: u64,
 }
 
-/// What a look at a lent channel has shown.
+/// The result of checking a lent channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// It is not lent any more, or registered.
+pub enum LentState {
+    /// The channel is not lent any more, or is registered.
     Nothing,
-    /// JavaScript reads: look again after [`BUSY_AFTER`].
+    /// JavaScript reads: check again after [`BUSY_AFTER`].
     Again,
-    /// JavaScript is busy, and something waits: read it.
+    /// JavaScript is busy, and data waits: read it.
     TakeBack,
     /// Nothing waits: register the channel again.
     Unmute,
@@ -66,18 +66,18 @@ impl Lending {
         self.is_lent
     }
 
-    /// A message of the program's has come.
+    /// Notes a message of the program.
     pub fn note_message(&mut self, length: usize) {
         self.has_messages = true;
         self.is_disturbed |= length > LARGE_MESSAGE;
     }
 
-    /// Something came or went that the reactor must see.
+    /// Notes an event that only the reactor can handle.
     pub fn disturb(&mut self) {
         self.is_disturbed = true;
     }
 
-    /// If messages come, the channel may be offered after [`QUIET`]. Returns whether a timer is to be set for that.
+    /// Returns whether to set a timer, after which the channel may be offered if only messages have come.
     pub fn waits_for_quiet(&mut self) -> bool {
         if !self.has_messages || self.waits_for_quiet {
             return false;
@@ -87,8 +87,8 @@ impl Lending {
         true
     }
 
-    /// The timer has run out. Returns whether nothing but messages has come since it was set. If not, the next message
-    /// sets it again.
+    /// The timer has expired. Returns whether nothing but messages has come since it was set. If not, the
+    /// next message sets it again.
     pub fn was_quiet(&mut self) -> bool {
         self.waits_for_quiet = false;
         self.has_messages = false;
@@ -103,7 +103,8 @@ impl Lending {
         Some(offer)
     }
 
-    /// A lent channel is readable: it is not registered for a while. Returns whether a timer is to be set for a look.
+    /// A lent channel is readable: it is not registered for a while. Returns whether to set a timer for a
+    /// check.
     pub fn mute<T, S>(
         &mut self,
         context: &mut Context<T, S>,
@@ -119,23 +120,23 @@ impl Lending {
         true
     }
 
-    /// Looks whether JavaScript reads what arrives.
-    pub fn look(&mut self, channel: &Channel) -> Look {
+    /// Checks whether JavaScript reads what arrives.
+    pub fn check(&mut self, channel: &Channel) -> LentState {
         if !(self.is_lent && self.is_muted) {
-            return Look::Nothing;
+            return LentState::Nothing;
         }
         let reads = channel.direct_reads();
         if std::mem::replace(&mut self.reads, reads) != reads {
-            Look::Again
+            LentState::Again
         } else if os::has_arrived(channel.as_fd()) {
-            Look::TakeBack
+            LentState::TakeBack
         } else {
-            // What arrives between the look and the registration is told.
-            Look::Unmute
+            // The registration reports data that arrives after the check.
+            LentState::Unmute
         }
     }
 
-    /// Registers the channel again. When that fails, it is the end of the channel.
+    /// Registers the channel again. If that fails, the channel must be closed.
     pub fn unmute<T, S>(
         &mut self,
         context: &mut Context<T, S>,
@@ -146,7 +147,8 @@ impl Lending {
         registration.resume(context, channel.as_fd())
     }
 
-    /// Sees to it that the inbox is here. When registering the channel again fails, it is the end of the channel.
+    /// Takes the inbox back if it is lent. If registering the channel again fails, the channel must be
+    /// closed.
     pub fn reclaim<T, S>(
         &mut self,
         context: &mut Context<T, S>,
@@ -164,7 +166,7 @@ impl Lending {
 }
 
 impl Driver {
-    /// There is something to read, or the end.
+    /// The channel is readable, or has ended.
     pub fn on_readable<O: Owner>(
         &mut self,
         context: &mut ContextOf<O>,
@@ -183,7 +185,7 @@ impl Driver {
         Outcome::Done
     }
 
-    /// From now on the reactor reads the channel: what has arrived, at the end of this turn.
+    /// From now on the reactor reads the channel, beginning with waiting data at the end of this turn.
     pub fn take_back<O: Owner>(&mut self, context: &mut ContextOf<O>, owner: &mut O) -> Outcome {
         self.read_on_reactor(context, owner).map(|()| Outcome::Done).into()
     }
@@ -200,24 +202,24 @@ impl Driver {
         Ok(())
     }
 
-    /// Sees to it that the receiving half is not lent.
+    /// Takes the receiving half back if it is lent.
     pub(super) fn reclaim<T, S>(&mut self, context: &mut Context<T, S>) -> Result<(), Error> {
         self.lending.reclaim(context, &self.channel, &mut self.inbox, &self.registration)
     }
 
-    /// Looks whether JavaScript reads what arrives.
+    /// Checks whether JavaScript reads what arrives.
     pub(super) fn check_lent<O: Owner>(
         &mut self,
         context: &mut ContextOf<O>,
         owner: &mut O,
     ) -> Result<Outcome, Error> {
-        match self.lending.look(&self.channel) {
-            Look::Nothing => {}
-            Look::Again => {
+        match self.lending.check(&self.channel) {
+            LentState::Nothing => {}
+            LentState::Again => {
                 context.set_timer(BUSY_AFTER, owner.timer(ChannelTimer::CheckLent));
             }
-            Look::TakeBack => return Ok(Outcome::Read(Extent::ToEnd)),
-            Look::Unmute => self.lending.unmute(context, &self.channel, &self.registration)?,
+            LentState::TakeBack => return Ok(Outcome::Read(Extent::ToEnd)),
+            LentState::Unmute => self.lending.unmute(context, &self.channel, &self.registration)?,
         }
         Ok(Outcome::Done)
     }

@@ -73,34 +73,34 @@ fn a_frame_that_was_put_back_comes_again() {
 }
 
 /// A frame's attachments: each with its kind, and its bytes or its place in shared memory.
-type Pieces<'a> = &'a [(AttachmentKind, Result<&'a [u8], (usize, usize)>)];
+type Attachments<'a> = &'a [(AttachmentKind, Result<&'a [u8], (usize, usize)>)];
 
 /// A frame with attachments, as it travels.
-fn with_pieces(serialization: Serialization, body: &[u8], pieces: Pieces<'_>) -> Vec<u8> {
+fn with_attachments(serialization: Serialization, body: &[u8], attachments: Attachments<'_>) -> Vec<u8> {
     let (prefix, newline) = match serialization {
         Serialization::Json => (0, 1),
         Serialization::Advanced => (PREFIX, 0),
     };
-    let announced = pieces.iter().map(|(kind, place)| match place {
+    let announced = attachments.iter().map(|(kind, place)| match place {
         Ok(bytes) => Attachment::behind(*kind, bytes.len()),
         Err((offset, length)) => Attachment { kind: *kind, length: *length, offset: Some(*offset) },
     });
     let mut head = Vec::new();
-    if !pieces.is_empty() {
+    if !attachments.is_empty() {
         attachment::write_header(&announced.collect::<Vec<_>>(), prefix + body.len() + newline, &mut head);
     }
     head.extend(body);
     let mut bytes = stream(serialization, &[head]);
-    for piece in pieces.iter().filter_map(|(_, place)| place.ok()) {
-        bytes.extend(piece);
-        bytes.resize(bytes.len() - piece.len() + attachment::aligned(piece.len()), 0);
+    for attachment in attachments.iter().filter_map(|(_, place)| place.ok()) {
+        bytes.extend(attachment);
+        bytes.resize(bytes.len() - attachment.len() + attachment::aligned(attachment.len()), 0);
     }
     bytes
 }
 
 #[test]
 fn pieces_behind_a_frame_and_in_memory_survive_a_split_at_every_byte() {
-    let frames: [(&[u8], Pieces<'_>); 6] = [
+    let frames: [(&[u8], Attachments<'_>); 6] = [
         (b"0", &[]),
         (b"[1]", &[(AttachmentKind::Bytes, Ok(b"hello")), (AttachmentKind::Bytes, Err((16384, 70_000)))]),
         (b"", &[(AttachmentKind::Latin1, Err((32768, 1)))]),
@@ -109,7 +109,8 @@ fn pieces_behind_a_frame_and_in_memory_survive_a_split_at_every_byte() {
         (b"5", &[(AttachmentKind::Latin1, Ok(b"")), (AttachmentKind::Utf16, Ok(b"12345678"))]),
     ];
     for serialization in [Serialization::Json, Serialization::Advanced] {
-        let bytes = frames.map(|(body, pieces)| with_pieces(serialization, body, pieces)).concat();
+        let bytes =
+            frames.map(|(body, attachments)| with_attachments(serialization, body, attachments)).concat();
         for split in 0..=bytes.len() {
             let mut decoder = Decoder::new(serialization, 1 << 20);
             decoder.accept_attachments();
@@ -117,8 +118,8 @@ fn pieces_behind_a_frame_and_in_memory_survive_a_split_at_every_byte() {
             for part in [&bytes[..split], &bytes[split..]] {
                 feed(&mut decoder, part);
                 while let Some(frame) = decoder.next_frame().unwrap() {
-                    let (body, pieces) = expected.next().unwrap();
-                    assert_has(frame, body, pieces, split);
+                    let (body, attachments) = expected.next().unwrap();
+                    assert_has(frame, body, attachments, split);
                 }
             }
             assert!(expected.next().is_none() && decoder.is_empty(), "{serialization:?} split at {split}");
@@ -126,16 +127,16 @@ fn pieces_behind_a_frame_and_in_memory_survive_a_split_at_every_byte() {
     }
 }
 
-fn assert_has(frame: Frame<'_>, body: &[u8], pieces: Pieces<'_>, split: usize) {
-    let in_memory: Vec<(usize, usize)> = pieces.iter().filter_map(|(_, place)| place.err()).collect();
-    assert_eq!((frame.has_attachments(), &*frame), (!pieces.is_empty(), body), "split at {split}");
+fn assert_has(frame: Frame<'_>, body: &[u8], attachments: Attachments<'_>, split: usize) {
+    let in_memory: Vec<(usize, usize)> = attachments.iter().filter_map(|(_, place)| place.err()).collect();
+    assert_eq!((frame.has_attachments(), &*frame), (!attachments.is_empty(), body), "split at {split}");
     assert_eq!(frame.shared_attachments().collect::<Vec<_>>(), in_memory, "split at {split}");
     let length = |place: &Result<&[u8], (usize, usize)>| place.map_or_else(|(_, length)| length, <[u8]>::len);
-    let total = body.len() + pieces.iter().map(|(_, place)| length(place)).sum::<usize>();
+    let total = body.len() + attachments.iter().map(|(_, place)| length(place)).sum::<usize>();
     assert_eq!(frame.total_length(), total, "split at {split}");
     let OwnedFrame { bytes, frame, attachments: places } = frame.into_owned_frame();
-    assert_eq!((&bytes[frame], places.len()), (body, pieces.len()), "split at {split}");
-    for ((kind, place), (expected_kind, expected)) in places.iter().zip(pieces) {
+    assert_eq!((&bytes[frame], places.len()), (body, attachments.len()), "split at {split}");
+    for ((kind, place), (expected_kind, expected)) in places.iter().zip(attachments) {
         assert_eq!(kind, expected_kind, "split at {split}");
         match (place, expected) {
             (Place::Behind(range), Ok(expected)) => {
@@ -150,19 +151,19 @@ fn assert_has(frame: Frame<'_>, body: &[u8], pieces: Pieces<'_>, split: usize) {
 }
 
 #[test]
-fn a_frame_with_pieces_that_was_put_back_comes_again() {
-    let pieces: Pieces<'_> =
+fn a_frame_with_attachments_that_was_put_back_comes_again() {
+    let attachments: Attachments<'_> =
         &[(AttachmentKind::Bytes, Ok(b"hello")), (AttachmentKind::Bytes, Err((16384, 70_000)))];
     for serialization in [Serialization::Json, Serialization::Advanced] {
         let mut decoder = Decoder::new(serialization, 1 << 20);
         decoder.accept_attachments();
         feed(&mut decoder, &stream(serialization, &[b"before".to_vec()]));
-        feed(&mut decoder, &with_pieces(serialization, b"[1]", pieces));
+        feed(&mut decoder, &with_attachments(serialization, b"[1]", attachments));
         decoder.next_frame().unwrap().unwrap();
         for _ in 0..2 {
             decoder.next_frame().unwrap().unwrap().put_back();
         }
-        assert_has(decoder.next_frame().unwrap().unwrap(), b"[1]", pieces, 0);
+        assert_has(decoder.next_frame().unwrap().unwrap(), b"[1]", attachments, 0);
         assert!(decoder.is_empty());
     }
 }
@@ -172,8 +173,8 @@ fn what_is_in_memory_counts_for_the_limit_and_is_not_waited_for() {
     for (length, fits) in [(80, true), (100, false)] {
         let mut decoder = Decoder::new(Serialization::Json, 100);
         decoder.accept_attachments();
-        let pieces: Pieces<'_> = &[(AttachmentKind::Bytes, Err((16384, length)))];
-        feed(&mut decoder, &with_pieces(Serialization::Json, b"[1]", pieces));
+        let attachments: Attachments<'_> = &[(AttachmentKind::Bytes, Err((16384, length)))];
+        feed(&mut decoder, &with_attachments(Serialization::Json, b"[1]", attachments));
         match decoder.next_frame() {
             Ok(Some(frame)) => assert!(fits && frame.total_length() == length + 3),
             other => assert!(!fits && matches!(other, Err(FrameError::TooLarge { limit: 100 }))),
@@ -183,7 +184,8 @@ fn what_is_in_memory_counts_for_the_limit_and_is_not_waited_for() {
 
 #[test]
 fn to_others_than_a_corral_pieces_are_part_of_the_text() {
-    let bytes = with_pieces(Serialization::Json, b"[1]", &[(AttachmentKind::Bytes, Err((16384, 70_000)))]);
+    let bytes =
+        with_attachments(Serialization::Json, b"[1]", &[(AttachmentKind::Bytes, Err((16384, 70_000)))]);
     let mut decoder = Decoder::new(Serialization::Json, 1 << 20);
     feed(&mut decoder, &bytes);
     let frame = decoder.next_frame().unwrap().unwrap();
