@@ -46,7 +46,7 @@ pub use bounds::{Bounds, Unfit};
 pub use command::ChannelCommand;
 #[cfg(test)]
 pub use driver::BUSY_AFTER;
-pub use driver::{ChannelTimer, Driver, Outcome, Owner, Protocol, Reading, Recipient};
+pub use driver::{ChannelTimer, Driver, Emit, Outcome, Owner, Protocol, Reading, Recipient};
 pub use event::ChannelEvent;
 pub use inbox::{Extent, Inbound, Inbox, LARGE_MESSAGE, ReadStatus};
 pub use memory::BLOCK as SMALLEST_ATTACHMENT;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::side::Side;
 use super::{Context, Event, Ipc, Source, Terms, Timer};
 use crate::channel::{
-    Channel, ChannelEvent, ChannelTimer, Driver, Extent, Inbox, Outcome, Owner, Protocol, Recipient,
+    Channel, ChannelEvent, ChannelTimer, Driver, Emit, Extent, Inbox, Outcome, Owner, Protocol, Recipient,
 };
 use crate::error::Error;
 use crate::ids::ChannelId;
@@ -36,6 +36,12 @@ pub(super) struct LinkOwner<'a, S> {
     pub unread: &'a mut Vec<ChannelId>,
 }
 
+impl<S: EventSink<Event>> Emit for LinkOwner<'_, S> {
+    fn emit(&mut self, event: ChannelEvent) {
+        self.sink.push(Event::Channel(self.id, event));
+    }
+}
+
 impl<S: EventSink<Event>> Owner for LinkOwner<'_, S> {
     type Timer = Timer;
     type Source = Source;
@@ -48,10 +54,6 @@ impl<S: EventSink<Event>> Owner for LinkOwner<'_, S> {
         Source::Link(self.id)
     }
 
-    fn tell(&mut self, event: ChannelEvent) {
-        self.sink.push(Event::Channel(self.id, event));
-    }
-
     fn read_at_turn_end(&mut self) {
         self.unread.push(self.id);
     }
@@ -59,10 +61,6 @@ impl<S: EventSink<Event>> Owner for LinkOwner<'_, S> {
 
 impl<S: EventSink<Event>> Recipient for LinkOwner<'_, S> {
     const PROTOCOL: Protocol = Protocol::None;
-
-    fn tell(&mut self, event: ChannelEvent) {
-        Owner::tell(self, event);
-    }
 
     /// On an adopted channel, Node itself has sent handles on the socket with which it began, and waits for
     /// these.

@@ -3,7 +3,7 @@
 use super::worker::Phase;
 use super::{Context, Event, Primary, Source, Timer};
 use crate::channel::{
-    ChannelCommand, ChannelEvent, ChannelTimer, Driver, Extent, HandleOrigin, Outcome, Owner, Protocol,
+    ChannelCommand, ChannelEvent, ChannelTimer, Driver, Emit, Extent, HandleOrigin, Outcome, Owner, Protocol,
     Recipient,
 };
 use crate::error::Error;
@@ -18,6 +18,12 @@ pub(super) struct ChannelOwner<'a, S> {
     pub unread: &'a mut Vec<WorkerId>,
 }
 
+impl<S: EventSink<Event>> Emit for ChannelOwner<'_, S> {
+    fn emit(&mut self, event: ChannelEvent) {
+        self.sink.push(Event::Channel(self.id, event));
+    }
+}
+
 impl<S: EventSink<Event>> Owner for ChannelOwner<'_, S> {
     type Timer = Timer;
     type Source = Source;
@@ -28,10 +34,6 @@ impl<S: EventSink<Event>> Owner for ChannelOwner<'_, S> {
 
     fn source(&self) -> Source {
         Source::Worker(self.id)
-    }
-
-    fn tell(&mut self, event: ChannelEvent) {
-        self.sink.push(Event::Channel(self.id, event));
     }
 
     fn read_at_turn_end(&mut self) {
@@ -46,12 +48,14 @@ struct Reader<'a, S> {
     id: WorkerId,
 }
 
-impl<S: EventSink<Event>> Recipient for Reader<'_, S> {
-    const PROTOCOL: Protocol = Protocol::Cluster;
-
-    fn tell(&mut self, event: ChannelEvent) {
+impl<S: EventSink<Event>> Emit for Reader<'_, S> {
+    fn emit(&mut self, event: ChannelEvent) {
         self.primary.sink.push(Event::Channel(self.id, event));
     }
+}
+
+impl<S: EventSink<Event>> Recipient for Reader<'_, S> {
+    const PROTOCOL: Protocol = Protocol::Cluster;
 
     fn frame(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Error> {
         match kind {

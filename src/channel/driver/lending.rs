@@ -234,7 +234,7 @@ impl Driver {
             && self.channel.undelivered().cost() <= MAX_LENT
             && self.channel.is_idle();
         if is_quiet && let Some(offer) = self.lending.lend(&self.channel, &mut self.inbox) {
-            owner.tell(ChannelEvent::Offered(offer));
+            owner.emit(ChannelEvent::Offered(offer));
         }
     }
 }

@@ -40,8 +40,14 @@ pub enum ChannelTimer {
     MaintainMemory,
 }
 
+/// The events of a channel.
+pub trait Emit {
+    /// Passes an event on to JavaScript.
+    fn emit(&mut self, event: ChannelEvent);
+}
+
 /// The owner of a channel, as its driver sees it.
-pub trait Owner {
+pub trait Owner: Emit {
     /// What a timer of the reactor is for.
     type Timer;
     /// What a descriptor of the reactor is.
@@ -51,8 +57,6 @@ pub trait Owner {
     fn timer(&self, timer: ChannelTimer) -> Self::Timer;
     /// The socket that is read.
     fn source(&self) -> Self::Source;
-    /// Passes an event on to JavaScript.
-    fn tell(&mut self, event: ChannelEvent);
     /// Reads the channel at the end of this turn, with [`Extent::ToEnd`]: whether the peer has ended was told
     /// once and is not known any more.
     fn read_at_turn_end(&mut self);
@@ -232,7 +236,7 @@ impl Driver {
         let mut completed = Vec::new();
         let status = self.channel.flush(&mut completed);
         for completion in completed {
-            owner.tell(ChannelEvent::Written(completion));
+            owner.emit(ChannelEvent::Written(completion));
         }
         let interest = match status {
             FlushStatus::Blocked => Interest::ReadWrite,
@@ -335,8 +339,8 @@ impl Driver {
         // JavaScript delivers nothing behind the end.
         self.channel.take_back();
         for unwritten in self.channel.abort() {
-            owner.tell(ChannelEvent::Unwritten(unwritten));
+            owner.emit(ChannelEvent::Unwritten(unwritten));
         }
-        owner.tell(ChannelEvent::Closed(cause));
+        owner.emit(ChannelEvent::Closed(cause));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::lending::{Lending, QUIET};
-use super::{ChannelTimer, ContextOf, Driver, Outcome, Owner, Peer, State};
+use super::{ChannelTimer, ContextOf, Driver, Emit, Outcome, Owner, Peer, State};
 use crate::channel::{
     Batch, Channel, ChannelEvent, Extent, Format, Frame, Frames, HandleOrigin, Inbound, Inbox, ReadStatus,
     Retransmission,
@@ -27,11 +27,8 @@ pub enum Protocol {
 
 /// The owner of a channel while the channel is read. An error of its methods closes the channel, and nothing
 /// more is taken from the peer.
-pub trait Recipient {
+pub trait Recipient: Emit {
     const PROTOCOL: Protocol;
-
-    /// Passes an event on to JavaScript.
-    fn tell(&mut self, event: ChannelEvent);
 
     /// Handles a frame of [`Protocol::Cluster`].
     fn frame(&mut self, _kind: Kind, _bytes: &[u8]) -> Result<(), Error> {
@@ -254,7 +251,7 @@ impl<R: Recipient> Receiver<'_, R> {
             (Kind::Handle | Kind::Memory, None) => self.reply(HANDLE_NACK)?,
             (Kind::Memory, Some(_)) => self.reply(HANDLE_ACK)?,
             (Kind::HandleAck, _) => match self.channel.acknowledge() {
-                Some(HandleOrigin::User) => self.recipient.tell(ChannelEvent::HandleArrived),
+                Some(HandleOrigin::User) => self.recipient.emit(ChannelEvent::HandleArrived),
                 Some(HandleOrigin::Memory) => {}
                 Some(origin) => self.recipient.arrived(origin)?,
                 None if self.recipient.passes_on_stray_acks() => {
@@ -264,7 +261,7 @@ impl<R: Recipient> Receiver<'_, R> {
                 None => {}
             },
             (Kind::HandleNack, _) => match self.channel.retransmit() {
-                Retransmission::GivenUp(HandleOrigin::User) => self.recipient.tell(ChannelEvent::HandleLost),
+                Retransmission::GivenUp(HandleOrigin::User) => self.recipient.emit(ChannelEvent::HandleLost),
                 Retransmission::GivenUp(HandleOrigin::Memory) => {}
                 Retransmission::GivenUp(origin) => self.recipient.lost(origin)?,
                 Retransmission::SentAgain | Retransmission::Nothing => {}
@@ -296,7 +293,7 @@ impl<R: Recipient> Receiver<'_, R> {
     fn pass_on(&mut self, event: ChannelEvent) {
         if !self.found.is_discarded {
             self.channel.undelivered().add(event.cost());
-            self.recipient.tell(event);
+            self.recipient.emit(event);
         }
     }
 }

@@ -1,16 +1,17 @@
 //! Workers, and others who have a worker's end of its channel, that write without end or do not read what they ask for.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::LazyLock;
 use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
+use nix::sys::socket::{Shutdown, shutdown};
 use serde_json::json;
 
 use super::super::config::LANE_BUDGET;
 use super::super::{Command, Config, Event};
-use super::rig::{FakeWorker, Rig, tcp};
+use super::rig::{FakeWorker, Rig, tcp, wait_until};
 use super::{connect, port_of};
 use crate::channel::ChannelEvent;
 use crate::os;
@@ -148,6 +149,33 @@ fn who_asks_and_does_not_read_the_answers_is_sent_away_whatever_it_asks() {
         drop(worker);
         assert!(asking.join().unwrap(), "{question}");
     }
+}
+
+#[test]
+fn a_worker_that_cannot_be_written_to_was_read_whatever_it_wrote() {
+    let mut rig = Rig::new(Config::default());
+    let mut worker = rig.fork(Serialization::Json);
+    let port = worker.listen();
+    let end = worker.heirs().remove(0);
+    shutdown(end.as_raw_fd(), Shutdown::Read).unwrap();
+    // The worker cannot be sent it.
+    let _client = connect(port);
+    wait_until(|| rig.stats.servers.read().values().all(|server| server.counters.accepted.get() == 1));
+    let bytes = format!("\"{}\"\n", "flood".repeat(200)).repeat(64).into_bytes();
+    let (mut written, mut full) = (0, 0);
+    while written < 32 << 20 {
+        match os::send(end.as_fd(), &[IoSlice::new(&bytes)], None) {
+            Ok(count) => (written, full) = (written + count, 0),
+            // The reactor has had its turns and has not made room.
+            Err(Errno::EAGAIN) if full == 10 => return,
+            Err(errno) => {
+                assert_eq!(errno, Errno::EAGAIN);
+                full += 1;
+                rig.settle();
+            }
+        }
+    }
+    panic!("all that was written was read");
 }
 
 #[test]
