@@ -52,6 +52,11 @@ test('what Rust has on the wire JavaScript has under the same name, but for what
   }
 });
 
+test("libuv's flags are the same in both languages", () => {
+  const flag = /^const UDP_REUSE_PORT: u32 = (\d+);$/m.exec(read('src/os/bind.rs'))?.[1];
+  assert.equal(protocol.UDP_REUSE_PORT, Number(flag));
+});
+
 test('no name on the wire is spelled outside of the two files', () => {
   // Without comments, and in Rust without tests.
   const codeOf = (/** @type {string} */ file) =>

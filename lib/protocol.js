@@ -16,6 +16,12 @@ module.exports = {
   SOCKET_GET_COUNT: 'NODE_SOCKET_GET_COUNT',
   SOCKET_COUNT: 'NODE_SOCKET_COUNT',
 
+  // libuv's flags, in `flags` of a worker's request for a server.
+  /** `UV_TCP_REUSEPORT` */
+  TCP_REUSE_PORT: 2,
+  /** `UV_UDP_REUSEPORT` */
+  UDP_REUSE_PORT: 8,
+
   // `cmd` of messages between two corrals.
   REQUEST: 'NODE_CORRAL_REQUEST',
   REPLY: 'NODE_CORRAL_REPLY',

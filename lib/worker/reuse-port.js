@@ -8,18 +8,13 @@ const cluster = /** @type {any} */ (require('node:cluster'));
 const diagnostics = require('node:diagnostics_channel');
 
 const internals = require('../node-internals');
-const { CLUSTER } = require('../protocol');
+const { CLUSTER, TCP_REUSE_PORT, UDP_REUSE_PORT } = require('../protocol');
 
 /** @typedef {import('../node-internals').RawHandle} RawHandle */
 /**
  * What a worker says of a server when it asks for one, and when it listens.
  * @typedef {{ address: string | null, port: number, addressType: 4 | 6 | string, fd: number | undefined, flags: number }} Query
  */
-
-/** libuv's `UV_TCP_REUSEPORT`. */
-const TCP_REUSE_PORT = 2;
-/** libuv's `UV_UDP_REUSEPORT`. */
-const UDP_REUSE_PORT = 8;
 
 /** Handles that Node's cluster is about to ask for, by the keys of their servers. @type {Map<string, RawHandle>} */
 const offered = new Map();
