@@ -7,7 +7,7 @@
 const { setImmediate } = require('node:timers');
 
 const { deliver, passOn } = require('./channel/events');
-const { Sends } = require('./channel/native-writer');
+const { NativeWriter } = require('./channel/native-writer');
 const { Ends, asNextEvent } = require('./channel/order');
 const errors = require('./errors');
 const { beforeEnd } = require('./util/last-words');
@@ -42,7 +42,7 @@ class NativeReactor {
 
   /**
    * @param {Binding} binding
-   * @param {(wake: () => void, deliver: (kind: number, id: number, messages: any, pieces: any) => void) => Native} start starts the
+   * @param {(wake: () => void, deliver: (kind: number, id: number, messages: any, attachments: any) => void) => Native} start starts the
    *   thread
    */
   constructor(binding, start) {
@@ -51,12 +51,12 @@ class NativeReactor {
     /** @protected */
     this.native = start(
       () => this.#dispatch(),
-      (kind, id, messages, pieces) =>
-        deliver(binding, this.#channels.get(id)?.messaging, kind, messages, pieces),
+      (kind, id, messages, attachments) =>
+        deliver(binding, this.#channels.get(id)?.messaging, kind, messages, attachments),
     );
-    this.sends = new Sends(this.native.writer());
+    this.writer = new NativeWriter(this.native.writer());
     beforeEnd((end) => {
-      if (end === 'now') this.sends.isDirect = true;
+      if (end === 'now') this.writer.isDirect = true;
       for (const { messaging } of this.#channels.values()) messaging.flush();
     });
   }
@@ -97,12 +97,12 @@ class NativeReactor {
   }
 
   /**
-   * Closes a channel whose peer has broken the protocol.
+   * Closes a channel at once whose peer has broken the protocol.
    *
    * @param {number} id
    * @param {string} reason
    */
-  condemn(id, reason) {
+  destroy(id, reason) {
     this.unlessGone(() => this.native.destroy(id, reason));
   }
 

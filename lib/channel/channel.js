@@ -10,10 +10,11 @@ const errors = require('../errors');
 const { describe, guard, isGivenAway, lacksDescriptor, putTogether, takeApart } = require('./handles');
 const { limits } = require('../limits');
 const { Incoming } = require('./incoming');
+const { sizeOf } = require('./native-writer');
 const { inOwnTick, tellMessage } = require('./order');
 const { Origin } = require('../util/origin');
 const { addSend, addSurface } = require('./surface');
-const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./write-queue');
+const { NO_DESCRIPTOR, QUEUE_FULL, WriteQueue } = require('./write-queue');
 
 /** @typedef {import('../node-internals').RawHandle} RawHandle */
 /** @typedef {import('../serialization').Serialization} Serialization */
@@ -39,9 +40,9 @@ const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./write-queue');
  * @typedef {object} Owner
  * @property {import('../util/keep-alive').KeepAlive} keepAlive
  * @property {(id: number) => number} channelFd
- * @property {import('./native-writer').Sends} sends
+ * @property {import('./native-writer').NativeWriter} writer
  * @property {(id: number) => void} closeChannel
- * @property {(id: number, reason: string) => void} condemn
+ * @property {(id: number, reason: string) => void} destroy closes the channel at once, which ends with an error for that reason
  * @property {(fd: number) => void} closeHandle
  * @property {() => void} wantInternalMessages
  * @property {(target: Target, error: Error) => void} report tells of a fault of the peer's
@@ -50,7 +51,7 @@ const { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf } = require('./write-queue');
  *   process ends when that has: that a message finds nobody there is no error
  */
 
-/** What waits: for a handle to arrive, or for the channel to be connected. @typedef {import('./write-queue').Outgoing} Waiting */
+/** What waits: for a handle to arrive, or for the channel to be connected. @typedef {import('./completions').Outgoing} Waiting */
 
 /**
  * What a channel over a named socket has in addition, by which nothing grows without end.
@@ -83,7 +84,7 @@ class Channel {
   #endsWhenOpened = false;
   /** It is connected, or not known to be otherwise. */
   #isOpen;
-  #sending;
+  #writeQueue;
   /** What the peer sends. */
   incoming;
   /** What its events are told in. */
@@ -115,7 +116,7 @@ class Channel {
       if (name === 'internalMessage') owner.wantInternalMessages();
       inOwnTick(() => this.incoming.deliver());
     });
-    this.#sending = new Sending(owner, id, { child, serialization, bounds, control: this.#control });
+    this.#writeQueue = new WriteQueue(owner, id, { child, serialization, bounds, control: this.#control });
   }
 
   /** What the target sends goes out here from now on. */
@@ -137,9 +138,9 @@ class Channel {
       throw errors.invalidArgType('message', 'one of type string, object, number, or boolean', message);
     }
     if (this.#bounds === undefined && !this.#owner.isToPrimary) {
-      if (options.isAnswer) return this.#sending.answer(message);
-      if (options.isReply && this.#sending.queued > MAX_UNREAD_REPLIES)
-        return this.#sending.refuse(QUEUE_FULL, options, callback);
+      if (options.isAnswer) return this.#writeQueue.answer(message);
+      if (options.isReply && this.#writeQueue.queued > MAX_UNREAD_REPLIES)
+        return this.#writeQueue.refuse(QUEUE_FULL, options, callback);
     }
     // A descriptor may be 0.
     if (this.#bounds && typeof handle === 'number') handle = { fd: handle };
@@ -154,7 +155,7 @@ class Channel {
     }
     return handle
       ? this.#sendHandle(wrapped, handle, options, callback, frame)
-      : this.#sending.send(message, options, callback, frame);
+      : this.#writeQueue.send(message, options, callback, frame);
   }
 
   /**
@@ -167,28 +168,28 @@ class Channel {
    */
   #sendHandle(message, handle, options, callback, frame) {
     const child = this.#child;
-    const sending = this.#sending;
-    sending.flush();
+    const queue = this.#writeQueue;
+    queue.flush();
     if (this.#bounds && frame !== undefined) {
       // Before the handle is taken from whoever has it.
-      const refusal = sending.refusalOf(frame);
-      if (refusal < 0) return sending.refuse(refusal, options, callback);
+      const refusal = queue.refusalOf(frame);
+      if (refusal < 0) return queue.refuse(refusal, options, callback);
     }
     // It stays its owner's, who may be about to connect or bind it.
-    if (lacksDescriptor(message, handle)) return sending.refuse(NO_DESCRIPTOR, options, callback);
+    if (lacksDescriptor(message, handle)) return queue.refuse(NO_DESCRIPTOR, options, callback);
     const raw = takeApart(child, message, handle, options);
     if (!raw) {
       const { reread, write } = this.#serialization;
       // What `toJSON` makes undefined is not in the frame.
       const alone = frame === undefined ? undefined : write(reread(frame).msg ?? null);
-      return sending.send(message.msg, options, callback, alone);
+      return queue.send(message.msg, options, callback, alone);
     }
     const closeWhenArrived = isGivenAway(message, options);
     // The core keeps a descriptor of its own until the handle has arrived, and the order as well: between channels of
     // ours several may be on their way.
     const isPipelined = this.#bounds !== undefined;
     let isSent = false;
-    const answer = sending.write(message, raw, options, callback, frame, () => {
+    const answer = queue.write(message, raw, options, callback, frame, () => {
       isSent = true;
     });
     if (isSent && !isPipelined) {
@@ -211,7 +212,7 @@ class Channel {
   sendFrame(message, frame) {
     const waiting = { message, handle: null, options: { isForAll: true }, callback: undefined, frame };
     if (this.#child._handleQueue) return this.#wait(waiting);
-    return this.#sending.send(message, waiting.options, undefined, frame);
+    return this.#writeQueue.send(message, waiting.options, undefined, frame);
   }
 
   /**
@@ -229,11 +230,11 @@ class Channel {
     }
     const bytes = sizeOf(frame) + limits().WAITING_WEIGHT;
     if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > this.#bounds.maxQueuedBytes) {
-      return this.#sending.refuse(QUEUE_FULL, waiting.options, waiting.callback);
+      return this.#writeQueue.refuse(QUEUE_FULL, waiting.options, waiting.callback);
     }
     this.#waitingBytes += bytes;
     queue.push(waiting);
-    return this.#sending.isBelow(this.#waitingBytes);
+    return this.#writeQueue.isBelow(this.#waitingBytes);
   }
 
   /**
@@ -244,7 +245,7 @@ class Channel {
    * @param {number} [written]
    */
   onWritten(completion, error, written = 0) {
-    this.#sending.onWritten(completion, error, written);
+    this.#writeQueue.onWritten(completion, error, written);
   }
 
   /**
@@ -254,22 +255,22 @@ class Channel {
    * @param {SendCallback | undefined} callback
    */
   fail(error, callback) {
-    this.#sending.fail(error, callback);
+    this.#writeQueue.fail(error, callback);
   }
 
   /** What has not gone to the core yet never will. */
   dropBatch() {
-    this.#sending.dropBatch();
+    this.#writeQueue.dropBatch();
   }
 
   /** @returns {() => void} to be called when what is sent from now on may be called back */
   holdCallbacks() {
-    return this.#sending.holdCallbacks();
+    return this.#writeQueue.holdCallbacks();
   }
 
   /** Sends at once what would go out at the end of this turn. */
   flush() {
-    this.#sending.flush();
+    this.#writeQueue.flush();
   }
 
   /** The handle sent last has arrived, or was given up: the next one's turn. */
@@ -286,17 +287,17 @@ class Channel {
     const queue = child._handleQueue ?? [];
     child._handleQueue = null;
     this.#waitingBytes = 0;
-    this.#sending.catchUp(() => {
+    this.#writeQueue.catchUp(() => {
       for (const waiting of queue) {
         try {
           this.#sendOne(waiting);
         } catch (error) {
           // What has become of it since `send` took it: no fault of those behind it.
-          this.#sending.fail(/** @type {Error} */ (error), waiting.callback);
+          this.#writeQueue.fail(/** @type {Error} */ (error), waiting.callback);
         }
       }
     });
-    this.#sending.drained();
+    this.#writeQueue.drained();
   }
 
   /** @param {Waiting} waiting its turn has come */
@@ -305,7 +306,7 @@ class Channel {
     if (frame === undefined) this.#child._send(message, handle, options, callback);
     else if (this.#child._handleQueue) this.#wait(waiting);
     else if (handle) this.#sendHandle(message, handle, options, callback, frame);
-    else this.#sending.send(message, options, callback, frame);
+    else this.#writeQueue.send(message, options, callback, frame);
   }
 
   /**
@@ -317,7 +318,7 @@ class Channel {
   opened(id, maxMessageSize) {
     this.#id = id;
     this.incoming.opened();
-    this.#sending.opened(id, maxMessageSize);
+    this.#writeQueue.opened(id, maxMessageSize);
     this.#isOpen = true;
     this.#child.connected = true;
     this.#sendWaiting();
@@ -378,7 +379,7 @@ class Channel {
 
   /** @param {Error} error why a message of the peer's cannot be read; its text may quote the message */
   #onUnreadable({ message }) {
-    this.#owner.condemn(this.#id, message.slice(0, MAX_REASON));
+    this.#owner.destroy(this.#id, message.slice(0, MAX_REASON));
   }
 
   disconnect() {
@@ -387,7 +388,7 @@ class Channel {
     child.channel = null;
     this.#closePendingHandle();
     // What is still to be written keeps the process alive until it is; where 'close' is the last event, that does.
-    if (!this.#sending.isWaiting && !this.#bounds) this.#control.release();
+    if (!this.#writeQueue.isWaiting && !this.#bounds) this.#control.release();
     if (!this.#closed) this.#owner.closeChannel(this.#id);
     this.#tellDisconnected();
   }
@@ -395,7 +396,7 @@ class Channel {
   /** The connection is lost, and another one will be made: what has not been written waits for it. */
   lost() {
     const child = this.#child;
-    const left = this.#sending.takeLeft().filter(({ options }) => !options.isForThisPeer);
+    const left = this.#writeQueue.takeLeft().filter(({ options }) => !options.isForThisPeer);
     const waiting = [...left, ...(child._handleQueue ?? [])];
     this.#waitingBytes = waiting.reduce(
       (bytes, { frame }) => bytes + (frame ? sizeOf(frame) + limits().WAITING_WEIGHT : 0),
@@ -428,7 +429,7 @@ class Channel {
   onClosed(cause) {
     const child = this.#child;
     this.#closed = true;
-    const queue = [...this.#sending.takeLeft(), ...(child._handleQueue ?? [])];
+    const queue = [...this.#writeQueue.takeLeft(), ...(child._handleQueue ?? [])];
     child._handleQueue = null;
     this.#control.release();
     if (cause) inOwnTick(() => this.#owner.report(child, cause));
@@ -438,7 +439,7 @@ class Channel {
     }
     // Node leaves these callbacks uncalled.
     for (const { callback } of queue) {
-      if (typeof callback === 'function') this.#sending.fail(errors.channelClosed(), callback);
+      if (typeof callback === 'function') this.#writeQueue.fail(errors.channelClosed(), callback);
     }
     this.incoming.onClosed();
     this.#owner.closed(child);

@@ -55,10 +55,10 @@ function passOn({ EventKind }, channel, kind, first, second) {
  * @param {Channel | undefined} channel
  * @param {number} kind
  * @param {any} messages
- * @param {any} pieces
+ * @param {any} attachments
  */
-function deliver(binding, channel, kind, messages, pieces) {
-  channel?.origin.runInAsyncScope(passOn, null, binding, channel, kind, messages, pieces);
+function deliver(binding, channel, kind, messages, attachments) {
+  channel?.origin.runInAsyncScope(passOn, null, binding, channel, kind, messages, attachments);
 }
 
 module.exports = { deliver, passOn };

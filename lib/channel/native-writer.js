@@ -2,7 +2,15 @@
 
 // How frames get to the core, the primary's or that of channels over named sockets: both take them alike.
 
-class Sends {
+/**
+ * @param {string | Buffer} frame
+ * @returns {number} how many bytes it is on the wire
+ */
+function sizeOf(frame) {
+  return typeof frame === 'string' ? Buffer.byteLength(frame) + 1 : frame.length;
+}
+
+class NativeWriter {
   #native;
   /** The process ends: there is no later in which a batch would go out, and nothing waits for others. */
   isDirect = false;
@@ -60,9 +68,9 @@ class Sends {
 
   /**
    * @param {number} id
-   * @returns {boolean} whether messages may be taken apart from now on
+   * @returns {boolean} whether messages may have attachments from now on
    */
-  takesPieces(id) {
+  acceptsAttachments(id) {
     return this.#native.acceptsAttachments(id);
   }
 
@@ -71,27 +79,27 @@ class Sends {
    *
    * @param {number} id
    * @param {any} frame the message without that
-   * @param {any[]} pieces
+   * @param {any[]} attachments
    * @param {boolean} isLast `uncork` is next
    * @returns {number | null} as `cork`; null if there is no such memory, or no room in it
    */
-  corkApart(id, frame, pieces, isLast) {
+  corkAttached(id, frame, attachments, isLast) {
     return typeof frame === 'string'
-      ? this.#native.corkTextInMemory(id, frame, pieces, isLast)
-      : this.#native.corkBytesInMemory(id, frame, pieces, isLast);
+      ? this.#native.corkTextInMemory(id, frame, attachments, isLast)
+      : this.#native.corkBytesInMemory(id, frame, attachments, isLast);
   }
 
   /**
    * @param {number} id
    * @param {any} frame a message without what was large in it
-   * @param {any[]} pieces
+   * @param {any[]} attachments
    * @param {number} completion
    * @returns {number} as `write`
    */
-  writeApart(id, frame, pieces, completion) {
+  writeAttached(id, frame, attachments, completion) {
     return typeof frame === 'string'
-      ? this.#native.sendTextAttached(id, frame, pieces, completion)
-      : this.#native.sendBytesAttached(id, frame, pieces, completion);
+      ? this.#native.sendTextAttached(id, frame, attachments, completion)
+      : this.#native.sendBytesAttached(id, frame, attachments, completion);
   }
 
   /**
@@ -136,4 +144,4 @@ class Sends {
   }
 }
 
-module.exports = { Sends };
+module.exports = { NativeWriter, sizeOf };

@@ -5,10 +5,12 @@
 
 const os = require('node:os');
 
+const { Completions } = require('./completions');
 const errors = require('../errors');
 const { limits } = require('../limits');
-const { Origin } = require('../util/origin');
+const { sizeOf } = require('./native-writer');
 
+/** @typedef {import('./completions').Outgoing} Outgoing */
 /** @typedef {import('./channel').Owner} Owner */
 /** @typedef {import('./channel').Bounds} Bounds */
 /** @typedef {import('./channel').SendOptions} SendOptions */
@@ -18,21 +20,10 @@ const { Origin } = require('../util/origin');
 /** @typedef {import('../node-internals').RawHandle} RawHandle */
 
 /**
- * A message on its way.
- * @typedef {object} Outgoing
- * @property {any} message
- * @property {any} handle
- * @property {SendOptions} options
- * @property {SendCallback | undefined} callback
- * @property {string | Buffer} [frame] the message as it was when it was sent, where there are bounds
- * @property {number} [order] among all that have been sent
- */
-
-/**
  * How much of what was large in messages is copied, in characters or bytes, before they go out: the peer is to have something to do
  * while this side copies the next. See docs/performance.md.
  */
-const APART_BATCH = 256 * 1024;
+const ATTACHED_BATCH = 256 * 1024;
 /** How many bytes a character of a string becomes at most. */
 const BYTES_PER_UNIT = 3;
 /** What is said to a handle without a descriptor. */
@@ -44,38 +35,21 @@ const PEER_GONE = -os.constants.errno.EPIPE;
 /** As if the core had a byte that is still to be written. */
 const QUEUED_ELSEWHERE = 1;
 
-/**
- * @param {string | Buffer} frame
- * @returns {number} how many bytes it is on the wire
- */
-function sizeOf(frame) {
-  return typeof frame === 'string' ? Buffer.byteLength(frame) + 1 : frame.length;
-}
-
-class Sending {
+class WriteQueue {
   #limits = limits();
   #owner;
-  #sends;
+  #writer;
   #child;
   #serialization;
   #bounds;
-  #control;
   #id;
-  /** What could not be written at once, by completion. @type {Map<number, Outgoing[]>} */
-  #unwritten = new Map();
-  /** Who sent those of them that have callbacks, by completion. @type {Map<number, Origin>} */
-  #origins = new Map();
-  /** The last of them. @type {Outgoing[]} */
-  #newest = [];
-  /** What was not written before the connection was lost, where it is kept. @type {Outgoing[]} */
-  #left = [];
-  #nextCompletion = 1;
+  #completions;
   #nextOrder = 0;
   /** What goes out together. @type {Outgoing[]} */
   #batch = [];
   #batchUnits = 0;
   /** How much has been copied beside it. */
-  #apartUnits = 0;
+  #attachedUnits = 0;
   /** How many bytes the core had to queue when it was last given something. */
   #queuedBytes = 0;
   /** Something has been sent in this turn: what is sent now joins the batch. */
@@ -83,7 +57,7 @@ class Sending {
   /** The largest message that may join a batch. */
   #maxBatched;
   #isCatchingUp = false;
-  #takesPieces = false;
+  #acceptsAttachments = false;
   /** Everything was written when something was sent last, and the peer had much of it unread. */
   #isFarBehind = false;
   /** `send` has answered false, and the program is to be told when it may go on. */
@@ -100,12 +74,12 @@ class Sending {
    */
   constructor(owner, id, { child, serialization, bounds, control }) {
     this.#owner = owner;
-    this.#sends = owner.sends;
+    this.#writer = owner.writer;
     this.#id = id;
     this.#child = child;
     this.#serialization = serialization;
     this.#bounds = bounds;
-    this.#control = control;
+    this.#completions = new Completions(control, bounds?.keepsUnwritten === true);
     this.#maxBatched = bounds === undefined ? this.#limits.BATCHED_MESSAGE : 0;
   }
 
@@ -130,23 +104,25 @@ class Sending {
    */
   send(message, options, callback, frame = undefined) {
     // Where there are bounds it is serialized already.
-    if (frame === undefined && this.#mayTakeApart()) {
-      const apart = this.#serialization.takeApart(message);
-      if (apart !== undefined && apart.pieces.length > 0) return this.#sendApart(apart, options, callback);
-      frame = apart?.frame;
+    if (frame === undefined && this.#mayAttach()) {
+      const detached = this.#serialization.takeApart(message);
+      if (detached !== undefined && detached.attachments.length > 0)
+        return this.#sendAttached(detached, options, callback);
+      frame = detached?.frame;
     } else if (frame === undefined) {
       const parts = this.#serialization.writeInParts?.(message);
       if (parts !== undefined && parts.length > 1) return this.#sendParts(parts, options, callback);
       frame = /** @type {Buffer | undefined} */ (parts?.[0]);
     }
     frame ??= this.#serialization.write(message);
-    if (frame.length > this.#maxBatched || this.#sends.isDirect) {
+    if (frame.length > this.#maxBatched || this.#writer.isDirect) {
       this.flush();
       return this.write(message, undefined, options, callback, frame);
     }
     // The first goes at once: as a rule there is no second.
     if (this.#beginTurn()) return this.write(message, undefined, options, callback, frame);
-    if (this.#bounds === undefined) return this.#corked(this.#sends.cork(this.#id, frame), options, callback);
+    if (this.#bounds === undefined)
+      return this.#corked(this.#writer.cork(this.#id, frame), options, callback);
     this.#batch.push({
       message: undefined,
       handle: null,
@@ -159,31 +135,33 @@ class Sending {
     return this.#batchUnits < this.#limits.BATCH ? this.isBelow(this.#queuedBytes) : this.flush();
   }
 
-  /** Whether the peer is a corral too, with which large pieces of a message travel beside it. */
-  #mayTakeApart() {
-    this.#takesPieces ||= this.#sends.takesPieces(this.#id);
-    return this.#takesPieces;
+  /** Whether the peer is a corral too, with which large attachments of a message travel beside it. */
+  #mayAttach() {
+    this.#acceptsAttachments ||= this.#writer.acceptsAttachments(this.#id);
+    return this.#acceptsAttachments;
   }
 
   /**
-   * @param {import('../serialization').Apart} apart
+   * @param {import('../serialization').Detached} detached
    * @param {SendOptions} options
    * @param {SendCallback | undefined} callback
    * @returns {boolean} what `send` answers
    */
-  #sendApart({ frame, pieces }, options, callback) {
-    let units = this.#apartUnits;
-    for (const { length } of pieces) units += length;
-    const isLast = !this.#isTurn || units >= APART_BATCH;
-    const corked = this.#sends.isDirect ? null : this.#sends.corkApart(this.#id, frame, pieces, isLast);
+  #sendAttached({ frame, attachments }, options, callback) {
+    let units = this.#attachedUnits;
+    for (const { length } of attachments) units += length;
+    const isLast = !this.#isTurn || units >= ATTACHED_BATCH;
+    const corked = this.#writer.isDirect
+      ? null
+      : this.#writer.corkAttached(this.#id, frame, attachments, isLast);
     if (corked !== null) {
       this.#beginTurn();
-      this.#apartUnits = units;
+      this.#attachedUnits = units;
       const answer = this.#corked(corked, options, callback);
       return isLast ? this.flush() : answer;
     }
     this.flush();
-    const status = this.#sends.writeApart(this.#id, frame, pieces, this.#nextCompletion);
+    const status = this.#writer.writeAttached(this.#id, frame, attachments, this.#completions.next);
     return this.#account(status, [{ message: undefined, handle: null, options, callback }]);
   }
 
@@ -195,7 +173,7 @@ class Sending {
    */
   #sendParts(parts, options, callback) {
     this.flush();
-    const status = this.#sends.writeParts(this.#id, parts, this.#nextCompletion);
+    const status = this.#writer.writeParts(this.#id, parts, this.#completions.next);
     return this.#account(status, [{ message: undefined, handle: null, options, callback }]);
   }
 
@@ -232,7 +210,7 @@ class Sending {
    * @returns {number} what the core would say to it: 0 if it may be sent, a negative errno if not
    */
   refusalOf(frame) {
-    return this.#sends.takes(this.#id, sizeOf(frame));
+    return this.#writer.takes(this.#id, sizeOf(frame));
   }
 
   /**
@@ -243,13 +221,13 @@ class Sending {
    */
   answer(message) {
     this.flush();
-    this.#sends.answer(this.#id, this.#serialization.write(message));
+    this.#writer.answer(this.#id, this.#serialization.write(message));
     return true;
   }
 
   /** How many bytes wait to be written. */
   get queued() {
-    return this.#sends.queued(this.#id);
+    return this.#writer.queued(this.#id);
   }
 
   /** Sends the batch. @returns {boolean} what `send` answers */
@@ -257,10 +235,10 @@ class Sending {
     const batch = this.#takeBatch();
     if (batch.length === 0) return true;
     if (this.#bounds === undefined)
-      return this.#account(this.#sends.uncork(this.#id, this.#nextCompletion), batch);
+      return this.#account(this.#writer.uncork(this.#id, this.#completions.next), batch);
     const frames = batch.map(({ frame }) => /** @type {string | Buffer} */ (frame));
     const together = this.#serialization.join(frames);
-    const status = this.#sends.writeMany(this.#id, together, batch.length, this.#nextCompletion);
+    const status = this.#writer.writeMany(this.#id, together, batch.length, this.#completions.next);
     return this.#account(status, batch);
   }
 
@@ -268,7 +246,7 @@ class Sending {
     const batch = this.#batch;
     if (batch.length > 0) this.#batch = [];
     this.#batchUnits = 0;
-    this.#apartUnits = 0;
+    this.#attachedUnits = 0;
     return batch;
   }
 
@@ -285,7 +263,7 @@ class Sending {
    */
   write(message, handle, options, callback, frame = this.#serialization.write(message), onSent = undefined) {
     const fd = handle ? handle.fd : -1;
-    const status = this.#sends.write(this.#id, frame, fd, this.#nextCompletion);
+    const status = this.#writer.write(this.#id, frame, fd, this.#completions.next);
     if (status >= 0) onSent?.();
     const kept = this.#bounds?.keepsUnwritten && !handle ? frame : undefined;
     const order = this.#nextOrder++;
@@ -311,24 +289,11 @@ class Sending {
       for (const outgoing of messages) this.#unsent(status, outgoing);
       return status !== QUEUE_FULL;
     }
-    if (status === 0 && this.#unwritten.size > 0) {
-      // The core has written what waited, and is about to tell so: these are called back behind it.
-      this.#newest.push(...messages);
-      return true;
-    }
     if (status === 0) {
-      for (const { callback } of messages) {
-        if (typeof callback === 'function') process.nextTick(callback, null);
-      }
+      this.#completions.written(messages);
       return true;
     }
-    this.#unwritten.set(this.#nextCompletion, messages);
-    if (messages.some(({ callback }) => typeof callback === 'function')) {
-      this.#origins.set(this.#nextCompletion, new Origin('CORRALWRITE'));
-    }
-    this.#newest = messages;
-    this.#nextCompletion = (this.#nextCompletion + 1) >>> 0;
-    this.#control.refCounted();
+    this.#completions.add(messages);
     return this.isBelow(status);
   }
 
@@ -337,16 +302,8 @@ class Sending {
    * @param {Outgoing} outgoing
    */
   #unsent(errno, outgoing) {
-    if (errno === PEER_GONE && this.#isKept(outgoing)) this.#left.push(outgoing);
-    else this.refuse(errno, outgoing.options, outgoing.callback);
-  }
-
-  /**
-   * @param {Outgoing} outgoing
-   * @returns {boolean} whether it waits for the next connection if it cannot be written to this one
-   */
-  #isKept({ frame }) {
-    return this.#bounds?.keepsUnwritten === true && frame !== undefined;
+    if (errno === PEER_GONE && this.#completions.keep(outgoing)) return;
+    this.refuse(errno, outgoing.options, outgoing.callback);
   }
 
   /**
@@ -415,69 +372,15 @@ class Sending {
    * @param {number} written with an error: how many bytes have been written all the same
    */
   onWritten(completion, error, written = 0) {
-    const messages = this.#unwritten.get(completion);
-    if (messages === undefined) return;
-    this.#unwritten.delete(completion);
-    if (this.#unwritten.size === 0) this.#queuedBytes = 0;
-    this.#control.unrefCounted();
-    const origin = this.#origins.get(completion);
-    this.#origins.delete(completion);
+    const batch = this.#completions.take(completion);
+    if (batch === undefined) return;
+    if (!this.#completions.isWaiting) this.#queuedBytes = 0;
     try {
-      if (origin) origin.runInAsyncScope(this.#settle, this, messages, error, written);
-      else this.#settle(messages, error, written);
+      this.#completions.settle(batch, error, written);
     } finally {
       // A callback that throws must not cost others the event.
       this.drained();
     }
-  }
-
-  /**
-   * @param {Outgoing[]} messages
-   * @param {Error | null} error
-   * @param {number} written
-   */
-  #settle(messages, error, written) {
-    if (error === null) this.#callBack(messages, null);
-    else this.#giveUp(messages, error, written);
-  }
-
-  /**
-   * @param {Outgoing[]} messages
-   * @param {Error | null} error
-   * @param {boolean} isAlone nobody else is called back in this turn
-   */
-  #callBack(messages, error, isAlone = messages.length === 1) {
-    for (const { callback } of messages) {
-      if (typeof callback !== 'function') continue;
-      // One that throws must not cost the others theirs.
-      if (isAlone) callback(error);
-      else process.nextTick(callback, error);
-    }
-  }
-
-  /**
-   * The end came before all were written. Those that were written whole may have been read, and are not sent again.
-   *
-   * @param {Outgoing[]} messages
-   * @param {Error} error
-   * @param {number} written
-   */
-  #giveUp(messages, error, written) {
-    let end = 0;
-    const isWhole = (/** @type {Outgoing} */ { frame }) => {
-      end += frame === undefined ? Number.POSITIVE_INFINITY : sizeOf(frame);
-      return end <= written;
-    };
-    const first = messages.findIndex((outgoing) => !isWhole(outgoing));
-    const unsent = first < 0 ? [] : messages.slice(first);
-    const isAlone = messages.length === 1;
-    this.#left.push(...unsent.filter((outgoing) => this.#isKept(outgoing)));
-    this.#callBack(messages.slice(0, messages.length - unsent.length), null, isAlone);
-    this.#callBack(
-      unsent.filter((outgoing) => !this.#isKept(outgoing)),
-      error,
-      isAlone,
-    );
   }
 
   /**
@@ -486,14 +389,14 @@ class Sending {
    * @returns {() => void} to be called when they have been
    */
   holdCallbacks() {
-    const completion = this.#nextCompletion;
+    const completion = this.#completions.next;
     this.#account(QUEUED_ELSEWHERE, []);
     return () => this.onWritten(completion, null);
   }
 
   /** Whether the core has something that is still to be written. */
   get isWaiting() {
-    return this.#unwritten.size > 0;
+    return this.#completions.isWaiting;
   }
 
   /** What has not gone to the core yet never will. */
@@ -505,7 +408,7 @@ class Sending {
 
   /** Tells a program that `send` has answered false when nothing waits any more. */
   drained() {
-    if (!this.#needsDrain || !this.#bounds || this.#unwritten.size > 0 || this.#child._handleQueue) return;
+    if (!this.#needsDrain || !this.#bounds || this.isWaiting || this.#child._handleQueue) return;
     this.#needsDrain = false;
     // Behind the callbacks of what has been written.
     process.nextTick(() => this.#child.emit('drain'));
@@ -513,15 +416,14 @@ class Sending {
 
   /** @returns {Outgoing[]} what the connection that has ended did not take, in its order */
   takeLeft() {
-    const left = [...this.#left, ...this.#takeBatch()];
-    this.#left = [];
+    const left = [...this.#completions.takeKept(), ...this.#takeBatch()];
     return left.sort((one, other) => Number(one.order) - Number(other.order));
   }
 }
 
-/** @param {Sending} sending */
-function endTurn(sending) {
-  sending.endTurn();
+/** @param {WriteQueue} queue */
+function endTurn(queue) {
+  queue.endTurn();
 }
 
-module.exports = { NO_DESCRIPTOR, QUEUE_FULL, Sending, sizeOf };
+module.exports = { NO_DESCRIPTOR, QUEUE_FULL, WriteQueue };

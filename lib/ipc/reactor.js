@@ -146,9 +146,9 @@ class IpcReactor extends NativeReactor {
     return {
       keepAlive: this.keepAlive,
       channelFd: (id) => this.channelFd(id),
-      sends: this.sends,
+      writer: this.writer,
       closeChannel: (id) => this.closeChannel(id),
-      condemn: (id, reason) => this.condemn(id, reason),
+      destroy: (id, reason) => this.destroy(id, reason),
       closeHandle: (fd) => this.closeHandle(fd),
       wantInternalMessages: () => {},
       report: (_target, error) => {
@@ -168,9 +168,16 @@ class IpcReactor extends NativeReactor {
     return this.native.hasEnded(fd);
   }
 
-  /** @param {number} id */
-  destroy(id) {
-    this.native.destroy(id);
+  /**
+   * Closes a channel at once.
+   *
+   * @override
+   * @param {number} id
+   * @param {string} [reason] what is wrong with a message of its peer's
+   */
+  destroy(id, reason = undefined) {
+    if (reason === undefined) this.native.destroy(id);
+    else super.destroy(id, reason);
   }
 
   /**

@@ -97,7 +97,7 @@ function without(message, paths) {
 
 /**
  * @param {any} message
- * @returns {{ text: string, pieces: string[] } | undefined} undefined if nothing in it is large
+ * @returns {{ text: string, attachments: string[] } | undefined} undefined if nothing in it is large
  */
 function takeStrings(message) {
   largeString = limits().SMALLEST_ATTACHMENT;
@@ -106,7 +106,7 @@ function takeStrings(message) {
   strings = [];
   const paths = findStrings(message, 0);
   if (paths === undefined) return undefined;
-  return { text: JSON.stringify([paths, without(message, paths)]), pieces: strings };
+  return { text: JSON.stringify([paths, without(message, paths)]), attachments: strings };
 }
 
 /**
@@ -124,40 +124,40 @@ function has(place, key) {
 }
 
 /**
- * Puts a piece into the place of what stands for it.
+ * Puts an attachment into the place of what stands for it.
  *
  * @param {any} message
  * @param {unknown} path
- * @param {string} piece
+ * @param {string} attachment
  * @returns {any} the message
  */
-function put(message, path, piece) {
+function put(message, path, attachment) {
   if (!Array.isArray(path) || path.length > MAX_DEPTH) throw nowhere();
-  if (path.length === 0) return piece;
+  if (path.length === 0) return attachment;
   let place = message;
   for (const [depth, key] of path.entries()) {
     if (!has(place, key)) throw nowhere();
-    if (depth === path.length - 1) place[key] = piece;
+    if (depth === path.length - 1) place[key] = attachment;
     else place = place[key];
   }
   return message;
 }
 
 function nowhere() {
-  return new Error('a piece that belongs nowhere in its message');
+  return new Error('an attachment that belongs nowhere in its message');
 }
 
 /**
  * @param {string} text as `takeStrings` has made it
- * @param {string[]} pieces
+ * @param {string[]} attachments
  * @returns {any} the message; throws on what it would not have made
  */
-function putStrings(text, pieces) {
+function putStrings(text, attachments) {
   const parts = JSON.parse(text);
-  if (!Array.isArray(parts) || parts.length !== 2) throw new Error('pieces without a message');
+  if (!Array.isArray(parts) || parts.length !== 2) throw new Error('attachments without a message');
   const [paths, message] = parts;
-  if (!Array.isArray(paths) || paths.length !== pieces.length) throw nowhere();
-  return paths.reduce((whole, path, index) => put(whole, path, pieces[index]), message);
+  if (!Array.isArray(paths) || paths.length !== attachments.length) throw nowhere();
+  return paths.reduce((whole, path, index) => put(whole, path, attachments[index]), message);
 }
 
 module.exports = { LARGE_VIEW, putStrings, takeStrings };

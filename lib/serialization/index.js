@@ -15,7 +15,7 @@ const { isPlainData } = require('./plain-data');
 const VIEW_TAG = 0;
 const PLAIN_COPY_TAG = 1;
 /** Between two corrals: a view whose bytes travel beside the message. */
-const PIECE_TAG = 2;
+const ATTACHMENT_TAG = 2;
 
 /** @type {any[]} */
 const VIEWS = [
@@ -48,7 +48,7 @@ function indexOf(view) {
 // Objects of the embedder (handles, most of all) are written as JSON would write them, instead of throwing.
 class Serializer extends v8.DefaultSerializer {
   /** Where large views go, if they may travel beside the message. @type {Uint8Array[] | undefined} */
-  pieces;
+  attachments;
   /** The bytes of large views, which are not copied: in the buffer is `MARK` where they belong. @type {Uint8Array[] | undefined} */
   lent;
 
@@ -64,13 +64,13 @@ class Serializer extends v8.DefaultSerializer {
 
   /** @param {object} object */
   _writeHostObject(object) {
-    if (this.pieces !== undefined && ArrayBuffer.isView(object) && object.byteLength >= LARGE_VIEW) {
+    if (this.attachments !== undefined && ArrayBuffer.isView(object) && object.byteLength >= LARGE_VIEW) {
       const index = indexOf(object);
-      if (index !== undefined && this.pieces.length < limits().MAX_ATTACHMENTS) {
-        this.writeUint32(PIECE_TAG);
+      if (index !== undefined && this.attachments.length < limits().MAX_ATTACHMENTS) {
+        this.writeUint32(ATTACHMENT_TAG);
         this.writeUint32(index);
-        this.writeUint32(this.pieces.length);
-        this.pieces.push(new Uint8Array(object.buffer, object.byteOffset, object.byteLength));
+        this.writeUint32(this.attachments.length);
+        this.attachments.push(new Uint8Array(object.buffer, object.byteOffset, object.byteLength));
         return undefined;
       }
     }
@@ -86,27 +86,27 @@ class Serializer extends v8.DefaultSerializer {
 
 class Deserializer extends v8.DefaultDeserializer {
   /** What the message has brought along. @type {Uint8Array[]} */
-  pieces = [];
+  attachments = [];
 
   _readHostObject() {
     const tag = this.readUint32();
-    if (tag === PIECE_TAG) return this.#readPiece();
+    if (tag === ATTACHMENT_TAG) return this.#readAttachment();
     // @ts-expect-error documented, but not in the types
     if (tag === VIEW_TAG) return super._readHostObject();
     if (tag !== PLAIN_COPY_TAG) throw new Error(`unknown tag ${tag} of a host object`);
     return this.readValue();
   }
 
-  #readPiece() {
+  #readAttachment() {
     const View = VIEWS[this.readUint32()];
-    const piece = this.pieces[this.readUint32()];
-    if (View === undefined || piece === undefined) throw new Error('a piece that has not come');
-    const { buffer, byteOffset, byteLength } = piece;
+    const attachment = this.attachments[this.readUint32()];
+    if (View === undefined || attachment === undefined) throw new Error('an attachment that has not come');
+    const { buffer, byteOffset, byteLength } = attachment;
     if (View === Buffer) return Buffer.from(buffer, byteOffset, byteLength);
     const size = View.BYTES_PER_ELEMENT ?? 1;
-    if (byteLength % size !== 0) throw new Error('a piece that is no whole number of elements');
+    if (byteLength % size !== 0) throw new Error('an attachment that is no whole number of elements');
     if (byteOffset % size === 0) return new View(buffer, byteOffset, byteLength / size);
-    return new View(Uint8Array.prototype.slice.call(piece).buffer, 0, byteLength / size);
+    return new View(Uint8Array.prototype.slice.call(attachment).buffer, 0, byteLength / size);
   }
 }
 
@@ -147,7 +147,7 @@ function splice(frame, views) {
   return parts;
 }
 
-/** A message without what is large in it. @typedef {{ frame: any, pieces: any[] }} Apart */
+/** A message without what is large in it. @typedef {{ frame: any, attachments: any[] }} Detached */
 
 /**
  * @typedef {object} Serialization
@@ -156,9 +156,9 @@ function splice(frame, views) {
  * @property {((message: unknown) => Uint8Array[]) | undefined} writeInParts as `write`, without copying large views: they are parts of
  *   the frame by themselves. One part is all of it
  * @property {(frame: any) => any} read throws on what no peer of ours writes
- * @property {(message: any) => Apart | undefined} takeApart what is large in a message travels beside it; undefined if nothing is.
+ * @property {(message: any) => Detached | undefined} takeApart what is large in a message travels beside it; undefined if nothing is.
  *   Throws as `write`
- * @property {(frame: any, pieces: any) => any} putTogether a message that was taken apart; throws on what no peer of ours writes
+ * @property {(frame: any, attachments: any) => any} putTogether a message that was taken apart; throws on what no peer of ours writes
  * @property {(frame: any) => any} reread what `write` has made
  * @property {(frames: any) => any[]} split several frames as they came off the wire
  * @property {(frames: any[]) => any} join several written messages, for the core to send together
@@ -177,7 +177,7 @@ const json = {
   read: (text) => JSON.parse(text),
   takeApart(message) {
     const apart = takeStrings(message);
-    return apart && { frame: apart.text, pieces: apart.pieces };
+    return apart && { frame: apart.text, attachments: apart.attachments };
   },
   putTogether: putStrings,
   reread: (text) => JSON.parse(text),
@@ -211,11 +211,11 @@ const advanced = {
     return deserializer.readValue();
   },
   takeApart(message) {
-    if (isPlainData(message)) return { frame: JSON.stringify(message), pieces: [] };
+    if (isPlainData(message)) return { frame: JSON.stringify(message), attachments: [] };
     if (typeof message !== 'object' || message === null) return undefined;
     const serializer = new Serializer();
-    serializer.pieces = [];
-    return { frame: serialize(serializer, message), pieces: serializer.pieces };
+    serializer.attachments = [];
+    return { frame: serialize(serializer, message), attachments: serializer.attachments };
   },
   putTogether(bytes, places) {
     /** @type {Uint8Array[]} */
@@ -225,9 +225,9 @@ const advanced = {
       // Where it is among the bytes, or what is elsewhere.
       parts.push(typeof place === 'number' ? bytes.subarray(place, places[index++]) : place);
     }
-    const [frame, ...pieces] = parts;
+    const [frame, ...attachments] = parts;
     const deserializer = new Deserializer(frame);
-    deserializer.pieces = pieces;
+    deserializer.attachments = attachments;
     deserializer.readHeader();
     return deserializer.readValue();
   },

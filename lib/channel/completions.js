@@ -1,0 +1,173 @@
+'use strict';
+
+// Messages that the core has and could not write at once: whose callbacks are called when it has, and which are kept for the
+// next connection when it cannot.
+
+const { sizeOf } = require('./native-writer');
+const { Origin } = require('../util/origin');
+
+/** @typedef {import('./channel').SendCallback} SendCallback */
+/** @typedef {import('./channel').SendOptions} SendOptions */
+
+/**
+ * A message on its way.
+ * @typedef {object} Outgoing
+ * @property {any} message
+ * @property {any} handle
+ * @property {SendOptions} options
+ * @property {SendCallback | undefined} callback
+ * @property {string | Buffer} [frame] the message as it was when it was sent, where there are bounds
+ * @property {number} [order] among all that have been sent
+ */
+
+/**
+ * Messages that were given to the core together.
+ * @typedef {object} Batch
+ * @property {Outgoing[]} messages
+ * @property {Origin | undefined} origin in which their callbacks are called, if there are any
+ */
+
+/**
+ * @param {Outgoing[]} messages
+ * @param {Error | null} error
+ * @param {boolean} isAlone nobody else is called back in this turn
+ */
+function callBack(messages, error, isAlone = messages.length === 1) {
+  for (const { callback } of messages) {
+    if (typeof callback !== 'function') continue;
+    // A callback that throws must not cost the others theirs.
+    if (isAlone) callback(error);
+    else process.nextTick(callback, error);
+  }
+}
+
+class Completions {
+  #control;
+  #keepsUnwritten;
+  /** By number. @type {Map<number, Batch>} */
+  #unwritten = new Map();
+  /** The messages of the last of them. @type {Outgoing[]} */
+  #newest = [];
+  /** What was not written before the connection was lost, where it is kept. @type {Outgoing[]} */
+  #kept = [];
+  /** The number by which the core tells that it has written what it is given next. */
+  next = 1;
+
+  /**
+   * @param {{ refCounted: () => void, unrefCounted: () => void }} control of the channel, which is needed while something is unwritten
+   * @param {boolean} keepsUnwritten whether what cannot be written waits for the next connection
+   */
+  constructor(control, keepsUnwritten) {
+    this.#control = control;
+    this.#keepsUnwritten = keepsUnwritten;
+  }
+
+  /** Whether the core has something that is still to be written. */
+  get isWaiting() {
+    return this.#unwritten.size > 0;
+  }
+
+  /** @param {Outgoing[]} messages that the core has queued under the number `next` */
+  add(messages) {
+    const hasCallbacks = messages.some(({ callback }) => typeof callback === 'function');
+    this.#unwritten.set(this.next, {
+      messages,
+      origin: hasCallbacks ? new Origin('CORRALWRITE') : undefined,
+    });
+    this.#newest = messages;
+    this.next = (this.next + 1) >>> 0;
+    this.#control.refCounted();
+  }
+
+  /**
+   * The core has written these at once. If others wait, the core has written those too, and is about to tell so: these are called
+   * back behind them.
+   *
+   * @param {Outgoing[]} messages
+   */
+  written(messages) {
+    if (this.isWaiting) {
+      this.#newest.push(...messages);
+      return;
+    }
+    for (const { callback } of messages) {
+      if (typeof callback === 'function') process.nextTick(callback, null);
+    }
+  }
+
+  /**
+   * The core has written what it queued, or never will.
+   *
+   * @param {number} number
+   * @returns {Batch | undefined} to be settled
+   */
+  take(number) {
+    const batch = this.#unwritten.get(number);
+    if (batch === undefined) return undefined;
+    this.#unwritten.delete(number);
+    this.#control.unrefCounted();
+    return batch;
+  }
+
+  /**
+   * @param {Batch} batch
+   * @param {Error | null} error
+   * @param {number} written with an error: how many bytes have been written all the same
+   */
+  settle({ messages, origin }, error, written) {
+    if (origin) origin.runInAsyncScope(this.#settle, this, messages, error, written);
+    else this.#settle(messages, error, written);
+  }
+
+  /**
+   * @param {Outgoing[]} messages
+   * @param {Error | null} error
+   * @param {number} written
+   */
+  #settle(messages, error, written) {
+    if (error === null) callBack(messages, null);
+    else this.#giveUp(messages, error, written);
+  }
+
+  /**
+   * The end came before all were written. Those that were written whole may have been read, and are not sent again.
+   *
+   * @param {Outgoing[]} messages
+   * @param {Error} error
+   * @param {number} written
+   */
+  #giveUp(messages, error, written) {
+    let end = 0;
+    const isWhole = (/** @type {Outgoing} */ { frame }) => {
+      end += frame === undefined ? Number.POSITIVE_INFINITY : sizeOf(frame);
+      return end <= written;
+    };
+    const first = messages.findIndex((outgoing) => !isWhole(outgoing));
+    const unsent = first < 0 ? [] : messages.slice(first);
+    const isAlone = messages.length === 1;
+    const failed = unsent.filter((outgoing) => !this.keep(outgoing));
+    callBack(messages.slice(0, messages.length - unsent.length), null, isAlone);
+    callBack(failed, error, isAlone);
+  }
+
+  /**
+   * Keeps a message that could not be written to this connection for the next one.
+   *
+   * @param {Outgoing} outgoing
+   * @returns {boolean} whether it is kept
+   */
+  keep(outgoing) {
+    const isKept = this.#keepsUnwritten && outgoing.frame !== undefined;
+    if (isKept) this.#kept.push(outgoing);
+    return isKept;
+  }
+
+  /** @returns {Outgoing[]} what was kept */
+  takeKept() {
+    const kept = this.#kept;
+    this.#kept = [];
+    return kept;
+  }
+}
+
+module.exports = { Completions };
