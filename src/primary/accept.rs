@@ -3,7 +3,8 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::server::{Mode, Pending, Server};
+use super::connection::Pending;
+use super::server::{Mode, Server};
 use super::{Context, Event, Primary, Timer};
 use crate::ids::ServerId;
 use crate::reactor::{ACCEPT_BUDGET, Acceptor, EventSink, Next};

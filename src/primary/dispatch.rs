@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::config::REFUSAL_PAUSE;
+use super::connection::{Decision, InFlight};
 use super::event::Connection;
-use super::server::Pending;
-use super::worker::{InFlight, Worker};
+use super::worker::Worker;
 use super::{ChannelOwner, Context, Event, Primary, Timer};
 use crate::channel::{Frame, HandleOrigin, SendStatus};
 use crate::ids::{Seq, ServerId, WorkerId};
@@ -38,10 +38,11 @@ impl<S: EventSink<Event>> Primary<S> {
             if let Some((worker, has_lane)) = taker {
                 let Some(connection) = server.pending.remove(place) else { return };
                 server.in_flight += 1;
+                let connection = InFlight { connection, server: id };
                 if has_lane {
-                    self.hand_over_lane(context, id, worker, connection);
+                    self.hand_over_lane(context, worker, connection);
                 } else {
-                    self.hand_off(context, id, worker, connection);
+                    self.hand_off(context, worker, connection);
                 }
             } else if connection.refused_by.is_empty() {
                 // Nobody has credit, or who has waits for one that has none.
@@ -59,24 +60,19 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    fn hand_off(
-        &mut self,
-        context: &mut Context,
-        server_id: ServerId,
-        worker_id: WorkerId,
-        connection: Pending,
-    ) {
+    fn hand_off(&mut self, context: &mut Context, worker_id: WorkerId, in_flight: InFlight) {
         // Its answer is read here, however busy JavaScript is.
         self.take_back(context, worker_id);
-        let (Some(server), Some(worker)) = (self.servers.get(&server_id), self.workers.get_mut(&worker_id))
+        let (Some(server), Some(worker)) =
+            (self.servers.get(&in_flight.server), self.workers.get_mut(&worker_id))
         else {
             // Its channel could not be taken back.
-            return self.give_back(server_id, connection);
+            return self.give_back(in_flight);
         };
         let seq = worker.next_seq();
         worker.stats.counters.in_flight.raise();
-        let fd = connection.fd.clone();
-        worker.in_flight.insert(seq, InFlight { connection, server: server_id });
+        let fd = in_flight.connection.fd.clone();
+        worker.in_flight.insert(seq, in_flight);
         let status = match proto::newconn_frame(worker.channel().serialization(), &server.key, seq) {
             Ok(bytes) => worker.channel().send(Frame::with_handle(bytes, fd, HandleOrigin::Connection(seq))),
             // Only data can be unserializable, and this frame has none.
@@ -91,15 +87,15 @@ impl<S: EventSink<Event>> Primary<S> {
                     ChannelOwner { id: worker_id, sink: &mut self.sink, unread: &mut self.unread };
                 worker.driver.peer_is_gone(&mut owner);
                 worker.stats.counters.in_flight.lower();
-                if let Some(InFlight { connection, server }) = worker.in_flight.remove(&seq) {
-                    self.give_back(server, connection);
+                if let Some(in_flight) = worker.in_flight.remove(&seq) {
+                    self.give_back(in_flight);
                 }
             }
         }
     }
 
     /// Returns a connection to the front of its server's queue, to be handed out at the end of this turn.
-    pub(super) fn give_back(&mut self, id: ServerId, connection: Pending) {
+    pub(super) fn give_back(&mut self, InFlight { connection, server: id }: InFlight) {
         if let Some(server) = self.servers.get_mut(&id) {
             server.in_flight -= 1;
             server.pending.push_front(connection);
@@ -108,43 +104,38 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     /// The worker has decided about a connection. The caller sees to it that its servers are served afterwards.
-    pub(super) fn on_decision(&mut self, worker_id: WorkerId, seq: Seq, accepted: bool) {
+    pub(super) fn on_decision(&mut self, worker_id: WorkerId, seq: Seq, decision: Decision) {
         let Some(worker) = self.workers.get_mut(&worker_id) else { return };
         // A reply to something else, or one that comes twice.
-        let Some(InFlight { connection, server }) = worker.in_flight.remove(&seq) else { return };
-        self.on_taken_or_refused(worker_id, connection, server, accepted);
+        let Some(in_flight) = worker.in_flight.remove(&seq) else { return };
+        self.decided(worker_id, in_flight, decision);
     }
 
     /// A connection is no longer on its way to a worker.
-    pub(super) fn on_taken_or_refused(
-        &mut self,
-        worker_id: WorkerId,
-        mut connection: Pending,
-        server: ServerId,
-        accepted: bool,
-    ) {
+    pub(super) fn decided(&mut self, worker_id: WorkerId, mut in_flight: InFlight, decision: Decision) {
         let stats = self.workers.get(&worker_id).map(|worker| &worker.stats);
         if let Some(stats) = stats {
             stats.counters.in_flight.lower();
         }
-        if !accepted {
+        let InFlight { connection, server } = &mut in_flight;
+        if decision == Decision::Refused {
             connection.refused_by.push(worker_id);
             if let Some(stats) = stats {
                 stats.counters.refused.count();
             }
-            if let Some(server) = self.servers.get_mut(&server) {
+            if let Some(server) = self.servers.get_mut(server) {
                 server.stats.counters.refused.count();
                 server.policy.refused(worker_id, &connection.incoming());
             }
-            self.give_back(server, connection);
+            self.give_back(in_flight);
             return;
         }
         if let Some(stats) = stats {
             stats.counters.dispatched.count();
         }
         // There is room below the bound again, also where the worker itself has left the server.
-        self.to_serve.insert(server);
-        let Some(server) = self.servers.get_mut(&server) else { return };
+        self.to_serve.insert(*server);
+        let Some(server) = self.servers.get_mut(server) else { return };
         server.in_flight -= 1;
         server.stats.counters.dispatched.count();
         server.policy.taken(worker_id, &connection.incoming());
@@ -161,7 +152,7 @@ impl<S: EventSink<Event>> Primary<S> {
 
     /// The descriptor of a connection was lost on the way to the worker again and again: somebody else may have it.
     pub(super) fn on_connection_lost(&mut self, worker: WorkerId, seq: Seq) {
-        self.on_decision(worker, seq, false);
+        self.on_decision(worker, seq, Decision::Refused);
     }
 
     /// A worker may have credit again: its servers are served at the end of this turn.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use super::config::{LANE_BUDGET, LANE_LAST_WORDS, LANE_LOOK, LANE_TICK, LANE_WINDOW};
-use super::server::Pending;
+use super::connection::{Decision, InFlight, Pending};
 use super::stats::WorkerStats;
 use super::{Context, Event, Primary, Source, Timer};
 use crate::error::Error;
@@ -36,14 +36,6 @@ impl LaneState {
     pub const NOT_LOADED: &str = "the worker has not loaded corral";
 }
 
-/// A connection that was sent on a lane and of which the worker has not reported.
-#[derive(Debug)]
-struct OnLane {
-    seq: LaneSeq,
-    connection: Pending,
-    server: ServerId,
-}
-
 /// One worker's lane.
 #[derive(Debug)]
 pub struct Lane {
@@ -53,7 +45,8 @@ pub struct Lane {
     /// that they do not wake the reactor.
     registration: Option<Registration>,
     last_seq: LaneSeq,
-    in_flight: VecDeque<OnLane>,
+    /// Connections that were sent and of which the worker has not reported.
+    in_flight: VecDeque<(LaneSeq, InFlight)>,
     /// Since when the oldest in flight waits without the worker having reported anything.
     waiting_since: Option<Instant>,
     /// A server is at its bound and waits for what is in flight here.
@@ -67,13 +60,6 @@ pub struct Lane {
     /// The socket that the worker has brought for its channel.
     channel: Option<OwnedFd>,
     stats: Arc<WorkerStats>,
-}
-
-/// What became of a connection, as its worker reports it.
-struct Decision {
-    connection: Pending,
-    server: ServerId,
-    accepted: bool,
 }
 
 impl Lane {
@@ -104,7 +90,7 @@ impl Lane {
             .map(|seq| {
                 let fd = Arc::new(self.ends.ours.try_clone().unwrap());
                 let connection = Pending { fd, peer: crate::address::Peer::Unix, refused_by: Vec::new() };
-                OnLane { seq: LaneSeq(seq as u64), connection, server: ServerId(0) }
+                (LaneSeq(seq as u64), InFlight { connection, server: ServerId(0) })
             })
             .collect();
         self.waiting_since = (count > 0).then(Instant::now);
@@ -182,14 +168,15 @@ impl Lane {
     }
 
     /// The worker has received everything up to `through`, or it was taken back before.
-    fn settle(&mut self, through: LaneSeq, refused: &[LaneSeq]) -> Result<Vec<Decision>, Error> {
+    fn settle(&mut self, through: LaneSeq, refused: &[LaneSeq]) -> Result<Vec<(InFlight, Decision)>, Error> {
         if through > self.last_seq {
             return Err(Error::BadFrame("a report of what was never sent on the lane".into()));
         }
         let mut decisions = Vec::new();
-        while self.in_flight.front().is_some_and(|oldest| oldest.seq <= through) {
-            let Some(OnLane { seq, connection, server }) = self.in_flight.pop_front() else { break };
-            decisions.push(Decision { connection, server, accepted: !refused.contains(&seq) });
+        while self.in_flight.front().is_some_and(|(seq, _)| *seq <= through) {
+            let Some((seq, in_flight)) = self.in_flight.pop_front() else { break };
+            let decision = if refused.contains(&seq) { Decision::Refused } else { Decision::Taken };
+            decisions.push((in_flight, decision));
         }
         self.waiting_since = (!self.in_flight.is_empty()).then(Instant::now);
         self.is_awaited = false;
@@ -202,7 +189,7 @@ impl Lane {
     }
 
     /// Takes back what the worker has not received, oldest first. With an error of `recvmsg(2)` there may be more.
-    fn recall(&mut self) -> (Vec<OnLane>, Result<(), Error>) {
+    fn recall(&mut self) -> (Vec<InFlight>, Result<(), Error>) {
         let mut buffer = [0; MAX_LANE_MESSAGE];
         let mut recalled = Vec::new();
         loop {
@@ -215,9 +202,9 @@ impl Lane {
                 }
             };
             if let Ok(ToLane::Connection { seq, .. }) = ToLane::decode(&buffer[..packet.length])
-                && let Ok(place) = self.in_flight.binary_search_by_key(&seq, |on_lane| on_lane.seq)
+                && let Ok(place) = self.in_flight.binary_search_by_key(&seq, |(seq, _)| *seq)
             {
-                recalled.extend(self.in_flight.remove(place));
+                recalled.extend(self.in_flight.remove(place).map(|(_, in_flight)| in_flight));
                 self.stats.counters.recalled.count();
                 self.stats.counters.in_flight.lower();
             }
@@ -227,24 +214,19 @@ impl Lane {
 
 impl<S: EventSink<Event>> Primary<S> {
     /// Sends a connection on a worker's lane; gives it back when the kernel does not take it.
-    pub(super) fn hand_over_lane(
-        &mut self,
-        context: &mut Context,
-        server_id: ServerId,
-        id: WorkerId,
-        connection: Pending,
-    ) {
-        let Some(key) = self.servers.get(&server_id).map(|server| server.key.clone()) else { return };
+    pub(super) fn hand_over_lane(&mut self, context: &mut Context, id: WorkerId, in_flight: InFlight) {
+        let Some(server) = self.servers.get(&in_flight.server) else { return };
         let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
-        let kind = match connection.peer {
+        let kind = match in_flight.connection.peer {
             crate::address::Peer::Ip(..) => ConnectionKind::Tcp,
             crate::address::Peer::Unix => ConnectionKind::Pipe,
         };
         let seq = lane.next_seq();
-        match lane.send(&ToLane::Connection { seq, kind, key: &key }, Some(&connection)) {
+        let message = ToLane::Connection { seq, kind, key: &server.key };
+        match lane.send(&message, Some(&in_flight.connection)) {
             Ok(()) => {
                 lane.waiting_since.get_or_insert_with(Instant::now);
-                lane.in_flight.push_back(OnLane { seq, connection, server: server_id });
+                lane.in_flight.push_back((seq, in_flight));
                 lane.stats.counters.in_flight.raise();
                 if lane.wants_wake() {
                     self.collect(context, id);
@@ -255,7 +237,7 @@ impl<S: EventSink<Event>> Primary<S> {
                     Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM => lane.rests = true,
                     errno => self.abandon_lane(context, id, format!("sending failed: {errno}").into()),
                 }
-                self.give_back(server_id, connection);
+                self.give_back(in_flight);
             }
         }
         self.look_later(context);
@@ -334,12 +316,11 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     /// Books what a worker has reported. Refused ones go back to the front of their queues, in their order.
-    fn apply(&mut self, id: WorkerId, decisions: Vec<Decision>) {
-        let (accepted, refused): (Vec<_>, Vec<_>) =
-            decisions.into_iter().partition(|decision| decision.accepted);
-        for Decision { connection, server, accepted } in accepted.into_iter().chain(refused.into_iter().rev())
-        {
-            self.on_taken_or_refused(id, connection, server, accepted);
+    fn apply(&mut self, id: WorkerId, decisions: Vec<(InFlight, Decision)>) {
+        let (taken, refused): (Vec<_>, Vec<_>) =
+            decisions.into_iter().partition(|(_, decision)| *decision == Decision::Taken);
+        for (in_flight, decision) in taken.into_iter().chain(refused.into_iter().rev()) {
+            self.decided(id, in_flight, decision);
         }
     }
 
@@ -426,7 +407,8 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Whether somebody who could take what waits in a worker's lane has little to do.
     fn has_taker_that_keeps_up(&self, id: WorkerId) -> bool {
         let Some(lane) = self.workers.get(&id).and_then(|worker| worker.lane.as_ref()) else { return false };
-        let mut servers = lane.in_flight.iter().filter_map(|on_lane| self.servers.get(&on_lane.server));
+        let mut servers =
+            lane.in_flight.iter().filter_map(|(_, in_flight)| self.servers.get(&in_flight.server));
         servers.any(|server| {
             server.members().iter().any(|id| self.workers.get(id).is_some_and(|worker| worker.keeps_up()))
         })
@@ -456,7 +438,9 @@ impl<S: EventSink<Event>> Primary<S> {
                 continue;
             }
             self.stalled.insert(id);
-            if !lane.is_recalled && lane.in_flight.iter().any(|on_lane| self.has_taker(on_lane.server)) {
+            if !lane.is_recalled
+                && lane.in_flight.iter().any(|(_, in_flight)| self.has_taker(in_flight.server))
+            {
                 self.recall(context, id);
             }
         }
@@ -485,13 +469,13 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    fn return_recalled(&mut self, id: WorkerId, recalled: Vec<OnLane>) {
-        for OnLane { connection, server, .. } in recalled.into_iter().rev() {
-            if let Some(server) = self.servers.get_mut(&server) {
+    fn return_recalled(&mut self, id: WorkerId, recalled: Vec<InFlight>) {
+        for in_flight in recalled.into_iter().rev() {
+            if let Some(server) = self.servers.get_mut(&in_flight.server) {
                 server.stats.counters.recalled.count();
-                server.policy.recalled(id, &connection.incoming());
+                server.policy.recalled(id, &in_flight.connection.incoming());
             }
-            self.give_back(server, connection);
+            self.give_back(in_flight);
         }
     }
 
@@ -514,8 +498,8 @@ impl<S: EventSink<Event>> Primary<S> {
             self.apply(id, decisions);
         }
         let (recalled, status) = lane.recall();
-        for OnLane { connection, server, .. } in lane.in_flight.drain(..) {
-            self.on_taken_or_refused(id, connection, server, true);
+        for (_, in_flight) in lane.in_flight.drain(..) {
+            self.decided(id, in_flight, Decision::Taken);
         }
         self.return_recalled(id, recalled);
         status

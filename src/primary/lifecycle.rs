@@ -83,7 +83,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let Some(mut worker) = self.workers.remove(&id) else { return };
         self.stats.workers.write().remove(&id);
         while let Some((_, in_flight)) = worker.in_flight.pop_last() {
-            self.give_back(in_flight.server, in_flight.connection);
+            self.give_back(in_flight);
         }
         if let Some(lane) = worker.lane.take()
             && let Err(error) = self.close_lane(context, id, lane)

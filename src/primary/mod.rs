@@ -8,6 +8,7 @@
 mod accept;
 mod channel_move;
 mod config;
+mod connection;
 mod dispatch;
 mod event;
 mod lane;

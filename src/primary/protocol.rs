@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::config::{MAX_SERVER_DATA, MAX_SERVER_KEY, MAX_SERVERS_OF_WORKER, SERVERS_SHARE, WORKERS_SHARE};
+use super::connection::Decision;
 use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
 use super::{Context, Event, Primary, Source};
@@ -42,7 +43,8 @@ impl<S: EventSink<Event>> Primary<S> {
         }
         let Some(worker) = self.workers.get_mut(&id) else { return Ok(()) };
         match message {
-            ClusterMessage::Ack { ack, accepted } => self.on_decision(id, ack, accepted),
+            ClusterMessage::Ack { ack, accepted: true } => self.on_decision(id, ack, Decision::Taken),
+            ClusterMessage::Ack { ack, accepted: false } => self.on_decision(id, ack, Decision::Refused),
             ClusterMessage::Online => self.tell(Event::Online(id)),
             ClusterMessage::Listening(info) => {
                 if let Some(own) = info.own {

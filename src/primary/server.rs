@@ -10,31 +10,14 @@ use nix::errno::Errno;
 use serde_json::Value;
 
 use super::config::{AcceptMode, Config};
+use super::connection::Pending;
 use super::stats::ServerStats;
-use crate::address::{LocalAddress, Peer};
+use crate::address::LocalAddress;
 use crate::ids::WorkerId;
 use crate::os::{self, Bound, Mark, Purpose, SocketFile};
 use crate::proto::{AddressKind, HandleKind, QueryServer};
 use crate::reactor::Acceptor;
-use crate::sched::{Incoming, Policy};
-
-/// A connection that the primary has accepted and no worker has taken.
-#[derive(Debug)]
-pub struct Pending {
-    /// Shared with the frames that carry it; closed when the last is gone.
-    pub fd: Arc<OwnedFd>,
-    /// Who connected.
-    pub peer: Peer,
-    /// Who did not want it.
-    pub refused_by: Vec<WorkerId>,
-}
-
-impl Pending {
-    /// As a policy sees it.
-    pub fn incoming(&self) -> Incoming {
-        Incoming { peer: self.peer }
-    }
-}
+use crate::sched::Policy;
 
 /// Who accepts the connections of a server.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::config::IN_FLIGHT_PER_WORKER;
+use super::connection::InFlight;
 use super::lane::Lane;
-use super::server::Pending;
 use super::stats::WorkerStats;
 use crate::channel::{Channel, Driver, Inbox};
 use crate::ids::{Seq, ServerId, WorkerId};
@@ -19,15 +19,6 @@ pub enum Phase {
     Serving,
     /// It was told, or has said, that it leaves: it gets no servers any more, but finishes what it has.
     Leaving,
-}
-
-/// A connection on its way.
-#[derive(Debug)]
-pub struct InFlight {
-    /// Kept until the worker has taken it.
-    pub connection: Pending,
-    /// The server that it came from.
-    pub server: ServerId,
 }
 
 /// A worker and its channel.
@@ -132,6 +123,7 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::super::config::LANE_WINDOW;
+    use super::super::connection::Pending;
     use super::super::lane::LaneState;
     use super::*;
     use crate::channel;
