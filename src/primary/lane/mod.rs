@@ -1,0 +1,220 @@
+//! The primary's side of the lanes. The primary holds the receiving end of every lane, too. The kernel gives each
+//! message to one of two receivers, so that nothing is served twice.
+//!
+//! This file has one worker's lane, `state` whether connections travel on it. `reports` sends connections and takes
+//! what workers report, `recall` finds workers that do not receive and takes back what waits for them.
+
+mod recall;
+mod reports;
+mod state;
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::Primary;
+use super::config::{LANE_TICK, LANE_WINDOW};
+use super::connection::{Decision, InFlight, Pending};
+use super::stats::WorkerStats;
+use crate::error::Error;
+use crate::ids::WorkerId;
+use crate::os::{self, Ancillary, SocketPair};
+use crate::proto::{FromWorker, LaneSeq, MAX_LANE_MESSAGE, ToLane};
+use crate::reactor::Registration;
+pub use state::LaneState;
+
+/// One worker's lane.
+#[derive(Debug)]
+pub struct Lane {
+    ends: SocketPair,
+    state: LaneState,
+    /// Registered while the next report is waited for; otherwise reports are looked for when the lane's tick comes, so
+    /// that they do not wake the reactor.
+    registration: Option<Registration>,
+    last_seq: LaneSeq,
+    /// Connections that were sent and of which the worker has not reported.
+    in_flight: VecDeque<(LaneSeq, InFlight)>,
+    /// Since when the oldest in flight waits without the worker having reported anything.
+    waiting_since: Option<Instant>,
+    /// A server is at its bound and waits for what is in flight here.
+    is_awaited: bool,
+    /// The kernel had no room; cleared by the next look.
+    rests: bool,
+    /// Everything that could be taken back has been, since the worker stalled.
+    is_recalled: bool,
+    outgoing: Vec<u8>,
+    ancillary: Ancillary,
+    /// The socket that the worker has brought for its channel.
+    channel: Option<OwnedFd>,
+    stats: Arc<WorkerStats>,
+}
+
+impl Lane {
+    /// A lane whose worker has not been heard of.
+    pub fn new(ends: SocketPair, stats: Arc<WorkerStats>) -> Self {
+        Lane {
+            ends,
+            state: LaneState::Unused(Cow::Borrowed(LaneState::NOT_LOADED)),
+            registration: None,
+            last_seq: LaneSeq(0),
+            in_flight: VecDeque::new(),
+            waiting_since: None,
+            is_awaited: false,
+            rests: false,
+            is_recalled: false,
+            outgoing: Vec::new(),
+            ancillary: Ancillary::default(),
+            channel: None,
+            stats,
+        }
+    }
+
+    /// A lane that stands like this, for tests of those who look at it.
+    #[cfg(test)]
+    pub fn with_under_way(mut self, state: LaneState, count: usize) -> Self {
+        self.state = state;
+        self.in_flight = (0..count)
+            .map(|seq| {
+                let fd = Arc::new(self.ends.ours.try_clone().unwrap());
+                let connection = Pending { fd, peer: crate::address::Peer::Unix, refused_by: Vec::new() };
+                (LaneSeq(seq as u64), InFlight { connection, server: crate::ids::ServerId(0) })
+            })
+            .collect();
+        self.waiting_since = (count > 0).then(Instant::now);
+        self
+    }
+
+    fn set_state(&mut self, state: LaneState) {
+        self.stats.lane.lock().clone_from(&state);
+        self.state = state;
+    }
+
+    /// Whether the worker has said nothing yet, neither that it reads it nor that it cannot.
+    pub fn is_unheard_of(&self) -> bool {
+        self.state == LaneState::Unused(Cow::Borrowed(LaneState::NOT_LOADED))
+    }
+
+    /// Connections travel on it, or wait until they can again.
+    pub fn is_used(&self) -> bool {
+        !matches!(self.state, LaneState::Unused(_))
+    }
+
+    /// Whether the worker may be sent one more.
+    pub fn has_credit(&self) -> bool {
+        self.state == LaneState::Open && !self.rests && self.in_flight.len() < LANE_WINDOW
+    }
+
+    /// How many connections were sent on it of which the worker has not reported.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Whether as many are under way as may be, and nothing is known to keep the worker from them.
+    pub fn is_full(&self) -> bool {
+        self.state == LaneState::Open && !self.rests && self.in_flight.len() >= LANE_WINDOW
+    }
+
+    /// Whether the worker could be sent one, has little under way, and has reported just now.
+    pub fn keeps_up(&self) -> bool {
+        self.has_credit()
+            && self.in_flight.len() <= LANE_WINDOW / 4
+            && self.waiting_since.is_none_or(|since| since.elapsed() <= LANE_TICK)
+    }
+
+    /// Whether the worker has reported everything that it was sent, so that reading on would find nothing. A lane
+    /// that is registered is read until nothing is left, as readiness is told once.
+    fn has_nothing_to_report(&self) -> bool {
+        self.state == LaneState::Open && self.in_flight.is_empty() && self.registration.is_none()
+    }
+
+    /// Whether the next report is waited for.
+    fn wants_wake(&self) -> bool {
+        match self.state {
+            LaneState::Unused(_) | LaneState::Stalled(_) => true,
+            LaneState::Open => self.is_awaited || self.in_flight.len() >= LANE_WINDOW,
+        }
+    }
+
+    fn send(&mut self, message: &ToLane<'_>, connection: Option<&Pending>) -> Result<(), Errno> {
+        message.encode(&mut self.outgoing);
+        let handle = connection.map(|connection| connection.fd.as_fd());
+        os::send_packet(self.ends.ours.as_fd(), &self.outgoing, handle)
+    }
+
+    fn next_seq(&mut self) -> LaneSeq {
+        self.last_seq = LaneSeq(self.last_seq.0 + 1);
+        self.last_seq
+    }
+
+    /// Receives the next that the worker says; None when it has said nothing more.
+    fn receive(&mut self) -> Result<Option<FromWorker>, Error> {
+        let mut buffer = [0; MAX_LANE_MESSAGE];
+        match os::receive_packet(self.ends.ours.as_fd(), &mut buffer, &mut self.ancillary) {
+            Ok(packet) if packet.is_truncated => Err(Error::BadFrame("a long message on the lane".into())),
+            Ok(packet) => {
+                self.channel = packet.handle.or(self.channel.take());
+                FromWorker::decode(&buffer[..packet.length]).map(Some).map_err(Error::BadFrame)
+            }
+            Err(Errno::EAGAIN) => Ok(None),
+            Err(errno) => Err(Error::Sys { doing: "reading a lane", errno }),
+        }
+    }
+
+    /// The worker has received everything up to `through`, or it was taken back before.
+    fn settle(&mut self, through: LaneSeq, refused: &[LaneSeq]) -> Result<Vec<(InFlight, Decision)>, Error> {
+        if through > self.last_seq {
+            return Err(Error::BadFrame("a report of what was never sent on the lane".into()));
+        }
+        let mut decisions = Vec::new();
+        while self.in_flight.front().is_some_and(|(seq, _)| *seq <= through) {
+            let Some((seq, in_flight)) = self.in_flight.pop_front() else { break };
+            let decision = if refused.contains(&seq) { Decision::Refused } else { Decision::Taken };
+            decisions.push((in_flight, decision));
+        }
+        self.waiting_since = (!self.in_flight.is_empty()).then(Instant::now);
+        self.is_awaited = false;
+        if let LaneState::Stalled(probe) = self.state
+            && through >= probe
+        {
+            self.set_state(LaneState::Open);
+        }
+        Ok(decisions)
+    }
+
+    /// Takes back what the worker has not received, oldest first. With an error of `recvmsg(2)` there may be more.
+    fn recall(&mut self) -> (Vec<InFlight>, Result<(), Error>) {
+        let mut buffer = [0; MAX_LANE_MESSAGE];
+        let mut recalled = Vec::new();
+        loop {
+            // Without its descriptor, of which `in_flight` has a share.
+            let packet = match os::receive_packet_bytes(self.ends.theirs.as_fd(), &mut buffer) {
+                Ok(packet) if packet.length > 0 => packet,
+                Ok(_) | Err(Errno::EAGAIN) => return (recalled, Ok(())),
+                Err(errno) => {
+                    return (recalled, Err(Error::Sys { doing: "taking back from a lane", errno }));
+                }
+            };
+            if let Ok(ToLane::Connection { seq, .. }) = ToLane::decode(&buffer[..packet.length])
+                && let Ok(place) = self.in_flight.binary_search_by_key(&seq, |(seq, _)| *seq)
+            {
+                recalled.extend(self.in_flight.remove(place).map(|(_, in_flight)| in_flight));
+                self.stats.counters.recalled.count();
+                self.stats.counters.in_flight.lower();
+            }
+        }
+    }
+}
+
+impl<S> Primary<S> {
+    fn lane(&self, id: WorkerId) -> Option<&Lane> {
+        self.workers.get(&id)?.lane.as_ref()
+    }
+
+    fn lane_mut(&mut self, id: WorkerId) -> Option<&mut Lane> {
+        self.workers.get_mut(&id)?.lane.as_mut()
+    }
+}

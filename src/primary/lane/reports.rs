@@ -1,0 +1,163 @@
+//! Connections go out on lanes, and workers report what they have done with them.
+
+use std::borrow::Cow;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::LaneState;
+use crate::ids::{ServerId, WorkerId};
+use crate::primary::config::LANE_BUDGET;
+use crate::primary::connection::{Decision, InFlight};
+use crate::primary::{Context, Event, Primary, Source};
+use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, ToLane};
+use crate::reactor::{EventSink, Registration};
+
+impl<S: EventSink<Event>> Primary<S> {
+    /// Sends a connection on a worker's lane; gives it back when the kernel does not take it.
+    pub(in crate::primary) fn hand_over_lane(
+        &mut self,
+        context: &mut Context,
+        id: WorkerId,
+        in_flight: InFlight,
+    ) {
+        let Some(server) = self.servers.get(&in_flight.server) else { return };
+        let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
+        let kind = match in_flight.connection.peer {
+            crate::address::Peer::Ip(..) => ConnectionKind::Tcp,
+            crate::address::Peer::Unix => ConnectionKind::Pipe,
+        };
+        let seq = lane.next_seq();
+        let message = ToLane::Connection { seq, kind, key: &server.key };
+        match lane.send(&message, Some(&in_flight.connection)) {
+            Ok(()) => {
+                lane.waiting_since.get_or_insert_with(Instant::now);
+                lane.in_flight.push_back((seq, in_flight));
+                lane.stats.counters.in_flight.raise();
+                if lane.wants_wake() {
+                    self.collect(context, id);
+                }
+            }
+            Err(errno) => {
+                match errno {
+                    Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM => lane.rests = true,
+                    errno => self.abandon_lane(context, id, format!("sending failed: {errno}").into()),
+                }
+                self.give_back(in_flight);
+            }
+        }
+        self.look_later(context);
+    }
+
+    /// Takes what a worker reports about its connections, within a budget.
+    pub(in crate::primary) fn collect(&mut self, context: &mut Context, id: WorkerId) {
+        let mut is_everything_read = false;
+        for _ in 0..LANE_BUDGET {
+            let Some(lane) = self.lane_mut(id) else { return };
+            let reported = match lane.receive() {
+                Ok(Some(FromWorker::Report { through, refused })) => lane.settle(through, &refused),
+                Ok(Some(message)) => {
+                    self.on_announcement(context, id, message);
+                    continue;
+                }
+                Ok(None) => {
+                    is_everything_read = true;
+                    break;
+                }
+                Err(error) => Err(error),
+            };
+            match reported {
+                Ok(decisions) => {
+                    is_everything_read = lane.has_nothing_to_report();
+                    self.apply(id, decisions);
+                }
+                // Neither the lane nor the channel is believed any further.
+                Err(error) => return self.close_worker(context, id, Some(error)),
+            }
+            if is_everything_read {
+                break;
+            }
+        }
+        if !is_everything_read {
+            self.uncollected.insert(id);
+        }
+        self.watch_lane(context, id);
+        self.serve_soon(id);
+    }
+
+    /// The worker says whether it reads its lane.
+    fn on_announcement(&mut self, context: &mut Context, id: WorkerId, message: FromWorker) {
+        let Some(lane) = self.lane_mut(id) else { return };
+        match message {
+            FromWorker::Ready { version: LANE_VERSION } => {
+                lane.set_state(LaneState::Open);
+                // If this process had no room for the socket, messages stay where they are.
+                match lane.channel.take() {
+                    Some(socket) => self.begin_move(context, id, socket),
+                    None => self.disappoint_plainly(context, id),
+                }
+            }
+            FromWorker::Ready { version } => {
+                let reason = format!("the worker's corral speaks version {version} of the lane");
+                self.abandon_lane(context, id, reason.into());
+            }
+            FromWorker::Unusable { reason } => self.abandon_lane(context, id, reason.into()),
+            FromWorker::Report { .. } => {}
+        }
+    }
+
+    /// Connections travel on the channel from now on; what is in the lane is handed out again.
+    fn abandon_lane(&mut self, context: &mut Context, id: WorkerId, reason: Cow<'static, str>) {
+        let Some(lane) = self.lane_mut(id) else { return };
+        lane.set_state(LaneState::Unused(reason));
+        let (recalled, status) = lane.recall();
+        self.disappoint_plainly(context, id);
+        self.return_recalled(id, recalled);
+        match status {
+            // Reports of what was received before may still come.
+            Ok(()) => self.watch_lane(context, id),
+            Err(error) => self.close_worker(context, id, Some(error)),
+        }
+    }
+
+    /// Books what a worker has reported. Refused ones go back to the front of their queues, in their order.
+    pub(super) fn apply(&mut self, id: WorkerId, decisions: Vec<(InFlight, Decision)>) {
+        let (taken, refused): (Vec<_>, Vec<_>) =
+            decisions.into_iter().partition(|(_, decision)| *decision == Decision::Taken);
+        for (in_flight, decision) in taken.into_iter().chain(refused.into_iter().rev()) {
+            self.decided(id, in_flight, decision);
+        }
+    }
+
+    /// A server is at its bound: what its workers have taken is to be known at once, and not at the next look.
+    pub(in crate::primary) fn await_reports(&mut self, context: &mut Context, id: ServerId) {
+        let Some(server) = self.servers.get(&id) else { return };
+        for id in server.members().to_vec() {
+            let Some(lane) = self.lane_mut(id) else {
+                continue;
+            };
+            if lane.state == LaneState::Open && !lane.in_flight.is_empty() {
+                lane.is_awaited = true;
+                self.watch_lane(context, id);
+            }
+        }
+    }
+
+    /// Registers a lane while its next report is waited for, and only then.
+    pub(in crate::primary) fn watch_lane(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(lane) = self.lane_mut(id) else { return };
+        let ours = lane.ends.ours.as_fd();
+        match (lane.wants_wake(), &lane.registration) {
+            (true, None) => match Registration::new(context, ours, Source::Lane(id)) {
+                Ok(registration) => lane.registration = Some(registration),
+                Err(error) => self.close_worker(context, id, Some(error)),
+            },
+            (false, Some(registration)) => {
+                registration.end(context, ours);
+                lane.registration = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Whether connections travel on a lane.
+
+use std::borrow::Cow;
+
+use crate::proto::LaneSeq;
+
+/// Whether connections travel on a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaneState {
+    /// They travel on the channel, for this reason.
+    Unused(Cow<'static, str>),
+    /// They do.
+    Open,
+    /// They did until the worker stopped receiving, and will again when it has reported this number.
+    Stalled(LaneSeq),
+}
+
+impl LaneState {
+    /// Why connections do not travel on a lane whose worker has said nothing.
+    pub const NOT_LOADED: &str = "the worker has not loaded corral";
+}
