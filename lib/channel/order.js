@@ -14,6 +14,8 @@
 // The core passes on several of these in one call into JavaScript. The gap between two events of libuv's has to be made:
 // `asNextEvent` does.
 //
+// A channel over a named socket has no process. Its 'close' comes in a tick behind 'disconnect' (lib/ipc/channel.js).
+//
 // Node leaves to chance whether it sees the end of the channel or that of the process first. corral promises the order above,
 // which the tests of parity compare with the built-in (__test__/parity/differences.js). So 'exit' waits here for 'disconnect'.
 

@@ -1,11 +1,20 @@
 'use strict';
 
-// The primary's cluster object: Node's surface (internal/cluster/primary), and what corral adds to it. Connections do not
-// pass through here.
+// The primary's cluster object: Node's surface (internal/cluster/primary), and corral's additions. Connections do not
+// pass through the primary's JavaScript. Each part of the object has one owner:
 //
-// Each part of it has one owner: settings.js, policy.js, workers.js (with worker.js, worker-state.js and spawn.js), and
-// reactor.js for all that the core does. To add something, write a file that exports a function of `Primary`, and name it in
-// ADDITIONS.
+//   settings.js           cluster.settings
+//   policy.js             cluster.schedulingPolicy
+//   workers.js            cluster.workers: fork, disconnect, broadcast
+//     command-line.js     a worker's command line
+//     spawn.js            its environment, stdio and lane
+//     worker.js           cluster.Worker
+//     worker-state.js     worker.state, and the events that announce it
+//   reactor.js            the core: requests about workers, and the workers' events
+//   stats.js              cluster.stats()
+//   connection-events.js  the cluster's 'connection' event
+//
+// To add a part, write a file that exports a function of a `Primary`, and name the function in ADDITIONS.
 
 const { DEBUG_ENABLED } = require('../protocol');
 const { addConnectionEvents } = require('./connection-events');
