@@ -1,7 +1,8 @@
 'use strict';
 
-// How the files of src/ and lib/ hang together: what each imports, circles, floors, lengths, and what two folders have
-// twice. __test__/structure.test.js holds the rules; `node scripts/lib-structure.js` prints where they stand.
+// How the files of src/ and lib/ hang together: what each imports, circles, floors, lengths, and what two
+// folders have twice. __test__/structure.test.js holds the rules; `node scripts/lib-structure.js` prints where
+// they stand.
 
 const fs = require('node:fs');
 const path = require('node:path');
