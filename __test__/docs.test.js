@@ -539,3 +539,21 @@ test('every folder of Rust has a map at its head', () => {
     }
   }
 });
+
+test('every folder of JavaScript has a map at its head', () => {
+  for (const [files, about] of rowsUnder(read('CONTRIBUTING.md'), '| File')) {
+    for (const folder of all(files, /`(lib\/[\w/-]+)\/`/g)) {
+      const [main] = all(about, /its map is in `([\w-]+\.js)`/g);
+      const inFolder = LIB.filter((file) => path.dirname(file) === folder).map((file) => path.basename(file));
+      const head = main ?? (inFolder.includes('index.js') ? 'index.js' : undefined);
+      // The first comment; a folder of single files has its map in CONTRIBUTING.md.
+      const map =
+        head === undefined ? about : (/^\/\/.*(?:\n\/\/.*)*/m.exec(read(`${folder}/${head}`))?.[0] ?? '');
+      assert.deepEqual(
+        inFolder.filter((file) => file !== head && !map.includes(file)),
+        [],
+        `the map of ${folder} has no line for these`,
+      );
+    }
+  }
+});

@@ -57,7 +57,7 @@ class NativeReactor {
     this.writer = new NativeWriter(this.native.writer());
     beforeEnd((end) => {
       if (end === 'now') this.writer.isDirect = true;
-      for (const { messaging } of this.#channels.values()) messaging.flush();
+      for (const { messaging } of this.#channels.values()) messaging.writeQueue.flush();
     });
   }
 

@@ -1,9 +1,21 @@
 'use strict';
 
-// A channel as JavaScript sees it: what `child_process.fork` puts on a ChildProcess (`send`, `disconnect`, `connected`,
-// `channel`, the 'message', 'internalMessage' and 'disconnect' events), on top of the core's channel. Semantics and order
-// of events are Node's (internal/child_process, setupChannel). Channels over named sockets have it too, and in addition
-// bounds, and a time before they are connected.
+// One end of a channel: what a ChildProcess of `child_process.fork` has, on top of the core's channel. Semantics and order of
+// events are Node's (internal/child_process, setupChannel). Channels over named sockets have bounds in addition, and a time
+// before they are connected. In this folder:
+//
+//   channel.js          a message that is sent, its handle taken apart; opening, losing and closing
+//   surface.js          `send`, `disconnect`, `connected` and `channel`, as `fork` puts them on a ChildProcess
+//   control.js          `subprocess.channel`: whether the channel keeps the process alive
+//   write-queue.js      messages on their way to the core, those of a turn together
+//   completions.js      messages that the core has not written yet: their callbacks, and what the next connection gets
+//   native-writer.js    the core's functions that write
+//   events.js           events of the core that are a channel's own
+//   order.js            the order of 'message', 'disconnect', 'exit' and 'close', and every tick that makes it
+//   incoming.js         the peer's messages: read, and kept until somebody listens
+//   handles.js          handles in messages, taken apart and put together; discard.js closes those that nobody wants
+//   socket-list.js      connections that a server counts although another process has them
+//   requests.js         requests and replies; worker-requests.js: `worker.request` and `worker.respond`
 
 const { Control } = require('./control');
 const errors = require('../errors');
@@ -69,7 +81,7 @@ const HANDLE_WEIGHT = 512 * 1024;
 const MAX_REASON = 200;
 /** How many bytes may wait for a peer that asks more, where there are no bounds for what the program sends by itself. */
 const MAX_UNREAD_REPLIES = 64 * 1024 * 1024;
-/** One channel. */
+
 class Channel {
   #owner;
   #id;
@@ -84,7 +96,8 @@ class Channel {
   #endsWhenOpened = false;
   /** It is connected, or not known to be otherwise. */
   #isOpen;
-  #writeQueue;
+  /** What goes to the peer. */
+  writeQueue;
   /** What the peer sends. */
   incoming;
   /** What its events are told in. */
@@ -116,7 +129,7 @@ class Channel {
       if (name === 'internalMessage') owner.wantInternalMessages();
       inOwnTick(() => this.incoming.deliver());
     });
-    this.#writeQueue = new WriteQueue(owner, id, { child, serialization, bounds, control: this.#control });
+    this.writeQueue = new WriteQueue(owner, id, { child, serialization, bounds, control: this.#control });
   }
 
   /** What the target sends goes out here from now on. */
@@ -138,9 +151,9 @@ class Channel {
       throw errors.invalidArgType('message', 'one of type string, object, number, or boolean', message);
     }
     if (this.#bounds === undefined && !this.#owner.isToPrimary) {
-      if (options.isAnswer) return this.#writeQueue.answer(message);
-      if (options.isReply && this.#writeQueue.queued > MAX_UNREAD_REPLIES)
-        return this.#writeQueue.refuse(QUEUE_FULL, options, callback);
+      if (options.isAnswer) return this.writeQueue.answer(message);
+      if (options.isReply && this.writeQueue.queued > MAX_UNREAD_REPLIES)
+        return this.writeQueue.refuse(QUEUE_FULL, options, callback);
     }
     // A descriptor may be 0.
     if (this.#bounds && typeof handle === 'number') handle = { fd: handle };
@@ -155,7 +168,7 @@ class Channel {
     }
     return handle
       ? this.#sendHandle(wrapped, handle, options, callback, frame)
-      : this.#writeQueue.send(message, options, callback, frame);
+      : this.writeQueue.send(message, options, callback, frame);
   }
 
   /**
@@ -168,7 +181,7 @@ class Channel {
    */
   #sendHandle(message, handle, options, callback, frame) {
     const child = this.#child;
-    const queue = this.#writeQueue;
+    const queue = this.writeQueue;
     queue.flush();
     if (this.#bounds && frame !== undefined) {
       // Before the handle is taken from whoever has it.
@@ -212,7 +225,7 @@ class Channel {
   sendFrame(message, frame) {
     const waiting = { message, handle: null, options: { isForAll: true }, callback: undefined, frame };
     if (this.#child._handleQueue) return this.#wait(waiting);
-    return this.#writeQueue.send(message, waiting.options, undefined, frame);
+    return this.writeQueue.send(message, waiting.options, undefined, frame);
   }
 
   /**
@@ -230,47 +243,11 @@ class Channel {
     }
     const bytes = sizeOf(frame) + limits().WAITING_WEIGHT;
     if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > this.#bounds.maxQueuedBytes) {
-      return this.#writeQueue.refuse(QUEUE_FULL, waiting.options, waiting.callback);
+      return this.writeQueue.refuse(QUEUE_FULL, waiting.options, waiting.callback);
     }
     this.#waitingBytes += bytes;
     queue.push(waiting);
-    return this.#writeQueue.isBelow(this.#waitingBytes);
-  }
-
-  /**
-   * The core has written a frame that had to wait, or never will.
-   *
-   * @param {number} completion
-   * @param {Error | null} error
-   * @param {number} [written]
-   */
-  onWritten(completion, error, written = 0) {
-    this.#writeQueue.onWritten(completion, error, written);
-  }
-
-  /**
-   * Calls back with an error, or emits it where there is no callback.
-   *
-   * @param {Error} error
-   * @param {SendCallback | undefined} callback
-   */
-  fail(error, callback) {
-    this.#writeQueue.fail(error, callback);
-  }
-
-  /** What has not gone to the core yet never will. */
-  dropBatch() {
-    this.#writeQueue.dropBatch();
-  }
-
-  /** @returns {() => void} to be called when what is sent from now on may be called back */
-  holdCallbacks() {
-    return this.#writeQueue.holdCallbacks();
-  }
-
-  /** Sends at once what would go out at the end of this turn. */
-  flush() {
-    this.#writeQueue.flush();
+    return this.writeQueue.isBelow(this.#waitingBytes);
   }
 
   /** The handle sent last has arrived, or was given up: the next one's turn. */
@@ -287,17 +264,17 @@ class Channel {
     const queue = child._handleQueue ?? [];
     child._handleQueue = null;
     this.#waitingBytes = 0;
-    this.#writeQueue.catchUp(() => {
+    this.writeQueue.catchUp(() => {
       for (const waiting of queue) {
         try {
           this.#sendOne(waiting);
         } catch (error) {
           // What has become of it since `send` took it: no fault of those behind it.
-          this.#writeQueue.fail(/** @type {Error} */ (error), waiting.callback);
+          this.writeQueue.fail(/** @type {Error} */ (error), waiting.callback);
         }
       }
     });
-    this.#writeQueue.drained();
+    this.writeQueue.drained();
   }
 
   /** @param {Waiting} waiting its turn has come */
@@ -306,7 +283,7 @@ class Channel {
     if (frame === undefined) this.#child._send(message, handle, options, callback);
     else if (this.#child._handleQueue) this.#wait(waiting);
     else if (handle) this.#sendHandle(message, handle, options, callback, frame);
-    else this.#writeQueue.send(message, options, callback, frame);
+    else this.writeQueue.send(message, options, callback, frame);
   }
 
   /**
@@ -318,7 +295,7 @@ class Channel {
   opened(id, maxMessageSize) {
     this.#id = id;
     this.incoming.opened();
-    this.#writeQueue.opened(id, maxMessageSize);
+    this.writeQueue.opened(id, maxMessageSize);
     this.#isOpen = true;
     this.#child.connected = true;
     this.#sendWaiting();
@@ -384,11 +361,11 @@ class Channel {
 
   disconnect() {
     const child = this.#child;
-    this.flush();
+    this.writeQueue.flush();
     child.channel = null;
     this.#closePendingHandle();
     // What is still to be written keeps the process alive until it is; where 'close' is the last event, that does.
-    if (!this.#writeQueue.isWaiting && !this.#bounds) this.#control.release();
+    if (!this.writeQueue.isWaiting && !this.#bounds) this.#control.release();
     if (!this.#closed) this.#owner.closeChannel(this.#id);
     this.#tellDisconnected();
   }
@@ -396,7 +373,7 @@ class Channel {
   /** The connection is lost, and another one will be made: what has not been written waits for it. */
   lost() {
     const child = this.#child;
-    const left = this.#writeQueue.takeLeft().filter(({ options }) => !options.isForThisPeer);
+    const left = this.writeQueue.takeLeft().filter(({ options }) => !options.isForThisPeer);
     const waiting = [...left, ...(child._handleQueue ?? [])];
     this.#waitingBytes = waiting.reduce(
       (bytes, { frame }) => bytes + (frame ? sizeOf(frame) + limits().WAITING_WEIGHT : 0),
@@ -429,7 +406,7 @@ class Channel {
   onClosed(cause) {
     const child = this.#child;
     this.#closed = true;
-    const queue = [...this.#writeQueue.takeLeft(), ...(child._handleQueue ?? [])];
+    const queue = [...this.writeQueue.takeLeft(), ...(child._handleQueue ?? [])];
     child._handleQueue = null;
     this.#control.release();
     if (cause) inOwnTick(() => this.#owner.report(child, cause));
@@ -439,7 +416,7 @@ class Channel {
     }
     // Node leaves these callbacks uncalled.
     for (const { callback } of queue) {
-      if (typeof callback === 'function') this.#writeQueue.fail(errors.channelClosed(), callback);
+      if (typeof callback === 'function') this.writeQueue.fail(errors.channelClosed(), callback);
     }
     this.incoming.onClosed();
     this.#owner.closed(child);

@@ -38,10 +38,10 @@ function passOn({ EventKind }, channel, kind, first, second) {
       inOwnTick(() => channel.onHandleLost());
       return true;
     case EventKind.Written:
-      inOwnTick(() => channel.onWritten(first, null));
+      inOwnTick(() => channel.writeQueue.onWritten(first, null));
       return true;
     case EventKind.Unwritten:
-      inOwnTick(() => channel.onWritten(first, errors.channelClosed(), second));
+      inOwnTick(() => channel.writeQueue.onWritten(first, errors.channelClosed(), second));
       return true;
     default:
       return false;

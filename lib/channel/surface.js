@@ -43,7 +43,7 @@ function addSurface(target, channel, control, isConnected) {
     }
     if (this.connected || (this.connecting && !channel.isGivenUp))
       return this._send(message, handle, { swallowErrors: false, ...options }, callback);
-    channel.fail(errors.channelClosed(), callback);
+    channel.writeQueue.fail(errors.channelClosed(), callback);
     return false;
   };
 

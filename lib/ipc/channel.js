@@ -1,7 +1,14 @@
 'use strict';
 
 // A channel over a named socket: what `child_process.fork` gives a ChildProcess and its process, between two programs
-// that have nothing in common but a path.
+// that have nothing in common but a path. In this folder:
+//
+//   channel.js         a channel of either side: connecting, reading or not, ending
+//   server.js          a server whose connections are channels
+//   reactor.js         the core: listening, connecting, and the events of channels and servers
+//   options.js         the options of both, checked
+//   reconnect.js       when a client whose connection is lost makes the next one
+//   async-iterator.js  `for await (const message of channel)`
 
 const EventEmitter = require('node:events');
 
@@ -202,7 +209,7 @@ class Channel extends EventEmitter {
     this.#isAbandoned = true;
     clearTimeout(this.#timer);
     /** @type {any} */ (this).connected = false;
-    this.messaging.dropBatch();
+    this.messaging.writeQueue.dropBatch();
     if (this.#endHeld) inOwnTick(() => this.#endHeld?.());
     else if (this.#id !== 0) this.#reactor.destroy(this.#id);
     else if (this.connecting) inOwnTick(() => this.onEnd(undefined));

@@ -1,6 +1,15 @@
 'use strict';
 
-// One instance: its config, its server and its connections.
+// One instance: its config, its server and its connections. Nothing here needs the core. In this folder:
+//
+//   ipc.js              an instance
+//   client.js           a connection to a server; queue.js: config.sync
+//   server.js           what both kinds of servers have in common: stream-server.js, datagram-server.js
+//   events.js           the events of a client or a server
+//   messages.js         what is on the wire; frames.js: bytes into frames
+//   receiving.js        messages one by one; turns.js: how many in one turn of the event loop
+//   addresses.js        paths, and the arguments of serveNet and connectToNet; socket-file.js: the file of a Unix socket
+//   defaults.js         ipc.config as it begins; tls-options.js: config.tls; log.js: ipc.log; errors.js
 
 const { defaultPath, netArguments } = require('./addresses');
 const { Client } = require('./client');

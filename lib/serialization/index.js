@@ -1,6 +1,8 @@
 'use strict';
 
 // Messages as they travel, `serialization: 'json'` and `'advanced'` (Node: internal/child_process/serialization).
+// Between two corrals, attachments.js has the large strings of a message beside it, and plain-data.js says which messages
+// travel as JSON in either.
 
 const { randomBytes } = require('node:crypto');
 const v8 = require('node:v8');

@@ -91,7 +91,7 @@ class WorkerChannel {
   send() {
     const { _send } = target;
     const messaging = /** @type {Channel} */ (this.#messaging);
-    this.#release = messaging.holdCallbacks();
+    this.#release = messaging.writeQueue.holdCallbacks();
     // Node calls back of this when it has written everything, and of what went out with a handle when libuv comes round to it.
     const onWritten = () => setImmediate(() => setImmediate(() => this.#release()));
     _send.call(target, { cmd: CHANNEL_MOVE }, undefined, true, onWritten);
@@ -101,7 +101,7 @@ class WorkerChannel {
   #disconnect() {
     if (this.#isDisconnecting) return;
     this.#isDisconnecting = true;
-    this.#messaging?.flush();
+    this.#messaging?.writeQueue.flush();
     this.#release();
     endLane(this.#firstFd);
     const { channel } = target;
