@@ -28,10 +28,10 @@ impl<S: EventSink<Event>> Primary<S> {
             Err(reason) => return self.sink.push(Event::Fault(Error::BadFrame(reason))),
         };
         let mut owner = ChannelOwner { id, sink: &mut self.sink, unread: &mut self.unread };
-        match worker.driver.begin_move(context, &mut owner, socket, marker, Source::WorkerToBe(id)) {
+        match worker.driver.begin_move(context, &mut owner, socket, marker, Source::SecondSocket(id)) {
             Ok(true) => {
                 self.flush(context, id);
-                self.introduce(context, id);
+                self.notify_waiters(context, id);
             }
             // It is being closed, or has moved already. What came is closed with this.
             Ok(false) => {}

@@ -35,9 +35,9 @@ pub struct Config {
     /// The same while another worker of the server keeps up with what it is sent.
     pub recall_soon_after: Duration,
     /// Whether anybody listens for 'connection'.
-    pub tell_connections: bool,
+    pub emit_connections: bool,
     /// Whether anybody listens for 'internalMessage'.
-    pub tell_internal: bool,
+    pub emit_internal: bool,
 }
 
 impl Default for Config {
@@ -50,8 +50,8 @@ impl Default for Config {
             abstract_names: AbstractNames::default(),
             recall_after: RECALL_AFTER,
             recall_soon_after: RECALL_SOON_AFTER,
-            tell_connections: false,
-            tell_internal: false,
+            emit_connections: false,
+            emit_internal: false,
         }
     }
 }

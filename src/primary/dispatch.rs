@@ -139,7 +139,7 @@ impl<S: EventSink<Event>> Primary<S> {
         server.in_flight -= 1;
         server.stats.counters.dispatched.count();
         server.policy.taken(worker_id, &connection.incoming());
-        if self.config.tell_connections {
+        if self.config.emit_connections {
             self.sink.push(Event::Connection(Box::new(Connection {
                 worker: worker_id,
                 key: server.key.clone(),

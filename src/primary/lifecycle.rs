@@ -96,7 +96,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
         let mut owner = ChannelOwner { id, sink: &mut self.sink, unread: &mut self.unread };
         worker.driver.close(context, &mut owner, cause);
-        self.disappoint(context, id, worker.wanted_by);
+        self.reject_waiters(context, id, worker.waiters);
     }
 
     fn leave_all_servers(&mut self, context: &mut Context, id: WorkerId) {
@@ -130,7 +130,7 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     /// Tells how many servers there are, unless somebody is about to see that.
-    pub(super) fn tell_servers(&mut self) {
+    pub(super) fn emit_servers(&mut self) {
         if let Some(changed) = self.server_count.set(self.servers.len()) {
             self.sink.push(Event::Servers(changed));
         }
@@ -150,6 +150,6 @@ impl<S: EventSink<Event>> Primary<S> {
             }
         }
         drop(server);
-        self.tell_servers();
+        self.emit_servers();
     }
 }

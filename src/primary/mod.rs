@@ -39,7 +39,7 @@ use crate::os::SocketPair;
 use crate::reactor::{Acceptor, EventSink, Exhaustion, Handler, Readiness, TimerId};
 pub use lane::LaneState;
 use owner::ChannelOwner;
-use peers::Acquaintance;
+use peers::PeerSockets;
 use server::Server;
 pub use stats::{ServerCounters, ServerStats, Stats, WorkerCounters, WorkerStats};
 use worker::Worker;
@@ -74,7 +74,7 @@ pub enum Source {
     /// A worker's channel.
     Worker(WorkerId),
     /// The socket that a worker's channel moves over to, while it does not read that yet.
-    WorkerToBe(WorkerId),
+    SecondSocket(WorkerId),
     /// A worker's lane.
     Lane(WorkerId),
     /// The listening socket of a server.
@@ -93,7 +93,7 @@ pub enum Timer {
     /// Look for workers that do not read their lanes.
     LookAtLanes,
     /// Give the first worker another socket to the second, if it still wants one.
-    Acquaint(WorkerId, WorkerId),
+    ConnectPeers(WorkerId, WorkerId),
 }
 
 /// The reactor as the primary sees it.
@@ -128,7 +128,7 @@ pub struct Primary<S> {
     unanswerable: BTreeMap<WorkerId, Error>,
     /// How many sockets to the second worker the first has been given that were not lost on the way. Each has its own count:
     /// what one had no room for may have arrived at the other.
-    acquainted: HashMap<(WorkerId, WorkerId), Acquaintance>,
+    peer_sockets: HashMap<(WorkerId, WorkerId), PeerSockets>,
     next_server: u64,
     exhaustion: Exhaustion,
 }
@@ -151,7 +151,7 @@ impl<S: EventSink<Event>> Primary<S> {
             stalled: BTreeSet::new(),
             next_look: None,
             unanswerable: BTreeMap::new(),
-            acquainted: HashMap::new(),
+            peer_sockets: HashMap::new(),
             next_server: 0,
             exhaustion: Exhaustion::default(),
         }
@@ -182,7 +182,7 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
     fn on_ready(&mut self, context: &mut Context, source: Source, readiness: Readiness) {
         match source {
             Source::Worker(id) => self.on_channel_ready(context, id, readiness),
-            Source::WorkerToBe(id) => {
+            Source::SecondSocket(id) => {
                 // What has come is read when everything on the first socket has been.
                 if readiness.writable {
                     self.flush(context, id);
@@ -202,7 +202,7 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
             Timer::Accept(id) => self.accept_soon(id, Acceptor::on_pause_end),
             Timer::RetryRefused(id) => self.retry_refused(id),
             Timer::Channel(id, timer) => self.on_channel_timer(context, id, timer),
-            Timer::Acquaint(one, other) => self.acquaint_again(context, one, other),
+            Timer::ConnectPeers(one, other) => self.connect_waiting_peers(context, one, other),
             Timer::LookAtLanes => self.look_at_lanes(context),
         }
     }

@@ -26,7 +26,7 @@ const PLAIN: &str = "the worker has not loaded corral, or has no lane";
 
 /// What one worker has been given of sockets to another.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Acquaintance {
+pub struct PeerSockets {
     /// How many, but for those that got lost on the way.
     given: u32,
     /// The last one has not arrived.
@@ -89,10 +89,10 @@ impl<S: EventSink<Event>> Primary<S> {
                 others.sort_unstable();
                 for other in others {
                     if Presence::of(self.workers.get(&other)) == Presence::Here {
-                        self.acquaint(context, id, other, 0);
+                        self.connect_peers(context, id, other, 0);
                     }
                 }
-                self.tell_worker(context, id, proto::roster_frame);
+                self.answer_worker(context, id, proto::roster_frame);
             }
             (other, after) if after > self.given(id, WorkerId(other)) => {
                 let fault = "a worker that has got more sockets to another than it was given";
@@ -105,8 +105,8 @@ impl<S: EventSink<Event>> Primary<S> {
 
     /// How many sockets to another one a worker has been given. To one that has gone it may have had any number.
     fn given(&self, id: WorkerId, other: WorkerId) -> u32 {
-        match self.acquainted.get(&(id, other)) {
-            Some(acquaintance) => acquaintance.given,
+        match self.peer_sockets.get(&(id, other)) {
+            Some(sockets) => sockets.given,
             None if self.workers.contains_key(&other) => 0,
             None => u32::MAX,
         }
@@ -116,10 +116,10 @@ impl<S: EventSink<Event>> Primary<S> {
         let presence =
             if id == other { Presence::Absent(GONE) } else { Presence::of(self.workers.get(&other)) };
         match presence {
-            Presence::Here => self.acquaint(context, id, other, after),
+            Presence::Here => self.connect_peers(context, id, other, after),
             Presence::Expected => {
                 if let Some(other) = self.workers.get_mut(&other) {
-                    other.wanted_by.insert(id);
+                    other.waiters.insert(id);
                 }
             }
             Presence::Absent(reason) => self.refuse_peer(context, id, other, reason),
@@ -127,54 +127,59 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     /// A worker's channel has moved: whoever waits for it is given a socket to it.
-    pub(super) fn introduce(&mut self, context: &mut Context, id: WorkerId) {
+    pub(super) fn notify_waiters(&mut self, context: &mut Context, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let mut wanting: Vec<WorkerId> = std::mem::take(&mut worker.wanted_by).into_iter().collect();
+        let mut wanting: Vec<WorkerId> = std::mem::take(&mut worker.waiters).into_iter().collect();
         wanting.extend(self.workers.iter().filter(|(_, worker)| worker.wants_all).map(|(other, _)| *other));
         wanting.sort_unstable();
         wanting.dedup();
         for other in wanting.into_iter().filter(|other| *other != id) {
-            self.acquaint(context, other, id, 0);
+            self.connect_peers(context, other, id, 0);
         }
     }
 
     /// A worker has gone: those that wait for it wait in vain.
-    pub(super) fn disappoint(&mut self, context: &mut Context, id: WorkerId, wanting: BTreeSet<WorkerId>) {
-        self.acquainted.retain(|(one, other), _| *one != id && *other != id);
+    pub(super) fn reject_waiters(
+        &mut self,
+        context: &mut Context,
+        id: WorkerId,
+        wanting: BTreeSet<WorkerId>,
+    ) {
+        self.peer_sockets.retain(|(one, other), _| *one != id && *other != id);
         for other in wanting {
             self.refuse_peer(context, other, id, GONE);
         }
     }
 
-    /// As `disappoint`, for a worker that is there and cannot be talked to.
-    pub(super) fn disappoint_plainly(&mut self, context: &mut Context, id: WorkerId) {
-        let wanting = self.workers.get_mut(&id).map(|worker| std::mem::take(&mut worker.wanted_by));
+    /// As `reject_waiters`, for a worker that is there and cannot be talked to.
+    pub(super) fn reject_waiters_for_plain(&mut self, context: &mut Context, id: WorkerId) {
+        let wanting = self.workers.get_mut(&id).map(|worker| std::mem::take(&mut worker.waiters));
         for other in wanting.unwrap_or_default() {
             self.refuse_peer(context, other, id, PLAIN);
         }
     }
 
     fn refuse_peer(&mut self, context: &mut Context, id: WorkerId, other: WorkerId, reason: &str) {
-        self.tell_worker(context, id, |serialization| proto::no_peer_frame(serialization, other.0, reason));
+        self.answer_worker(context, id, |serialization| proto::no_peer_frame(serialization, other.0, reason));
     }
 
     /// Gives two workers a socket to each other, unless more than `after` of them have been given to the first and not been
     /// lost on the way: then one is about to arrive there. The next has to wait until the last one has arrived at both, and for
     /// [`PEER_PAUSE`]: whoever asks again and again has the other keep, and do, no more than that.
-    fn acquaint(&mut self, context: &mut Context, one: WorkerId, other: WorkerId, after: u32) {
+    fn connect_peers(&mut self, context: &mut Context, one: WorkerId, other: WorkerId, after: u32) {
         let of = |id| self.workers.get(&id).map(|worker| worker.channel().serialization());
         let (Some(first), Some(second)) = (of(one), of(other)) else { return };
         let is_under_way = self.is_under_way(one, other) || self.is_under_way(other, one);
-        let acquaintance = self.acquainted.entry((one, other)).or_default();
-        if acquaintance.given > after {
+        let sockets = self.peer_sockets.entry((one, other)).or_default();
+        if sockets.given > after {
             return;
         }
-        let rests = acquaintance.last.is_some_and(|last| last.elapsed() < PEER_PAUSE);
+        let rests = sockets.last.is_some_and(|last| last.elapsed() < PEER_PAUSE);
         if is_under_way || rests {
-            let is_first = acquaintance.wants_after.replace(after).is_none();
+            let is_first = sockets.wants_after.replace(after).is_none();
             // Otherwise its arrival is waited for.
             if !is_under_way && is_first {
-                context.set_timer(PEER_PAUSE, Timer::Acquaint(one, other));
+                context.set_timer(PEER_PAUSE, Timer::ConnectPeers(one, other));
             }
             return;
         }
@@ -189,10 +194,10 @@ impl<S: EventSink<Event>> Primary<S> {
         let max_frame = self.config.max_frame;
         let between = if first == second { first } else { Serialization::Json };
         for (id, peer, socket) in [(one, other, ours), (other, one, theirs)] {
-            let acquaintance = self.acquainted.entry((id, peer)).or_default();
-            acquaintance.given += 1;
-            acquaintance.is_under_way = true;
-            acquaintance.last = Some(Instant::now());
+            let sockets = self.peer_sockets.entry((id, peer)).or_default();
+            sockets.given += 1;
+            sockets.is_under_way = true;
+            sockets.last = Some(Instant::now());
             os::set_send_buffer(socket.as_fd(), PEER_BUFFER);
             let Some(worker) = self.workers.get(&id) else { continue };
             match proto::peer_frame(worker.channel().serialization(), peer.0, between, max_frame) {
@@ -206,42 +211,42 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     fn is_under_way(&self, id: WorkerId, other: WorkerId) -> bool {
-        self.acquainted.get(&(id, other)).is_some_and(|acquaintance| acquaintance.is_under_way)
+        self.peer_sockets.get(&(id, other)).is_some_and(|sockets| sockets.is_under_way)
     }
 
     /// A worker has got its socket to another.
     pub(super) fn on_peer_arrived(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
         // None when the other has gone meanwhile.
-        if let Some(acquaintance) = self.acquainted.get_mut(&(id, other)) {
-            acquaintance.is_under_way = false;
+        if let Some(sockets) = self.peer_sockets.get_mut(&(id, other)) {
+            sockets.is_under_way = false;
         }
         for (one, other) in [(id, other), (other, id)] {
-            self.acquaint_again(context, one, other);
+            self.connect_waiting_peers(context, one, other);
         }
     }
 
     /// What a worker has had to wait for may be possible now.
-    pub(super) fn acquaint_again(&mut self, context: &mut Context, one: WorkerId, other: WorkerId) {
-        if let Some(acquaintance) = self.acquainted.get_mut(&(one, other))
-            && let Some(after) = acquaintance.wants_after.take()
+    pub(super) fn connect_waiting_peers(&mut self, context: &mut Context, one: WorkerId, other: WorkerId) {
+        if let Some(sockets) = self.peer_sockets.get_mut(&(one, other))
+            && let Some(after) = sockets.wants_after.take()
         {
-            self.acquaint(context, one, other, after);
+            self.connect_peers(context, one, other, after);
         }
     }
 
     /// A worker had no room for its socket to another: the other one sees its end, unless it had no room for its own either,
     /// and both may try again.
     pub(super) fn on_peer_lost(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
-        if let Some(acquaintance) = self.acquainted.get_mut(&(id, other)) {
-            acquaintance.given = acquaintance.given.saturating_sub(1);
+        if let Some(sockets) = self.peer_sockets.get_mut(&(id, other)) {
+            sockets.given = sockets.given.saturating_sub(1);
             // It hears that there is none, and asks again if it likes.
-            acquaintance.wants_after = None;
+            sockets.wants_after = None;
         }
         self.refuse_peer(context, id, other, "this process has no file descriptors left");
         self.on_peer_arrived(context, id, other);
     }
 
-    fn tell_worker(
+    fn answer_worker(
         &mut self,
         context: &mut Context,
         id: WorkerId,

@@ -19,7 +19,7 @@ use crate::reactor::{Acceptor, EventSink};
 
 impl<S: EventSink<Event>> Primary<S> {
     /// Tells of something that a worker has brought about: it counts until JavaScript has dealt with it.
-    fn tell(&mut self, event: Event) {
+    fn emit(&mut self, event: Event) {
         if let Some((id, cost)) = event.cost()
             && let Some(worker) = self.workers.get(&id)
         {
@@ -38,19 +38,19 @@ impl<S: EventSink<Event>> Primary<S> {
         let Some(worker) = self.workers.get_mut(&id) else { return Ok(()) };
         let (message, seq) =
             proto::parse(worker.channel().serialization(), bytes).map_err(Error::BadFrame)?;
-        if self.config.tell_internal {
-            self.tell(Event::Internal { worker: id, bytes: bytes.to_vec() });
+        if self.config.emit_internal {
+            self.emit(Event::Internal { worker: id, bytes: bytes.to_vec() });
         }
         let Some(worker) = self.workers.get_mut(&id) else { return Ok(()) };
         match message {
             ClusterMessage::Ack { ack, accepted: true } => self.on_decision(id, ack, Decision::Taken),
             ClusterMessage::Ack { ack, accepted: false } => self.on_decision(id, ack, Decision::Refused),
-            ClusterMessage::Online => self.tell(Event::Online(id)),
+            ClusterMessage::Online => self.emit(Event::Online(id)),
             ClusterMessage::Listening(info) => {
                 if let Some(own) = info.own {
                     self.note_own_server(id, own);
                 }
-                self.tell(Event::Listening { worker: id, info: info.address_json });
+                self.emit(Event::Listening { worker: id, info: info.address_json });
             }
             ClusterMessage::QueryServer(query) => self.on_query_server(context, id, seq, &query),
             ClusterMessage::Close { key } => {
@@ -62,7 +62,7 @@ impl<S: EventSink<Event>> Primary<S> {
             }
             ClusterMessage::ExitedAfterDisconnect => {
                 worker.phase = Phase::Leaving;
-                self.tell(Event::ExitedAfterDisconnect(id));
+                self.emit(Event::ExitedAfterDisconnect(id));
                 self.answer_message(context, id, &ToWorker::Ack(seq), None);
             }
             ClusterMessage::Unknown => {}
@@ -116,7 +116,7 @@ impl<S: EventSink<Event>> Primary<S> {
         self.stats.servers.write().insert(id, server.stats.clone());
         self.by_key.entry(server.query_key.clone()).or_default().push(id);
         self.servers.insert(id, server);
-        self.tell_servers();
+        self.emit_servers();
         Ok(id)
     }
 

@@ -39,7 +39,7 @@ pub struct Worker {
     /// Where connections travel once the worker reads it.
     pub lane: Option<Lane>,
     /// Workers that want to talk to it when it has loaded corral.
-    pub wanted_by: BTreeSet<WorkerId>,
+    pub waiters: BTreeSet<WorkerId>,
     /// It wants to talk to every worker that there is, or will be.
     pub wants_all: bool,
     next_seq: u64,
@@ -61,7 +61,7 @@ impl Worker {
             in_flight: BTreeMap::new(),
             stats,
             lane: None,
-            wanted_by: BTreeSet::new(),
+            waiters: BTreeSet::new(),
             wants_all: false,
             next_seq: 0,
         }

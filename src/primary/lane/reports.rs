@@ -95,7 +95,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 // If this process had no room for the socket, messages stay where they are.
                 match lane.channel.take() {
                     Some(socket) => self.begin_move(context, id, socket),
-                    None => self.disappoint_plainly(context, id),
+                    None => self.reject_waiters_for_plain(context, id),
                 }
             }
             FromWorker::Ready { version } => {
@@ -112,7 +112,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let Some(lane) = self.lane_mut(id) else { return };
         lane.set_state(LaneState::Unused(reason));
         let (recalled, status) = lane.recall();
-        self.disappoint_plainly(context, id);
+        self.reject_waiters_for_plain(context, id);
         self.return_recalled(id, recalled);
         match status {
             // Reports of what was received before may still come.

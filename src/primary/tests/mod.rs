@@ -130,7 +130,7 @@ fn a_connection_that_everybody_refuses_is_offered_again_later() {
 #[test]
 fn accepting_stops_at_the_bound_and_goes_on_below_it() {
     let bound = IN_FLIGHT_PER_WORKER + 2;
-    let mut rig = Rig::new(Config { max_pending: bound, tell_connections: true, ..Config::default() });
+    let mut rig = Rig::new(Config { max_pending: bound, emit_connections: true, ..Config::default() });
     let mut worker = rig.fork(Serialization::Json);
     let socket = crate::os::bind_tcp(Some("127.0.0.1"), 0, 0).unwrap().socket;
     let query = json!({"index": 0, "addressType": 4, "fd": socket.as_raw_fd()});

@@ -135,7 +135,7 @@ fn a_descriptor_that_was_read_directly_goes_with_its_frame() {
 
 #[test]
 fn a_lent_channel_is_taken_back_before_a_connection_is_sent() {
-    let (rig, mut one, mut two, port) = pair(Config { tell_connections: true, ..Config::default() });
+    let (rig, mut one, mut two, port) = pair(Config { emit_connections: true, ..Config::default() });
     for worker in [&mut one, &mut two] {
         lend(&rig, worker);
     }
