@@ -10,14 +10,14 @@ use crate::ids::ServerId;
 use crate::reactor::{ACCEPT_BUDGET, Acceptor, EventSink, Next};
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// Accepts while there is something to accept and room for it, handing out as it goes.
+    /// Accepts while there is something to accept and room for it, and hands out connections as it goes.
     pub(super) fn accept(&mut self, context: &mut Context, id: ServerId) {
         for _ in 0..ACCEPT_BUDGET {
             let Some(server) = self.servers.get_mut(&id) else { return };
             let has_room = server.not_taken() < self.config.max_pending;
             let Mode::Primary(acceptor) = &mut server.mode else { return };
             if !has_room {
-                // At the bound the server stays ready; whoever makes room calls again.
+                // At the bound the server stays ready. Whatever makes room calls this again.
                 return self.await_reports(context, id);
             }
             let socket = server.socket.as_fd();

@@ -1,7 +1,8 @@
-//! A worker that loads corral brings a socket along, and its channel moves over to it: both ends are corral's there, and no
-//! longer Node's. Each side says farewell on the first socket, the primary when it has got the second one, the worker in
-//! answer to that, and sends on the second from then on. What a side reads moves when it has read the other's farewell: the
-//! order of everything stays as it was sent. A worker that dies in between is read on both.
+//! A worker that loads corral sends the primary a socket, and its channel migrates to it: from Node's socket
+//! to one between two corrals. Each side writes a half-close marker on the first socket, the primary when it
+//! has the second socket, the worker in answer to the primary's marker. From then on the side sends on the
+//! second socket. A side reads the second socket when it has read the other side's marker, so that everything
+//! keeps its order. If a worker dies in between, the primary reads both sockets.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -15,7 +16,7 @@ use crate::proto::{self, CHANNEL_MOVE};
 use crate::reactor::EventSink;
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// The worker has brought a socket: what is sent from now on goes there.
+    /// The worker has sent a socket: later frames go out there.
     pub(super) fn begin_move(&mut self, context: &mut Context, id: WorkerId, socket: OwnedFd) {
         if let Err(errno) = os::require_stream(socket.as_fd()) {
             let error = Error::Sys { doing: "moving a channel to what its worker has sent", errno };
@@ -33,7 +34,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 self.flush(context, id);
                 self.notify_waiters(context, id);
             }
-            // It is being closed, or has moved already. What came is closed with this.
+            // The channel is being closed, or has moved already. The new socket is closed with it.
             Ok(false) => {}
             Err(error) => self.close_worker(context, id, Some(error)),
         }

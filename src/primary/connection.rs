@@ -10,7 +10,7 @@ use crate::sched::Incoming;
 /// A connection that the primary has accepted and no worker has taken.
 #[derive(Debug)]
 pub struct Pending {
-    /// Shared with the frames that carry it; closed when the last is gone.
+    /// Shared with the frames that carry it. The last owner closes it.
     pub fd: Arc<OwnedFd>,
     /// Who connected.
     pub peer: Peer,

@@ -1,4 +1,5 @@
-//! Giving connections to workers. A connection belongs to the primary until a worker has said that it took it.
+//! Gives connections to workers. A connection belongs to the primary until a worker has reported that it took
+//! it.
 
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use crate::reactor::EventSink;
 use crate::sched::{Availability, Load};
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// Hands out what waits at a server, as far as its workers have credit.
+    /// Hands out the connections that wait at a server, as far as its workers have credit.
     pub(super) fn dispatch(&mut self, context: &mut Context, id: ServerId) {
         let mut place = 0;
         while let Some(server) = self.servers.get_mut(&id) {
@@ -29,7 +30,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 load
             };
             let picked = server.policy.pick(Instant::now(), &connection.incoming(), &loads);
-            // A worker that may not have it would give it back at once, without end.
+            // A worker that has refused it would return it at once, without end.
             let taker = picked.and_then(|id| {
                 let worker = workers.get(&id).filter(|worker| wanted(&id) && worker.has_credit())?;
                 Some((id, worker.used_lane().is_some()))
@@ -45,13 +46,13 @@ impl<S: EventSink<Event>> Primary<S> {
                     self.hand_off(context, worker, connection);
                 }
             } else if connection.refused_by.is_empty() {
-                // Nobody has credit, or who has waits for one that has none.
+                // No worker has credit, or the policy waits for one that has none.
                 return;
             } else if server.members().iter().any(wanted) {
-                // Whoever is left for this one is busy; those behind it may be luckier.
+                // The workers left for this connection are busy. Later ones may be luckier.
                 place += 1;
             } else if let Some(connection) = server.pending.remove(place) {
-                // Nobody wants it now. It rests, so that it does not go round and round.
+                // No worker wants it now. It pauses, so that it does not go round and round.
                 if server.refused.is_empty() {
                     context.set_timer(REFUSAL_PAUSE, Timer::RetryRefused(id));
                 }
@@ -61,7 +62,7 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     fn hand_off(&mut self, context: &mut Context, worker_id: WorkerId, in_flight: InFlight) {
-        // Its answer is read here, however busy JavaScript is.
+        // The reactor reads the worker's answer, however busy JavaScript is.
         self.take_back(context, worker_id);
         let (Some(server), Some(worker)) =
             (self.servers.get(&in_flight.server), self.workers.get_mut(&worker_id))
@@ -82,7 +83,7 @@ impl<S: EventSink<Event>> Primary<S> {
             SendStatus::Written | SendStatus::Queued { needs_flush: false, .. } => {}
             SendStatus::Queued { needs_flush: true, .. } => self.flush(context, worker_id),
             SendStatus::Failed(_) | SendStatus::Closed => {
-                // Until its end is read it gets nothing more.
+                // Until its end is read, it gets no more connections.
                 let mut owner =
                     ChannelOwner { id: worker_id, sink: &mut self.sink, unread: &mut self.unread };
                 worker.driver.peer_is_gone(&mut owner);
@@ -103,10 +104,10 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// The worker has decided about a connection. The caller sees to it that its servers are served afterwards.
+    /// The worker has decided about a connection. The caller arranges that its servers are served afterwards.
     pub(super) fn on_decision(&mut self, worker_id: WorkerId, seq: Seq, decision: Decision) {
         let Some(worker) = self.workers.get_mut(&worker_id) else { return };
-        // A reply to something else, or one that comes twice.
+        // This may be a reply to something else, or one that comes twice.
         let Some(in_flight) = worker.in_flight.remove(&seq) else { return };
         self.decided(worker_id, in_flight, decision);
     }
@@ -133,7 +134,7 @@ impl<S: EventSink<Event>> Primary<S> {
         if let Some(stats) = stats {
             stats.counters.dispatched.count();
         }
-        // There is room below the bound again, also where the worker itself has left the server.
+        // There is room below the bound again, even if the worker itself has left the server.
         self.to_serve.insert(*server);
         let Some(server) = self.servers.get_mut(server) else { return };
         server.in_flight -= 1;
@@ -150,7 +151,8 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// The descriptor of a connection was lost on the way to the worker again and again: somebody else may have it.
+    /// The descriptor of a connection was lost on the way to the worker too often. Another worker may have
+    /// it.
     pub(super) fn on_connection_lost(&mut self, worker: WorkerId, seq: Seq) {
         self.on_decision(worker, seq, Decision::Refused);
     }

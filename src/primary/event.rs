@@ -1,4 +1,4 @@
-//! What the primary tells JavaScript.
+//! Events from the primary to JavaScript.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,12 +8,12 @@ use crate::channel::{ChannelEvent, EVENT_COST};
 use crate::error::Error;
 use crate::ids::WorkerId;
 
-/// Something happened that JavaScript may want to know, in the order in which it happened.
+/// Events are delivered in the order in which they happened.
 #[derive(Debug)]
 pub enum Event {
-    /// Something has happened on a worker's channel.
+    /// An event on a worker's channel.
     Channel(WorkerId, ChannelEvent),
-    /// An internal message that the primary has handled already, for listeners of 'internalMessage'.
+    /// An internal message that the primary has handled, for listeners of 'internalMessage'.
     Internal {
         /// The sender.
         worker: WorkerId,
@@ -29,12 +29,12 @@ pub enum Event {
         /// JSON of addressType, address, port and fd, as far as they were sent.
         info: String,
     },
-    /// The worker leaves of its own will.
+    /// The worker leaves of its own accord.
     ExitedAfterDisconnect(WorkerId),
     /// A worker has taken a connection.
     Connection(Box<Connection>),
-    /// The number of servers that the primary holds open has changed: while there is one it keeps the process alive. There is one
-    /// such event at a time, however often workers open and close servers before it is taken.
+    /// The number of servers that the primary holds open has changed. While there is one, it keeps the
+    /// process alive. At most one such event waits, however often workers open and close servers meanwhile.
     Servers(ServersChanged),
     /// Accepting pauses because this process, or the machine, has no file descriptors or memory left.
     AcceptPaused(Error),
@@ -43,7 +43,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// The worker that has brought it about, and what it counts for while it is undelivered, see [`crate::channel::Undelivered`].
+    /// The worker that has caused it, and its cost while it is undelivered, see
+    /// [`crate::channel::Undelivered`].
     pub fn cost(&self) -> Option<(WorkerId, usize)> {
         match self {
             Event::Channel(id, event) => Some((*id, event.cost())),
@@ -62,12 +63,12 @@ pub struct ServerCount(Arc<Counted>);
 #[derive(Debug, Default)]
 struct Counted {
     count: AtomicUsize,
-    /// An event is under way whose taker will see the count.
+    /// An event waits whose receiver will read the count.
     is_told: AtomicBool,
 }
 
 impl ServerCount {
-    /// There are so many now. Returns what is to be told, unless that is under way.
+    /// Sets the number. Returns the event to emit, unless one waits already.
     pub fn set(&self, count: usize) -> Option<ServersChanged> {
         self.0.count.store(count, Ordering::SeqCst);
         let is_told = self.0.is_told.swap(true, Ordering::SeqCst);
@@ -75,15 +76,15 @@ impl ServerCount {
     }
 }
 
-/// That their number has changed.
+/// The number of servers has changed.
 #[derive(Debug)]
 pub struct ServersChanged(Arc<Counted>);
 
 impl ServersChanged {
-    /// How many there are by now. What changes from here on is told again.
+    /// How many there are now. A later change emits another event.
     pub fn take(self) -> usize {
         let counted = self.0.clone();
-        // In this order: a change behind the look is told.
+        // In this order: a change after the read emits another event.
         drop(self);
         counted.count.load(Ordering::SeqCst)
     }
@@ -98,13 +99,13 @@ impl Drop for ServersChanged {
 /// The 'connection' event.
 #[derive(Debug)]
 pub struct Connection {
-    /// Who took it.
+    /// The worker that took it.
     pub worker: WorkerId,
     /// The server's key.
     pub key: Arc<str>,
-    /// Who connected.
+    /// The client.
     pub peer: Peer,
-    /// What the server is bound to: an IP address or a path.
+    /// The address of the server: an IP address or a path.
     pub address: Arc<str>,
     /// The server's port; None for a path.
     pub port: Option<u16>,

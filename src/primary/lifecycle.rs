@@ -1,4 +1,4 @@
-//! Workers come and go, servers open and close with them.
+//! Adds and removes workers, and the servers that they keep open.
 
 use std::borrow::Cow;
 use std::os::fd::AsFd;
@@ -51,7 +51,7 @@ impl<S: EventSink<Event>> Primary<S> {
     pub(super) fn disconnect(&mut self, context: &mut Context, id: WorkerId) {
         self.take_back(context, id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        // Once: Node's worker ends with ERR_IPC_DISCONNECTED when it is told a second time on its way out.
+        // Once: Node's worker ends with ERR_IPC_DISCONNECTED when it receives a second one on its way out.
         if worker.is_serving() {
             worker.phase = Phase::Leaving;
             self.send_disconnect(context, id);
@@ -59,26 +59,27 @@ impl<S: EventSink<Event>> Primary<S> {
         self.leave_all_servers(context, id);
     }
 
-    /// `subprocess.disconnect()`: what waits is sent, then the worker sees the end and closes its side. Until it has,
-    /// its decisions about the connections under way count.
+    /// `subprocess.disconnect()`: what waits is sent, then the worker sees the end and closes its side. Until
+    /// then its decisions about connections in flight count.
     pub(super) fn close_channel(&mut self, context: &mut Context, id: WorkerId) {
         self.leave_all_servers(context, id);
         self.drive(context, id, |driver, context, owner| driver.half_close(context, owner));
     }
 
-    /// The process is gone. What it had sent is in the socket and is read first, however much is untold; what somebody else who
-    /// has its end sends meanwhile is not, as the JavaScript thread waits for this.
+    /// The process has ended. What it had sent is in the socket and is read first, however much is
+    /// undelivered. What another process that holds its end sends meanwhile is not, as the JavaScript thread
+    /// waits for this.
     pub(super) fn exited(&mut self, context: &mut Context, id: WorkerId) {
         self.read(context, id, Extent::Left);
         if self.unread.pop_if(|unread| *unread == id).is_some() {
-            // It was moving: that was its first socket.
+            // The channel was moving, and this was its first socket.
             self.read(context, id, Extent::Left);
         }
         self.unread.retain(|unread| *unread != id);
         self.close_worker(context, id, None);
     }
 
-    /// Forgets a worker. The connections that it had not taken go to others, in their order.
+    /// Removes a worker. The connections that it had not taken go to others, in their order.
     pub(super) fn close_worker(&mut self, context: &mut Context, id: WorkerId, cause: Option<Error>) {
         let Some(mut worker) = self.workers.remove(&id) else { return };
         self.stats.workers.write().remove(&id);
@@ -111,7 +112,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// The worker has closed a server; the others go on.
+    /// The worker has closed a server. The others keep it.
     pub(super) fn leave_server(&mut self, context: &mut Context, id: WorkerId, server: ServerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.servers.retain(|other| *other != server);
@@ -129,14 +130,14 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// Tells how many servers there are, unless somebody is about to see that.
+    /// Emits the number of servers, unless an event about it waits already.
     pub(super) fn emit_servers(&mut self) {
         if let Some(changed) = self.server_count.set(self.servers.len()) {
             self.sink.push(Event::Servers(changed));
         }
     }
 
-    /// Nobody is left to take connections: those that wait are closed with the server.
+    /// No worker is left to take connections. Those that wait are closed with the server.
     fn close_server(&mut self, context: &mut Context, id: ServerId) {
         let Some(server) = self.servers.remove(&id) else { return };
         self.stats.servers.write().remove(&id);

@@ -1,9 +1,15 @@
 //! The primary of a cluster: listening sockets, workers, and every connection between accept and acknowledgement.
 //!
-//! [`Primary`] runs on the reactor thread and owns all of it; other threads reach it by [`Command`]s and are told by
-//! [`Event`]s. Its parts: this file takes commands and readiness; `accept` takes connections off the kernel's
-//! backlog; `dispatch` gives them to workers, `lane` on their lanes; `owner` has channels driven; `channel_move` has one
-//! change its socket; `peers` gives workers sockets to each other; `protocol` answers what workers say; `lifecycle` adds and removes workers and servers.
+//! [`Primary`] runs on the reactor thread and owns all of it. Other threads send it [`Command`]s and receive
+//! [`Event`]s.
+//!
+//! - This file takes commands, readiness and timers, and ends a turn. `config` has settings and bounds, `event`
+//!   the events, `stats` what is counted.
+//! - `server` is a listening address. `accept` takes connections off the kernel's backlog, `dispatch` gives them
+//!   to workers, `lane` does so on lanes. `connection` is one of them.
+//! - `worker` is a worker. `owner` has its channel driven, `channel_move` has the channel change its socket.
+//! - `protocol` answers what workers ask, `lifecycle` adds and removes workers and servers, `own_servers` counts
+//!   servers that workers open themselves, `peers` gives workers sockets to each other.
 
 mod accept;
 mod channel_move;
@@ -44,7 +50,7 @@ use server::Server;
 pub use stats::{ServerCounters, ServerStats, Stats, WorkerCounters, WorkerStats};
 use worker::Worker;
 
-/// What other threads ask of the primary.
+/// Commands from other threads to the primary.
 #[derive(Debug)]
 pub enum Command {
     /// New settings.
@@ -58,13 +64,14 @@ pub enum Command {
         /// Both ends of its lane, or why it has none.
         lane: Result<SocketPair, Cow<'static, str>>,
     },
-    /// Do something for a channel that is common to all of them.
+    /// A command that is the same for all channels.
     Channel(WorkerId, ChannelCommand),
-    /// Tell the worker to leave (`worker.disconnect()`); it takes part in no server any more.
+    /// Ask the worker to leave (`worker.disconnect()`). It leaves all servers.
     Disconnect(WorkerId),
     /// Close the channel after what waits has been sent (`subprocess.disconnect()`).
     CloseChannel(WorkerId),
-    /// The process has ended: read what it left behind and close. Somebody else may hold its end of the channel.
+    /// The process has ended: read what it left behind and close. Another process may hold its end of the
+    /// channel.
     Exited(WorkerId),
 }
 
@@ -73,7 +80,7 @@ pub enum Command {
 pub enum Source {
     /// A worker's channel.
     Worker(WorkerId),
-    /// The socket that a worker's channel moves over to, while it does not read that yet.
+    /// The socket to which a worker's channel moves, while the primary still reads the first one.
     SecondSocket(WorkerId),
     /// A worker's lane.
     Lane(WorkerId),
@@ -108,33 +115,34 @@ pub struct Primary<S> {
     workers: HashMap<WorkerId, Worker>,
     servers: HashMap<ServerId, Server>,
     server_count: ServerCount,
-    /// The servers that workers have asked for with a key, oldest first. More than one where one worker asked again.
+    /// The servers that workers have asked for with a key, oldest first. There are several if one worker
+    /// asked twice.
     by_key: HashMap<Arc<str>, Vec<ServerId>>,
     /// Servers that workers have opened by themselves, by their keys.
     own_servers: HashMap<Arc<str>, ServerId>,
-    /// Workers that have more to be read and gave way to others; continued next turn.
+    /// Workers with more to read, whose turn is over. They are read again in the next turn.
     unread: Vec<WorkerId>,
-    /// Workers with more on their lanes that gave way to others; continued next turn.
+    /// Workers with more on their lanes, whose turn is over.
     uncollected: BTreeSet<WorkerId>,
-    /// Servers with something to accept or to hand out. They are served when everything that came in this turn has
-    /// been read: with all acknowledgements known, the turns come out fair.
+    /// Servers with something to accept or to hand out. They are served after everything that came in this
+    /// turn has been read: with all acknowledgements known, the turns are fair.
     to_serve: BTreeSet<ServerId>,
     /// Workers that do not read their lanes.
     stalled: BTreeSet<WorkerId>,
-    /// A timer runs for the next look at the lanes, and when that may be at the earliest.
+    /// The timer for the next look at the lanes, and when that look may be at the earliest.
     next_look: Option<(TimerId, Instant)>,
-    /// Workers that do not read the answers to what they ask. They may be in use where that is found; their channels are closed when
-    /// they have been read, or at the end of the turn.
+    /// Workers that do not read the answers to what they ask. They may be in use when that is found. Their
+    /// channels are closed when they have been read, or at the end of the turn.
     unanswerable: BTreeMap<WorkerId, Error>,
-    /// How many sockets to the second worker the first has been given that were not lost on the way. Each has its own count:
-    /// what one had no room for may have arrived at the other.
+    /// The sockets to the second worker that the first has been given. Each direction has its own count, as
+    /// one worker may have lost what the other has received.
     peer_sockets: HashMap<(WorkerId, WorkerId), PeerSockets>,
     next_server: u64,
     exhaustion: Exhaustion,
 }
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// A primary without workers that tells its events to `sink`.
+    /// A primary without workers. Its events go to `sink`.
     pub fn new(sink: S) -> Self {
         Primary {
             config: Config::default(),
@@ -157,7 +165,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// What it counts, for other threads.
+    /// Its counters, for other threads.
     pub fn stats(&self) -> Arc<Stats> {
         self.stats.clone()
     }
@@ -183,7 +191,7 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
         match source {
             Source::Worker(id) => self.on_channel_ready(context, id, readiness),
             Source::SecondSocket(id) => {
-                // What has come is read when everything on the first socket has been.
+                // What has arrived is read after everything on the first socket.
                 if readiness.writable {
                     self.flush(context, id);
                 }
@@ -230,7 +238,7 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
 
     fn on_fatal(&mut self, error: Error) {
         self.sink.push(Event::Fault(error));
-        // Nobody will hear of these any more.
+        // Nothing else will end these.
         for (id, worker) in self.workers.drain() {
             let mut owner = ChannelOwner { id, sink: &mut self.sink, unread: &mut self.unread };
             worker.driver.abandon(&mut owner, None);

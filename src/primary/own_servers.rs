@@ -1,5 +1,6 @@
-//! Servers that workers have opened by themselves, on ports that the kernel shares among them (`SO_REUSEPORT`). The primary has no
-//! socket of theirs and gives them no connections: it counts who listens where.
+//! Servers that workers have opened by themselves, on ports that the kernel shares among them
+//! (`SO_REUSEPORT`). The primary has no socket of them and gives them no connections. It counts which worker
+//! listens where.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::proto::OwnServer;
 use crate::reactor::EventSink;
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// A worker listens by itself. One that says so of very many servers is not believed.
+    /// A worker listens by itself. The number of such servers is limited.
     pub(super) fn note_own_server(&mut self, id: WorkerId, own: OwnServer) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if worker.own_servers.len() >= MAX_OWN_SERVERS

@@ -1,5 +1,5 @@
-//! Workers that talk to each other: who wants to is given a socket to the other, and so is the other. From then on they need
-//! nobody in between: neither the primary's JavaScript nor the reactor.
+//! Sockets between workers. A worker that asks for another one gets a socket to it, and the other one gets
+//! the other end. From then on neither the primary's JavaScript nor its reactor is involved.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -16,24 +16,25 @@ use crate::os::{self, SocketPair};
 use crate::proto::{self, ALL_PEERS, Serialization};
 use crate::reactor::EventSink;
 
-/// How many bytes each of two workers may have written that the other has not read; the system may allow less.
+/// How many bytes each of two workers may have written that the other has not read. The system may allow
+/// less.
 const PEER_BUFFER: usize = 1 << 20;
 
-/// Why a worker cannot be talked to.
+/// Why a worker cannot be connected to.
 const GONE: &str = "there is no such worker";
 const NOT_MOVED: &str = "this worker's channel is on the socket that Node has";
 const PLAIN: &str = "the worker has not loaded corral, or has no lane";
 
-/// What one worker has been given of sockets to another.
+/// The sockets to one worker that another has been given.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PeerSockets {
-    /// How many, but for those that got lost on the way.
+    /// How many, except those that were lost on the way.
     given: u32,
     /// The last one has not arrived.
     is_under_way: bool,
-    /// When that was made.
+    /// When the last one was made.
     last: Option<Instant>,
-    /// It has asked for another one when it had got so many, and has to wait.
+    /// The worker has asked for another socket after it had received this many, and has to wait.
     wants_after: Option<u32>,
 }
 
@@ -42,7 +43,7 @@ pub struct PeerSockets {
 enum Presence {
     /// It can.
     Here,
-    /// It may load corral yet.
+    /// It may still load corral.
     Expected,
     /// It never will.
     Absent(&'static str),
@@ -64,7 +65,7 @@ impl Presence {
 }
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// A worker wants to talk to another one, or to all.
+    /// A worker wants a connection to another one, or to all.
     ///
     /// Errors: the frame is malformed, or claims what cannot be.
     pub(super) fn on_connect(
@@ -74,13 +75,13 @@ impl<S: EventSink<Event>> Primary<S> {
         bytes: &[u8],
     ) -> Result<(), Error> {
         if self.workers.get(&id).is_some_and(|worker| !worker.channel().accepts_attachments()) {
-            // It has said on its lane, before this, that its channel may move.
+            // It has announced on its lane, before this, that its channel may move.
             self.collect(context, id);
         }
         let Some(worker) = self.workers.get_mut(&id) else { return Ok(()) };
         let has_moved = worker.channel().accepts_attachments();
         match proto::parse_connect(worker.channel().serialization(), bytes).map_err(Error::BadFrame)? {
-            // Node's own reader would not know what to make of a socket to another worker.
+            // Node's own reader would not understand a socket to another worker.
             (other, _) if !has_moved => self.refuse_peer(context, id, WorkerId(other), NOT_MOVED),
             (ALL_PEERS, _) => {
                 worker.wants_all = true;
@@ -103,7 +104,8 @@ impl<S: EventSink<Event>> Primary<S> {
         Ok(())
     }
 
-    /// How many sockets to another one a worker has been given. To one that has gone it may have had any number.
+    /// How many sockets to another worker a worker has been given. If the other one has gone, it may have
+    /// been any number.
     fn given(&self, id: WorkerId, other: WorkerId) -> u32 {
         match self.peer_sockets.get(&(id, other)) {
             Some(sockets) => sockets.given,
@@ -126,7 +128,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// A worker's channel has moved: whoever waits for it is given a socket to it.
+    /// A worker's channel has moved: the workers that wait for it get a socket to it.
     pub(super) fn notify_waiters(&mut self, context: &mut Context, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let mut wanting: Vec<WorkerId> = std::mem::take(&mut worker.waiters).into_iter().collect();
@@ -138,7 +140,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// A worker has gone: those that wait for it wait in vain.
+    /// A worker has gone: the requests of those that wait for it are refused.
     pub(super) fn reject_waiters(
         &mut self,
         context: &mut Context,
@@ -151,7 +153,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// As `reject_waiters`, for a worker that is there and cannot be talked to.
+    /// As [`Primary::reject_waiters`], for a worker that is there and cannot be connected to.
     pub(super) fn reject_waiters_for_plain(&mut self, context: &mut Context, id: WorkerId) {
         let wanting = self.workers.get_mut(&id).map(|worker| std::mem::take(&mut worker.waiters));
         for other in wanting.unwrap_or_default() {
@@ -163,9 +165,10 @@ impl<S: EventSink<Event>> Primary<S> {
         self.answer_worker(context, id, |serialization| proto::no_peer_frame(serialization, other.0, reason));
     }
 
-    /// Gives two workers a socket to each other, unless more than `after` of them have been given to the first and not been
-    /// lost on the way: then one is about to arrive there. The next has to wait until the last one has arrived at both, and for
-    /// [`PEER_PAUSE`]: whoever asks again and again has the other keep, and do, no more than that.
+    /// Gives two workers a socket to each other, unless the first has been given more than `after` sockets
+    /// that were not lost: then one is about to arrive there. The next one has to wait until the last one has
+    /// arrived at both, and for [`PEER_PAUSE`]. This limits what a worker that asks repeatedly makes the
+    /// other one do.
     fn connect_peers(&mut self, context: &mut Context, one: WorkerId, other: WorkerId, after: u32) {
         let of = |id| self.workers.get(&id).map(|worker| worker.channel().serialization());
         let (Some(first), Some(second)) = (of(one), of(other)) else { return };
@@ -177,7 +180,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let rests = sockets.last.is_some_and(|last| last.elapsed() < PEER_PAUSE);
         if is_under_way || rests {
             let is_first = sockets.wants_after.replace(after).is_none();
-            // Otherwise its arrival is waited for.
+            // Otherwise its arrival connects them.
             if !is_under_way && is_first {
                 context.set_timer(PEER_PAUSE, Timer::ConnectPeers(one, other));
             }
@@ -214,7 +217,7 @@ impl<S: EventSink<Event>> Primary<S> {
         self.peer_sockets.get(&(id, other)).is_some_and(|sockets| sockets.is_under_way)
     }
 
-    /// A worker has got its socket to another.
+    /// A worker has received its socket to another.
     pub(super) fn on_peer_arrived(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
         // None when the other has gone meanwhile.
         if let Some(sockets) = self.peer_sockets.get_mut(&(id, other)) {
@@ -225,7 +228,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// What a worker has had to wait for may be possible now.
+    /// A worker that had to wait for a socket may get it now.
     pub(super) fn connect_waiting_peers(&mut self, context: &mut Context, one: WorkerId, other: WorkerId) {
         if let Some(sockets) = self.peer_sockets.get_mut(&(one, other))
             && let Some(after) = sockets.wants_after.take()
@@ -234,12 +237,12 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// A worker had no room for its socket to another: the other one sees its end, unless it had no room for its own either,
-    /// and both may try again.
+    /// A worker had no room for its socket to another. The other one sees the end of its own socket, unless
+    /// it had no room either. Both may try again.
     pub(super) fn on_peer_lost(&mut self, context: &mut Context, id: WorkerId, other: WorkerId) {
         if let Some(sockets) = self.peer_sockets.get_mut(&(id, other)) {
             sockets.given = sockets.given.saturating_sub(1);
-            // It hears that there is none, and asks again if it likes.
+            // The worker learns that there is no socket, and may ask again.
             sockets.wants_after = None;
         }
         self.refuse_peer(context, id, other, "this process has no file descriptors left");

@@ -1,4 +1,4 @@
-//! What workers say, and the answers.
+//! Messages of workers in the cluster protocol, and the answers.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::proto::{self, ClusterMessage, HandleKind, QueryServer, ToWorker};
 use crate::reactor::{Acceptor, EventSink};
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// Tells of something that a worker has brought about: it counts until JavaScript has dealt with it.
+    /// Emits an event that a worker has caused. It counts as undelivered until JavaScript has dealt with it.
     fn emit(&mut self, event: Event) {
         if let Some((id, cost)) = event.cost()
             && let Some(worker) = self.workers.get(&id)
@@ -28,7 +28,7 @@ impl<S: EventSink<Event>> Primary<S> {
         self.sink.push(event);
     }
 
-    /// Errors: it is not a message of the cluster protocol.
+    /// Errors: the frame is not a message of the cluster protocol.
     pub(super) fn on_cluster_frame(
         &mut self,
         context: &mut Context,
@@ -73,11 +73,12 @@ impl<S: EventSink<Event>> Primary<S> {
     fn on_query_server(&mut self, context: &mut Context, id: WorkerId, seq: Seq, query: &QueryServer) {
         let Some(worker) = self.workers.get(&id) else { return };
         if !worker.is_serving() {
-            // Node does not answer a worker that is on its way out.
+            // Node does not answer a worker that is on its way out, either.
             return;
         }
-        // A worker that asks twice with one key gets a server of its own (Node 22.23, 26.10). The oldest that it does not
-        // take part in: the second of one worker is the second of all, as with the index that Node 20 has in every key.
+        // A worker that asks twice with one key gets a server of its own (Node 22.23, 26.10). This finds the
+        // oldest server that the worker does not share: the second of one worker is the second of all, as
+        // with the index that Node 20 has in every key.
         let known = self.by_key.get(query.key.as_str()).into_iter().flatten().copied();
         let shared = known
             .into_iter()
@@ -120,8 +121,8 @@ impl<S: EventSink<Event>> Primary<S> {
         Ok(id)
     }
 
-    /// What a new server is called in messages: the key that it was asked for with, unless that is another's. A worker
-    /// knows its servers by their names, and ends when two of them have the same (nodejs/node#64869).
+    /// The name of a new server in messages: the key of the query, unless another server has it. A worker
+    /// identifies its servers by their names, and ends when two have the same (nodejs/node#64869).
     fn name_for(&self, query: &QueryServer, id: ServerId) -> Arc<str> {
         let mut same = self.by_key.get(query.key.as_str()).into_iter().flatten();
         let is_taken = same.any(|id| self.servers.get(id).is_some_and(|server| *server.key == *query.key));
@@ -169,7 +170,7 @@ impl<S: EventSink<Event>> Primary<S> {
         self.to_serve.insert(server_id);
     }
 
-    /// Tells a worker to leave.
+    /// Asks a worker to leave.
     pub(super) fn send_disconnect(&mut self, context: &mut Context, id: WorkerId) {
         if let Some(frame) = self.message_frame(id, &ToWorker::Disconnect, None) {
             self.send_frame(context, id, frame);
@@ -213,12 +214,13 @@ impl<S: EventSink<Event>> Primary<S> {
         let Some(worker) = self.workers.get(&id) else { return };
         match worker.channel().send(frame) {
             SendStatus::Queued { needs_flush: true, .. } => self.flush(context, id),
-            // A worker that has gone reads no answer; its end is about to be read here.
+            // A worker that has gone reads no answer. Its end is about to be read here.
             SendStatus::Written | SendStatus::Queued { .. } | SendStatus::Failed(_) | SendStatus::Closed => {}
         }
     }
 
-    /// Sends what a worker has asked for. One that asks and does not read is not answered without end: its channel ends.
+    /// Sends what a worker has asked for. If a worker asks and does not read the answers, its channel is
+    /// closed.
     pub(super) fn answer_frame(&mut self, context: &mut Context, id: WorkerId, frame: Frame) {
         let Some(worker) = self.workers.get(&id) else { return };
         let status = worker.channel().answer(frame);
@@ -235,7 +237,7 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 }
 
-/// Errors: `EINVAL` for more that is to be kept of a server than any needs.
+/// Errors: `EINVAL` if a key or `data` is larger than any server needs.
 fn has_bounds(query: &QueryServer) -> Result<(), Errno> {
     let data = query.data.as_ref().map_or(0, |data| data.to_string().len());
     if query.key.len() > MAX_SERVER_KEY || data > MAX_SERVER_DATA { Err(Errno::EINVAL) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! One listening address in the primary: its socket, who serves it, and the connections that nobody has yet.
+//! One listening address in the primary: its socket, its workers, and the connections that no worker has yet.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,21 +31,21 @@ pub enum Mode {
 /// A listening address.
 #[derive(Debug)]
 pub struct Server {
-    /// The server's name in messages; of all servers of one worker it is the only one with it.
+    /// The server's name in messages. No other server of its workers has it.
     pub key: Arc<str>,
-    /// What it was asked for with.
+    /// The key of the query.
     pub query_key: Arc<str>,
-    /// Goes with the server, and before the socket: see [`Bound`].
+    /// Dropped before the socket: see [`Bound`].
     _file: Option<SocketFile>,
     /// Goes with the server.
     _mark: Option<Mark>,
-    /// The socket; listening, or only bound when it is shared.
+    /// The socket. It listens, or is only bound when it is shared.
     pub socket: Arc<OwnedFd>,
     /// Who accepts.
     pub mode: Mode,
-    /// Who takes part, in the order in which they came; `policy` has the same.
+    /// Its workers, in the order in which they came. `policy` has the same.
     members: Vec<WorkerId>,
-    /// Who gets the next connection, where the primary accepts.
+    /// Chooses the next connection's worker, where the primary accepts.
     pub policy: Box<dyn Policy>,
     /// Connections that wait for a worker, oldest first.
     pub pending: VecDeque<Pending>,
@@ -59,26 +59,26 @@ pub struct Server {
     pub local: Option<LocalAddress>,
     /// `local`'s address, or the path, for events.
     pub address: Arc<str>,
-    /// Its counts.
+    /// Its counters.
     pub stats: Arc<ServerStats>,
     backlog: i32,
 }
 
-/// A socket that is open and not yet anybody's server.
+/// An open socket that does not belong to a server yet.
 #[derive(Debug)]
 pub struct Opened {
     bound: Bound,
     local: Option<LocalAddress>,
     backlog: i32,
-    /// None: to be accepted from in the primary.
+    /// None if the primary accepts.
     shared: Option<HandleKind>,
 }
 
 impl Opened {
-    /// Opens the socket that a worker asks for. Where the primary accepts it listens at once; a shared one is made to listen
-    /// by the worker. UDP is always shared: there are no connections to hand out.
+    /// Opens the socket that a worker asks for. If the primary accepts, it listens at once. The worker makes
+    /// a shared socket listen. UDP is always shared, as there are no connections to hand out.
     ///
-    /// Errors: those of binding and listening, for the worker to report as its own.
+    /// Errors: those of binding and listening. The worker reports them as its own.
     pub fn open(query: &QueryServer, config: &Config) -> Result<Opened, Errno> {
         let udp = match query.kind {
             AddressKind::Udp4 => Some(false),
@@ -93,7 +93,7 @@ impl Opened {
         let address = query.address.as_deref();
         let port = || u16::try_from(query.port).map_err(|_| Errno::EINVAL);
         let bound = if query.fd >= 0 {
-            // The program's descriptor stays the program's: it may close it, or use it again.
+            // The descriptor remains the program's, which may close it or use it again.
             Bound { socket: share(query.fd, query.kind)?, file: None, mark: None }
         } else if let Some(ipv6) = udp {
             os::bind_udp(address, port()?, ipv6, query.flags)?
@@ -122,7 +122,7 @@ impl Opened {
     }
 }
 
-/// A share in a descriptor of the program's, if it is what a server of that kind needs.
+/// A duplicate of a descriptor of the program, if it is what a server of that kind needs.
 fn share(fd: i32, kind: AddressKind) -> Result<OwnedFd, Errno> {
     let purpose = match kind {
         AddressKind::Udp4 => Purpose::Udp4,
@@ -186,7 +186,7 @@ impl Server {
         matches!(&self.mode, Mode::Primary(acceptor) if acceptor.is_ready())
     }
 
-    /// Tells those who look at the counts how it stands.
+    /// Updates the counters of what waits.
     pub fn update_stats(&self, max_pending: usize) {
         self.stats.counters.pending.set((self.pending.len() + self.refused.len()) as u64);
         let is_paused = matches!(&self.mode, Mode::Primary(acceptor) if acceptor.is_paused())
@@ -194,12 +194,12 @@ impl Server {
         self.stats.paused.store(is_paused, Ordering::Relaxed);
     }
 
-    /// Who takes part, in the order in which they came.
+    /// Its workers, in the order in which they came.
     pub fn members(&self) -> &[WorkerId] {
         &self.members
     }
 
-    /// A worker takes part that has not until now.
+    /// Adds a worker that is not one of its workers yet.
     pub fn add_member(&mut self, worker: WorkerId) {
         debug_assert!(!self.members.contains(&worker));
         self.members.push(worker);
@@ -207,7 +207,7 @@ impl Server {
         self.update_members();
     }
 
-    /// A worker takes part no longer, if it has.
+    /// Removes a worker, if it is one of its workers.
     pub fn remove_member(&mut self, worker: WorkerId) {
         if let Some(place) = self.members.iter().position(|member| *member == worker) {
             self.members.remove(place);
@@ -216,7 +216,7 @@ impl Server {
         }
     }
 
-    /// Tells those who look at the counts who takes part.
+    /// Updates the list of workers in its statistics.
     fn update_members(&self) {
         self.stats.workers.lock().clone_from(&self.members);
     }
@@ -225,7 +225,7 @@ impl Server {
     pub fn raise_backlog(&mut self, query: &QueryServer) {
         let backlog = backlog_of(query);
         if backlog > self.backlog && matches!(self.mode, Mode::Primary(_)) {
-            // A backlog that the kernel does not want leaves the one in force.
+            // If the kernel refuses the backlog, the old one stays in force.
             if os::listen(self.socket.as_fd(), backlog).is_ok() {
                 self.backlog = backlog;
             }
@@ -233,8 +233,8 @@ impl Server {
     }
 }
 
-/// A path as short as it can be written from here, because a socket's name has no more than 107 bytes (Node:
-/// `cluster/primary.js`). An abstract name, which the worker has made absolute, becomes itself again.
+/// The shortest form of a path from the current directory, because the name of a socket has at most 107 bytes
+/// (Node: `cluster/primary.js`). An abstract name, which the worker has made absolute, becomes itself again.
 fn shortest(path: &Path) -> PathBuf {
     let Ok(here) = std::env::current_dir() else { return path.to_owned() };
     let relative = relative_to(path, &here);

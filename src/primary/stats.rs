@@ -1,4 +1,4 @@
-//! What the primary counts and says of its servers and workers, for any thread to read.
+//! Counters and descriptions of servers and workers, for any thread to read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,20 +42,20 @@ counters! {
     }
 }
 
-/// Of one server, since it was opened.
+/// One server, since it was opened.
 #[derive(Debug)]
 pub struct ServerStats {
     /// Its key in the protocol.
     pub key: Arc<str>,
-    /// What it is bound to: an IP address or a path.
+    /// The bound IP address, or the path.
     pub address: Arc<str>,
     /// None for a path.
     pub port: Option<u16>,
-    /// Who takes part, in the order in which they came.
+    /// Its workers, in the order in which they came.
     pub workers: Mutex<Vec<WorkerId>>,
-    /// What is counted of it.
+    /// Its counters.
     pub counters: ServerCounters,
-    /// Nothing is accepted at present: the bound is reached, or there are no descriptors.
+    /// Accepting pauses: the bound is reached, or there are no descriptors.
     pub paused: AtomicBool,
 }
 
@@ -73,12 +73,12 @@ impl ServerStats {
     }
 }
 
-/// Of one worker, since it was spawned.
+/// One worker, since it was spawned.
 #[derive(Debug)]
 pub struct WorkerStats {
     /// How connections travel to it.
     pub lane: Mutex<LaneState>,
-    /// What is counted of it.
+    /// Its counters.
     pub counters: WorkerCounters,
 }
 
@@ -89,7 +89,7 @@ impl WorkerStats {
     }
 }
 
-/// Everything that is counted, shared by the reactor and whoever asks.
+/// All statistics, shared by the reactor and its readers.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// The servers that are open.

@@ -12,12 +12,12 @@ use crate::ids::{Seq, ServerId, WorkerId};
 use crate::reactor::Registration;
 use crate::sched::{Availability, Load};
 
-/// Where a worker is in its life, as far as connections go.
+/// The state of a worker, as far as connections are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// It may ask for servers and take connections.
     Serving,
-    /// It was told, or has said, that it leaves: it gets no servers any more, but finishes what it has.
+    /// It was asked to leave, or has announced it. It gets no servers any more, and finishes what it has.
     Leaving,
 }
 
@@ -28,19 +28,19 @@ pub struct Worker {
     pub driver: Driver,
     /// Where it is in its life.
     pub phase: Phase,
-    /// The servers that it takes part in.
+    /// The servers of which it is a worker.
     pub servers: Vec<ServerId>,
-    /// The keys of those that it has opened by itself.
+    /// The keys of the servers that it has opened by itself.
     pub own_servers: Vec<Arc<str>>,
-    /// Connections that it was sent and has not acknowledged, in their order.
+    /// Connections that it was sent on its channel and has not acknowledged, in their order.
     pub in_flight: BTreeMap<Seq, InFlight>,
-    /// Its counts.
+    /// Its counters.
     pub stats: Arc<WorkerStats>,
-    /// Where connections travel once the worker reads it.
+    /// Connections travel on it once the worker reads it.
     pub lane: Option<Lane>,
-    /// Workers that want to talk to it when it has loaded corral.
+    /// Workers that wait for a connection to it until it has loaded corral.
     pub waiters: BTreeSet<WorkerId>,
-    /// It wants to talk to every worker that there is, or will be.
+    /// It wants a connection to every worker that there is, or will be.
     pub wants_all: bool,
     next_seq: u64,
 }
@@ -89,7 +89,7 @@ impl Worker {
         self.lane.as_ref().filter(|lane| lane.is_used())
     }
 
-    /// Whether it may be sent a connection now, and deals with what it is sent.
+    /// Whether it may be sent a connection now and keeps up with what it is sent.
     pub fn keeps_up(&self) -> bool {
         self.has_credit() && self.in_flight.is_empty() && self.used_lane().is_none_or(Lane::keeps_up)
     }
@@ -103,8 +103,7 @@ impl Worker {
             }
     }
 
-    /// Its load, for the choice of who gets a connection. Only on a lane can it be seen whether one that is full works on
-    /// what it has.
+    /// Its load, for the policy. Only a lane shows whether a worker that is full works on what it has.
     pub fn load(&self) -> Load {
         let availability = if self.keeps_up() {
             Availability::Idle
@@ -163,7 +162,7 @@ mod tests {
         let mut leaving = on_lane(LaneState::Open, LANE_WINDOW);
         leaving.phase = Phase::Leaving;
         assert_eq!(leaving.load().availability, Availability::Away);
-        // On a channel nobody can tell a worker at work from one that is blocked.
+        // A channel does not show whether a worker works or is blocked.
         let unused = LaneState::Unused(LaneState::NOT_LOADED.into());
         let mut plain = on_lane(unused, 0);
         assert_eq!(plain.load().availability, Availability::Idle);

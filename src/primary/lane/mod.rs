@@ -32,29 +32,29 @@ pub use state::LaneState;
 pub struct Lane {
     ends: SocketPair,
     state: LaneState,
-    /// Registered while the next report is waited for; otherwise reports are looked for when the lane's tick comes, so
-    /// that they do not wake the reactor.
+    /// Registered while the next report is awaited. At other times the lane's tick looks for reports, so that
+    /// they do not wake the reactor.
     registration: Option<Registration>,
     last_seq: LaneSeq,
-    /// Connections that were sent and of which the worker has not reported.
+    /// Connections that were sent and that the worker has not reported.
     in_flight: VecDeque<(LaneSeq, InFlight)>,
-    /// Since when the oldest in flight waits without the worker having reported anything.
+    /// Since when the oldest one waits without any report of the worker.
     waiting_since: Option<Instant>,
-    /// A server is at its bound and waits for what is in flight here.
+    /// A server at its bound waits for what is in flight here.
     is_awaited: bool,
-    /// The kernel had no room; cleared by the next look.
+    /// The kernel had no room. The next look clears it.
     rests: bool,
-    /// Everything that could be taken back has been, since the worker stalled.
+    /// Everything that could be recalled has been, since the worker stalled.
     is_recalled: bool,
     outgoing: Vec<u8>,
     ancillary: Ancillary,
-    /// The socket that the worker has brought for its channel.
+    /// The socket that the worker has sent for its channel.
     channel: Option<OwnedFd>,
     stats: Arc<WorkerStats>,
 }
 
 impl Lane {
-    /// A lane whose worker has not been heard of.
+    /// A lane whose worker has announced nothing yet.
     pub fn new(ends: SocketPair, stats: Arc<WorkerStats>) -> Self {
         Lane {
             ends,
@@ -73,7 +73,7 @@ impl Lane {
         }
     }
 
-    /// A lane that stands like this, for tests of those who look at it.
+    /// A lane in this state, for tests of its readers.
     #[cfg(test)]
     pub fn with_under_way(mut self, state: LaneState, count: usize) -> Self {
         self.state = state;
@@ -93,12 +93,12 @@ impl Lane {
         self.state = state;
     }
 
-    /// Whether the worker has said nothing yet, neither that it reads it nor that it cannot.
+    /// Whether the worker has announced neither that it reads the lane nor that it cannot.
     pub fn is_unheard_of(&self) -> bool {
         self.state == LaneState::Unused(Cow::Borrowed(LaneState::NOT_LOADED))
     }
 
-    /// Connections travel on it, or wait until they can again.
+    /// Whether connections travel on it, or wait until they can again.
     pub fn is_used(&self) -> bool {
         !matches!(self.state, LaneState::Unused(_))
     }
@@ -108,17 +108,17 @@ impl Lane {
         self.state == LaneState::Open && !self.rests && self.in_flight.len() < LANE_WINDOW
     }
 
-    /// How many connections were sent on it of which the worker has not reported.
+    /// How many connections were sent on it that the worker has not reported.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Whether as many are under way as may be, and nothing is known to keep the worker from them.
+    /// Whether as many as allowed are in flight, and nothing is known to keep the worker from them.
     pub fn is_full(&self) -> bool {
         self.state == LaneState::Open && !self.rests && self.in_flight.len() >= LANE_WINDOW
     }
 
-    /// Whether the worker could be sent one, has little under way, and has reported just now.
+    /// Whether the worker may be sent one, has little in flight, and has reported recently.
     pub fn keeps_up(&self) -> bool {
         self.has_credit()
             && self.in_flight.len() <= LANE_WINDOW / 4
@@ -131,7 +131,7 @@ impl Lane {
         self.state == LaneState::Open && self.in_flight.is_empty() && self.registration.is_none()
     }
 
-    /// Whether the next report is waited for.
+    /// Whether the next report must wake the reactor.
     fn wants_wake(&self) -> bool {
         match self.state {
             LaneState::Unused(_) | LaneState::Stalled(_) => true,
@@ -150,7 +150,7 @@ impl Lane {
         self.last_seq
     }
 
-    /// Receives the next that the worker says; None when it has said nothing more.
+    /// Receives the next message of the worker; None if there is none.
     fn receive(&mut self) -> Result<Option<FromWorker>, Error> {
         let mut buffer = [0; MAX_LANE_MESSAGE];
         match os::receive_packet(self.ends.ours.as_fd(), &mut buffer, &mut self.ancillary) {
@@ -164,7 +164,7 @@ impl Lane {
         }
     }
 
-    /// The worker has received everything up to `through`, or it was taken back before.
+    /// The worker has received everything up to `through` that was not recalled before.
     fn settle(&mut self, through: LaneSeq, refused: &[LaneSeq]) -> Result<Vec<(InFlight, Decision)>, Error> {
         if through > self.last_seq {
             return Err(Error::BadFrame("a report of what was never sent on the lane".into()));
@@ -185,12 +185,13 @@ impl Lane {
         Ok(decisions)
     }
 
-    /// Takes back what the worker has not received, oldest first. With an error of `recvmsg(2)` there may be more.
+    /// Recalls what the worker has not received, oldest first. After an error of `recvmsg(2)` there may be
+    /// more.
     fn recall(&mut self) -> (Vec<InFlight>, Result<(), Error>) {
         let mut buffer = [0; MAX_LANE_MESSAGE];
         let mut recalled = Vec::new();
         loop {
-            // Without its descriptor, of which `in_flight` has a share.
+            // The descriptor is not needed, as `in_flight` shares it.
             let packet = match os::receive_packet_bytes(self.ends.theirs.as_fd(), &mut buffer) {
                 Ok(packet) if packet.length > 0 => packet,
                 Ok(_) | Err(Errno::EAGAIN) => return (recalled, Ok(())),

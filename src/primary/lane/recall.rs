@@ -1,4 +1,4 @@
-//! Workers that do not receive are found, and what waits on their lanes is taken back for others.
+//! Finds workers that do not receive, and recalls what waits on their lanes for others.
 
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::proto::{FromWorker, ToLane};
 use crate::reactor::EventSink;
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// Arranges for the next look at the lanes, while there is anything to be seen.
+    /// Sets the timer for the next look at the lanes.
     pub(super) fn look_later(&mut self, context: &mut Context) {
         if self.next_look.is_none() {
             let timer = context.set_timer(LANE_TICK, Timer::LookAtLanes);
@@ -21,7 +21,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// Looks at the lanes if it is time to: the reactor is awake, and need not be woken for it later.
+    /// Looks at the lanes if it is time to: the reactor is awake, and a timer need not wake it later.
     pub(in crate::primary) fn look_if_due(&mut self, context: &mut Context) {
         if let Some((timer, at)) = self.next_look
             && Instant::now() >= at
@@ -31,7 +31,8 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// Takes the reports of lanes that are not waited for, and finds the workers that have stopped receiving.
+    /// Takes the reports of lanes that do not wake the reactor, and finds the workers that have stopped
+    /// receiving.
     pub(in crate::primary) fn look_at_lanes(&mut self, context: &mut Context) {
         self.next_look = None;
         let wants_look =
@@ -59,7 +60,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// Whether somebody who could take what waits in a worker's lane has little to do.
+    /// Whether a worker that could take what waits on this lane has little to do.
     fn has_taker_that_keeps_up(&self, id: WorkerId) -> bool {
         let Some(lane) = self.lane(id) else { return false };
         let mut servers =
@@ -69,11 +70,13 @@ impl<S: EventSink<Event>> Primary<S> {
         })
     }
 
-    /// The worker does not receive. It gets nothing more until it reports the probe, which lies behind all the rest.
+    /// The worker does not receive. It gets nothing more until it reports the probe, which lies behind
+    /// everything else.
     fn stall(&mut self, context: &mut Context, id: WorkerId) {
         let Some(lane) = self.lane_mut(id) else { return };
         let probe = lane.next_seq();
-        // Without room for the probe the lane is full: its worker reports something else first, and is asked then.
+        // If there is no room for the probe, the lane is full: its worker reports something else first, and
+        // is asked then.
         if lane.send(&ToLane::Probe(probe), None).is_err() {
             lane.waiting_since = Some(Instant::now());
             return self.look_later(context);
@@ -85,7 +88,7 @@ impl<S: EventSink<Event>> Primary<S> {
         self.watch_lane(context, id);
     }
 
-    /// Takes back what waits for stalled workers, where another worker could take it now.
+    /// Recalls what waits for stalled workers, where another worker could take it now.
     pub(in crate::primary) fn relieve_stalled(&mut self, context: &mut Context) {
         for id in std::mem::take(&mut self.stalled) {
             let Some(lane) = self.lane(id).filter(|lane| matches!(lane.state, LaneState::Stalled(_))) else {
@@ -110,7 +113,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let Some(lane) = self.lane_mut(id) else { return };
         lane.is_recalled = true;
         let (recalled, status) = lane.recall();
-        // The old probe may have been taken back with the rest.
+        // The old probe may have been recalled with the rest.
         let probe = lane.next_seq();
         let asked = lane.send(&ToLane::Probe(probe), None);
         lane.set_state(LaneState::Stalled(probe));
@@ -133,9 +136,10 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// The worker has gone. What it refused or had not received goes to others; what it had received has ended with it.
+    /// The worker has gone. What it refused or had not received goes to others. What it had received has
+    /// ended with it.
     ///
-    /// Errors: those of `recvmsg(2)`; what had been taken back by then has gone to others all the same.
+    /// Errors: those of `recvmsg(2)`. What had been recalled by then has gone to others all the same.
     pub(in crate::primary) fn close_lane(
         &mut self,
         context: &mut Context,
@@ -145,7 +149,7 @@ impl<S: EventSink<Event>> Primary<S> {
         if let Some(registration) = lane.registration.take() {
             registration.end(context, lane.ends.ours.as_fd());
         }
-        // Its last words. Nonsense among them is nobody's concern any more, nor is what somebody else says that has its end.
+        // Its last reports. Invalid ones no longer matter, nor does what another process with its end sends.
         for _ in 0..LANE_LAST_WORDS {
             let Ok(Some(FromWorker::Report { through, refused })) = lane.receive() else { break };
             let Ok(decisions) = lane.settle(through, &refused) else { break };

@@ -1,4 +1,4 @@
-//! Connections go out on lanes, and workers report what they have done with them.
+//! Sends connections on lanes, and takes the reports of workers.
 
 use std::borrow::Cow;
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, ToLane};
 use crate::reactor::{EventSink, Registration};
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// Sends a connection on a worker's lane; gives it back when the kernel does not take it.
+    /// Sends a connection on a worker's lane. If the kernel does not take it, it goes back to its server.
     pub(in crate::primary) fn hand_over_lane(
         &mut self,
         context: &mut Context,
@@ -72,7 +72,7 @@ impl<S: EventSink<Event>> Primary<S> {
                     is_everything_read = lane.has_nothing_to_report();
                     self.apply(id, decisions);
                 }
-                // Neither the lane nor the channel is believed any further.
+                // Neither the lane nor the channel is trusted any more.
                 Err(error) => return self.close_worker(context, id, Some(error)),
             }
             if is_everything_read {
@@ -107,7 +107,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// Connections travel on the channel from now on; what is in the lane is handed out again.
+    /// From now on connections travel on the channel. What waits on the lane is handed out again.
     fn abandon_lane(&mut self, context: &mut Context, id: WorkerId, reason: Cow<'static, str>) {
         let Some(lane) = self.lane_mut(id) else { return };
         lane.set_state(LaneState::Unused(reason));
@@ -115,13 +115,14 @@ impl<S: EventSink<Event>> Primary<S> {
         self.reject_waiters_for_plain(context, id);
         self.return_recalled(id, recalled);
         match status {
-            // Reports of what was received before may still come.
+            // Reports of earlier connections may still come.
             Ok(()) => self.watch_lane(context, id),
             Err(error) => self.close_worker(context, id, Some(error)),
         }
     }
 
-    /// Books what a worker has reported. Refused ones go back to the front of their queues, in their order.
+    /// Applies what a worker has reported. Refused connections go back to the front of their queues, in their
+    /// order.
     pub(super) fn apply(&mut self, id: WorkerId, decisions: Vec<(InFlight, Decision)>) {
         let (taken, refused): (Vec<_>, Vec<_>) =
             decisions.into_iter().partition(|(_, decision)| *decision == Decision::Taken);
@@ -130,7 +131,8 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// A server is at its bound: what its workers have taken is to be known at once, and not at the next look.
+    /// A server is at its bound: it must learn at once, and not at the next look, what its workers have
+    /// taken.
     pub(in crate::primary) fn await_reports(&mut self, context: &mut Context, id: ServerId) {
         let Some(server) = self.servers.get(&id) else { return };
         for id in server.members().to_vec() {
@@ -144,7 +146,7 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// Registers a lane while its next report is waited for, and only then.
+    /// Registers a lane if its next report must wake the reactor, and otherwise ends its registration.
     pub(in crate::primary) fn watch_lane(&mut self, context: &mut Context, id: WorkerId) {
         let Some(lane) = self.lane_mut(id) else { return };
         let ours = lane.ends.ours.as_fd();

@@ -16,6 +16,6 @@ pub enum LaneState {
 }
 
 impl LaneState {
-    /// Why connections do not travel on a lane whose worker has said nothing.
+    /// The reason while a worker has announced nothing.
     pub const NOT_LOADED: &str = "the worker has not loaded corral";
 }
