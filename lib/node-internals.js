@@ -49,7 +49,7 @@ function handleOf(owner) {
   return owner._handle ?? undefined;
 }
 
-/** What http2 says to whoever uses the socket beneath one of its sessions. */
+/** The error of http2 for the use of a socket beneath one of its sessions. */
 const UNDER_SESSION = 'ERR_HTTP2_NO_SOCKET_MANIPULATION';
 
 const SESSION = /^(Client|Server)Http2Session$/;
@@ -158,7 +158,7 @@ function reusesPort(socket) {
  * Has a worker's half of the built-in cluster ask the primary for a server.
  *
  * @param {any} cluster
- * @param {{ once: Function, address: () => any }} listener told when it listens, and asked where
+ * @param {{ once: Function, address: () => any }} listener is called when it listens, and asked for its address
  * @param {object} query
  */
 function askForServer(cluster, listener, query) {
@@ -329,14 +329,14 @@ function datagramHandleFrom(fd) {
 }
 
 /**
- * Lets `before` run between the end of a process and everything that tells of it ('exit', exitCode, 'close').
+ * Lets `before` run between the end of a process and everything that reports it ('exit', exitCode, 'close').
  *
  * @param {any} child just spawned
  * @param {(proceed: () => void) => void} before calls back when it has run
  */
 function beforeExit(child, before) {
   const handle = child._handle;
-  // Without a handle the process could not be spawned, which has been told already.
+  // Without a handle the process could not be spawned, which has been reported already.
   if (!handle) return;
   need(typeof handle.onexit === 'function', 'ChildProcess._handle.onexit');
   const onexit = handle.onexit;

@@ -19,7 +19,14 @@
 
 const { Control } = require('./control');
 const errors = require('../errors');
-const { describe, guard, isGivenAway, lacksDescriptor, putTogether, takeApart } = require('./handles');
+const {
+  describe,
+  ignoreEarlyErrors,
+  isGivenAway,
+  lacksDescriptor,
+  putTogether,
+  takeApart,
+} = require('./handles');
 const { limits } = require('../limits');
 const { Incoming } = require('./incoming');
 const { sizeOf } = require('./native-writer');
@@ -48,7 +55,7 @@ const { NO_DESCRIPTOR, QUEUE_FULL, WriteQueue } = require('./write-queue');
  */
 
 /**
- * Who has the other half of a channel, in the core.
+ * The owner of a channel's other half, in the core: a reactor.
  * @typedef {object} Owner
  * @property {import('../util/keep-alive').KeepAlive} keepAlive
  * @property {(id: number) => number} channelFd
@@ -57,16 +64,16 @@ const { NO_DESCRIPTOR, QUEUE_FULL, WriteQueue } = require('./write-queue');
  * @property {(id: number, reason: string) => void} destroy closes the channel at once, which ends with an error for that reason
  * @property {(fd: number) => void} closeHandle
  * @property {() => void} wantInternalMessages
- * @property {(target: Target, error: Error) => void} report tells of a fault of the peer's
- * @property {(target: Target) => void} closed the last that is heard of a channel
- * @property {boolean} [isToPrimary] the peer is this process's primary, which is trusted: there are no bounds to what it may ask. This
- *   process ends when that has: that a message finds nobody there is no error
+ * @property {(target: Target, error: Error) => void} report reports a fault of the peer's
+ * @property {(target: Target) => void} closed is called last, when the channel has ended
+ * @property {boolean} [isToPrimary] the peer is this process's primary, which is trusted and may ask without bounds. This process ends
+ *   when its primary has ended, so a message that cannot be written because of that is no error
  */
 
-/** What waits: for a handle to arrive, or for the channel to be connected. @typedef {import('./completions').Outgoing} Waiting */
+/** A message that waits until a handle has arrived, or until the channel is connected. @typedef {import('./completions').Outgoing} Waiting */
 
 /**
- * What a channel over a named socket has in addition, by which nothing grows without end.
+ * The bounds of a channel over a named socket, and what such a channel has in addition.
  * @typedef {object} Bounds
  * @property {number} maxQueuedBytes how much may wait
  * @property {boolean} keepsUnwritten what could not be written before the end waits for the next connection
@@ -75,11 +82,11 @@ const { NO_DESCRIPTOR, QUEUE_FULL, WriteQueue } = require('./write-queue');
  * @property {() => boolean} endsWithThisAttempt there is no other attempt to connect after the one under way, if there is one
  */
 
-/** What a handle that waits counts for, so that a peer cannot use up the descriptors of this process. */
+/** How many bytes a waiting handle counts for, so that a peer cannot use up the descriptors of this process. */
 const HANDLE_WEIGHT = 512 * 1024;
-/** How many characters are said of what is wrong with a message of the peer's. */
+/** The longest text about an unreadable message of the peer's, in characters. */
 const MAX_REASON = 200;
-/** How many bytes may wait for a peer that asks more, where there are no bounds for what the program sends by itself. */
+/** How many bytes may wait for a peer that sends more requests, where the program's own messages have no bounds. */
 const MAX_UNREAD_REPLIES = 64 * 1024 * 1024;
 
 class Channel {
@@ -90,7 +97,7 @@ class Channel {
   #control;
   #closed = false;
   #bounds;
-  /** Bytes of what waits in front of the core. */
+  /** How many bytes wait in front of the core. */
   #waitingBytes = 0;
   /** It is to be disconnected when it is connected and what waits has been sent. */
   #endsWhenOpened = false;
@@ -100,9 +107,9 @@ class Channel {
   writeQueue;
   /** What the peer sends. */
   incoming;
-  /** What its events are told in. */
+  /** The async context of its events. */
   origin = new Origin('CORRALCHANNEL');
-  /** Told behind the listeners for 'disconnect', whatever they throw. @type {(() => void) | undefined} */
+  /** Called behind the listeners for 'disconnect', whatever they throw. @type {(() => void) | undefined} */
   onDisconnected = undefined;
 
   /**
@@ -110,7 +117,7 @@ class Channel {
    * @param {number} id
    * @param {Target} child
    * @param {Serialization} serialization
-   * @param {Bounds} [bounds] for a channel over a named socket, which `opened` tells of being connected
+   * @param {Bounds} [bounds] for a channel over a named socket, for which `opened` is called once it is connected
    * @param {import('./control').Holding} [control] what keeps the process alive while something waits to be written, for a target whose
    *   `channel`, `send` and `disconnect` are Node's own
    */
@@ -184,11 +191,11 @@ class Channel {
     const queue = this.writeQueue;
     queue.flush();
     if (this.#bounds && frame !== undefined) {
-      // Before the handle is taken from whoever has it.
+      // Before the handle is taken from its owner.
       const refusal = queue.refusalOf(frame);
       if (refusal < 0) return queue.refuse(refusal, options, callback);
     }
-    // It stays its owner's, who may be about to connect or bind it.
+    // The handle stays with its owner, which may be about to connect or bind it.
     if (lacksDescriptor(message, handle)) return queue.refuse(NO_DESCRIPTOR, options, callback);
     const raw = takeApart(child, message, handle, options);
     if (!raw) {
@@ -215,8 +222,8 @@ class Channel {
   }
 
   /**
-   * Sends a message that is serialized already, as one of several channels' messages. What cannot be written is told by
-   * an 'error' event, unless the peer has gone: its 'disconnect' tells that.
+   * Sends a message that is serialized already, as one of several channels' messages. An 'error' event reports
+   * a message that cannot be written, unless the peer has gone: then 'disconnect' comes.
    *
    * @param {any} message
    * @param {string | Buffer} frame
@@ -269,7 +276,7 @@ class Channel {
         try {
           this.#sendOne(waiting);
         } catch (error) {
-          // What has become of it since `send` took it: no fault of those behind it.
+          // The handle has changed since `send` took it. The messages behind it are sent all the same.
           this.writeQueue.fail(/** @type {Error} */ (error), waiting.callback);
         }
       }
@@ -344,7 +351,7 @@ class Channel {
     try {
       message = this.#serialization.read(frame);
       handle = putTogether(this.#child, message, fd, this.#bounds !== undefined);
-      guard(handle);
+      ignoreEarlyErrors(handle);
     } catch (error) {
       // Closed once: by now its number could be another's.
       if (!(/** @type {any} */ (error).descriptorTaken)) this.#owner.closeHandle(fd);
@@ -399,7 +406,7 @@ class Channel {
   }
 
   /**
-   * The peer's end is closed. The last that is heard of the channel.
+   * The peer's end is closed. Nothing else comes from the core behind this.
    *
    * @param {Error | undefined} cause unless the peer closed it, or ended
    */

@@ -1,7 +1,7 @@
 'use strict';
 
-// Messages that the core has and could not write at once: whose callbacks are called when it has, and which are kept for the
-// next connection when it cannot.
+// Messages that the core could not write at once. Their callbacks are called when it has written them. When it cannot, some are kept
+// for the next connection.
 
 const { sizeOf } = require('./native-writer');
 const { Origin } = require('../util/origin');
@@ -50,7 +50,7 @@ class Completions {
   #newest = [];
   /** What was not written before the connection was lost, where it is kept. @type {Outgoing[]} */
   #kept = [];
-  /** The number by which the core tells that it has written what it is given next. */
+  /** The number under which the core reports that it has written the next messages. */
   next = 1;
 
   /**
@@ -80,8 +80,8 @@ class Completions {
   }
 
   /**
-   * The core has written these at once. If others wait, the core has written those too, and is about to tell so: these are called
-   * back behind them.
+   * The core has written these at once. If others wait, the core has written those too, and is about to report it: the callbacks of
+   * these come behind.
    *
    * @param {Outgoing[]} messages
    */

@@ -5,7 +5,7 @@ const fs = require('node:fs');
 const net = require('node:net');
 
 /**
- * Closes what arrived and nobody wants. Whatever comes of that is nobody's business either.
+ * Closes a handle that arrived and that nobody wants. Its errors go to nobody either.
  *
  * @param {any} handle
  */

@@ -1,6 +1,6 @@
 'use strict';
 
-// Events of the core that are a channel's own, whoever the channel is to.
+// Events of the core that are a channel's own, for every kind of channel.
 
 const errors = require('../errors');
 const { inOwnTick } = require('./order');

@@ -45,8 +45,8 @@ function typeOf(handle, hasFiles) {
 }
 
 /**
- * Throws if a socket or a server is more than the handle beneath it: whoever got that would not know of the other half of it,
- * and talk to the peer without.
+ * Throws if a socket or a server is more than the handle beneath it. The receiver would get the handle alone, and talk to the peer
+ * without the other half.
  *
  * @param {any} handle
  */
@@ -122,7 +122,7 @@ function takeApart(target, message, handle, options) {
 }
 
 /**
- * Whether what was taken apart is nobody's here once it has been sent, and is to be closed.
+ * Whether this process closes the handle once it has been sent.
  *
  * @param {any} message of `describe`
  * @param {{ keepOpen?: boolean }} options
@@ -175,7 +175,7 @@ function putTogether(target, message, fd, hasFiles) {
       // Taken over first, so that it is clear who closes it: a handle that cannot listen is closed by Node.
       const server = internals.serverFrom(fd);
       if (!server.listening) {
-        // The event comes later, to nobody; what throws here ends the channel of whoever sent it.
+        // The event comes later, and nobody listens. The exception ends the sender's channel.
         server.on('error', () => {});
         throw Object.assign(new Error('a net.Server that does not listen'), { descriptorTaken: true });
       }
@@ -192,7 +192,7 @@ function putTogether(target, message, fd, hasFiles) {
       throw new TypeError('a file, where none may be sent');
     case PEER_HANDLE:
       if (target === process) return fd;
-      throw new TypeError('a socket to another worker, for who is none');
+      throw new TypeError('a socket to another worker, in a process that is no worker');
     case 'dgram.Socket':
       // As the peer says: createSocket() takes options, too, some of which fail once the descriptor is taken.
       if (!['udp4', 'udp6'].includes(message.dgramType))
@@ -204,25 +204,25 @@ function putTogether(target, message, fd, hasFiles) {
 }
 
 /**
- * Lets what goes wrong with a handle that arrived be nothing to die of, until the program listens to it: it is live while
- * it waits for a listener, and the listener may not care for handles.
+ * Ignores the errors of a handle that arrived, until the program listens to it. The handle is live while its message waits for a
+ * listener, and the listener may not care for handles.
  *
  * @param {any} handle
  */
-function guard(handle) {
+function ignoreEarlyErrors(handle) {
   if (!(handle instanceof EventEmitter)) return;
   const ignore = () => {};
-  const unguard = () => {
-    handle.removeListener('newListener', unguard);
+  const stop = () => {
+    handle.removeListener('newListener', stop);
     handle.removeListener('error', ignore);
   };
   handle.on('error', ignore);
-  handle.on('newListener', unguard);
+  handle.on('newListener', stop);
 }
 
 module.exports = {
   describe,
-  guard,
+  ignoreEarlyErrors,
   isDescriptor,
   isGivenAway,
   lacksDescriptor,

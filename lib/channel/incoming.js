@@ -1,6 +1,6 @@
 'use strict';
 
-// What the peer has sent, on its way to the program: frames are read, and messages wait for a listener, or for `release`.
+// The peer's messages on their way to the program. Frames are read here, and messages wait for a listener, or for `release`.
 
 const { discard } = require('./discard');
 const { inOwnTick, tellMessage } = require('./order');

@@ -1,6 +1,6 @@
 'use strict';
 
-// Requests and their replies on a channel: who asks gets a promise, who is asked answers by the number of the request.
+// Requests and their replies on a channel. `request` returns a promise; the other side replies with the number of the request.
 // Both are internal messages, so that they keep their place among the program's own.
 
 const errors = require('../errors');
@@ -8,13 +8,13 @@ const { REPLY, REQUEST } = require('../protocol');
 const { LONGEST_TIMEOUT } = require('../util/longest-timeout');
 const { discard } = require('./discard');
 
-/** So many replies may wait for a peer that asks more. */
+/** How many replies may wait for a peer that sends more requests. */
 const MAX_UNREAD = 65_536;
-/** With so many the peer is not read, where that is possible, until half of them have been written: its requests wait where it is. */
+/** From so many on the peer is not read, where that is possible, until half of them have been written: its requests wait on its side. */
 const MUCH_UNREAD = 16_384;
 
 /**
- * Of an error, what travels, and its type: nothing that tells of the machine it happened on.
+ * The properties of an error that travel, and their types. None of them reveals anything of the machine.
  * @type {Record<string, 'string' | 'number'>}
  */
 const CARRIED = { name: 'string', message: 'string', code: 'string', errno: 'number', syscall: 'string' };
@@ -54,7 +54,7 @@ function carry(reason) {
 /**
  * @param {NodeJS.ErrnoException} error
  * @returns {boolean} whether the peer has gone: the 'disconnect' that is still to come rejects the request. Not before:
- *   who asks again at once would do so without end
+ *   a program that asks again at once would do so without end
  */
 function isGone({ code }) {
   return code === 'EPIPE';
@@ -92,7 +92,7 @@ class Requests {
 
   /**
    * @param {import('./channel').Target} channel
-   * @param {() => void} onPending told when there are requests to be answered by the peer, and when there are none any more
+   * @param {() => void} onPending is called when the first request waits for the peer's reply, and when none does any more
    * @param {object} [self] what the responder has as its `this`
    */
   constructor(channel, onPending, self = channel) {
@@ -219,7 +219,7 @@ class Requests {
         this.#unread--;
         this.#tellWhetherToRead();
       }
-      // Too large, or not to be queued: who asked must hear that. A channel that has gone has told already.
+      // Too large, or not to be queued: the peer must get an error. If the channel has gone, the peer has got one.
       if (error && this.#channel.connected) this.#refuse(reply.id, error);
     };
     this.#unread++;

@@ -19,7 +19,7 @@ const MAX_KEY_LENGTH = 4096;
 class SocketListSend extends EventEmitter {
   #channel;
   #key;
-  /** Who waits for which reply. @type {{ cmd: string, callback: ReplyCallback }[]} */
+  /** Callbacks, with the `cmd` of the reply that each waits for. @type {{ cmd: string, callback: ReplyCallback }[]} */
   #waiting = [];
 
   /**
@@ -51,7 +51,7 @@ class SocketListSend extends EventEmitter {
   }
 
   /**
-   * The peer has answered, and whoever asked the same is answered by it.
+   * The peer has answered: all callbacks that wait for the same answer are called.
    *
    * @param {any} message
    */
@@ -140,7 +140,7 @@ class SocketLists {
 
   /**
    * @param {string} key of a server of which a connection is sent
-   * @param {(list: SocketListSend) => void} setUp told of a list that is new
+   * @param {(list: SocketListSend) => void} setUp is called with a new list
    */
   send(key, setUp) {
     if (this.#sent.has(key) || Object.hasOwn(this.#ofNode.send, key)) return;
@@ -165,7 +165,7 @@ class SocketLists {
       if (!leaving.delete(socket) || --list.count > 0) return;
       if (this.#received.get(key) !== list) return;
       this.#received.delete(key);
-      if (list.isAwaited) this.#tell({ cmd: SOCKET_ALL_CLOSED, key });
+      if (list.isAwaited) this.#reply({ cmd: SOCKET_ALL_CLOSED, key });
     };
     leaving.set(socket, leave);
     socket.once('close', leave);
@@ -184,19 +184,19 @@ class SocketLists {
         this.#sent.get(key)?.onReply(message);
         break;
       case SOCKET_GET_COUNT:
-        this.#tell({ cmd: SOCKET_COUNT, key, count: this.#received.get(key)?.count ?? 0 });
+        this.#reply({ cmd: SOCKET_COUNT, key, count: this.#received.get(key)?.count ?? 0 });
         break;
       case SOCKET_NOTIFY_CLOSE: {
         const list = this.#received.get(key);
         if (list !== undefined) list.isAwaited = true;
-        else this.#tell({ cmd: SOCKET_ALL_CLOSED, key });
+        else this.#reply({ cmd: SOCKET_ALL_CLOSED, key });
         break;
       }
     }
   }
 
-  /** @param {any} message what cannot be told is nothing that this side has to hear of */
-  #tell(message) {
+  /** @param {any} message an answer. If it cannot be sent, that is no error of this side's */
+  #reply(message) {
     if (this.#channel.connected)
       this.#channel._send(message, undefined, { swallowErrors: true, isAnswer: true });
   }

@@ -50,7 +50,7 @@ function requestsOf(target, self) {
  * @param {any} handle
  * @param {(isRead: boolean) => void} [wantMessages] of the target, where this side may let it wait
  */
-function hearRequest(target, self, message, handle, wantMessages = undefined) {
+function takeRequest(target, self, message, handle, wantMessages = undefined) {
   if (!COMMANDS.includes(message.cmd)) return;
   const requests = requestsOf(target, self);
   if (wantMessages) requests.wantMessages = wantMessages;
@@ -91,4 +91,4 @@ function addRequests(prototype) {
   });
 }
 
-module.exports = { addRequests, hearRequest, requestsOf };
+module.exports = { addRequests, takeRequest, requestsOf };

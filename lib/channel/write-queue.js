@@ -1,7 +1,6 @@
 'use strict';
 
-// How a channel's messages get to the core: one by one, or several of one turn together; what waits there, and who is
-// called back.
+// A channel's messages on their way to the core: one by one, or several of one turn together. `send`'s answers come from here.
 
 const os = require('node:os');
 
@@ -20,15 +19,15 @@ const { sizeOf } = require('./native-writer');
 /** @typedef {import('../node-internals').RawHandle} RawHandle */
 
 /**
- * How much of what was large in messages is copied, in characters or bytes, before they go out: the peer is to have something to do
- * while this side copies the next. See docs/performance.md.
+ * How much of the attachments is copied, in characters or bytes, before they go out, so that the peer can read while this side
+ * copies the next. See docs/performance.md.
  */
 const ATTACHED_BATCH = 256 * 1024;
 /** How many bytes a character of a string becomes at most. */
 const BYTES_PER_UNIT = 3;
-/** What is said to a handle without a descriptor. */
+/** The error of a handle without a descriptor. */
 const NO_DESCRIPTOR = -os.constants.errno.EBADF;
-/** What the core says to a message for which there is no room, to one that is too large, and when nobody is there. */
+/** The core's answers to a message for which there is no room, to a message that is too large, and when the peer has gone. */
 const QUEUE_FULL = -os.constants.errno.ENOBUFS;
 const TOO_LARGE = -os.constants.errno.EMSGSIZE;
 const PEER_GONE = -os.constants.errno.EPIPE;
@@ -60,7 +59,7 @@ class WriteQueue {
   #acceptsAttachments = false;
   /** Everything was written when something was sent last, and the peer had much of it unread. */
   #isFarBehind = false;
-  /** `send` has answered false, and the program is to be told when it may go on. */
+  /** `send` has answered false: a 'drain' event has to follow. */
   #needsDrain = false;
 
   /**
@@ -195,7 +194,7 @@ class WriteQueue {
    */
   #corked(status, options, callback) {
     this.#batch.push({ message: undefined, handle: null, options, callback });
-    // Of what goes wrong the end of the turn tells.
+    // Errors come when the turn ends.
     return !this.#isFarBehind && this.isBelow(status);
   }
 
@@ -214,7 +213,8 @@ class WriteQueue {
   }
 
   /**
-   * Sends what the peer has asked for, however much waits: the core sees to it that it is read. Where there are no bounds.
+   * Sends an answer to the peer, however much waits: the core destroys the channel of a peer that does not read its answers. Where
+   * there are no bounds.
    *
    * @param {any} message
    * @returns {true} what `send` answers
@@ -258,7 +258,7 @@ class WriteQueue {
    * @param {SendOptions} options
    * @param {SendCallback | undefined} callback
    * @param {string | Buffer} [frame] the message, if it is serialized already
-   * @param {() => void} [onSent] told before anybody is called back
+   * @param {() => void} [onSent] is called before any callback
    * @returns {boolean} what `send` answers
    */
   write(message, handle, options, callback, frame = this.#serialization.write(message), onSent = undefined) {
@@ -332,7 +332,7 @@ class WriteQueue {
   }
 
   /**
-   * Sends what had to wait. One that finds nobody there is told what it would have been told had the end come first.
+   * Sends messages that had to wait. If the peer has gone, they get the error that they would have got had the end come first.
    *
    * @param {() => void} send
    */
@@ -365,7 +365,7 @@ class WriteQueue {
   }
 
   /**
-   * The core has written what had to wait, or never will.
+   * The core has written messages that it had queued, or never will.
    *
    * @param {number} completion
    * @param {Error | null} error
@@ -384,7 +384,7 @@ class WriteQueue {
   }
 
   /**
-   * What is written from now on is called back behind others, which the core knows nothing of.
+   * Holds callbacks back: others come first, of which the core knows nothing.
    *
    * @returns {() => void} to be called when they have been
    */
@@ -399,14 +399,14 @@ class WriteQueue {
     return this.#completions.isWaiting;
   }
 
-  /** What has not gone to the core yet never will. */
+  /** Gives up the messages that have not gone to the core yet. */
   dropBatch() {
     for (const { callback } of this.#takeBatch()) {
       if (typeof callback === 'function') this.fail(errors.channelClosed(), callback);
     }
   }
 
-  /** Tells a program that `send` has answered false when nothing waits any more. */
+  /** Emits 'drain' when nothing waits any more, if `send` has answered false. */
   drained() {
     if (!this.#needsDrain || !this.#bounds || this.isWaiting || this.#child._handleQueue) return;
     this.#needsDrain = false;

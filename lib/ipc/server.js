@@ -15,7 +15,7 @@ const { listenOptions, termsOf } = require('./options');
 /** @typedef {import('./reactor').Credentials} Credentials */
 /** @typedef {ReturnType<typeof import('./reactor').ipcReactor>} IpcReactor */
 
-/** Somebody else of ours begins to listen there just now: so often it is tried again, and so long between. */
+/** Retries while another process holds the lock on the path, and the delay between them in ms. */
 const LOCKED_TRIES = 100;
 const LOCKED_PAUSE = 10;
 const LOCKED = -os.constants.errno.EAGAIN;

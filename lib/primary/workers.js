@@ -3,7 +3,7 @@
 // The workers of a cluster: how they come, `cluster.workers` while they are there, and how they go.
 
 const { Channel } = require('../channel/channel');
-const { hearRequest } = require('../channel/worker-requests');
+const { takeRequest } = require('../channel/worker-requests');
 const { addChannelAlias } = require('../deprecated');
 const internals = require('../node-internals');
 const serializations = require('../serialization');
@@ -58,7 +58,7 @@ class Workers {
     this.#follow(worker, child, life);
     const wantMessages = (/** @type {boolean} */ isRead) => reactor.wantMessages(id, isRead);
     channel.incoming.onRequest = (message, handle) =>
-      hearRequest(child, worker, message, handle, wantMessages);
+      takeRequest(child, worker, message, handle, wantMessages);
     channel.onDisconnected = () => this.#onDisconnected(worker);
     const end = {
       worker,

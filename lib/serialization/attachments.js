@@ -1,15 +1,15 @@
 'use strict';
 
-// What is large in a message, taken out of it: between two corrals it travels beside the message, as it is, and is put back on
+// Large strings and views of a message. Between two corrals they travel beside the message, as they are, and are put back on
 // arrival. A string need not be escaped and parsed, nor the bytes of a Buffer be copied into a message and out of it.
 
 const { limits } = require('../limits');
 
 /** Views of fewer bytes stay in the message. */
 const LARGE_VIEW = 64 * 1024;
-/** So many properties of a message are looked at. */
+/** How many properties of a message are searched. */
 const MAX_LOOKED_AT = 32;
-/** So deep a message is looked at. */
+/** How deep a message is searched. */
 const MAX_DEPTH = 3;
 
 /** @typedef {(string | number)[]} Path of a string in a message: names of properties, indexes of arrays */

@@ -113,7 +113,7 @@ class Deserializer extends v8.DefaultDeserializer {
 }
 
 /**
- * Stands for a large view in what is serialized: V8 does not tell where it writes. It does not leave this process, so nobody can have
+ * Stands for a large view in what is serialized: V8 does not say where it writes. It does not leave this process, so nobody can have
  * it in a message.
  */
 const MARK = randomBytes(16);
@@ -178,8 +178,8 @@ const json = {
   writeInParts: undefined,
   read: (text) => JSON.parse(text),
   takeApart(message) {
-    const apart = takeStrings(message);
-    return apart && { frame: apart.text, attachments: apart.attachments };
+    const taken = takeStrings(message);
+    return taken && { frame: taken.text, attachments: taken.attachments };
   },
   putTogether: putStrings,
   reread: (text) => JSON.parse(text),

@@ -1,13 +1,13 @@
 'use strict';
 
-// What JSON says exactly as V8's format does. Between two corrals such messages travel as JSON also with `serialization:
+// Which messages JSON represents exactly as V8's format does. Between two corrals such messages travel as JSON also with `serialization:
 // 'advanced'`: V8's serializer costs several times as much for a small message.
 
 const { isProxy } = require('node:util').types;
 
 const { INTERNAL } = require('../protocol');
 
-/** So many values a message may have. */
+/** How many values such a message may have. */
 const MAX_VALUES = 64;
 /** Longer strings are V8's to write, which copies them. */
 const MAX_STRING = 1024;

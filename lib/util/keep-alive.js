@@ -1,7 +1,6 @@
 'use strict';
 
-// The core's descriptors are not on Node's event loop; what keeps a process alive in Node (an open channel, a
-// listening socket) has to be said here.
+// The core's descriptors are not on Node's event loop. An open channel or a listening socket keeps the process alive by this.
 
 const { LONGEST_TIMEOUT } = require('./longest-timeout');
 

@@ -1,7 +1,7 @@
 'use strict';
 
-// What was sent in the turn in which a process ends is written before it does, however that comes about: by process.exit(), also in
-// a listener for 'exit', by an exception, by a signal of its own, or by becoming another program.
+// Messages of a process's last turn are written before the process ends, in each way of ending: process.exit(), also in a listener
+// for 'exit', an exception, a signal of its own, and becoming another program.
 
 /** @typedef {'perhaps' | 'now'} End whether the process may go on */
 

@@ -3,11 +3,11 @@
 const { AsyncResource } = require('node:async_hooks');
 
 /**
- * What events are a consequence of, for async_hooks and AsyncLocalStorage: whoever made the channel, server or message that they are
- * about. Node has the handles of libuv for that, whose events these would be.
+ * The async context of events, for async_hooks and AsyncLocalStorage: the context in which the channel, server or message was made.
+ * Node has libuv's handles for that.
  */
 class Origin extends AsyncResource {
-  /** Keeps nothing alive: who looks for what is still open (Jest) asks. */
+  /** Keeps nothing alive. Jest asks this when it looks for open handles. */
   hasRef() {
     return false;
   }

@@ -13,7 +13,7 @@ function sendToAll(workers, message, callback) {
   let failure = null;
   if (left === 0 && callback) process.nextTick(callback, null);
   for (const worker of workers) {
-    // With a callback in any case: one that goes meanwhile is not to be told any more, and that is no error of its own.
+    // With a callback in any case: that a worker goes meanwhile must not become an 'error' event.
     worker.send(message, (/** @type {Error | null} */ error) => {
       failure ??= error;
       if (--left === 0) callback?.(failure);

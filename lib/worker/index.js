@@ -1,6 +1,6 @@
 'use strict';
 
-// What corral does in a worker. The worker is Node's own, whoever its primary is: the same cluster object, nothing taken away.
+// What corral adds to a worker. The worker is Node's own under every primary: the same cluster object, with nothing taken away.
 //
 //   index.js          what is added, once per process
 //   process-send.js   `process.send` and `process.disconnect`: an error where Node's own would crash
@@ -14,7 +14,7 @@ const { addSuicide } = require('../deprecated');
 const { openLane } = require('./lane');
 const { moveChannel } = require('./moved-channel');
 const { addPeers } = require('./peers');
-const { guardChannel } = require('./process-send');
+const { wrapChannel } = require('./process-send');
 const { watchReusePort } = require('./reuse-port');
 
 /**
@@ -24,7 +24,7 @@ const { watchReusePort } = require('./reuse-port');
  */
 function installInWorker(cluster) {
   addSuicide(cluster.Worker.prototype);
-  guardChannel();
+  wrapChannel();
   watchReusePort();
   addRequests(cluster.Worker.prototype);
   addPeers(cluster);

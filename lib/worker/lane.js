@@ -12,9 +12,9 @@ const { CLUSTER, LANE_FD_VARIABLE, readLane } = require('../protocol');
 /** What Node calls the context of the main script. */
 const ROOT_ASYNC_ID = 1;
 
-/** What Node's cluster is waited for to say of a connection: the seq of its message. */
+/** The `seq` of the connection for which the decision of Node's cluster has not come. */
 let awaited = 0;
-/** What it said. */
+/** The decision. */
 let accepted = false;
 
 /**
@@ -40,13 +40,13 @@ function deliver(key, handle, seq) {
 }
 
 /**
- * Hears what Node's cluster says of the connection that is being passed to it. Everything else that is sent meanwhile,
- * by the connection's listeners, is none of its business.
+ * Intercepts the decision of Node's cluster on the connection that is being passed to it. The connection's listeners may send
+ * other messages meanwhile, which are not intercepted.
  *
  * @param {any} message
  * @returns {boolean} whether that is what this message is
  */
-function hearDecision(message) {
+function interceptDecision(message) {
   if (awaited === 0 || message?.ack !== awaited || message.cmd !== CLUSTER) return false;
   awaited = 0;
   accepted = message.accepted;
@@ -91,8 +91,8 @@ function hasLane() {
  *   on the channel beside it
  */
 function openLane() {
-  const told = process.env[LANE_FD_VARIABLE];
-  if (told === undefined) return undefined;
+  const value = process.env[LANE_FD_VARIABLE];
+  if (value === undefined) return undefined;
   // Not for this worker's own children.
   delete process.env[LANE_FD_VARIABLE];
   const { native } = require('../native');
@@ -100,7 +100,7 @@ function openLane() {
   if (native === undefined) return undefined;
   /** What connections are a consequence of, for async_hooks. @type {AsyncResource | undefined} */
   let resource;
-  const { descriptor, inode, advanced } = readLane(told);
+  const { descriptor, inode, advanced } = readLane(value);
 
   /**
    * @param {string} key
@@ -136,4 +136,4 @@ function openLane() {
   return { lane, advanced };
 }
 
-module.exports = { closeLane, endLane, hasLane, hearDecision, openLane };
+module.exports = { closeLane, endLane, hasLane, interceptDecision, openLane };

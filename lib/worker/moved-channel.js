@@ -48,7 +48,7 @@ class WorkerChannel {
   #id = 0;
   /** @type {Channel | undefined} */
   #messaging;
-  /** Node's part of it is under way: the end of the second socket may be told meanwhile. */
+  /** Node's part of it is under way: the end of the second socket may come meanwhile. */
   #isDisconnecting = false;
   /** Node has called back of all that it has sent. */
   #release = () => {};
@@ -60,7 +60,7 @@ class WorkerChannel {
   }
 
   /**
-   * Reads the second socket: the primary has said farewell on the first.
+   * Reads the second socket: the primary has sent the half-close marker on the first.
    *
    * @param {number} fd
    * @param {boolean} advanced
@@ -87,7 +87,7 @@ class WorkerChannel {
     target._disconnect = () => this.#disconnect();
   }
 
-  /** Sends on the second socket, and says farewell on the first. */
+  /** Sends on the second socket, and the half-close marker on the first. */
   send() {
     const { _send } = target;
     const messaging = /** @type {Channel} */ (this.#messaging);

@@ -1,7 +1,7 @@
 'use strict';
 
-// Workers that talk to each other. The primary's reactor gives two of them a socket when one asks for it; from then on nobody
-// is in between, so that a blocked primary holds up nothing, and the socket's end tells when the other has gone.
+// Workers that talk to each other. The primary's reactor gives two of them a socket when one asks for it. The primary takes no part
+// in what follows: a blocked primary holds up nothing, and the socket ends when the other worker does.
 
 const EventEmitter = require('node:events');
 
@@ -13,7 +13,7 @@ const { hasLane } = require('./lane');
 const { ALL_PEERS, PEER, PEER_CONNECT, PEER_ROSTER } = require('../protocol');
 const { sendToAll } = require('../util/send-to-all');
 const serializations = require('../serialization');
-const { hearRequest, requestsOf } = require('../channel/worker-requests');
+const { takeRequest, requestsOf } = require('../channel/worker-requests');
 
 /** @typedef {import('../channel/channel').SendCallback} SendCallback */
 /** @typedef {import('../channel/requests').RequestOptions} RequestOptions */
@@ -44,7 +44,7 @@ class Peer extends EventEmitter {
     this.#onMessage = onMessage;
   }
 
-  /** As `worker.send`. The callback tells of an error when there is no way to the other worker. */
+  /** As `worker.send`. The callback gets an error when there is no way to the other worker. */
   send(/** @type {any[]} */ ...args) {
     if (args[0] === undefined) throw errors.missingArgs('message');
     // Until the channel is there, which puts its own in the place of this one.
@@ -82,7 +82,7 @@ class Peer extends EventEmitter {
       this.#destroy = () => reactor.destroy(id);
       const serialization = advanced ? serializations.advanced : serializations.json;
       const messaging = new Channel(reactor.ownerOf(this), id, this, serialization);
-      messaging.incoming.onRequest = (message, handle) => hearRequest(this, this, message, handle);
+      messaging.incoming.onRequest = (message, handle) => takeRequest(this, this, message, handle);
       // It must not be what keeps a worker from ending.
       this.channel.unref();
       this.on('message', (message, handle) => this.#onMessage(this, message, handle));
@@ -163,12 +163,12 @@ class Peers {
       (/** @type {any} */ message, /** @type {any} */ handle) => {
         if (message.cmd === PEER) this.#onPeer(message, handle);
         else if (message.cmd === PEER_ROSTER) this.#onRoster();
-        else hearRequest(process, this.#cluster.worker, message, handle);
+        else takeRequest(process, this.#cluster.worker, message, handle);
       },
     );
     // In front of the program's listeners, whatever they throw.
     process.prependOnceListener('disconnect', () => {
-      for (const peer of this.#byId.values()) this.#lose(peer, errors.channelClosed());
+      for (const peer of this.#byId.values()) this.#giveUp(peer, errors.channelClosed());
       this.#settleBroadcasts(errors.channelClosed());
     });
   }
@@ -209,7 +209,7 @@ class Peers {
   #ask(to, peer = undefined) {
     const reason = !process.connected ? errors.channelClosed() : hasLane() ? undefined : errors.noLane();
     if (reason !== undefined) {
-      if (peer) this.#lose(peer, reason);
+      if (peer) this.#giveUp(peer, reason);
       else this.#settleBroadcasts(reason);
       return;
     }
@@ -246,7 +246,7 @@ class Peers {
     this.#settleBroadcasts(undefined);
   }
 
-  /** @param {Error | undefined} error why nobody will be known, or nothing when everybody is */
+  /** @param {Error | undefined} error why the others stay unknown; undefined when all are known */
   #settleBroadcasts(error) {
     const waiting = this.#untilKnown ?? [];
     this.#untilKnown = undefined;
@@ -263,7 +263,7 @@ class Peers {
     if (typeof fd !== 'number') {
       const error = errors.noSuchWorker(id, `${reason}`);
       if (id === ALL_PEERS) this.#settleBroadcasts(error);
-      else if (known !== undefined) this.#lose(known, error);
+      else if (known !== undefined) this.#giveUp(known, error);
       return;
     }
     this.#links.set(id, (this.#links.get(id) ?? 0) + 1);
@@ -277,7 +277,7 @@ class Peers {
    * @param {Peer} peer
    * @param {Error} error
    */
-  #lose(peer, error) {
+  #giveUp(peer, error) {
     if (!peer.connecting) return;
     this.#forget(peer);
     peer.fail(error);

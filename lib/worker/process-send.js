@@ -8,14 +8,14 @@ const os = require('node:os');
 
 const errors = require('../errors');
 const { isDescriptor, refuseWrapped } = require('../channel/handles');
-const { closeLane, endLane, hearDecision } = require('./lane');
+const { closeLane, endLane, interceptDecision } = require('./lane');
 const { handleOf } = require('../node-internals');
 const { CLUSTER } = require('../protocol');
-const { hearQuery } = require('./reuse-port');
+const { interceptQuery } = require('./reuse-port');
 
 /** Once per process. */
-function guardChannel() {
-  guardSend();
+function wrapChannel() {
+  wrapSend();
   const original = /** @type {Function} */ (process.disconnect);
   if (original === undefined) return;
   process.disconnect = /** @this {any} */ function disconnect() {
@@ -24,7 +24,7 @@ function guardChannel() {
   };
 }
 
-function guardSend() {
+function wrapSend() {
   const original = /** @type {Function} */ (process.send);
   if (original === undefined) return;
   process.send =
@@ -36,7 +36,7 @@ function guardSend() {
      * @param {any} [callback]
      */
     function send(message, handle, options, callback) {
-      if (hearDecision(message) || hearQuery(message)) return true;
+      if (interceptDecision(message) || interceptQuery(message)) return true;
       // Its servers are closed by now: what is still in the lane is for others.
       if (message?.act === 'exitedAfterDisconnect' && message.cmd === CLUSTER) closeLane();
       // Node's own takes what is beneath for one of libuv's, or crashes.
@@ -50,7 +50,7 @@ function guardSend() {
 }
 
 /**
- * A socket without a descriptor, which Node's own would take from whoever is about to connect it.
+ * A socket without a descriptor, which Node's own would take from its owner, which is about to connect it.
  *
  * @param {any} handle
  */
@@ -71,4 +71,4 @@ function refuse(callback) {
   });
 }
 
-module.exports = { guardChannel };
+module.exports = { wrapChannel };

@@ -1,6 +1,6 @@
 'use strict';
 
-// In a worker: servers and UDP sockets with `reusePort`. Node binds them in the worker itself and forgets them: the primary hears of no
+// In a worker: servers and UDP sockets with `reusePort`. Node binds them in the worker itself and forgets them: the primary gets no
 // 'listening', and nobody closes them when the worker disconnects. Here each is made one of the cluster's when it is bound, by
 // giving Node's own half of the cluster the handle that it would have got from the primary. What follows is Node's.
 
@@ -36,7 +36,7 @@ function keyOf({ address, port, addressType }) {
  * @param {any} owner a net.Server or a dgram.Socket
  * @param {RawHandle} handle its own
  * @param {Query} query
- * @returns {() => void} tells the primary that it listens
+ * @returns {() => void} reports to the primary that it listens
  */
 function join(owner, handle, query) {
   const key = keyOf(query);
@@ -46,15 +46,15 @@ function join(owner, handle, query) {
     keys.delete(key);
     offered.delete(key);
   });
-  let tell = () => {};
+  let report = () => {};
   const listener = {
     once: (/** @type {string} */ _listening, /** @type {() => void} */ listening) => {
-      tell = listening;
+      report = listening;
     },
     address: () => owner.address(),
   };
   internals.askForServer(cluster, listener, { ...query, key });
-  return tell;
+  return report;
 }
 
 /**
@@ -63,7 +63,7 @@ function join(owner, handle, query) {
  * @param {any} message that is about to be sent
  * @returns {boolean} whether that is what it is
  */
-function hearQuery(message) {
+function interceptQuery(message) {
   if (offered.size === 0 || message?.act !== 'queryServer' || message.cmd !== CLUSTER) return false;
   const { key, seq } = message;
   const handle = offered.get(key);
@@ -133,7 +133,7 @@ function onBound(socket) {
   if (handle === undefined || !process.connected) return;
   if (isLeaving()) return closeSoon(socket);
   const { address, port } = socket.address();
-  const tell = join(socket, handle, {
+  const report = join(socket, handle, {
     address,
     port,
     addressType: socket.type,
@@ -141,7 +141,7 @@ function onBound(socket) {
     flags: UDP_REUSE_PORT,
   });
   // Behind the program's callback.
-  process.nextTick(tell);
+  process.nextTick(report);
 }
 
 /** Once per process. */
@@ -152,4 +152,4 @@ function watchReusePort() {
   diagnostics.subscribe('udp.socket', onSocket);
 }
 
-module.exports = { hearQuery, watchReusePort };
+module.exports = { interceptQuery, watchReusePort };
