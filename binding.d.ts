@@ -325,9 +325,9 @@ export interface NativeSettings {
   /** Whether this Node's libuv fills abstract names up with NUL bytes. */
   paddedAbstractNames: boolean
   /** Whether 'connection' events are wanted. */
-  tellConnections: boolean
+  emitConnections: boolean
   /** Whether 'internalMessage' events are wanted. */
-  tellInternal: boolean
+  emitInternal: boolean
 }
 
 /** Everything that the primary counts. */

@@ -9,10 +9,10 @@ function addConnectionEvents({ cluster, reactor }) {
   reactor.onConnection = (worker, connection) => cluster.emit(EVENT, worker, connection);
   cluster.on('newListener', (/** @type {string | symbol} */ name) => {
     // The listener is added after this event.
-    if (name === EVENT) reactor.configure({ tellConnections: true });
+    if (name === EVENT) reactor.configure({ emitConnections: true });
   });
   cluster.on('removeListener', (/** @type {string | symbol} */ name) => {
-    if (name === EVENT) reactor.configure({ tellConnections: cluster.listenerCount(EVENT) > 0 });
+    if (name === EVENT) reactor.configure({ emitConnections: cluster.listenerCount(EVENT) > 0 });
   });
 }
 

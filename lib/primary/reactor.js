@@ -21,8 +21,8 @@ class PrimaryReactor extends NativeReactor {
   #settings = {
     roundRobin: true,
     paddedAbstractNames: internals.padsAbstractNames(),
-    tellConnections: false,
-    tellInternal: false,
+    emitConnections: false,
+    emitInternal: false,
   };
   /** The worker of a child process, and what tells the process that its channel has closed. @type {WeakMap<object, Child>} */
   #children = new WeakMap();
@@ -46,7 +46,7 @@ class PrimaryReactor extends NativeReactor {
   }
 
   wantInternalMessages() {
-    if (!this.#settings.tellInternal) this.configure({ tellInternal: true });
+    if (!this.#settings.emitInternal) this.configure({ emitInternal: true });
   }
 
   /**
