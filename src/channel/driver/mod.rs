@@ -57,8 +57,8 @@ pub trait Owner: Emit {
     fn timer(&self, timer: ChannelTimer) -> Self::Timer;
     /// The socket that is read.
     fn source(&self) -> Self::Source;
-    /// Reads the channel at the end of this turn, with [`Extent::ToEnd`]: whether the peer has ended was told
-    /// once and is not known any more.
+    /// Reads the channel at the end of this turn, with [`Extent::ToEnd`]: the reactor reports the peer's end once,
+    /// and may have done so.
     fn read_at_turn_end(&mut self);
 }
 
@@ -164,19 +164,19 @@ impl Driver {
         command: ChannelCommand,
     ) -> Outcome {
         match command {
-            ChannelCommand::Flush => return self.flush(context, owner),
+            ChannelCommand::Flush => self.flush(context, owner),
             ChannelCommand::StartCorkTimer => {
                 context.set_timer(CORKED_FOR, owner.timer(ChannelTimer::Uncork));
+                Outcome::Done
             }
-            ChannelCommand::MaintainMemory => return self.maintain_memory(context, owner),
-            ChannelCommand::Resume => return self.resume(),
+            ChannelCommand::MaintainMemory => self.maintain_memory(context, owner),
+            ChannelCommand::Resume => self.resume(),
             ChannelCommand::TakeBack => match self.take_back(context, owner) {
-                Outcome::Done => return self.resume(),
-                outcome => return outcome,
+                Outcome::Done => self.resume(),
+                outcome => outcome,
             },
-            ChannelCommand::Destroy(error) => return Outcome::Over(Some(error)),
+            ChannelCommand::Destroy(error) => Outcome::Over(Some(error)),
         }
-        Outcome::Done
     }
 
     /// A timer has run out.
@@ -230,7 +230,7 @@ impl Driver {
 
     fn try_flush<O: Owner>(&mut self, context: &mut ContextOf<O>, owner: &mut O) -> Result<Outcome, Error> {
         if self.lending.is_lent() && !self.channel.is_idle() {
-            // What is written here is told before what the peer answers to it.
+            // The callbacks of what is written here come before the peer's answers to it.
             self.read_on_reactor(context, owner)?;
         }
         let mut completed = Vec::new();

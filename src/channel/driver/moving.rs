@@ -20,7 +20,7 @@ impl Driver {
         marker: Vec<u8>,
         source: O::Source,
     ) -> Result<bool, Error> {
-        // What the peer answers on the second socket is told behind what it said before.
+        // The peer's answers on the second socket are delivered after its messages on the first.
         self.read_on_reactor(context, owner)?;
         if !self.channel.move_sending(socket, marker) {
             return Ok(false);
@@ -48,7 +48,7 @@ impl Driver {
         }
         second.set_source(context, owner.source());
         self.registration = second;
-        // Its readiness was told before.
+        // The reactor has reported its readiness before.
         self.read_at_turn_end(owner);
         Ok(())
     }
