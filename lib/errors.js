@@ -22,7 +22,7 @@ function create(Base, code, message) {
   return error;
 }
 
-/** @param {unknown} value what "Received" is followed by in Node's messages */
+/** @param {unknown} value named behind "Received" in Node's messages */
 function received(value) {
   if (value === null || value === undefined) return ` Received ${value}`;
   if (typeof value === 'function') return ` Received function ${value.name}`;
@@ -121,7 +121,7 @@ module.exports = {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {number} count of those who were refused for this
+   * @param {number} count of the clients that were refused for this
    */
   refused: (code, message, count) => {
     const text = count > 1 ? `${message}; and so it was with ${count - 1} before it` : message;

@@ -1,6 +1,6 @@
 'use strict';
 
-// What `require('corral')` gives where corral's core is not to be had.
+// `require('corral')` where there is no binding: Node's own cluster, marked as such.
 
 /** @import { Cluster } from '..' */
 

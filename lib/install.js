@@ -8,7 +8,7 @@ const errors = require('./errors');
 /** Where the built-in object remembers the cluster object that works through corral. */
 const INSTALLED = Symbol.for('corral.installed');
 
-/** A worker's built-in object has this once corral has done there what it does, by whatever copy. */
+/** A worker's built-in object has this once a copy of corral has added its own. */
 const IN_WORKER = Symbol.for('corral.worker');
 
 /** The built-in object, typed as it is and not as its module. */

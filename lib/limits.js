@@ -10,7 +10,7 @@ const errors = require('./errors');
 let known;
 
 /**
- * Loads the binding if nobody has. Whoever calls this has something to send, which takes a binding.
+ * Loads the binding if nobody has. A caller has something to send, which takes a binding.
  *
  * @returns {Limits}
  */

@@ -40,8 +40,8 @@ function unavailable(reason) {
 
 /**
  * The generated loader tries a file beside it and then the platform's package, and throws one error whose chain of
- * causes says what became of each try. That something is not there is what we expect of all tries but one; anything
- * else (a file that dlopen refuses, a wrong version) is what its user has to know.
+ * causes has the result of each try. All tries but one are expected to find nothing. The user has to know everything else: a file
+ * that dlopen refuses, a wrong version.
  *
  * @param {unknown} error
  */

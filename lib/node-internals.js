@@ -194,7 +194,7 @@ function connectionHandle(isPipe, fd) {
   const handle = new Type(SOCKET);
   const error = handle.open(fd);
   if (error < 0) {
-    // What could not be opened stays the caller's.
+    // A descriptor that could not be opened stays the caller's.
     handle.close();
     throw errors.errnoException(error, 'open');
   }
@@ -230,7 +230,7 @@ function isBoundSocket(value) {
 }
 
 /**
- * What worker threads use to give one to each other.
+ * The methods by which worker threads give one to each other.
  *
  * @param {'transfer_list' | 'transfer' | 'deserialize'} what
  * @returns {symbol} the name of a method
@@ -296,7 +296,7 @@ function serverFrom(fd) {
 }
 
 /**
- * A bound socket on a descriptor that was received. Throws what is no datagram socket; the descriptor is then still the
+ * A bound socket on a descriptor that was received. Throws if the descriptor is no datagram socket; the descriptor is then still the
  * caller's, unless the error is marked `descriptorTaken`.
  *
  * @param {'udp4' | 'udp6'} type
@@ -387,7 +387,7 @@ function hasChannelAlias() {
 }
 
 /**
- * What Node has noted of the connections that came and went on the channel of this process, by the key of the server that
+ * Node's notes of the connections that came and went on the channel of this process, by the key of the server that
  * accepted them.
  *
  * @returns {{ got: Record<string, any>, send: Record<string, any> }}

@@ -1,7 +1,7 @@
 'use strict';
 
-// `for await (const message of channel)`. Unlike events.on it puts back what a loop that is left has not taken, and lets
-// the channel read on.
+// `for await (const message of channel)`. Unlike events.on it puts back the messages that a loop has not taken when
+// it is left, and lets the channel read on.
 
 const { discard } = require('../channel/discard');
 

@@ -1,6 +1,6 @@
 'use strict';
 
-// A channel over a named socket: what `child_process.fork` gives a ChildProcess and its process, between two programs
+// A channel over a named socket: a channel as `child_process.fork` gives it, between two programs
 // that have nothing in common but a path. In this folder:
 //
 //   channel.js         a channel of either side: connecting, reading or not, ending
@@ -180,7 +180,7 @@ class Channel extends EventEmitter {
    */
   report(error) {
     if (this.#server === undefined || this.listenerCount('error') > 0) this.emit('error', error);
-    // A server does not die of what its client does wrong, or does not read.
+    // A server does not die of a client's faults, nor of messages that a client does not read.
     else this.#server.onClientError(error, /** @type {Credentials} */ (this.peer), this);
   }
 
@@ -202,7 +202,7 @@ class Channel extends EventEmitter {
     this.emit('error', error);
   }
 
-  /** Closes at once: what waits is not sent. */
+  /** Closes at once: messages that wait are not sent. */
   destroy() {
     if (this.#isEnding && this.#id === 0) return this;
     this.#isEnding = true;

@@ -55,7 +55,7 @@ function pathOf({ path, port, host, fd }) {
 }
 
 /**
- * What `server.listen` was called with.
+ * The arguments of `server.listen`, checked.
  *
  * @param {any[]} args
  */

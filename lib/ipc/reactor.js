@@ -1,7 +1,7 @@
 'use strict';
 
-// The reactor of channels over named sockets, and of those that a worker has of its own, as JavaScript sees it: what is asked
-// of it, and its events passed on to servers and channels.
+// The reactor of channels over named sockets, and of those that a worker has of its own, as JavaScript sees it: requests, and
+// events for servers and channels.
 
 const os = require('node:os');
 
@@ -26,7 +26,7 @@ const { version } = require('../../package.json');
 /** @typedef {{ listener: number | null, peer: Credentials, maxMessageSize: number }} About the other end */
 
 /**
- * What a side wants of its channels, checked.
+ * A side's terms for its channels, checked.
  * @typedef {object} Terms
  * @property {import('../serialization').Serialization} serialization
  * @property {number} maxMessageSize
@@ -118,7 +118,7 @@ class IpcReactor extends NativeReactor {
    * @param {number} fd the reactor's from now on
    * @param {boolean} advanced
    * @param {number | undefined} maxFrame the longest frame that its other end may send, in bytes; any length by default
-   * @param {(id: number) => End} take makes what its events go to
+   * @param {(id: number) => End} take makes the end that gets its events
    */
   adopt(fd, advanced, maxFrame, take) {
     const id = this.native.adopt(fd, advanced, maxFrame);
@@ -136,7 +136,7 @@ class IpcReactor extends NativeReactor {
   }
 
   /**
-   * What a channel that was adopted asks of its reactor.
+   * The reactor as the owner of a channel that was adopted.
    *
    * @param {import('node:events')} target
    * @param {boolean} [isToPrimary]
@@ -216,7 +216,7 @@ class IpcReactor extends NativeReactor {
   }
 
   /**
-   * What the system refuses looks as it does from `net`.
+   * The system's errors look as they do from `net`.
    *
    * @override
    * @param {string} code

@@ -33,7 +33,7 @@ class ChannelServer extends EventEmitter {
   /** @type {Set<Channel>} */
   #connections = new Set();
   #isRef = true;
-  /** Of what there has been a process warning. @type {Set<string | undefined>} */
+  /** The codes of which there has been a process warning. @type {Set<string | undefined>} */
   #warned = new Set();
   /** @type {NodeJS.Timeout | undefined} */
   #retry;
@@ -257,7 +257,7 @@ class ChannelServer extends EventEmitter {
   }
 
   /**
-   * Somebody has connected and there is no channel; or several have, where too many came to tell of each.
+   * A client was refused; or several were, where too many came to report each.
    *
    * @ignore
    * @param {NodeJS.ErrnoException & { count: number }} error
@@ -270,8 +270,8 @@ class ChannelServer extends EventEmitter {
   }
 
   /**
-   * Somebody was refused, or something went wrong with a channel that does not listen to its errors: what came on it, or
-   * what could not be sent. As http has it, where a connection's errors of either kind are the server's 'clientError'.
+   * A client was refused; or a message could not be read or sent on a channel that does not listen to its errors. With http, too,
+   * a connection's errors are the server's 'clientError'.
    *
    * @ignore
    * @param {Error} error

@@ -13,7 +13,7 @@
  */
 
 /**
- * Any of `host, port, UDPType, callback` may be left out, so each is known by what it is.
+ * Any of `host, port, UDPType, callback` may be left out, so each is recognized by its type.
  *
  * @param {Config} config
  * @param {readonly unknown[]} args
@@ -65,7 +65,7 @@ function defaultPath({ socketRoot, appspace }, id) {
 const PIPES = '\\\\.\\pipe\\';
 
 /**
- * What to give to `net` for a path: on Windows node-ipc makes the name of a pipe of it.
+ * The path as `net` takes it: on Windows node-ipc makes the name of a pipe of it.
  *
  * @param {string} path
  * @param {NodeJS.Platform} [platform]

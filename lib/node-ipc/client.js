@@ -1,6 +1,6 @@
 'use strict';
 
-// A connection to a server, and to the same one again when it was lost: what is in ipc.of.
+// An entry of ipc.of: a connection to a server, which is made again when it is lost.
 
 const net = require('node:net');
 const tls = require('node:tls');

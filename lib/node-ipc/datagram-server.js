@@ -1,6 +1,6 @@
 'use strict';
 
-// A UDP socket. It is server and client in one: it has no connections, but answers who has sent something.
+// A UDP socket. It is server and client in one: it has no connections, and answers the senders of datagrams.
 
 const dgram = require('node:dgram');
 
@@ -42,7 +42,7 @@ class DatagramServer extends Server {
   }
 
   /**
-   * To those whom the program has put into `sockets`: a datagram's sender may be forged and is not remembered.
+   * To the addresses that the program has put into `sockets`: a datagram's sender may be forged and is not remembered.
    *
    * @param {any} type
    * @param {unknown} [data]

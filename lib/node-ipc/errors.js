@@ -1,6 +1,6 @@
 'use strict';
 
-// What can be wrong with what comes from the other side, or with sending to it.
+// Errors of messages from the other side, and of sending to it.
 
 const util = require('node:util');
 
@@ -14,7 +14,7 @@ function tooLarge(limit) {
 
 /**
  * @param {string} why
- * @param {string} response what came; the names of these two are node-ipc's
+ * @param {string} response the text that came; the names of these two are node-ipc's
  * @param {unknown} [err]
  */
 function badMessage(why, response, err) {
@@ -37,7 +37,7 @@ function dropped(count) {
   return Object.assign(create(Error, 'ERR_CORRAL_QUEUE_FULL', text), { count });
 }
 
-/** @param {unknown} whom the other side has said who it is: that may be anything */
+/** @param {unknown} whom the id that the other side has given: it may be anything */
 function notConnected(whom) {
   return create(Error, 'ERR_STREAM_DESTROYED', `A message was lost: no connection to ${util.inspect(whom)}`);
 }

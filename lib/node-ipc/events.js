@@ -5,7 +5,7 @@
 
 const errors = require('../errors');
 
-/** Who listens for this hears of every event: its type first, then its arguments. */
+/** A listener for this gets every event: its type first, then its arguments. */
 const ALL = '*';
 
 /** @typedef {(...args: any[]) => void} Handler */

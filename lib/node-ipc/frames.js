@@ -10,7 +10,7 @@ class Frames {
   /** @type {Buffer} */
   #delimiter;
   #limit;
-  /** What has come and has not been taken is in [start, end) of it. @type {Buffer} */
+  /** The bytes that have come and have not been taken are in [start, end) of it. @type {Buffer} */
   #bytes = Buffer.alloc(0);
   #start = 0;
   #end = 0;
@@ -71,7 +71,7 @@ class Frames {
   }
 
   /**
-   * Grows to twice of what is there, so that a large frame in many chunks is not copied once for each of them.
+   * Grows to twice its size, so that a large frame in many chunks is not copied once for each of them.
    *
    * @param {number} more
    */

@@ -1,6 +1,6 @@
 'use strict';
 
-// What is on the wire: JSON with a delimiter behind it, in UTF-8, or just the program's bytes (config.rawBuffer).
+// Messages on the wire: JSON with a delimiter behind it, in UTF-8, or just the program's bytes (config.rawBuffer).
 
 const { EventEmitter } = require('node:events');
 
@@ -28,7 +28,7 @@ function encode(config, type, data) {
 }
 
 /**
- * What node-ipc sends in place of nothing, and of a socket that was taken for data.
+ * The data that node-ipc sends in place of nothing, and of a socket.
  *
  * @param {unknown} data
  */
@@ -39,13 +39,13 @@ function payload(data) {
 
 /**
  * @param {string} text
- * @returns {{ message: { type: string, data: any } } | { message: undefined, fault: () => Error }} a fault that is not told costs
+ * @returns {{ message: { type: string, data: any } } | { message: undefined, fault: () => Error }} a fault that is not reported costs
  *   no error
  */
 function read(text) {
   let parsed;
   try {
-    // What is empty is read again when it is told: many of it cost little.
+    // An empty frame is read again when it is reported: many of them cost little.
     if (text !== '') parsed = JSON.parse(text);
   } catch (error) {
     return { message: undefined, fault: () => badMessage('is not JSON', text, error) };
@@ -61,7 +61,7 @@ function read(text) {
   };
 }
 
-/** What JSON has to say to nothing. */
+/** The error of JSON for nothing. */
 function nothing() {
   try {
     return JSON.parse('');

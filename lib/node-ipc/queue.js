@@ -40,7 +40,7 @@ class Queue {
     this.next();
   }
 
-  /** There is none. What has not been sent waits for the next. */
+  /** There is none. Requests that have not been sent wait for the next. */
   close() {
     this.#isOpen = false;
   }

@@ -1,6 +1,7 @@
 'use strict';
 
-// Messages of a stream, or of datagrams, one by one as turns go; what is none of them, told in bulk when there is much of it.
+// Messages of a stream, or of datagrams, one by one as turns go. Frames that are no messages are reported together when there are
+// many of them.
 
 const { badMessage, badMessages, dropped } = require('./errors');
 const { framesOf, read } = require('./messages');
@@ -9,34 +10,34 @@ const { run } = require('./turns');
 /** @typedef {import('../../node-ipc').Config} Config */
 
 /**
- * Who takes what a connection receives.
+ * The receiver of a connection's messages.
  * @typedef {object} Taker
  * @property {(bytes: Buffer) => void} bytes
  * @property {(type: string, data: any) => void} message
  * @property {(error: Error) => void} error
  */
 
-/** So many that are no messages are told one by one, if they follow upon each other; the rest together. */
+/** How many frames in a row that are no messages are reported one by one; the rest is reported together. */
 const TOLD = 16;
-/** What one costs that is only counted, in the measure of a turn. */
+/** The cost of one that is only counted, in the measure of a turn. */
 const COUNTED = 1 / 8;
 /** Bytes of a message that cost as much as a message. */
 const UNIT = 4096;
-/** How many bytes of datagrams may wait, each with what it costs to keep. */
+/** How many bytes of datagrams may wait, each with the cost of keeping it. */
 const MAX_WAITING = 1024 * 1024;
 const DATAGRAM_WEIGHT = 256;
 
-/** What is no message, in a row. */
+/** Frames in a row that are no messages. */
 class Faults {
   #told = 0;
-  /** The first that was not told. @type {(() => Error) | undefined} */
+  /** The first that was not reported. @type {(() => Error) | undefined} */
   #first;
   #count = 0;
 
   /**
    * @param {() => Error} fault
    * @param {Taker} taker
-   * @returns {number} what it costs
+   * @returns {number} its cost
    */
   add(fault, taker) {
     if (this.#told < TOLD) {
@@ -76,7 +77,7 @@ function isTooLarge(error) {
  * @param {string} text
  * @param {Faults} faults
  * @param {Taker} taker
- * @returns {number} what it costs
+ * @returns {number} its cost
  */
 function deliver(text, faults, taker) {
   const found = read(text);
@@ -93,18 +94,18 @@ class StreamReceiver {
   #taker;
   #frames;
   #faults = new Faults();
-  /** Whether there was anything whole in what came. */
+  /** Whether a chunk had a whole frame in it. */
   #hasAny = false;
   /** Whether something that has come waits for the next turn. */
   #isBehind = false;
   #isPaused = false;
-  /** What waits until all that has come is told. @type {(() => void)[]} */
+  /** Callbacks that wait until everything that has come is delivered. @type {(() => void)[]} */
   #behind = [];
 
   /**
    * @param {import('node:net').Socket} socket
    * @param {Config} config
-   * @param {Taker & { answered?: () => void }} taker answered: called when all of a chunk is told that had anything whole in it
+   * @param {Taker & { answered?: () => void }} taker answered: called when a chunk with a whole frame in it is delivered
    */
   constructor(socket, config, taker) {
     this.#socket = socket;
@@ -180,14 +181,14 @@ class StreamReceiver {
     this.#isPaused = false;
     this.#behind = [];
     if (wasPaused) this.#socket.resume();
-    // Each by itself: what a handler throws costs the others nothing.
+    // Each by itself: a handler that throws costs the others nothing.
     for (const callback of behind) process.nextTick(callback);
     this.#faults.end(this.#taker);
     if (hadAny) this.#taker.answered?.();
   }
 }
 
-/** The messages of datagrams, which have them whole. What comes faster than it is taken is lost, as in the system's own queue. */
+/** The messages of datagrams, which have them whole. Datagrams that come faster than they are taken are lost, as in the system's queue. */
 class DatagramReceiver {
   #config;
   /** @type {{ datagram: Buffer, taker: Taker }[]} */

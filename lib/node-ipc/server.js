@@ -1,6 +1,6 @@
 'use strict';
 
-// What servers of streams and of datagrams have in common: their lives, and their connections.
+// The common part of servers of streams and of datagrams: their lives, and their connections.
 
 const { Events } = require('./events');
 const { log } = require('./log');
@@ -68,7 +68,7 @@ class Server extends Events {
   stop() {
     const isBound = this.#state === State.Started || this.server.listening;
     this.#state = State.Stopped;
-    // What is still looking up its host, or looking for who has its path, cannot be closed before it listens.
+    // A server that is still looking up its host, or the owner of its path, cannot be closed before it listens.
     if (isBound) this.server.close();
   }
 
@@ -123,7 +123,7 @@ class Server extends Events {
   /**
    * @protected
    * @param {any} socket
-   * @param {{ behind: (callback: () => void) => void }} [receiver] what has come on it is told before its end
+   * @param {{ behind: (callback: () => void) => void }} [receiver] its messages are delivered before its end
    */
   joined(socket, receiver = { behind: (callback) => callback() }) {
     this.log('connected to the server at', this.path, this.port);
@@ -144,7 +144,7 @@ class Server extends Events {
    */
   received(type, data, socket) {
     this.log('received', ':', type, data);
-    // How a client says who it is.
+    // A client gives its id by this.
     if (data?.id) socket.id = data.id;
     this.publish(type, data, socket);
   }
@@ -197,7 +197,7 @@ class Server extends Events {
       return;
     }
     this.#state = State.Stopped;
-    // Out of the promise: what a handler throws is an exception like any other.
+    // Out of the promise: an exception of a handler is like any other.
     process.nextTick(() => this.failed(error));
   }
 

@@ -1,12 +1,12 @@
 'use strict';
 
-// The file of a Unix socket: one that nobody listens on any more gives way, and who may connect.
+// The file of a Unix socket: a stale one is removed, and the mode says who may connect.
 
 const fs = require('node:fs');
 const net = require('node:net');
 
 /**
- * Removes what a server that has died has left behind. Nothing else is ever removed: neither another kind of file nor
+ * Removes the file of a server that has died. Nothing else is ever removed: neither another kind of file nor
  * the socket of a server that lives.
  *
  * @param {string} path
@@ -45,8 +45,8 @@ function refuses(path) {
 }
 
 /**
- * Who may connect: to the bits that the umask has left, those that the program wants are added. What other users may
- * write to is what the program says, whatever the umask.
+ * Sets who may connect: to the bits that the umask has left, those that the program wants are added. Whether other users may write
+ * is the program's decision, under every umask.
  *
  * @param {string} path
  * @param {{ readableAll?: boolean, writableAll?: boolean }} config

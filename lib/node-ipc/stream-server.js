@@ -14,7 +14,7 @@ const { hasFile, removeStale, setMode } = require('./socket-file');
 const { serverOptions } = require('./tls-options');
 
 class StreamServer extends Server {
-  /** Whether what was in the way of this start has been looked at. */
+  /** Whether this start has looked for a stale file. */
   #hasRecovered = false;
 
   /**
@@ -72,7 +72,7 @@ class StreamServer extends Server {
     }
     const { readableAll, writableAll } = this.config;
     const system = systemPath(path);
-    // Node's versions do not agree on what these do to a file.
+    // Node's versions do not agree on the effect of these on a file.
     server.listen(hasFile(system) ? { path: system } : { path: system, readableAll, writableAll });
   }
 

@@ -1,15 +1,15 @@
 'use strict';
 
-// How much of what comes is dealt with in one turn of the event loop, of all connections together: the rest waits for the next, so
-// that timers, signals and everybody else have theirs in between, however much a peer writes.
+// How many messages are handled in one turn of the event loop, of all connections together. The rest waits for the next turn, so that
+// timers, signals and others have theirs in between, however much a peer writes.
 
-/** A message costs 1, and 1 more for each 4 KiB of it: so many of the smallest, or 1 MiB. */
+/** A message costs 1, and 1 more for each 4 KiB of it: that is so many of the smallest, or 1 MiB. */
 const MAX_COST = 256;
 
 /**
- * What is done in pieces.
+ * Work that is done step by step.
  * @typedef {object} Work
- * @property {() => number} step does one piece; what that has cost, or 0 if nothing was left
+ * @property {() => number} step does one step and returns its cost, or 0 if nothing was left
  * @property {() => void} done called when nothing is left
  */
 
@@ -44,14 +44,14 @@ function slice(work, most) {
       isDone = cost === 0;
     }
   } finally {
-    // Also what is behind a message whose handler throws.
+    // Also the messages behind one whose handler throws.
     if (!isDone) waiting.add(work);
   }
   if (isDone) work.done();
   return isDone;
 }
 
-/** The next turn begins when everybody has been read who is to be in this one. */
+/** The next turn begins when all connections of this one have been read. */
 function arm() {
   if (isArmed) return;
   isArmed = true;
