@@ -39,9 +39,9 @@ pub struct NativeSettings {
     /// Whether this Node's libuv fills abstract names up with NUL bytes.
     pub padded_abstract_names: bool,
     /// Whether 'connection' events are wanted.
-    pub tell_connections: bool,
+    pub emit_connections: bool,
     /// Whether 'internalMessage' events are wanted.
-    pub tell_internal: bool,
+    pub emit_internal: bool,
 }
 
 /// The sockets of a worker that is being spawned.
@@ -98,8 +98,8 @@ impl NativePrimary {
             } else {
                 AbstractNames::Exact
             },
-            emit_connections: settings.tell_connections,
-            emit_internal: settings.tell_internal,
+            emit_connections: settings.emit_connections,
+            emit_internal: settings.emit_internal,
             ..default
         };
         self.reactor.send(Command::Configure(config))
