@@ -1,8 +1,8 @@
 'use strict';
 
 // How the files of src/ and lib/ hang together: what each imports, circles, floors, lengths, and what two
-// folders have twice. __test__/structure.test.js holds the rules; `node scripts/lib-structure.js` prints where
-// they stand.
+// folders have twice. __test__/structure.test.js holds the rules, and `node scripts/lib-structure.js` prints
+// where they stand.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -78,7 +78,11 @@ function codeOf(file) {
   return code;
 }
 
-/** @param {string} code @param {number} from in front of an opening brace @returns {number} where it is closed */
+/**
+ * @param {string} code
+ * @param {number} from in front of an opening brace
+ * @returns {number} where it is closed
+ */
 function closingBrace(code, from) {
   let depth = 0;
   for (let at = code.indexOf('{', from); at < code.length; at += 1) {
@@ -149,8 +153,8 @@ function pathsOf(tree) {
 }
 
 /**
- * What each file of src/ imports of others, wherever a name is defined that it uses: what a folder's mod.rs only passes on
- * counts for the file that has it. That the head of a folder uses the files in it does not count, as it puts them together.
+ * What each file of src/ imports of others. A name that a folder's mod.rs only passes on counts for the file that
+ * defines it. That the head of a folder uses the files in it does not count, as it puts them together.
  *
  * @returns {Imports}
  */
