@@ -15,6 +15,8 @@ function initialPolicy() {
 class SchedulingPolicy {
   #cluster;
   #reactor;
+  /** The policy in force, once it is frozen. @type {unknown} */
+  #frozen;
 
   /**
    * @param {any} cluster
@@ -29,12 +31,13 @@ class SchedulingPolicy {
   freeze() {
     const policy = this.#cluster.schedulingPolicy;
     if (policy !== SCHED_NONE && policy !== SCHED_RR) throw errors.badSchedulingPolicy(policy);
+    this.#frozen = policy;
     this.#reactor.configure({ roundRobin: policy === SCHED_RR });
   }
 
   /** Whether the primary accepts, and gives the connections to workers. */
   get isRoundRobin() {
-    return this.#cluster.schedulingPolicy === SCHED_RR;
+    return this.#frozen === SCHED_RR;
   }
 }
 
