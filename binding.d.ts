@@ -318,6 +318,8 @@ export interface NativeServerStats {
 export interface NativeSettings {
   /** SCHED_RR; otherwise SCHED_NONE. */
   roundRobin: boolean
+  /** Whether connections wait for the first worker that is idle, instead of going to workers in turn. */
+  oneQueue?: boolean
   /** The most connections per server that were accepted and not taken; by default that of `Config`. */
   maxPendingConnections?: number
   /** The largest frame that a worker may send, in bytes; by default that of `Config`. */

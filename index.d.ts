@@ -35,6 +35,15 @@ declare namespace cluster {
      */
     maxFrameSize?: number | undefined;
 
+    /**
+     * Which worker gets a connection that the primary has accepted (`SCHED_RR`). `'round-robin'`: the next in
+     * turn, busy or not; connections that wait for a blocked worker are recalled and given to others.
+     * `'one-queue'`: one that is idle, in turn; while all are busy the connection waits in the primary for the
+     * first that is not. Set it before the first fork; it applies to workers that load corral.
+     * @default 'round-robin'
+     */
+    schedulingPolicy?: 'round-robin' | 'one-queue' | undefined;
+
     /** As in `child_process.spawn`: the workers lead process groups of their own. */
     detached?: boolean | undefined;
 

@@ -323,9 +323,10 @@ const SENTENCES = [
   ['docs/architecture.md', /Up to (\d+) connections may be in flight on a lane/, [`${CONFIG}:LANE_WINDOW`]],
   [
     'docs/architecture.md',
-    /has reported nothing for (\S+ ms, or \S+ ms) while/,
-    [`${CONFIG}:RECALL_AFTER`, `${CONFIG}:RECALL_SOON_AFTER`],
+    /has reported nothing for (\S+ ms, \S+ ms while another worker of the server keeps up, or \S+ ms) while/,
+    [`${CONFIG}:RECALL_AFTER`, `${CONFIG}:RECALL_SOON_AFTER`, `${CONFIG}:RECALL_FOR_IDLE`],
   ],
+  ['docs/architecture.md', /is it given some ahead, up to (\S+ ms) of work/, [`${CONFIG}:AHEAD`]],
   ['docs/architecture.md', /false from (\S+ KiB) on\)/, ['src/binding/limits.rs:HIGH_WATER']],
   ['docs/architecture.md', /counts as (\S+ KiB) of its messages/, ['src/channel/mod.rs:HANDLE_WEIGHT']],
   [

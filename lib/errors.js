@@ -59,9 +59,11 @@ function outOfRange(name, range, value) {
 /**
  * @param {string} name
  * @param {unknown} value
+ * @param {string} [reason]
  */
-function invalidArgValue(name, value) {
-  const text = `The argument '${name}' is invalid. Received ${util.inspect(value)}`;
+function invalidArgValue(name, value, reason = 'is invalid') {
+  const what = name.includes('.') ? 'property' : 'argument';
+  const text = `The ${what} '${name}' ${reason}. Received ${util.inspect(value)}`;
   return create(TypeError, 'ERR_INVALID_ARG_VALUE', text);
 }
 

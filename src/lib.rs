@@ -4,13 +4,14 @@
 //! Imports point one way:
 //!
 //! ```text
-//! binding -> { { primary, ipc } -> channel, worker } -> { reactor, sched, proto, os } -> { error, ids, address, counters, buffer_pool }
+//! binding -> { { primary, ipc } -> channel, worker } -> pulse -> { reactor, sched, proto, os } -> { error, ids, address, counters, buffer_pool }
 //! ```
 //!
 //! - [`proto`]: frames and messages as bytes. No file descriptors, no threads.
 //! - [`sched`]: who gets the next connection. Plain structs.
 //! - [`os`]: every system call, and every `unsafe` block outside the binding.
 //! - [`reactor`]: the I/O thread: poll, commands from other threads, timers.
+//! - [`pulse`]: a page of memory in which a worker shows its primary what it does.
 //! - [`channel`]: one Unix stream socket that carries frames and descriptors.
 //! - [`primary`]: servers, workers and the connections between them.
 //! - [`ipc`]: channels between processes that meet at a named socket.
@@ -28,6 +29,7 @@ pub mod ipc;
 pub mod os;
 pub mod primary;
 pub mod proto;
+pub mod pulse;
 pub mod reactor;
 pub mod sched;
 pub mod worker;

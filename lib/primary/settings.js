@@ -6,6 +6,10 @@ const errors = require('../errors');
 
 /** @typedef {import('../..').ClusterSettings} ClusterSettings */
 
+/** What `settings.schedulingPolicy` may be. The first is the default. */
+const POLICIES = ['round-robin', 'one-queue'];
+const [, ONE_QUEUE] = POLICIES;
+
 class Settings {
   #cluster;
   #reactor;
@@ -54,6 +58,7 @@ function merge(current, options) {
   };
   checkCount('settings.maxPendingConnections', settings.maxPendingConnections, 2 ** 31 - 1);
   checkCount('settings.maxFrameSize', settings.maxFrameSize, 2 ** 32 - 1);
+  checkOneOf('settings.schedulingPolicy', settings.schedulingPolicy, POLICIES);
   // Every process of a profiled cluster needs a log of its own: the addresses in it are those of its own memory.
   // It may be of any type here: a fork complains of what is no array, as the built-in's does.
   const has = (/** @type {string} */ start) =>
@@ -74,9 +79,20 @@ function checkCount(name, value, most) {
   if (value < 1 || value > most) throw errors.outOfRange(name, `>= 1 && <= ${most}`, value);
 }
 
+/**
+ * @param {string} name
+ * @param {unknown} value
+ * @param {string[]} known
+ */
+function checkOneOf(name, value, known) {
+  if (value !== undefined && !known.includes(/** @type {string} */ (value))) {
+    throw errors.invalidArgValue(name, value, `must be one of: ${known.map((one) => `'${one}'`).join(', ')}`);
+  }
+}
+
 /** @param {ClusterSettings} settings those that the core has to know; an undefined one has the core's default */
-function limits({ maxPendingConnections, maxFrameSize }) {
-  return { maxPendingConnections, maxFrameSize };
+function limits({ maxPendingConnections, maxFrameSize, schedulingPolicy }) {
+  return { maxPendingConnections, maxFrameSize, oneQueue: schedulingPolicy === ONE_QUEUE };
 }
 
 module.exports = { Settings };

@@ -9,7 +9,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use super::callback::Callback;
-use super::uv::{AfterPoll, Watch};
+use super::uv::{AfterPoll, BeforePoll, Watch};
 use super::{coded, napi_failure};
 use crate::error::Error;
 use crate::os;
@@ -38,6 +38,8 @@ struct Watched {
     /// Connections are received after the callbacks of all other ready descriptors. A request that is about
     /// to block the worker blocks it before the next connection is received.
     after_poll: RefCell<Option<AfterPoll>>,
+    /// Tells the primary's page that the loop begins to wait. Started when the primary has given one.
+    before_poll: RefCell<Option<BeforePoll>>,
     /// How many may be received in the next turn.
     budget: Cell<usize>,
 }
@@ -64,6 +66,7 @@ impl NativeLane {
             take: Callback::new(env, &take).map_err(napi_failure)?,
             watch: RefCell::new(None),
             after_poll: RefCell::new(None),
+            before_poll: RefCell::new(None),
             budget: Cell::new(1),
         });
         let call = |method: fn(&Watched)| {
@@ -75,12 +78,14 @@ impl NativeLane {
             }
         };
         let handles = Watch::new(&env, descriptor, call(Watched::on_readable))
-            .and_then(|watch| Ok((watch, AfterPoll::new(&env, call(Watched::receive))?)));
+            .and_then(|watch| Ok((watch, AfterPoll::new(&env, call(Watched::receive))?)))
+            .and_then(|(watch, after)| Ok((watch, after, BeforePoll::new(&env, call(Watched::poll))?)));
         let announced = match handles {
-            Ok((watch, after_poll)) => {
+            Ok((watch, after_poll, before_poll)) => {
                 watch.start();
                 *watched.watch.borrow_mut() = Some(watch);
                 *watched.after_poll.borrow_mut() = Some(after_poll);
+                *watched.before_poll.borrow_mut() = Some(before_poll);
                 watched.lane.borrow_mut().announce().map(Some)
             }
             Err(reason) => watched.lane.borrow_mut().decline(reason).map(|()| None),
@@ -170,9 +175,25 @@ impl Watched {
                 }
             }
         }
-        // If the primary has gone the report has no reader, and the connections that are left are received
-        // all the same.
-        let _ = self.lane.borrow_mut().report();
+        let mut lane = self.lane.borrow_mut();
+        if lane.can_introduce()
+            && let Some(before_poll) = &*self.before_poll.borrow()
+        {
+            before_poll.start();
+            // If the primary has gone there is nobody to tell.
+            let _ = lane.introduce(std::process::id(), before_poll.poller());
+        }
+        // If the primary has gone there is nobody to tell, and what it has left is received all the same, up to the end.
+        let _ = lane.report();
+    }
+
+    /// The loop is about to look for events.
+    fn poll(&self) {
+        if let Some(before_poll) = &*self.before_poll.borrow() {
+            let (now, busy) = before_poll.times();
+            // If the primary has gone there is nobody to tell.
+            let _ = self.lane.borrow_mut().poll(now, busy, before_poll.has_more());
+        }
     }
 
     /// Receives the connections that a primary has left behind.
@@ -215,7 +236,11 @@ impl Watched {
         // If the primary has gone the report has no reader.
         let _ = self.lane.borrow_mut().report();
         // Dropped after the borrow has ended, whatever libuv calls.
-        let handles = (self.watch.borrow_mut().take(), self.after_poll.borrow_mut().take());
+        let handles = (
+            self.watch.borrow_mut().take(),
+            self.after_poll.borrow_mut().take(),
+            self.before_poll.borrow_mut().take(),
+        );
         drop(handles);
     }
 }

@@ -32,6 +32,8 @@ use crate::proto::Serialization;
 pub struct NativeSettings {
     /// SCHED_RR; otherwise SCHED_NONE.
     pub round_robin: bool,
+    /// Whether connections wait for the first worker that is idle, instead of going to workers in turn.
+    pub one_queue: Option<bool>,
     /// The most connections per server that were accepted and not taken; by default that of `Config`.
     pub max_pending_connections: Option<u32>,
     /// The largest frame that a worker may send, in bytes; by default that of `Config`.
@@ -102,6 +104,7 @@ impl NativePrimary {
             emit_internal: settings.emit_internal,
             ..default
         };
+        let config = if settings.one_queue == Some(true) { config.one_queue() } else { config };
         self.reactor.send(Command::Configure(config))
     }
 

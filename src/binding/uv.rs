@@ -15,6 +15,8 @@ use nix::errno::Errno;
 const UV_CHECK: c_int = 2;
 /// `UV_POLL` of the same.
 const UV_POLL: c_int = 8;
+/// `UV_PREPARE` of the same.
+const UV_PREPARE: c_int = 9;
 /// `UV_READABLE` of `uv_poll_event`.
 const UV_READABLE: c_int = 1;
 
@@ -40,6 +42,12 @@ struct Libuv {
     check_init: unsafe extern "C" fn(*mut c_void, *mut RawHandle) -> c_int,
     check_start: unsafe extern "C" fn(*mut RawHandle, CheckCallback) -> c_int,
     check_stop: unsafe extern "C" fn(*mut RawHandle) -> c_int,
+    prepare_init: unsafe extern "C" fn(*mut c_void, *mut RawHandle) -> c_int,
+    prepare_start: unsafe extern "C" fn(*mut RawHandle, CheckCallback) -> c_int,
+    backend_fd: unsafe extern "C" fn(*const c_void) -> c_int,
+    backend_timeout: unsafe extern "C" fn(*const c_void) -> c_int,
+    metrics_idle_time: unsafe extern "C" fn(*mut c_void) -> u64,
+    hrtime: unsafe extern "C" fn() -> u64,
     unref: unsafe extern "C" fn(*mut RawHandle),
     close: unsafe extern "C" fn(*mut RawHandle, CloseCallback),
 }
@@ -64,6 +72,12 @@ impl Libuv {
             check_init: symbol!("uv_check_init"),
             check_start: symbol!("uv_check_start"),
             check_stop: symbol!("uv_check_stop"),
+            prepare_init: symbol!("uv_prepare_init"),
+            prepare_start: symbol!("uv_prepare_start"),
+            backend_fd: symbol!("uv_backend_fd"),
+            backend_timeout: symbol!("uv_backend_timeout"),
+            metrics_idle_time: symbol!("uv_metrics_idle_time"),
+            hrtime: symbol!("uv_hrtime"),
             unref: symbol!("uv_unref"),
             close: symbol!("uv_close"),
         })
@@ -126,11 +140,14 @@ impl Handle {
         Ok(Handle { libuv, raw, is_started: Cell::new(false) })
     }
 
-    fn start(&self, start: impl FnOnce(&Libuv, *mut RawHandle) -> c_int) {
-        if !self.is_started.replace(true) {
+    /// Returns whether it was stopped until now.
+    fn start(&self, start: impl FnOnce(&Libuv, *mut RawHandle) -> c_int) -> bool {
+        let was_stopped = !self.is_started.replace(true);
+        if was_stopped {
             // There is no failure but for a closing handle.
             start(self.libuv, self.raw.as_ptr());
         }
+        was_stopped
     }
 
     fn stop(&self, stop: impl FnOnce(&Libuv, *mut RawHandle) -> c_int) {
@@ -216,6 +233,53 @@ impl AfterPoll {
     pub fn done(&self) {
         // SAFETY: the handle is initialized and not closing.
         self.0.stop(|libuv, handle| unsafe { (libuv.check_stop)(handle) });
+    }
+}
+
+/// Work for the moment before the event loop begins to wait. Belongs to the JavaScript thread; never keeps the process alive.
+pub struct BeforePoll {
+    handle: Handle,
+    event_loop: *mut c_void,
+}
+
+impl BeforePoll {
+    /// `work` is called before each poll that may wait, outside of any JavaScript; it may drop the handle.
+    ///
+    /// Errors: the reason in words.
+    pub fn new(env: &Env, work: impl Fn() + 'static) -> Result<BeforePoll, String> {
+        let init = |libuv: &Libuv, event_loop, handle| {
+            // SAFETY: as for a watch.
+            unsafe { (libuv.prepare_init)(event_loop, handle) }
+        };
+        let handle = Handle::new(env, UV_PREPARE, "uv_prepare_init", init, work)?;
+        let event_loop = env.get_uv_event_loop().map_err(|error| error.reason.clone())?.cast();
+        Ok(BeforePoll { handle, event_loop })
+    }
+
+    /// From now on. Returns whether it was not so before.
+    pub fn start(&self) -> bool {
+        // SAFETY: the handle is initialized and not closing.
+        self.handle.start(|libuv, handle| unsafe { (libuv.prepare_start)(handle, polled) })
+    }
+
+    /// The number of the epoll instance at which the loop waits; of the kqueue on macOS.
+    pub fn poller(&self) -> RawFd {
+        // SAFETY: the loop is this thread's, and alive.
+        unsafe { (self.handle.libuv.backend_fd)(self.event_loop) }
+    }
+
+    /// Whether the loop does not wait in this turn, because there is something to be done at once.
+    pub fn has_more(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (self.handle.libuv.backend_timeout)(self.event_loop) == 0 }
+    }
+
+    /// The monotonic clock, and for how long the loop has not waited since some time in the past; in nanoseconds.
+    pub fn times(&self) -> (u64, u64) {
+        // SAFETY: as above.
+        let (now, idle) =
+            unsafe { ((self.handle.libuv.hrtime)(), (self.handle.libuv.metrics_idle_time)(self.event_loop)) };
+        (now, now.saturating_sub(idle))
     }
 }
 

@@ -16,12 +16,14 @@
 //! | `seqpacket` | packets with a descriptor, for lanes |
 //! | `memfd` | memory that two processes share |
 //! | `named`, `directory`, `name_lock` | sockets where unrelated processes meet; whether others could replace them; one process at a time |
+//! | `event_loop` | whether another process's event loop waits, and the clock that it shares |
 //! | `schedule` | how the kernel schedules the reactor thread |
 
 mod accept;
 mod ancillary;
 mod bind;
 mod directory;
+mod event_loop;
 mod fd;
 mod fdpass;
 mod memfd;
@@ -39,6 +41,7 @@ pub use ancillary::Ancillary;
 pub use bind::{
     AbstractNames, Bound, DEFAULT_BACKLOG, SocketFile, bind_tcp, bind_udp, bind_unix, listen, local_address,
 };
+pub use event_loop::{EventLoop, monotonic_micros};
 pub use fd::{adopt, descriptor_limit, duplicate_raw, into_raw, set_nonblocking};
 pub use fdpass::{
     Received, SocketPair, has_arrived, has_ended, has_hung_up, is_deserted, receive, require_stream, send,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::os::AbstractNames;
 use crate::proto::{DEFAULT_MAX_FRAME, MAX_LANE_MESSAGE};
-use crate::sched::{Policy, RoundRobin};
+use crate::sched::{OneQueue, Policy, RoundRobin};
 
 /// Who accepts connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -23,6 +23,8 @@ pub struct Config {
     pub accept_mode: AcceptMode,
     /// Makes the policy of a server, which chooses workers where the primary accepts.
     pub policy: fn() -> Box<dyn Policy>,
+    /// Whether workers show what they do, in a page of shared memory. The policy [`OneQueue`] needs it.
+    pub has_pulses: bool,
     /// How many connections per server may be accepted and not yet taken by a worker. At the bound accepting stops
     /// and the kernel's backlog takes over.
     pub max_pending: usize,
@@ -40,11 +42,19 @@ pub struct Config {
     pub emit_internal: bool,
 }
 
+impl Config {
+    /// Connections wait for the first worker that is idle.
+    pub fn one_queue(self) -> Self {
+        Config { policy: || Box::new(OneQueue::default()), has_pulses: true, ..self }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
             accept_mode: AcceptMode::Primary,
             policy: || Box::new(RoundRobin::default()),
+            has_pulses: false,
             max_pending: 1024,
             max_frame: DEFAULT_MAX_FRAME,
             abstract_names: AbstractNames::default(),
@@ -82,6 +92,19 @@ pub const LANE_LOOK: Duration = Duration::from_millis(2);
 
 /// ... and when it is not.
 pub const LANE_TICK: Duration = Duration::from_millis(4);
+
+/// What a worker may be given ahead: connections that keep it busy for so long. Enough that it does not run dry before the
+/// primary, once woken, has given it more.
+pub const AHEAD: Duration = Duration::from_millis(2);
+
+/// As [`LANE_LOOK`], for workers that have a pulse...
+pub const PULSE_LOOK: Duration = Duration::from_millis(1);
+
+/// ... and as [`LANE_TICK`].
+pub const PULSE_TICK: Duration = Duration::from_millis(2);
+
+/// How long a connection may wait in a lane while another worker of its server is idle.
+pub const RECALL_FOR_IDLE: Duration = Duration::from_millis(1);
 
 /// How many messages are taken off one lane before the other lanes get their turn: more than there are
 /// connections to report on.

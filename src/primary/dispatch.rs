@@ -1,6 +1,7 @@
 //! Gives connections to workers. A connection belongs to the primary until a worker has reported that it took
 //! it.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use super::config::REFUSAL_PAUSE;
@@ -12,7 +13,27 @@ use crate::channel::{Frame, HandleOrigin, SendStatus};
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::proto;
 use crate::reactor::EventSink;
-use crate::sched::{Availability, Load};
+use crate::sched::{Availability, Load, Loads};
+
+/// Workers as a policy sees them for one connection.
+struct Seen<'a> {
+    workers: &'a HashMap<WorkerId, Worker>,
+    refused_by: &'a [WorkerId],
+}
+
+impl Loads for Seen<'_> {
+    fn load(&self, id: WorkerId) -> Load {
+        let mut load = self.workers.get(&id).map_or(Load::AWAY, Worker::load);
+        if self.refused_by.contains(&id) {
+            load.availability = Availability::Away;
+        }
+        load
+    }
+
+    fn is_idle(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(Worker::is_idle)
+    }
+}
 
 impl<S: EventSink<Event>> Primary<S> {
     /// Hands out the connections that wait at a server, as far as its workers have credit.
@@ -22,13 +43,7 @@ impl<S: EventSink<Event>> Primary<S> {
             let Some(connection) = server.pending.get(place) else { return };
             let wanted = |worker: &WorkerId| !connection.refused_by.contains(worker);
             let workers = &self.workers;
-            let loads = |id| {
-                let mut load = workers.get(&id).map_or(Load::AWAY, Worker::load);
-                if !wanted(&id) {
-                    load.availability = Availability::Away;
-                }
-                load
-            };
+            let loads = Seen { workers, refused_by: &connection.refused_by };
             let picked = server.policy.pick(Instant::now(), &connection.incoming(), &loads);
             // A worker that has refused it would return it at once, without end.
             let taker = picked.and_then(|id| {
@@ -47,6 +62,9 @@ impl<S: EventSink<Event>> Primary<S> {
                 }
             } else if connection.refused_by.is_empty() {
                 // No worker has credit, or the policy waits for one that has none.
+                if self.await_idle(context, id) {
+                    continue;
+                }
                 return;
             } else if server.members().iter().any(wanted) {
                 // The workers left for this connection are busy. Later ones may be luckier.

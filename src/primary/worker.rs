@@ -115,7 +115,20 @@ impl Worker {
             Availability::Away
         };
         let on_lane = self.lane.as_ref().map_or(0, Lane::in_flight);
-        Load { availability, in_flight: self.in_flight.len() + on_lane }
+        let wait = match self.used_lane() {
+            Some(lane) if lane.has_pulse() => lane.wait(),
+            _ => self.has_credit().then_some(std::time::Duration::ZERO),
+        };
+        Load { availability, in_flight: self.in_flight.len() + on_lane, wait }
+    }
+
+    /// Whether it waits for something to do, as far as can be seen.
+    pub fn is_idle(&self) -> bool {
+        self.has_credit()
+            && match self.used_lane() {
+                Some(lane) => lane.is_idle().unwrap_or_else(|| lane.keeps_up()),
+                None => self.in_flight.is_empty(),
+            }
     }
 }
 
@@ -150,10 +163,8 @@ mod tests {
             (LANE_WINDOW - 1, Availability::Busy),
             (LANE_WINDOW, Availability::Full),
         ] {
-            assert_eq!(
-                on_lane(LaneState::Open, under_way).load(),
-                Load { availability, in_flight: under_way }
-            );
+            let load = on_lane(LaneState::Open, under_way).load();
+            assert_eq!((load.availability, load.in_flight), (availability, under_way));
         }
         assert_eq!(
             on_lane(LaneState::Stalled(LaneSeq(99)), LANE_WINDOW).load().availability,

@@ -3,7 +3,7 @@
 //! every version.
 
 /// The version of the messages after [`FromWorker::Ready`].
-pub const LANE_VERSION: u8 = 3;
+pub const LANE_VERSION: u8 = 4;
 
 /// The longest message in bytes. Keys are addresses and paths.
 pub const MAX_LANE_MESSAGE: usize = 4096;
@@ -17,7 +17,7 @@ pub enum ConnectionKind {
 }
 
 /// The number of a message from the primary on a lane, counting from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LaneSeq(pub u64);
 
 /// A message from the primary to a worker.
@@ -32,6 +32,8 @@ pub enum ToLane<'a> {
     },
     /// A number to report: a worker that reports it has received everything before it.
     Probe(LaneSeq),
+    /// The page of the worker's pulse, whose descriptor comes with it.
+    Pulse,
 }
 
 /// A message from a worker to the primary.
@@ -52,13 +54,17 @@ pub enum FromWorker {
         /// The connections among them that the worker did not take.
         refused: Vec<LaneSeq>,
     },
+    /// What the primary wanted to be woken for has happened: the pulse says what.
+    Wake,
 }
 
 const CONNECTION: u8 = 1;
 const PROBE: u8 = 2;
+const PULSE: u8 = 3;
 const READY: u8 = 1;
 const UNUSABLE: u8 = 2;
 const REPORT: u8 = 3;
+const WAKE: u8 = 4;
 
 const TCP: u8 = 0;
 const PIPE: u8 = 1;
@@ -81,12 +87,16 @@ impl<'a> ToLane<'a> {
                 buffer.push(PROBE);
                 buffer.extend(seq.0.to_le_bytes());
             }
+            ToLane::Pulse => buffer.push(PULSE),
         }
     }
 
     /// Errors: a description of what is wrong.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, String> {
         let (&tag, rest) = bytes.split_first().ok_or("an empty message")?;
+        if (tag, rest) == (PULSE, &[]) {
+            return Ok(ToLane::Pulse);
+        }
         let (seq, rest) = take_seq(rest)?;
         match (tag, rest) {
             (CONNECTION, [kind, key @ ..]) => Ok(ToLane::Connection {
@@ -119,6 +129,7 @@ impl FromWorker {
                 buffer.extend(through.0.to_le_bytes());
                 buffer.extend(refused.iter().flat_map(|seq| seq.0.to_le_bytes()));
             }
+            FromWorker::Wake => buffer.push(WAKE),
         }
     }
 
@@ -141,6 +152,7 @@ impl FromWorker {
                 }
                 Ok(FromWorker::Report { through, refused })
             }
+            (WAKE, []) => Ok(FromWorker::Wake),
             _ => Err(format!("a message of kind {tag} with {} bytes", bytes.len())),
         }
     }
@@ -164,6 +176,7 @@ mod tests {
             ToLane::Connection { seq: LaneSeq(7), kind: ConnectionKind::Tcp, key: "127.0.0.1:80:4::0" },
             ToLane::Connection { seq: LaneSeq(u64::MAX), kind: ConnectionKind::Pipe, key: "" },
             ToLane::Probe(LaneSeq(8)),
+            ToLane::Pulse,
         ] {
             message.encode(&mut buffer);
             assert_eq!(ToLane::decode(&buffer).unwrap(), message);

@@ -1,5 +1,9 @@
 //! How busy a worker is, as far as its primary can see.
 
+use std::time::Duration;
+
+use crate::ids::WorkerId;
+
 /// Whether a worker can take a connection, and how busy it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
@@ -27,9 +31,28 @@ pub struct Load {
     pub availability: Availability,
     /// How many connections of all its servers were sent to it and neither taken nor refused.
     pub in_flight: usize,
+    /// How long the connection would wait for the worker, if it is given ahead; None if that is long, or not known.
+    pub wait: Option<Duration>,
+}
+
+/// What a policy can learn of workers.
+pub trait Loads {
+    /// The load of a worker.
+    fn load(&self, worker: WorkerId) -> Load;
+
+    /// Whether the worker waits for something to do. That costs a system call.
+    fn is_idle(&self, worker: WorkerId) -> bool {
+        self.load(worker).availability == Availability::Idle
+    }
+}
+
+impl<F: Fn(WorkerId) -> Load> Loads for F {
+    fn load(&self, worker: WorkerId) -> Load {
+        self(worker)
+    }
 }
 
 impl Load {
     /// The load of a worker that has gone.
-    pub const AWAY: Load = Load { availability: Availability::Away, in_flight: 0 };
+    pub const AWAY: Load = Load { availability: Availability::Away, in_flight: 0, wait: None };
 }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Instant;
 
-use super::load::Load;
+use super::load::Loads;
 use crate::address::Peer;
 use crate::ids::WorkerId;
 
@@ -44,12 +44,7 @@ pub trait Policy: Debug + Send {
     /// found blocked.
     ///
     /// [`Availability::may_take`]: super::Availability::may_take
-    fn pick(
-        &mut self,
-        now: Instant,
-        connection: &Incoming,
-        loads: &dyn Fn(WorkerId) -> Load,
-    ) -> Option<WorkerId>;
+    fn pick(&mut self, now: Instant, connection: &Incoming, loads: &dyn Loads) -> Option<WorkerId>;
 
     /// The worker has received the connection and serves it, or has died with it.
     #[expect(unused_variables, reason = "a policy need not care")]

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::fairness::Fairness;
-use super::load::{Availability, Load};
+use super::load::{Availability, Loads};
 use super::policy::{Incoming, Policy};
 use crate::ids::WorkerId;
 
@@ -46,11 +46,11 @@ struct Member {
 }
 
 impl RoundRobin {
-    fn has_to_wait(&self, member: &Member, loads: &dyn Fn(WorkerId) -> Load) -> bool {
+    fn has_to_wait(&self, member: &Member, loads: &dyn Loads) -> bool {
         let turns = self.still_counts(member.turns);
         self.rotation.iter().any(|other| {
             self.still_counts(other.turns) + MAX_AHEAD <= turns
-                && loads(other.worker).availability == Availability::Full
+                && loads.load(other.worker).availability == Availability::Full
         })
     }
 
@@ -82,17 +82,12 @@ impl Policy for RoundRobin {
     /// goes to the end of the rotation, unless it is idle and owed another turn.
     ///
     /// Returns None also while every worker that could take it waits for one that is full.
-    fn pick(
-        &mut self,
-        now: Instant,
-        _connection: &Incoming,
-        loads: &dyn Fn(WorkerId) -> Load,
-    ) -> Option<WorkerId> {
+    fn pick(&mut self, now: Instant, _connection: &Incoming, loads: &dyn Loads) -> Option<WorkerId> {
         let may_wait = self.fairness.may_wait(now);
         let mut taker = Availability::Away;
         let mut is_idle_waiting = false;
         let place = self.rotation.iter().position(|member| {
-            taker = loads(member.worker).availability;
+            taker = loads.load(member.worker).availability;
             let waits = taker.may_take() && may_wait && self.has_to_wait(member, loads);
             is_idle_waiting |= waits && taker == Availability::Idle;
             taker.may_take() && !waits
@@ -121,6 +116,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::load::Load;
     use super::*;
     use crate::address::Peer;
 
@@ -137,7 +133,7 @@ mod tests {
         }
 
         fn next(&mut self, availability: impl Fn(WorkerId) -> Availability) -> Option<WorkerId> {
-            let load = |worker| Load { availability: availability(worker), in_flight: 0 };
+            let load = |worker| Load { availability: availability(worker), in_flight: 0, wait: None };
             self.rotation.pick(self.now, &Incoming { peer: Peer::Unix }, &load)
         }
     }

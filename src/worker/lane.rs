@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use crate::error::Error;
 use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
+use crate::pulse::Pulse;
 
 /// The send buffer of each end of the channel, in bytes, as far as the system allows: enough for a large
 /// message or two, so that the ends need not alternate for each part of one.
@@ -47,6 +48,10 @@ pub struct WorkerLane {
     /// The last message received, unless it has been reported.
     unreported: Option<LaneSeq>,
     refused: Vec<LaneSeq>,
+    /// What the primary sees without being told, once it has given the worker a page for it.
+    pulse: Option<Pulse>,
+    /// The page is written; until then reports go on the lane.
+    is_introduced: bool,
 }
 
 impl WorkerLane {
@@ -60,6 +65,8 @@ impl WorkerLane {
             key: Rc::from(""),
             unreported: None,
             refused: Vec::new(),
+            pulse: None,
+            is_introduced: false,
         }
     }
 
@@ -105,6 +112,10 @@ impl WorkerLane {
             }
             match ToLane::decode(&self.incoming[..packet.length]).map_err(Error::BadFrame)? {
                 ToLane::Probe(seq) => self.unreported = Some(seq),
+                // Without room for its descriptor, or for the page, reports go on the lane.
+                ToLane::Pulse => {
+                    self.pulse = packet.handle.and_then(|page| Pulse::map(page.as_fd()).ok());
+                }
                 ToLane::Connection { seq, kind, key } => {
                     self.unreported = Some(seq);
                     if let Some(handle) = packet.handle {
@@ -133,11 +144,22 @@ impl WorkerLane {
     /// received.
     pub fn report(&mut self) -> Result<(), Error> {
         let Some(through) = self.unreported else { return Ok(()) };
+        if let Some(pulse) = self.pulse.as_ref().filter(|_| self.is_introduced)
+            && self.refused.is_empty()
+        {
+            self.unreported = None;
+            return if pulse.receive(through) { self.wake() } else { Ok(()) };
+        }
         let refused = std::mem::take(&mut self.refused);
         let report = FromWorker::Report { through, refused };
         let sent = self.send(&report);
         if sent.is_ok() {
             self.unreported = None;
+            if let Some(pulse) = self.pulse.as_ref().filter(|_| self.is_introduced) {
+                pulse.refuse(through);
+                // The report itself has woken the primary.
+                pulse.receive(through);
+            }
         } else if let FromWorker::Report { refused, .. } = report {
             self.refused = refused;
         }
@@ -145,6 +167,50 @@ impl WorkerLane {
             Ok(()) | Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => Ok(()),
             Err(errno) => Err(Error::Sys { doing: "reporting on a lane", errno }),
         }
+    }
+
+    /// Whether the primary has given this worker a page that it does not write yet.
+    pub fn can_introduce(&self) -> bool {
+        self.pulse.is_some() && !self.is_introduced
+    }
+
+    /// Begins to write the page: who this process is, and the epoll instance of its event loop. The caller
+    /// calls [`WorkerLane::poll`] from now on.
+    ///
+    /// Errors: `EPIPE` when the primary has gone.
+    pub fn introduce(&mut self, pid: u32, poller: i32) -> Result<(), Error> {
+        let Some(pulse) = &self.pulse else { return Ok(()) };
+        pulse.introduce(pid, poller);
+        self.is_introduced = true;
+        // It looks at the page from then on.
+        self.wake()
+    }
+
+    /// The event loop looks for events, and waits for them unless it `has_more` to do: see [`Pulse::poll`].
+    ///
+    /// Errors: `EPIPE` when the primary has gone.
+    pub fn poll(&mut self, now: u64, busy: u64, has_more: bool) -> Result<(), Error> {
+        match &self.pulse {
+            Some(pulse) if pulse.poll(now, busy) && !has_more => self.wake(),
+            _ => Ok(()),
+        }
+    }
+
+    fn wake(&mut self) -> Result<(), Error> {
+        if let Some(pulse) = &self.pulse {
+            pulse.disarm();
+        }
+        match self.send(&FromWorker::Wake) {
+            // There is enough in the lane to wake the primary.
+            Ok(()) | Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => Ok(()),
+            Err(errno) => Err(Error::Sys { doing: "waking the primary", errno }),
+        }
+    }
+
+    /// For tests of what a primary makes of it.
+    #[cfg(test)]
+    pub fn pulse(&self) -> &Pulse {
+        self.pulse.as_ref().unwrap()
     }
 
     /// Tests use it to see what is lost with a worker.

@@ -2,8 +2,10 @@
 //! message to one of two receivers, so that nothing is served twice.
 //!
 //! This file has one worker's lane, `state` whether connections travel on it. `reports` sends connections and takes
-//! what workers report, `recall` finds workers that do not receive and takes back what waits for them.
+//! what workers report, `pulse` reads what they show without a report, `recall` finds workers that do not receive and
+//! takes back what waits for them.
 
+mod pulse;
 mod recall;
 mod reports;
 mod state;
@@ -25,6 +27,7 @@ use crate::ids::WorkerId;
 use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{FromWorker, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 use crate::reactor::Registration;
+use pulse::WorkerPulse;
 pub use state::LaneState;
 
 /// One worker's lane.
@@ -48,6 +51,9 @@ pub struct Lane {
     is_recalled: bool,
     outgoing: Vec<u8>,
     ancillary: Ancillary,
+    /// What the worker shows without a report. None before it has reported that it reads the lane, and where
+    /// there is no shared memory.
+    pulse: Option<WorkerPulse>,
     /// The socket that the worker has sent for its channel.
     channel: Option<OwnedFd>,
     stats: Arc<WorkerStats>,
@@ -68,6 +74,7 @@ impl Lane {
             is_recalled: false,
             outgoing: Vec::new(),
             ancillary: Ancillary::default(),
+            pulse: None,
             channel: None,
             stats,
         }
@@ -131,8 +138,13 @@ impl Lane {
         self.state == LaneState::Open && self.in_flight.is_empty() && self.registration.is_none()
     }
 
-    /// Whether the next report must wake the reactor.
+    /// Whether messages on the lane wake the reactor. A worker with a pulse sends few.
     fn wants_wake(&self) -> bool {
+        self.pulse.is_some() || self.awaits_report()
+    }
+
+    /// Whether the next report is waited for.
+    fn awaits_report(&self) -> bool {
         match self.state {
             LaneState::Unused(_) | LaneState::Stalled(_) => true,
             LaneState::Open => self.is_awaited || self.in_flight.len() >= LANE_WINDOW,
@@ -162,6 +174,18 @@ impl Lane {
             Err(Errno::EAGAIN) => Ok(None),
             Err(errno) => Err(Error::Sys { doing: "reading a lane", errno }),
         }
+    }
+
+    /// The worker has reported on the lane.
+    fn on_report(
+        &mut self,
+        through: LaneSeq,
+        refused: &[LaneSeq],
+    ) -> Result<Vec<(InFlight, Decision)>, Error> {
+        if let Some(pulse) = &mut self.pulse {
+            pulse.on_report(through);
+        }
+        self.settle(through, refused)
     }
 
     /// The worker has received everything up to `through` that was not recalled before.

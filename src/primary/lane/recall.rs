@@ -6,8 +6,11 @@ use std::time::Instant;
 use super::{Lane, LaneState};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
-use crate::primary::config::{LANE_LAST_WORDS, LANE_LOOK, LANE_TICK};
+use crate::primary::config::{
+    LANE_LAST_WORDS, LANE_LOOK, LANE_TICK, PULSE_LOOK, PULSE_TICK, RECALL_FOR_IDLE,
+};
 use crate::primary::connection::{Decision, InFlight};
+use crate::primary::worker::Worker;
 use crate::primary::{Context, Event, Primary, Timer};
 use crate::proto::{FromWorker, ToLane};
 use crate::reactor::EventSink;
@@ -16,8 +19,14 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Sets the timer for the next look at the lanes.
     pub(super) fn look_later(&mut self, context: &mut Context) {
         if self.next_look.is_none() {
-            let timer = context.set_timer(LANE_TICK, Timer::LookAtLanes);
-            self.next_look = Some((timer, Instant::now() + LANE_LOOK));
+            let has_pulse = |worker: &Worker| worker.lane.as_ref().is_some_and(Lane::has_pulse);
+            let (tick, look) = if self.workers.values().any(has_pulse) {
+                (PULSE_TICK, PULSE_LOOK)
+            } else {
+                (LANE_TICK, LANE_LOOK)
+            };
+            let timer = context.set_timer(tick, Timer::LookAtLanes);
+            self.next_look = Some((timer, Instant::now() + look));
         }
     }
 
@@ -42,7 +51,7 @@ impl<S: EventSink<Event>> Primary<S> {
         // In a fixed order, so that turns do not depend on a hash.
         to_visit.sort_unstable();
         for id in to_visit {
-            self.collect(context, id);
+            self.look(context, id);
             let Some(lane) = self.lane_mut(id) else {
                 continue;
             };
@@ -51,6 +60,7 @@ impl<S: EventSink<Event>> Primary<S> {
             let is_open = lane.state == LaneState::Open;
             if is_open
                 && (waiting >= self.config.recall_after
+                    || (waiting >= RECALL_FOR_IDLE && self.has_idle_taker(id))
                     || (waiting >= self.config.recall_soon_after && self.has_taker_that_keeps_up(id)))
             {
                 self.stall(context, id);
@@ -58,6 +68,20 @@ impl<S: EventSink<Event>> Primary<S> {
                 self.look_later(context);
             }
         }
+        // A worker may be idle that was only on its way to it when it was looked at.
+        let waiting = self.servers.iter().filter(|(_, server)| !server.pending.is_empty()).map(|(id, _)| *id);
+        self.to_serve.extend(waiting);
+    }
+
+    /// Whether another worker that could take what waits in a worker's lane has nothing to do.
+    fn has_idle_taker(&self, id: WorkerId) -> bool {
+        let Some(lane) = self.lane(id) else { return false };
+        let oldest = lane.in_flight.front().and_then(|(_, in_flight)| self.servers.get(&in_flight.server));
+        let is_idle = |other: &WorkerId| {
+            let worker = self.workers.get(other).filter(|worker| worker.has_credit());
+            worker.and_then(Worker::used_lane).is_some_and(Lane::is_waiting)
+        };
+        oldest.is_some_and(|server| server.members().iter().any(|other| *other != id && is_idle(other)))
     }
 
     /// Whether a worker that could take what waits on this lane has little to do.
@@ -117,6 +141,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let probe = lane.next_seq();
         let asked = lane.send(&ToLane::Probe(probe), None);
         lane.set_state(LaneState::Stalled(probe));
+        self.watch_lane(context, id);
         self.return_recalled(id, recalled);
         if let Err(error) = status {
             return self.close_worker(context, id, Some(error));
@@ -151,8 +176,15 @@ impl<S: EventSink<Event>> Primary<S> {
         }
         // Its last reports. Invalid ones no longer matter, nor does what another process with its end sends.
         for _ in 0..LANE_LAST_WORDS {
-            let Ok(Some(FromWorker::Report { through, refused })) = lane.receive() else { break };
-            let Ok(decisions) = lane.settle(through, &refused) else { break };
+            let decisions = match lane.receive() {
+                Ok(Some(FromWorker::Report { through, refused })) => lane.on_report(through, &refused),
+                Ok(Some(FromWorker::Wake)) => continue,
+                _ => break,
+            };
+            let Ok(decisions) = decisions else { break };
+            self.apply(id, decisions);
+        }
+        if let Ok(decisions) = lane.settle_by_pulse() {
             self.apply(id, decisions);
         }
         let (recalled, status) = lane.recall();

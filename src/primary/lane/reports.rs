@@ -35,7 +35,7 @@ impl<S: EventSink<Event>> Primary<S> {
                 lane.waiting_since.get_or_insert_with(Instant::now);
                 lane.in_flight.push_back((seq, in_flight));
                 lane.stats.counters.in_flight.raise();
-                if lane.wants_wake() {
+                if !lane.has_pulse() && lane.wants_wake() {
                     self.collect(context, id);
                 }
             }
@@ -56,7 +56,7 @@ impl<S: EventSink<Event>> Primary<S> {
         for _ in 0..LANE_BUDGET {
             let Some(lane) = self.lane_mut(id) else { return };
             let reported = match lane.receive() {
-                Ok(Some(FromWorker::Report { through, refused })) => lane.settle(through, &refused),
+                Ok(Some(FromWorker::Report { through, refused })) => lane.on_report(through, &refused),
                 Ok(Some(message)) => {
                     self.on_announcement(context, id, message);
                     continue;
@@ -82,16 +82,22 @@ impl<S: EventSink<Event>> Primary<S> {
         if !is_everything_read {
             self.uncollected.insert(id);
         }
-        self.watch_lane(context, id);
-        self.serve_soon(id);
+        if self.settle_by_pulse(context, id) {
+            self.watch_lane(context, id);
+            self.serve_soon(id);
+        }
     }
 
-    /// The worker says whether it reads its lane.
+    /// The worker says whether it reads its lane, or has something to show.
     fn on_announcement(&mut self, context: &mut Context, id: WorkerId, message: FromWorker) {
+        let has_pulses = self.config.has_pulses;
         let Some(lane) = self.lane_mut(id) else { return };
         match message {
             FromWorker::Ready { version: LANE_VERSION } => {
                 lane.set_state(LaneState::Open);
+                if has_pulses {
+                    lane.offer_pulse();
+                }
                 // If this process had no room for the socket, messages stay where they are.
                 match lane.channel.take() {
                     Some(socket) => self.begin_move(context, id, socket),
@@ -103,6 +109,11 @@ impl<S: EventSink<Event>> Primary<S> {
                 self.abandon_lane(context, id, reason.into());
             }
             FromWorker::Unusable { reason } => self.abandon_lane(context, id, reason.into()),
+            FromWorker::Wake => {
+                if let Some(pulse) = &mut lane.pulse {
+                    pulse.on_wake();
+                }
+            }
             FromWorker::Report { .. } => {}
         }
     }
@@ -148,6 +159,11 @@ impl<S: EventSink<Event>> Primary<S> {
 
     /// Registers a lane if its next report must wake the reactor, and otherwise ends its registration.
     pub(in crate::primary) fn watch_lane(&mut self, context: &mut Context, id: WorkerId) {
+        let Some(lane) = self.lane_mut(id) else { return };
+        if lane.awaits_report() && lane.arm() {
+            // It may have happened just now.
+            self.uncollected.insert(id);
+        }
         let Some(lane) = self.lane_mut(id) else { return };
         let ours = lane.ends.ours.as_fd();
         match (lane.wants_wake(), &lane.registration) {

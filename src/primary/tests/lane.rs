@@ -357,9 +357,14 @@ proptest! {
 
     /// Whatever happens in whatever order: every client is served once, or was received by a worker that died.
     #[test]
-    fn nothing_is_lost_and_nothing_is_served_twice(actions in prop::collection::vec(action(), 1..60)) {
-        let mut rig = Rig::new(Config::default());
-        let mut workers: Vec<FakeWorker> = (0..2).map(|_| rig.fork_with_lane()).collect();
+    fn nothing_is_lost_and_nothing_is_served_twice(
+        actions in prop::collection::vec(action(), 1..60),
+        has_pulse: bool,
+    ) {
+        let config = if has_pulse { Config::default().one_queue() } else { Config::default() };
+        let mut rig = Rig::new(config);
+        let fork = |rig: &mut Rig| if has_pulse { rig.fork_with_pulse() } else { rig.fork_with_lane() };
+        let mut workers: Vec<FakeWorker> = (0..2).map(|_| fork(&mut rig)).collect();
         let port = workers[0].listen();
         workers[1].listen();
         rig.settle();
@@ -379,9 +384,12 @@ proptest! {
                         workers[worker].lane().refuse(connection.seq);
                     }
                 }
-                Action::Report(worker) => workers[worker].lane().report().unwrap(),
+                Action::Report(worker) => {
+                    workers[worker].lane().report().unwrap();
+                    workers[worker].poll();
+                }
                 Action::Replace(worker) => {
-                    let mut next = rig.fork_with_lane();
+                    let mut next = fork(&mut rig);
                     next.listen();
                     // What it has received and refused, but not reported, ends with it as well.
                     received_by_dead += held[worker].len() + workers[worker].lane().unreported_refusals();
@@ -409,6 +417,7 @@ proptest! {
                     served += 1;
                 }
                 worker.lane().report().unwrap();
+                worker.poll();
             }
             std::thread::yield_now();
         }

@@ -7,6 +7,8 @@ mod memory;
 mod moving;
 mod peers;
 mod policy;
+#[cfg(target_os = "linux")]
+mod pulse;
 mod reading;
 mod rig;
 

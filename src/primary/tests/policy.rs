@@ -10,7 +10,7 @@ use super::{Config, connect, port_of};
 use crate::address::Peer;
 use crate::ids::WorkerId;
 use crate::proto::Serialization;
-use crate::sched::{Incoming, Load, Policy};
+use crate::sched::{Incoming, Loads, Policy};
 
 /// How many connections the policy of these tests lets be under way to a worker: fewer than the primary does.
 const LIMIT: usize = 2;
@@ -58,15 +58,10 @@ impl Policy for Homes {
         self.members.retain(|member| *member != worker);
     }
 
-    fn pick(
-        &mut self,
-        _now: Instant,
-        connection: &Incoming,
-        loads: &dyn Fn(WorkerId) -> Load,
-    ) -> Option<WorkerId> {
+    fn pick(&mut self, _now: Instant, connection: &Incoming, loads: &dyn Loads) -> Option<WorkerId> {
         let home = self.members.get(home_of(port_seen(connection)));
         home.into_iter().chain(&self.members).copied().find(|worker| {
-            let load = loads(*worker);
+            let load = loads.load(*worker);
             load.availability.may_take() && load.in_flight < LIMIT
         })
     }

@@ -41,6 +41,9 @@ impl EventSink<Event> for ChannelSink {
     }
 }
 
+/// The number of no process.
+const NOBODY: u32 = u32::MAX;
+
 pub struct Rig {
     pub reactor: Handle<Command>,
     pub stats: Arc<Stats>,
@@ -66,6 +69,22 @@ impl Rig {
     pub fn fork_with_lane(&mut self) -> FakeWorker {
         let mut worker = self.fork_with_silent_lane();
         worker.announce();
+        worker
+    }
+
+    /// A worker that reads its lane and has a pulse. The kernel does not tell whether it waits: it is idle when it has received
+    /// what it was sent.
+    pub fn fork_with_pulse(&mut self) -> FakeWorker {
+        let mut worker = self.fork_with_lane();
+        while !worker.lane().can_introduce() {
+            worker.wait_on_lane();
+            assert!(worker.look_on_lane().is_none());
+        }
+        worker.lane().introduce(NOBODY, 0).unwrap();
+        worker.poll();
+        // The primary has read that it has.
+        wait_until(|| os::unread_by_peer(worker.lane.as_ref().unwrap().as_fd()) == 0);
+        self.settle();
         worker
     }
 
@@ -255,6 +274,12 @@ impl FakeWorker {
 
     pub fn lane(&mut self) -> &mut WorkerLane {
         self.lane.as_mut().unwrap()
+    }
+
+    /// Its event loop, of which nobody knows how busy it was, begins to wait.
+    pub fn poll(&mut self) {
+        let now = os::monotonic_micros() * 1000;
+        self.lane().poll(now, 0, false).unwrap();
     }
 
     /// Waits for a connection on the lane and receives it; it is served when dropped, and reported when told to.
