@@ -92,12 +92,12 @@ impl<S: EventSink<Event>> Ipc<S> {
             }
             let socket = listener.bound.socket.as_fd();
             match listener.acceptor.next(context, socket, Timer::Accept(id), &mut self.exhaustion) {
+                Next::Nothing => return,
+                Next::GaveUp => {}
                 Next::Connection(accepted) => {
                     let channel = self.next_accepted();
                     self.begin_handshake(context, channel, Side::Server(id), accepted.connection);
                 }
-                Next::GaveUp => {}
-                Next::Nothing => return,
                 Next::Exhausted(error) => return self.sink.push(Event::AcceptPaused(error)),
                 Next::Failed(error) => return self.sink.push(Event::Fault(error)),
             }
