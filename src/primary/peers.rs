@@ -56,7 +56,7 @@ impl Presence {
         };
         if worker.channel().accepts_attachments() {
             Presence::Here
-        } else if worker.lane.as_ref().is_some_and(|lane| lane.is_unheard_of()) {
+        } else if worker.lane.as_ref().is_some_and(|lane| lane.is_unannounced()) {
             Presence::Expected
         } else {
             Presence::Absent(PLAIN)

@@ -101,7 +101,7 @@ impl Lane {
     }
 
     /// Whether the worker has announced neither that it reads the lane nor that it cannot.
-    pub fn is_unheard_of(&self) -> bool {
+    pub fn is_unannounced(&self) -> bool {
         self.state == LaneState::Unused(Cow::Borrowed(LaneState::NOT_LOADED))
     }
 
