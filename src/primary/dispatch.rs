@@ -2,7 +2,7 @@
 //! it.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::config::REFUSAL_PAUSE;
 use super::connection::{Decision, InFlight};
@@ -32,6 +32,10 @@ impl Loads for Seen<'_> {
 
     fn is_idle(&self, id: WorkerId) -> bool {
         self.workers.get(&id).is_some_and(Worker::is_idle)
+    }
+
+    fn wait(&self, id: WorkerId) -> Option<Duration> {
+        self.workers.get(&id)?.wait()
     }
 }
 

@@ -127,6 +127,8 @@ pub struct Primary<S> {
     /// Servers with something to accept or to hand out. They are served after everything that came in this
     /// turn has been read: with all acknowledgements known, the turns are fair.
     to_serve: BTreeSet<ServerId>,
+    /// Servers whose connections wait until a worker with a pulse is idle. They are served at the next look.
+    awaiting_idle: BTreeSet<ServerId>,
     /// Workers that do not read their lanes.
     stalled: BTreeSet<WorkerId>,
     /// The timer for the next look at the lanes, and when that look may be at the earliest.
@@ -156,6 +158,7 @@ impl<S: EventSink<Event>> Primary<S> {
             unread: Vec::new(),
             uncollected: BTreeSet::new(),
             to_serve: BTreeSet::new(),
+            awaiting_idle: BTreeSet::new(),
             stalled: BTreeSet::new(),
             next_look: None,
             unanswerable: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::config::IN_FLIGHT_PER_WORKER;
 use super::connection::InFlight;
@@ -115,11 +116,21 @@ impl Worker {
             Availability::Away
         };
         let on_lane = self.lane.as_ref().map_or(0, Lane::in_flight);
-        let wait = match self.used_lane() {
+        Load { availability, in_flight: self.in_flight.len() + on_lane }
+    }
+
+    /// How long another connection would wait for it; None if that is long, or not known. Without a pulse it
+    /// counts as nothing while there is credit.
+    pub fn wait(&self) -> Option<Duration> {
+        match self.used_lane() {
             Some(lane) if lane.has_pulse() => lane.wait(),
-            _ => self.has_credit().then_some(std::time::Duration::ZERO),
-        };
-        Load { availability, in_flight: self.in_flight.len() + on_lane, wait }
+            _ => self.has_credit().then_some(Duration::ZERO),
+        }
+    }
+
+    /// Whether it may be sent a connection now, and its pulse and the kernel show that it waits for events.
+    pub fn is_waiting(&self) -> bool {
+        self.has_credit() && self.used_lane().is_some_and(Lane::is_waiting)
     }
 
     /// Whether it waits for something to do, as far as can be seen.

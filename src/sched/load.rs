@@ -31,8 +31,6 @@ pub struct Load {
     pub availability: Availability,
     /// How many connections of all its servers were sent to it and neither taken nor refused.
     pub in_flight: usize,
-    /// How long the connection would wait for the worker, if it is given ahead; None if that is long, or not known.
-    pub wait: Option<Duration>,
 }
 
 /// What a policy can learn of workers.
@@ -40,9 +38,15 @@ pub trait Loads {
     /// The load of a worker.
     fn load(&self, worker: WorkerId) -> Load;
 
-    /// Whether the worker waits for something to do. That costs a system call.
+    /// Whether the worker waits for something to do. That may cost a system call.
     fn is_idle(&self, worker: WorkerId) -> bool {
         self.load(worker).availability == Availability::Idle
+    }
+
+    /// How long a connection would wait for the worker, if it is given ahead; None if that is long, or not
+    /// known.
+    fn wait(&self, _worker: WorkerId) -> Option<Duration> {
+        None
     }
 }
 
@@ -54,5 +58,5 @@ impl<F: Fn(WorkerId) -> Load> Loads for F {
 
 impl Load {
     /// The load of a worker that has gone.
-    pub const AWAY: Load = Load { availability: Availability::Away, in_flight: 0, wait: None };
+    pub const AWAY: Load = Load { availability: Availability::Away, in_flight: 0 };
 }

@@ -60,7 +60,7 @@ impl Policy for OneQueue {
                 idle = Some(place);
                 break;
             }
-            if let Some(wait) = load.wait
+            if let Some(wait) = loads.wait(member.worker)
                 && (wait, load.in_flight) < least
             {
                 least = (wait, load.in_flight);
@@ -107,12 +107,19 @@ mod tests {
 
     impl Loads for Workers {
         fn load(&self, worker: WorkerId) -> Load {
-            let (availability, wait) = match self.0[worker.0 as usize] {
-                Worker::Idle => (Availability::Idle, None),
-                Worker::Busy(wait) => (Availability::Busy, wait.map(Duration::from_millis)),
-                Worker::Away => return Load::AWAY,
+            let availability = match self.0[worker.0 as usize] {
+                Worker::Idle => Availability::Idle,
+                Worker::Busy(_) => Availability::Busy,
+                Worker::Away => Availability::Away,
             };
-            Load { availability, in_flight: 0, wait }
+            Load { availability, in_flight: 0 }
+        }
+
+        fn wait(&self, worker: WorkerId) -> Option<Duration> {
+            match self.0[worker.0 as usize] {
+                Worker::Busy(wait) => wait.map(Duration::from_millis),
+                Worker::Idle | Worker::Away => None,
+            }
         }
 
         fn is_idle(&self, worker: WorkerId) -> bool {

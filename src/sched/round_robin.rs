@@ -133,7 +133,7 @@ mod tests {
         }
 
         fn next(&mut self, availability: impl Fn(WorkerId) -> Availability) -> Option<WorkerId> {
-            let load = |worker| Load { availability: availability(worker), in_flight: 0, wait: None };
+            let load = |worker| Load { availability: availability(worker), in_flight: 0 };
             self.rotation.pick(self.now, &Incoming { peer: Peer::Unix }, &load)
         }
     }

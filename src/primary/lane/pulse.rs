@@ -93,11 +93,15 @@ impl WorkerPulse {
         reading.refused > self.reported
     }
 
+    /// Whether the worker's loop has turned lately.
+    fn turns(&self) -> bool {
+        let polled_at = self.pulse.read().polled_at;
+        Duration::from_micros(os::monotonic_micros().saturating_sub(polled_at)) <= AHEAD
+    }
+
     /// Whether the worker waits for events, or will in no time, since connections cost it little.
     pub fn is_idle(&self) -> bool {
-        let polled_at = self.pulse.read().polled_at;
-        let since = Duration::from_micros(os::monotonic_micros().saturating_sub(polled_at));
-        (self.cost.is_some_and(|cost| cost <= LIGHT) && since <= AHEAD) || self.is_waiting()
+        (self.cost.is_some_and(|cost| cost <= LIGHT) && self.turns()) || self.is_waiting()
     }
 
     /// Whether the worker waits for events, as the kernel knows it. True where the kernel does not tell.
@@ -135,11 +139,8 @@ impl WorkerPulse {
     /// How long one more connection would wait behind so many that are under way; None if that would be too long, or nobody
     /// knows.
     pub fn wait_behind(&self, under_way: usize) -> Option<Duration> {
-        let cost = self.cost?;
-        let polled_at = self.pulse.read().polled_at;
-        let since = Duration::from_micros(os::monotonic_micros().saturating_sub(polled_at));
-        let wait = Duration::from_nanos(cost.saturating_mul(under_way as u64 + 1));
-        (under_way < LANE_WINDOW && since <= AHEAD && wait <= AHEAD).then_some(wait)
+        let wait = Duration::from_nanos(self.cost?.saturating_mul(under_way as u64 + 1));
+        (under_way < LANE_WINDOW && wait <= AHEAD && self.turns()).then_some(wait)
     }
 
     /// Has the primary woken when the worker has received `through`, and when it is about to wait. Returns whether it was not so
@@ -182,7 +183,7 @@ impl Lane {
     }
 
     /// As [`Lane::is_idle`], but not of a worker that is only about to be idle; nor of one without a pulse.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub fn is_waiting(&self) -> bool {
         let is_waiting = |pulse: &WorkerPulse| self.unreceived(pulse) == 0 && pulse.is_waiting();
         self.state == LaneState::Open && self.shown().is_some_and(is_waiting)
     }
@@ -202,32 +203,26 @@ impl Lane {
         }
     }
 
-    /// What the worker has received, as its pulse shows. Nothing while a report is in the lane that says what of it the worker
-    /// has refused.
+    /// What the worker has received, as its pulse shows. None if the lane says more: before the worker writes the
+    /// pulse, and while a report is in the lane that says what the worker has refused.
     ///
     /// Errors: `ERR_CORRAL_BAD_FRAME` for what was never sent.
-    pub(super) fn settle_by_pulse(&mut self) -> Result<Vec<(InFlight, Decision)>, Error> {
-        let Some(pulse) = &mut self.pulse else { return Ok(Vec::new()) };
+    pub(super) fn settle_by_pulse(&mut self) -> Result<Option<Vec<(InFlight, Decision)>>, Error> {
+        let Some(pulse) = &mut self.pulse else { return Ok(None) };
         let reading = pulse.read();
+        if !pulse.is_identified() || pulse.has_refused(&reading) {
+            return Ok(None);
+        }
         let is_next = self.in_flight.front().is_some_and(|(oldest, _)| *oldest <= reading.received);
         let is_probed = matches!(self.state, LaneState::Stalled(probe) if probe <= reading.received);
-        let is_news = is_next || is_probed || reading.received > self.last_seq;
-        if !is_news || pulse.has_refused(&reading) {
-            return Ok(Vec::new());
+        if !(is_next || is_probed || reading.received > self.last_seq) {
+            return Ok(Some(Vec::new()));
         }
         let decisions = self.settle(reading.received, &[])?;
         if let Some(pulse) = &mut self.pulse {
             pulse.measure(&reading, decisions.len());
         }
-        Ok(decisions)
-    }
-
-    /// Whether everything that the worker says can be read from its pulse.
-    fn says_nothing_else(&mut self) -> bool {
-        self.pulse.as_mut().is_some_and(|pulse| {
-            let reading = pulse.read();
-            pulse.is_identified() && !pulse.has_refused(&reading)
-        })
+        Ok(Some(decisions))
     }
 
     /// Has the primary woken when the worker is about to wait, and before it runs dry. Returns whether it was not so before.
@@ -243,41 +238,46 @@ impl Lane {
 }
 
 impl<S: EventSink<Event>> Primary<S> {
-    /// Books what a worker has received, by its pulse if that says everything.
+    /// Books what a worker has received: as its pulse shows, or as it reports on the lane.
     pub(super) fn look(&mut self, context: &mut Context, id: WorkerId) {
-        let Some(lane) = self.lane_mut(id) else { return };
-        if !lane.says_nothing_else() {
-            self.collect(context, id);
-        } else if self.settle_by_pulse(context, id) {
-            self.serve_soon(id);
+        match self.settle_by_pulse(context, id) {
+            Some(true) => self.serve_soon(id),
+            Some(false) => self.collect(context, id),
+            None => {}
         }
     }
 
-    /// Books what a worker's pulse shows. Returns whether the worker is still there.
-    pub(super) fn settle_by_pulse(&mut self, context: &mut Context, id: WorkerId) -> bool {
-        let Some(lane) = self.lane_mut(id) else { return false };
-        match lane.settle_by_pulse() {
+    /// Books what a worker's pulse shows. Returns whether that is everything; None if the worker has gone.
+    pub(super) fn settle_by_pulse(&mut self, context: &mut Context, id: WorkerId) -> Option<bool> {
+        match self.lane_mut(id)?.settle_by_pulse() {
             Ok(decisions) => {
-                self.apply(id, decisions);
-                true
+                let is_everything = decisions.is_some();
+                self.apply(id, decisions.unwrap_or_default());
+                Some(is_everything)
             }
             Err(error) => {
                 self.close_worker(context, id, Some(error));
-                false
+                None
             }
         }
     }
 
-    /// Connections of a server wait for a worker: the first that is about to be idle wakes the primary. Returns whether one may
-    /// have become idle meanwhile.
+    /// Connections of a server wait: the first of its workers with a pulse that is about to be idle wakes the
+    /// primary. Returns whether one may have become idle meanwhile.
     pub(in crate::primary) fn await_idle(&mut self, context: &mut Context, id: ServerId) -> bool {
         let Some(server) = self.servers.get(&id) else { return false };
-        let mut is_new = false;
+        let (mut has_pulses, mut is_new) = (false, false);
         for id in server.members() {
-            let lane = self.workers.get_mut(id).and_then(|worker| worker.lane.as_mut());
-            is_new |= lane.is_some_and(Lane::arm);
+            let Some(lane) = self.workers.get_mut(id).and_then(|worker| worker.lane.as_mut()) else {
+                continue;
+            };
+            has_pulses |= lane.has_pulse();
+            is_new |= lane.arm();
         }
-        self.look_later(context);
+        if has_pulses {
+            self.awaiting_idle.insert(id);
+            self.look_later(context);
+        }
         is_new
     }
 }

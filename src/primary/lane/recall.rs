@@ -19,12 +19,8 @@ impl<S: EventSink<Event>> Primary<S> {
     /// Sets the timer for the next look at the lanes.
     pub(super) fn look_later(&mut self, context: &mut Context) {
         if self.next_look.is_none() {
-            let has_pulse = |worker: &Worker| worker.lane.as_ref().is_some_and(Lane::has_pulse);
-            let (tick, look) = if self.workers.values().any(has_pulse) {
-                (PULSE_TICK, PULSE_LOOK)
-            } else {
-                (LANE_TICK, LANE_LOOK)
-            };
+            let (tick, look) =
+                if self.config.has_pulses { (PULSE_TICK, PULSE_LOOK) } else { (LANE_TICK, LANE_LOOK) };
             let timer = context.set_timer(tick, Timer::LookAtLanes);
             self.next_look = Some((timer, Instant::now() + look));
         }
@@ -69,29 +65,26 @@ impl<S: EventSink<Event>> Primary<S> {
             }
         }
         // A worker may be idle that was only on its way to it when it was looked at.
-        let waiting = self.servers.iter().filter(|(_, server)| !server.pending.is_empty()).map(|(id, _)| *id);
-        self.to_serve.extend(waiting);
+        self.to_serve.append(&mut self.awaiting_idle);
     }
 
-    /// Whether another worker that could take what waits in a worker's lane has nothing to do.
+    /// Whether a worker that could take the oldest connection on this lane has nothing to do.
     fn has_idle_taker(&self, id: WorkerId) -> bool {
-        let Some(lane) = self.lane(id) else { return false };
-        let oldest = lane.in_flight.front().and_then(|(_, in_flight)| self.servers.get(&in_flight.server));
-        let is_idle = |other: &WorkerId| {
-            let worker = self.workers.get(other).filter(|worker| worker.has_credit());
-            worker.and_then(Worker::used_lane).is_some_and(Lane::is_waiting)
-        };
-        oldest.is_some_and(|server| server.members().iter().any(|other| *other != id && is_idle(other)))
+        let oldest = self.lane(id).and_then(|lane| lane.in_flight.front());
+        oldest.is_some_and(|(_, in_flight)| self.has_taker(id, in_flight.server, Worker::is_waiting))
     }
 
     /// Whether a worker that could take what waits on this lane has little to do.
     fn has_taker_that_keeps_up(&self, id: WorkerId) -> bool {
         let Some(lane) = self.lane(id) else { return false };
-        let mut servers =
-            lane.in_flight.iter().filter_map(|(_, in_flight)| self.servers.get(&in_flight.server));
-        servers.any(|server| {
-            server.members().iter().any(|id| self.workers.get(id).is_some_and(|worker| worker.keeps_up()))
-        })
+        lane.in_flight.iter().any(|(_, in_flight)| self.has_taker(id, in_flight.server, Worker::keeps_up))
+    }
+
+    /// Whether another worker of a server than this one is fit to be handed a connection.
+    fn has_taker(&self, id: WorkerId, server: ServerId, is_fit: fn(&Worker) -> bool) -> bool {
+        let Some(server) = self.servers.get(&server) else { return false };
+        let mut others = server.members().iter().filter(|other| **other != id);
+        others.any(|other| self.workers.get(other).is_some_and(is_fit))
     }
 
     /// The worker does not receive. It gets nothing more until it reports the probe, which lies behind
@@ -119,18 +112,15 @@ impl<S: EventSink<Event>> Primary<S> {
                 continue;
             };
             let is_wanted = !lane.is_recalled
-                && lane.in_flight.iter().any(|(_, in_flight)| self.has_taker(in_flight.server));
+                && lane
+                    .in_flight
+                    .iter()
+                    .any(|(_, in_flight)| self.has_taker(id, in_flight.server, Worker::has_credit));
             self.stalled.insert(id);
             if is_wanted {
                 self.recall(context, id);
             }
         }
-    }
-
-    /// Whether some worker of a server could be handed a connection.
-    fn has_taker(&self, server: ServerId) -> bool {
-        let Some(server) = self.servers.get(&server) else { return false };
-        server.members().iter().any(|id| self.workers.get(id).is_some_and(|worker| worker.has_credit()))
     }
 
     fn recall(&mut self, context: &mut Context, id: WorkerId) {
@@ -184,7 +174,7 @@ impl<S: EventSink<Event>> Primary<S> {
             let Ok(decisions) = decisions else { break };
             self.apply(id, decisions);
         }
-        if let Ok(decisions) = lane.settle_by_pulse() {
+        if let Ok(Some(decisions)) = lane.settle_by_pulse() {
             self.apply(id, decisions);
         }
         let (recalled, status) = lane.recall();

@@ -82,7 +82,7 @@ impl<S: EventSink<Event>> Primary<S> {
         if !is_everything_read {
             self.uncollected.insert(id);
         }
-        if self.settle_by_pulse(context, id) {
+        if self.settle_by_pulse(context, id).is_some() {
             self.watch_lane(context, id);
             self.serve_soon(id);
         }

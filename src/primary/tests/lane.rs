@@ -242,6 +242,35 @@ fn when_all_are_blocked_connections_wait_for_the_first_who_is_not() {
     }
 }
 
+/// How often the reactor's thread has gone to sleep.
+#[cfg(target_os = "linux")]
+fn sleeps(rig: &Rig) -> u64 {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+    let is_reactor = |path: &std::path::PathBuf| {
+        std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim_end() == rig.thread)
+    };
+    let mut reactors = threads.filter(is_reactor);
+    let status = std::fs::read_to_string(reactors.next().unwrap().join("status")).unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    count.trim().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn while_all_are_blocked_and_connections_wait_the_reactor_sleeps() {
+    let (rig, one, two, port) = lanes(Config::default());
+    let clients: Vec<TcpStream> = (0..2 * LANE_WINDOW + 10).map(|_| connect(port)).collect();
+    let stalls = || [&one, &two].map(|worker| rig.stats.workers.read()[&worker.id].counters.stalls.get());
+    wait_until(|| stalls().iter().all(|stalls| *stalls > 0));
+    rig.settle();
+    let before = sleeps(&rig);
+    // A look at the lanes every 4 ms would be 25 of them.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let slept = sleeps(&rig) - before;
+    assert!(slept < 8, "woken {slept} times");
+    drop(clients);
+}
+
 #[test]
 fn what_a_dead_worker_had_not_received_goes_to_another_and_the_rest_ends_with_it() {
     let (_rig, mut dead, mut other, port) = lanes(patient());

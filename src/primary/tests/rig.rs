@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -47,6 +48,8 @@ const NOBODY: u32 = u32::MAX;
 pub struct Rig {
     pub reactor: Handle<Command>,
     pub stats: Arc<Stats>,
+    /// The name of the reactor's thread, which no other has in this process.
+    pub thread: String,
     events: Receiver<Event>,
     next_id: u32,
 }
@@ -56,9 +59,11 @@ impl Rig {
         let (sender, events) = unbounded();
         let primary = Primary::new(ChannelSink { gathered: Vec::new(), sender });
         let stats = primary.stats();
-        let (reactor, _thread) = reactor::spawn("test", primary).unwrap();
+        static RIGS: AtomicU32 = AtomicU32::new(0);
+        let thread = format!("rig {}", RIGS.fetch_add(1, Ordering::Relaxed));
+        let (reactor, _thread) = reactor::spawn(&thread, primary).unwrap();
         reactor.call(Command::Configure(config)).unwrap();
-        Rig { reactor, stats, events, next_id: 0 }
+        Rig { reactor, stats, thread, events, next_id: 0 }
     }
 
     pub fn fork(&mut self, serialization: Serialization) -> FakeWorker {
