@@ -6,3 +6,5 @@ const { describe } = require('node:test');
 const { programs } = require('../helpers/programs');
 
 describe('lanes', { concurrency: 2 }, () => programs('lane/lanes'));
+
+describe('policies, with lanes', { concurrency: 2 }, () => programs('lane/policies'));
