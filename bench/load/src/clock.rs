@@ -10,11 +10,10 @@ use mio::Waker;
 const RESOLUTION: Duration = Duration::from_micros(100);
 
 /// Wakes the poller whenever a request is due, up to the last one.
-pub fn start(times: &[f64], start: Instant, waker: Arc<Waker>) {
-    let due: Vec<Instant> = times.iter().map(|&time| start + milliseconds(time)).collect();
+pub fn start(due: Arc<[Instant]>, waker: Arc<Waker>) {
     thread::spawn(move || {
         let mut next = 0;
-        let mut earliest = start;
+        let mut earliest = Instant::now();
         while next < due.len() {
             let now = sleep_until(due[next].max(earliest));
             earliest = now + RESOLUTION;

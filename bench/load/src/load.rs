@@ -38,7 +38,8 @@ pub struct Load<'a> {
     vacant: Vec<usize>,
     pools: Vec<Pool>,
     opening: usize,
-    start: Instant,
+    /// When each request is due. The clock has the same: a request of which it has told is due here, too.
+    due: Arc<[Instant]>,
     sent: usize,
     under_way: usize,
     random: u32,
@@ -62,7 +63,7 @@ impl<'a> Load<'a> {
             vacant: Vec::new(),
             pools: ports.into_iter().map(pool).collect(),
             opening: 0,
-            start: Instant::now(),
+            due: Arc::default(),
             sent: 0,
             under_way: 0,
             random: job.seed.wrapping_mul(0x9e37_79b1) | 1,
@@ -77,9 +78,10 @@ impl<'a> Load<'a> {
     pub fn run(mut self) -> io::Result<Outcome> {
         let mut events = Events::with_capacity(1024);
         self.open_all(&mut events)?;
-        self.start = Instant::now() + SETTLING;
+        let start = Instant::now() + SETTLING;
+        self.due = self.job.times.iter().map(|&time| start + clock::milliseconds(time)).collect();
         let waker = Arc::new(Waker::new(self.poll.registry(), WAKE)?);
-        clock::start(&self.job.times, self.start, waker);
+        clock::start(self.due.clone(), waker);
         while self.sent < self.job.times.len() {
             self.turn(&mut events, None)?;
             self.send_due()?;
@@ -125,10 +127,7 @@ impl<'a> Load<'a> {
 
     fn send_due(&mut self) -> io::Result<()> {
         while self.sent < self.job.times.len() {
-            let lag = self.since_due(self.sent);
-            if lag < 0.0 {
-                break;
-            }
+            let Some(lag) = self.since_due(self.sent) else { break };
             let request = self.sent;
             self.sent += 1;
             if self.under_way >= self.job.max_under_way {
@@ -142,13 +141,10 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Milliseconds since a request was due.
-    fn since_due(&self, request: usize) -> f64 {
-        let elapsed = match Instant::now().checked_duration_since(self.start) {
-            Some(elapsed) => elapsed.as_secs_f64() * 1000.0,
-            None => return -1.0,
-        };
-        elapsed - self.job.times[request]
+    /// Milliseconds since a request was due; None if it is not yet.
+    fn since_due(&self, request: usize) -> Option<f64> {
+        let since = Instant::now().checked_duration_since(self.due[request])?;
+        Some(since.as_secs_f64() * 1000.0)
     }
 
     fn send(&mut self, request: usize) -> io::Result<()> {
@@ -264,7 +260,7 @@ impl<'a> Load<'a> {
     fn finish(&mut self, request: usize, is_success: bool) {
         self.under_way -= 1;
         if is_success {
-            self.outcome.latencies[request] = Some(self.since_due(request));
+            self.outcome.latencies[request] = self.since_due(request);
         } else {
             self.outcome.failed += 1;
         }
