@@ -67,25 +67,41 @@ export declare class NativeIpc {
    * next one.
    */
   takeEvents(): unknown[]
-  /** Whether another portion may be taken in this turn. */
+  /** What was taken has been passed on. Returns whether another portion may be taken in this turn. */
   mayTakeMore(): boolean
   /**
    * The events that were taken are delivered, and the event loop has had a turn. `wake` is called if there
-   * are more.
+   * are more, unless they are to rest: then this returns for how many milliseconds, and 0 otherwise.
    */
-  turnEnded(): void
+  turnEnded(): number
 }
 
 /** A lane that is read by Node's event loop. Never keeps the process alive. */
 export declare class NativeLane {
+  /** `observe` is called whenever the primary wants to see what the runtime knows of itself. */
+  whenObserved(observe: () => void): void
+  /** What this process's runtime knows of itself, as `runtimeNumbers` has it. Returns whether the primary wants to see more. */
+  showRuntime(numbers: Float64Array): boolean
+  /** The descriptor of the socket to whoever observes, which is the caller's; -1 if there is no new one. */
+  takeLink(): number
+  /**
+   * Tells the primary that this worker has begun a session, before the client learns its id. Returns false if the
+   * primary cannot be told.
+   */
+  beginSession(id: string): boolean
   /**
    * Takes over the lane with this inherited descriptor and announces to the primary that it reads it, or
    * why it cannot. In the first case `channel` is this end of the socket to which the channel may move.
    *
-   * `take` is called with `(key, isPipe, descriptor, seq)` for each connection and owns the descriptor; it returns
-   * whether the worker has taken the connection.
+   * `take` is called with `(key, isPipe, descriptor, seq, openSlot)` for each connection and owns the descriptor; it returns
+   * whether the worker has taken the connection. `openSlot` is what `countOpen` takes, or -1 where nobody counts.
+   *
+   * `beginRest` is called when connections are to rest between requests, and returns why they cannot, or nothing.
+   * `settled` is called with the slot of each connection that the primary has taken, and with `true` and that of each which was
+   * given to it and is to be read here: its stream has stopped reading. `nameSessions` is called with what
+   * names sessions in requests, one a line, when the primary wants to know which ones this worker begins.
    */
-  constructor(descriptor: number, inode: number, take: (key: string, isPipe: boolean, descriptor: number, seq: number) => boolean)
+  constructor(descriptor: number, inode: number, take: (key: string, isPipe: boolean, descriptor: number, seq: number, openSlot: number) => boolean, beginRest: () => string | undefined, settled: (slot: number, isOurs: boolean) => void, nameSessions: (names: string) => void)
   /**
    * The number of the descriptor to which the channel may move, which is the caller's from now on. Returns
    * -1 if there is none, and in every later call.
@@ -94,12 +110,46 @@ export declare class NativeLane {
   /** Stops receiving. The primary takes back the connections that are left in the lane. */
   close(): void
   /**
-   * As `close`, before the channel with this descriptor is closed. If its other end is closed already, the
-   * primary has gone and takes nothing back: the connections that are left in the lane are received first.
+   * As `close`, before the channel with this descriptor is closed. If its other end is closed already, or the
+   * caller knows as much, the primary has gone and takes nothing back: the connections that are left in the lane are
+   * received first.
    */
-  end(channel: number): void
+  end(channel: number, isDeserted: boolean): void
+  /**
+   * Gives the primary a copy of a connection with this descriptor. It rests from now on. Returns its slot, or -1 where
+   * that cannot be. `timeout` is for how long its client may say nothing, in milliseconds; 0 for ever.
+   */
+  keep(descriptor: number, key: string, isPipe: boolean, timeout: number): number
+  /** The connection with the slot that the function is called with rests again, until its client sends something. */
+  restFunction(): (slot: number) => void
+  /** The worker wants to read the connection, whether its client has sent something or not. Returns whether it may. */
+  claim(slot: number): boolean
+  /** To be called before the connection is closed. */
+  release(slot: number): void
+  /** As `release`, in a worker that leaves: what rests is for others. */
+  leave(slot: number): void
+  /** The worker has one more connection open, or one less, of the server that is counted at this place. */
+  countOpen(slot: number, hasCome: boolean): void
   /** Closes the descriptor of a connection that could not be taken. */
   closeDescriptor(descriptor: number): void
+}
+
+/** The end of a link. Belongs to the JavaScript thread; never keeps the process alive. */
+export declare class NativeLink {
+  /** Takes over this descriptor. `wake` is called when there are requests to take. */
+  constructor(descriptor: number, wake: () => void)
+  /** The requests that have come. */
+  takeRequests(): Array<LinkRequest>
+  /** Sends the profile that was asked for, or, if it `has_failed`, why there is none. Returns as `flush`. */
+  answer(id: number, text: string, hasFailed: boolean): boolean
+  /** Sends the program's own metrics. Those before that are not yet on their way are not sent any more. Returns as `flush`. */
+  publish(text: string): boolean
+  /** Sends what is left. Returns whether something still is: the primary is behind. */
+  flush(): boolean
+  /** Whether anybody may still read what is sent. */
+  get isOpen(): boolean
+  /** Ends it. */
+  close(): void
 }
 
 /** A primary: one reactor thread with its servers and workers. Belongs to the JavaScript thread that made it. */
@@ -124,13 +174,50 @@ export declare class NativePrimary {
   openLane(id: number): number
   /**
    * The worker has been spawned, or could not be: closes its end here and begins to read this one.
-   * `no_lane` says why a worker has no lane.
+   * `no_lane` says why a worker has no lane, `pid` the
+   * number of its process.
    */
-  spawned(id: number, noLane: string): void
+  spawned(id: number, noLane: string, pid?: number | undefined | null): void
   /** The worker could not be spawned at all: closes both ends, without an event. */
   abandonChannel(id: number): void
   /** For sending on the workers' channels. */
   writer(): NativeWriter
+  /** Makes a table for a policy and returns its number. */
+  makeTable(): number
+  /**
+   * The connections of the client at that address are for that worker from now on; for nobody without one. Costs the
+   * reactor nothing.
+   */
+  assign(table: number, address: string, worker?: number | undefined | null): void
+  /** Says whose a connection is, of which `Asked` was the question; nobody's without a worker. */
+  answer(question: number, worker?: number | undefined | null): void
+  /** `worker.weight`: how many connections the worker gets in comparison with others; 0 for none. */
+  weigh(id: number, weight: number): void
+  /**
+   * Takes a share in a listening socket, or one for datagrams, that the process has inherited under this number. Servers that are
+   * opened at its address get it.
+   */
+  inherit(number: number): NativeInherited
+  /**
+   * Another primary is about to hand over its sockets: returns the number of the descriptor that it is to get for that, which
+   * JavaScript owns.
+   */
+  beginSuccession(): number
+  /**
+   * What it has handed over, once all has come: servers get these sockets. Nothing is accepted from then on before
+   * `begin_accepting`.
+   */
+  receiveSuccession(): Array<NativeInherited> | null
+  /** Accepts from now on. */
+  beginAccepting(): void
+  /** Hands over all sockets to another primary, on the descriptor of this number, which is the core's from now on. */
+  handOver(number: number): void
+  /** The other primary accepts: this one does so no more, and leaves it what no worker takes. */
+  yieldToHeir(): void
+  /** No other primary takes this one's place after all. */
+  disinherit(): void
+  /** How many messages wait to be sent to the other primary. */
+  unsentToHeir(): number
   /** `worker.disconnect()`. The worker is a member of no server when this returns. */
   disconnectWorker(id: number): void
   /** Closes the channel after sending the bytes that wait. */
@@ -144,6 +231,14 @@ export declare class NativePrimary {
   exited(id: number): void
   /** What has been counted so far. Costs the reactor nothing. */
   stats(): NativeStats
+  /** What corral-observe is given to see this primary. Each call makes another value for it. */
+  observation(): object
+  /** This thread's event loop shows what it does. Returns why it cannot, or nothing. */
+  showLoop(): string | null
+  /** It does so no more. */
+  hideLoop(): void
+  /** What this process's runtime knows of itself, as `runtimeNumbers` has it. Returns whether anybody sees it. */
+  showRuntime(numbers: Float64Array): boolean
   /** Stops reading a worker's channel until `resume`. */
   pause(id: number): void
   /** Goes on reading. */
@@ -158,17 +253,22 @@ export declare class NativePrimary {
    * next one.
    */
   takeEvents(): unknown[]
-  /** Whether another portion may be taken in this turn. */
+  /** What was taken has been passed on. Returns whether another portion may be taken in this turn. */
   mayTakeMore(): boolean
   /**
    * The events that were taken are delivered, and the event loop has had a turn. `wake` is called if there
-   * are more.
+   * are more, unless they are to rest: then this returns for how many milliseconds, and 0 otherwise.
    */
-  turnEnded(): void
+  turnEnded(): number
 }
 
 /** Sends on the channels of one reactor. Belongs to the JavaScript thread that made it. */
 export declare class NativeWriter {
+  /**
+   * Withholds the acknowledgements of handles that come on a channel, or sends what was withheld. A peer
+   * sends no more handles than may be under way.
+   */
+  withholdReceipts(id: number, isWithheld: boolean): void
   /**
    * Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it
    * is duplicated. `completion` names the callback for when the frame has to wait.
@@ -271,21 +371,44 @@ export declare const enum EventKind {
   Unwritten = 11,
   /** worker or channel, code or undefined, message */
   Closed = 12,
-  /** worker, JSON of key, address, port, family, remoteAddress and remotePort */
+  /** worker, JSON of key, address, port, count, family, remoteAddress and remotePort */
   Connection = 13,
+  /** policy, JSON of number, workers, key, address, port, remoteAddress and remotePort */
+  PolicyAsked = 14,
+  /** worker */
+  Blocked = 15,
+  /** worker, JSON of key and count */
+  Recalled = 16,
   /** number of servers */
-  Servers = 14,
+  Servers = 17,
   /** 0, code, message */
-  AcceptPaused = 15,
+  AcceptPaused = 18,
   /** 0, code, message */
-  Fault = 16,
+  Fault = 19,
   /** channel, JSON of listener and peer */
-  Asked = 17,
+  Asked = 20,
   /** channel, JSON of listener, peer and maxMessageSize, the largest message that the peer accepts */
-  Connected = 18,
+  Connected = 21,
   /** listener, JSON of peer, code, message, and how many refusals it stands for */
-  Refused = 19,
+  Refused = 22,
 }
+
+/** Whether children whose parents have ended become this process's. */
+export declare function getsOrphans(): boolean
+
+/** A request for JavaScript. */
+export interface LinkRequest {
+  /** To be named in the answer. */
+  id: number
+  /** A profile of so many milliseconds is wanted. */
+  milliseconds: number
+}
+
+/**
+ * The first function of Node-API that the core needs and this process does not have, if there is one. Nothing is called to find
+ * out.
+ */
+export declare function missingFunction(): string | null
 
 /** What a number is. */
 export interface NativeDescription {
@@ -303,12 +426,68 @@ export interface NativeDescriptions {
   channel: Array<NativeDescription>
 }
 
+/** A socket that this process has inherited. */
+export interface NativeInherited {
+  /** Its IP address, its path, or its abstract name behind a NUL byte. */
+  address: string
+  /** None of a path. */
+  port?: number
+  /** Whether datagrams come to it, and no connections. */
+  isDatagram: boolean
+  /** Whether a server of the primary before has it. */
+  isServed: boolean
+}
+
+/** By what a client is known. */
+export interface NativeKey {
+  kind: 'ip' | 'proxy' | 'forwarded' | 'header' | 'cookie' | 'query'
+  /** Of a header, a cookie or a parameter of the query. */
+  name?: string
+  /** Of an address that was forwarded, from the right. */
+  place?: number
+}
+
+/** A worker's part of a server; see `ServerLoad` of index.d.ts. */
+export interface NativeLoad {
+  worker: number
+  open?: number
+  decisions: number
+}
+
+/** A policy: its name in settings, and its options. */
+export interface NativePolicy {
+  name: string
+  /** Of `sticky`. */
+  by?: NativeKey
+  /** Of `sticky`: how many bytes are looked at, at most. */
+  maxHeadSize?: number
+  /** For how many milliseconds they are waited for, or the program's answer. */
+  deadline?: number
+  /** Of one that the program has made: the number of its table, or by which it is asked. */
+  table?: number
+  asked?: number
+  /** The name of the policy that decides where the program does not. */
+  fallback?: string
+}
+
+/** The policy of some servers: those at a path, or on a port, whatever their address or of one. */
+export interface NativeServerPolicy {
+  path?: string
+  port?: number
+  /** An unspecified one stands for all addresses. */
+  address?: string
+  policy: NativePolicy
+}
+
 /** One server; see `ServerStats` of index.d.ts. */
 export interface NativeServerStats {
   key: string
   address: string
   port?: number
+  policy: string
+  policyReason?: string
   workers: Array<number>
+  load: Array<NativeLoad>
   /** As `describeCounters().server` says. */
   counters: Array<number>
   paused: boolean
@@ -316,10 +495,12 @@ export interface NativeServerStats {
 
 /** The settings of the primary. */
 export interface NativeSettings {
-  /** SCHED_RR; otherwise SCHED_NONE. */
-  roundRobin: boolean
-  /** Whether connections wait for the first worker that is idle, instead of going to workers in turn. */
-  oneQueue?: boolean
+  /** Who accepts the connections of a server, and which worker gets them; by default that of `Config`. */
+  policy?: NativePolicy
+  /** The same for some servers. The first that has a server decides. */
+  serverPolicies?: Array<NativeServerPolicy>
+  /** Whether the connections that workers keep go to other workers when these are idle. */
+  balanceKept?: boolean
   /** The most connections per server that were accepted and not taken; by default that of `Config`. */
   maxPendingConnections?: number
   /** The largest frame that a worker may send, in bytes; by default that of `Config`. */
@@ -328,8 +509,12 @@ export interface NativeSettings {
   paddedAbstractNames: boolean
   /** Whether 'connection' events are wanted. */
   emitConnections: boolean
+  /** Whether events about workers that are blocked, and what is recalled from them, are wanted. */
+  emitLanes: boolean
   /** Whether 'internalMessage' events are wanted. */
   emitInternal: boolean
+  /** Whether workers are to show what metrics are made of. */
+  observed: boolean
 }
 
 /** Everything that the primary counts. */
@@ -358,27 +543,49 @@ export interface NativeWorkerStats {
   id: number
   lane: 'lane' | 'channel'
   laneReason?: string
+  idleBy: 'pulse' | 'kernel' | 'in-flight'
+  idleReason?: string
+  keepAliveReason?: string
   /** Whether its channel has moved. */
   moved: boolean
   stalled: boolean
+  /** How often its event loop has begun to wait, if it shows that. */
+  turns?: number
   /** As `describeCounters().worker` says. */
   counters: Array<number>
   /** As `describeCounters().channel` says. */
   traffic: Array<number>
 }
 
+/**
+ * Sends the service manager one message. `address` is what `NOTIFY_SOCKET` says.
+ *
+ * Errors: as [`os::notify`].
+ */
+export declare function notifyServiceManager(address: string, state: string): void
+
+/** Takes note of the end of a child. Returns whether it had ended; one that is no child of this process has not. */
+export declare function reap(pid: number): boolean
+
+/** The names of what a runtime shows of itself, in the order in which `showRuntime` takes their values. */
+export declare function runtimeNumbers(): Array<string>
+
 export declare namespace limits {
   /** So many bytes of messages go together: about what a peer reads at once. */
   export const BATCH: number
   /** Messages of up to this size go together, in bytes. */
   export const BATCHED_MESSAGE: number
+  /** How many descriptors this process may have open. */
+  export function descriptorLimit(): number
   /**
-   * `send` answers false once so many bytes wait, or are unread by the peer beside those that the usual buffer of a socket
-   * holds: two of Node's reads (Node: `writeQueueSize < 65536 * 2`).
+   * `send` answers false once so many bytes wait ([`channel::Channel::backlog`]): two of Node's reads (Node:
+   * `writeQueueSize < 65536 * 2`).
    */
   export const HIGH_WATER: number
   /** A message has at most so many attachments. */
   export const MAX_ATTACHMENTS: number
+  /** The longest id of a session, in bytes. */
+  export const MAX_SESSION_ID: number
   /** The size from which on a string is an attachment, in bytes of shared memory. */
   export const SMALLEST_ATTACHMENT: number
   /** What a message that waits to be written costs beside its bytes, in bytes. */

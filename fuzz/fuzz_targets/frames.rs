@@ -3,7 +3,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use corral::proto::{OwnedFrame, Decoder, Place, Serialization, classify};
+use corral::proto::{Decoder, OwnedFrame, Place, Serialization, classify};
 use libfuzzer_sys::fuzz_target;
 
 const LIMIT: usize = 64 << 10;

@@ -47,7 +47,8 @@ struct Peer {
     steps: Vec<Step>,
 }
 
-static MEMORY: LazyLock<OwnedFd> = LazyLock::new(|| Memory::create(MEMORY_LENGTH).expect("no memory").1);
+static MEMORY: LazyLock<OwnedFd> =
+    LazyLock::new(|| Memory::create(c"fuzz", MEMORY_LENGTH).expect("no memory").1);
 
 fn write(socket: &OwnedFd, bytes: &[u8], gift: &Gift) {
     let gift = match gift {

@@ -18,6 +18,8 @@ pub struct FollowUp(pub u32, pub ChannelCommand);
 #[derive(Default)]
 pub struct Channels {
     by_id: HashMap<u32, Arc<Channel>>,
+    /// How many handles have been taken and not acknowledged, of the channels on which that is withheld.
+    withheld: HashMap<u32, usize>,
 }
 
 impl Channels {
@@ -31,6 +33,7 @@ impl Channels {
 
     pub fn remove(&mut self, id: u32) {
         self.by_id.remove(&id);
+        self.withheld.remove(&id);
     }
 
     /// The number of this side's descriptor of a channel; -1 when the channel is closed.
@@ -45,8 +48,35 @@ impl Channels {
         is_waited_for.then_some(FollowUp(id, ChannelCommand::Resume))
     }
 
+    /// A handle has been taken. It is acknowledged, unless that is withheld.
+    pub fn handle_taken(&mut self, id: u32, follow_up: &mut Vec<FollowUp>) {
+        let Some(channel) = self.by_id.get(&id) else { return };
+        channel.undelivered().handle_taken();
+        match self.withheld.get_mut(&id) {
+            Some(count) => *count += 1,
+            None => self.acknowledge(id, follow_up),
+        }
+    }
+
+    /// Withholds the acknowledgements of a channel until [`Channels::acknowledge_all`]: a peer that follows
+    /// the protocol sends no more handles.
+    pub fn withhold(&mut self, id: u32) {
+        if self.by_id.contains_key(&id) {
+            self.withheld.entry(id).or_default();
+        }
+    }
+
+    /// Sends what has been withheld.
+    pub fn acknowledge_all(&mut self, id: u32) -> Vec<FollowUp> {
+        let mut follow_up = Vec::new();
+        for _ in 0..self.withheld.remove(&id).unwrap_or_default() {
+            self.acknowledge(id, &mut follow_up);
+        }
+        follow_up
+    }
+
     /// Acknowledges a handle: the peer may send its next one. Does nothing for a peer that has gone.
-    pub fn acknowledge(&self, id: u32, follow_up: &mut Vec<FollowUp>) {
+    fn acknowledge(&self, id: u32, follow_up: &mut Vec<FollowUp>) {
         let Some(channel) = self.get(id) else { return };
         let Ok(bytes) = proto::encode(channel.serialization(), &json!({ "cmd": HANDLE_ACK })) else {
             return;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant;
 
 use napi::{Env, JsValue, Result, sys};
 
@@ -124,14 +125,18 @@ impl<E: ReactorEvent> DirectReading<E> {
         let most = (PORTION / self.watches.borrow().len().max(1)).max(LEAST);
         // The first messages need not go by the queue while nothing of the channel is in front of them.
         let mut first = None;
-        let mut is_queued = self.events.has(Source::Channel(id));
+        let source = Source::Channel(id);
+        let mut is_queued = self.events.has(source);
         let queue = |frames| {
             let event = ChannelEvent::Messages(frames);
             channel.undelivered().add(event.cost());
             self.events.push(E::from_channel(id, event));
         };
+        let mut has_long = false;
         let outcome = channel.read_directly(most, |frames| {
-            if !is_queued && first.is_none() {
+            let is_long = self.events.may_take_long(source, frames.work());
+            has_long |= is_long;
+            if !is_queued && first.is_none() && !is_long {
                 first = Some(frames);
             } else {
                 is_queued = true;
@@ -139,19 +144,22 @@ impl<E: ReactorEvent> DirectReading<E> {
                 queue(frames);
             }
         });
-        if outcome != DirectRead::Delivered
+        // What waits for a turn of its own waits where the reactor sees how much it is.
+        let is_given_back = outcome == DirectRead::Returned || has_long;
+        if (outcome != DirectRead::Delivered || has_long)
             && let Some(watch) = self.watches.borrow().get(&id)
         {
             watch.stop();
         }
-        if outcome == DirectRead::Returned {
+        if is_given_back {
             (self.give_back)(id);
         }
         // An exception has been reported by then, and an environment that is being torn down takes no
         // messages.
         if let Some(frames) = first {
-            let serialization = channel.serialization();
+            let (serialization, work, began) = (channel.serialization(), frames.work(), Instant::now());
             self.deliver.call::<(), 4>(|env| arguments(env, serialization, id, frames));
+            self.events.delivered_directly(source, work, began);
         } else if is_queued {
             self.dispatch.call::<(), 0>(|_| Ok([]));
         }

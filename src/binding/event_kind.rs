@@ -32,8 +32,14 @@ pub enum EventKind {
     Unwritten,
     /// worker or channel, code or undefined, message
     Closed,
-    /// worker, JSON of key, address, port, family, remoteAddress and remotePort
+    /// worker, JSON of key, address, port, count, family, remoteAddress and remotePort
     Connection,
+    /// policy, JSON of number, workers, key, address, port, remoteAddress and remotePort
+    PolicyAsked,
+    /// worker
+    Blocked,
+    /// worker, JSON of key and count
+    Recalled,
     /// number of servers
     Servers,
     /// 0, code, message

@@ -52,7 +52,7 @@ impl<'env, 'a> EventWriter<'env, 'a> {
             }
             ChannelEvent::HandleMessage { bytes, handle } => {
                 let frame = self.frame(id, bytes)?;
-                self.channels.acknowledge(id, &mut self.follow_up);
+                self.channels.handle_taken(id, &mut self.follow_up);
                 self.head(EventKind::HandleMessage, id)?;
                 self.put(frame)?;
                 self.put(os::into_raw(handle))
@@ -68,11 +68,14 @@ impl<'env, 'a> EventWriter<'env, 'a> {
             // The program need not know which thread reads a channel.
             ChannelEvent::Offered(_) => Ok(()),
             ChannelEvent::Closed(cause) => {
+                let is_deserted = self.channels.get(id).is_some_and(|channel| channel.is_deserted());
                 self.channels.remove(id);
-                match cause {
-                    Some(error) => self.failure(EventKind::Closed, id, &error),
-                    None => self.plain(EventKind::Closed, id),
+                if let Some(error) = cause {
+                    return self.failure(EventKind::Closed, id, &error);
                 }
+                self.head(EventKind::Closed, id)?;
+                self.skip(1)?;
+                self.put(is_deserted)
             }
         }
     }

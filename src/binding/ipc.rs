@@ -231,17 +231,17 @@ impl NativeIpc {
         self.reactor.take_events(env, write_event)
     }
 
-    /// Whether another portion may be taken in this turn.
+    /// What was taken has been passed on. Returns whether another portion may be taken in this turn.
     #[napi]
     pub fn may_take_more(&self) -> bool {
         self.reactor.may_take_more()
     }
 
     /// The events that were taken are delivered, and the event loop has had a turn. `wake` is called if there
-    /// are more.
+    /// are more, unless they are to rest: then this returns for how many milliseconds, and 0 otherwise.
     #[napi]
-    pub fn turn_ended(&self) {
-        self.reactor.turn_ended();
+    pub fn turn_ended(&self) -> u32 {
+        self.reactor.turn_ended()
     }
 }
 

@@ -4,13 +4,20 @@
 //! | File | What it holds |
 //! | --- | --- |
 //! | `primary`, `ipc`, `lane` | the classes that JavaScript makes: a primary, channels over named sockets, a worker's lane |
+//! | `policies` | scheduling policies, as settings describe them |
 //! | `stats` | what the primary has counted, and what each number is |
+//! | `observation` | the primary as corral-observe, another addon, sees it |
+//! | `link`, `stack` | a worker answers whoever observes it, on a thread of its own; what its JavaScript does now, as V8 knows it |
 //! | `reactor` | what the first two have in common: a reactor thread, its channels and its events |
 //! | `channels` | the channels by their numbers |
 //! | `writer`, `send`, `framing` | the class that sends on them; one channel's sends; messages as frames |
+//! | `handover` | one primary in the place of another |
+//! | `service` | sockets that the process has inherited; its service manager; children that are nobody else's |
 //! | `limits` | numbers that JavaScript knows as well |
+//! | `needs` | what the core needs of the runtime that loads it |
 //! | `queue`, `wake` | events that JavaScript has not taken yet; waking it from another thread |
 //! | `events`, `event_kind`, `values`, `text` | events, messages and strings as values of JavaScript's |
+//! | `guarded` | streams of Node's own that ask before they read, for connections that rest |
 //! | `direct_read`, `uv` | channels that the JavaScript thread reads itself; what is needed of libuv for that |
 //! | `callback` | calling a function of JavaScript's from the event loop |
 
@@ -20,13 +27,21 @@ mod direct_read;
 mod event_kind;
 mod events;
 mod framing;
+mod guarded;
+mod handover;
 mod ipc;
 mod lane;
 mod limits;
+mod link;
+mod needs;
+mod observation;
+mod policies;
 mod primary;
 mod queue;
 mod reactor;
 mod send;
+mod service;
+mod stack;
 mod stats;
 mod text;
 mod uv;

@@ -5,35 +5,42 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use napi::bindgen_prelude::{Array, Function};
+use napi::bindgen_prelude::{Array, Function, Unknown};
 use napi::{Env, Result};
 use napi_derive::napi;
 use serde_json::json;
 
 use super::channels::FollowUp;
-use super::coded;
 use super::direct_read::DirectReading;
 use super::event_kind::EventKind;
 use super::events::EventWriter;
+use super::handover::Succession;
+use super::observation::{self, OwnLoop};
+use super::policies::{NativePolicy, NativeServerPolicy, Tables, policies};
 use super::reactor::Reactor;
-use super::stats::{NativeStats, NativeWorkerStats};
+use super::service::{NativeInherited, inherited};
+use super::stats::NativeStats;
 use super::writer::NativeWriter;
+use super::{coded, napi_failure};
 use crate::address;
 use crate::channel::{self, ChannelCommand};
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os::{self, AbstractNames, SocketPair};
-use crate::primary::{AcceptMode, Command, Config, Event, Primary, Stats};
+use crate::primary::{Command, Config, Connection, Event, Loops, Primary, Question, Stats};
 use crate::proto::Serialization;
 
 /// The settings of the primary.
-#[napi(object)]
+#[napi(object, object_to_js = false)]
 pub struct NativeSettings {
-    /// SCHED_RR; otherwise SCHED_NONE.
-    pub round_robin: bool,
-    /// Whether connections wait for the first worker that is idle, instead of going to workers in turn.
-    pub one_queue: Option<bool>,
+    /// Who accepts the connections of a server, and which worker gets them; by default that of `Config`.
+    pub policy: Option<NativePolicy>,
+    /// The same for some servers. The first that has a server decides.
+    pub server_policies: Option<Vec<NativeServerPolicy>>,
+    /// Whether the connections that workers keep go to other workers when these are idle.
+    pub balance_kept: Option<bool>,
     /// The most connections per server that were accepted and not taken; by default that of `Config`.
     pub max_pending_connections: Option<u32>,
     /// The largest frame that a worker may send, in bytes; by default that of `Config`.
@@ -42,8 +49,12 @@ pub struct NativeSettings {
     pub padded_abstract_names: bool,
     /// Whether 'connection' events are wanted.
     pub emit_connections: bool,
+    /// Whether events about workers that are blocked, and what is recalled from them, are wanted.
+    pub emit_lanes: bool,
     /// Whether 'internalMessage' events are wanted.
     pub emit_internal: bool,
+    /// Whether workers are to show what metrics are made of.
+    pub observed: bool,
 }
 
 /// The sockets of a worker that is being spawned.
@@ -61,6 +72,12 @@ pub struct NativePrimary {
     stats: Arc<Stats>,
     /// Workers that have not been spawned yet.
     starting: HashMap<u32, Starting>,
+    /// What programs assign.
+    tables: Tables,
+    /// What this thread's event loop shows, while somebody observes it.
+    own_loop: OwnLoop,
+    /// What another primary hands over, whose place this one takes.
+    succession: Succession,
 }
 
 #[napi]
@@ -82,15 +99,23 @@ impl NativePrimary {
             let stats = primary.stats();
             (primary, stats)
         })?;
-        Ok(NativePrimary { reactor, stats, starting: HashMap::new() })
+        Ok(NativePrimary {
+            reactor,
+            own_loop: OwnLoop::new(env, stats.clone())?,
+            stats,
+            starting: HashMap::new(),
+            tables: Tables::default(),
+            succession: Succession::default(),
+        })
     }
 
     /// Changes the settings.
     #[napi]
     pub fn configure(&self, settings: NativeSettings) -> Result<(), String> {
         let default = Config::default();
+        let policies = policies(settings.policy, settings.server_policies.unwrap_or_default(), &self.tables)?;
         let config = Config {
-            accept_mode: if settings.round_robin { AcceptMode::Primary } else { AcceptMode::Workers },
+            policies: policies.unwrap_or(default.policies),
             max_pending: settings
                 .max_pending_connections
                 .map_or(default.max_pending, |max| max.max(1) as usize),
@@ -101,10 +126,12 @@ impl NativePrimary {
                 AbstractNames::Exact
             },
             emit_connections: settings.emit_connections,
+            emit_lanes: settings.emit_lanes,
             emit_internal: settings.emit_internal,
+            is_observed: settings.observed,
             ..default
         };
-        let config = if settings.one_queue == Some(true) { config.one_queue() } else { config };
+        let config = if settings.balance_kept == Some(true) { config.balance_kept() } else { config };
         self.reactor.send(Command::Configure(config))
     }
 
@@ -131,9 +158,10 @@ impl NativePrimary {
     }
 
     /// The worker has been spawned, or could not be: closes its end here and begins to read this one.
-    /// `no_lane` says why a worker has no lane.
+    /// `no_lane` says why a worker has no lane, `pid` the
+    /// number of its process.
     #[napi]
-    pub fn spawned(&mut self, id: u32, no_lane: String) -> Result<(), String> {
+    pub fn spawned(&mut self, id: u32, no_lane: String, pid: Option<u32>) -> Result<(), String> {
         let Some(Starting { theirs, lane }) = self.starting.remove(&id) else {
             return Err(coded(Error::NoSuchWorker(id)));
         };
@@ -141,7 +169,7 @@ impl NativePrimary {
         let channel = self.reactor.channels().get(id).cloned();
         let channel = channel.ok_or_else(|| coded(Error::NoSuchWorker(id)))?;
         let lane = lane.ok_or(Cow::Owned(no_lane));
-        self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, lane })
+        self.reactor.send(Command::AddWorker { id: WorkerId(id), channel, lane, pid })
     }
 
     /// The worker could not be spawned at all: closes both ends, without an event.
@@ -155,6 +183,96 @@ impl NativePrimary {
     #[napi]
     pub fn writer(&self) -> NativeWriter {
         self.reactor.writer()
+    }
+
+    /// Makes a table for a policy and returns its number.
+    #[napi]
+    pub fn make_table(&mut self) -> u32 {
+        self.tables.push(Arc::default());
+        (self.tables.len() - 1) as u32
+    }
+
+    /// The connections of the client at that address are for that worker from now on; for nobody without one. Costs the
+    /// reactor nothing.
+    #[napi]
+    pub fn assign(&self, table: u32, address: String, worker: Option<u32>) {
+        if let (Some(table), Ok(address)) = (self.tables.get(table as usize), address.parse()) {
+            table.assign(address, worker.map(WorkerId));
+        }
+    }
+
+    /// Says whose a connection is, of which `Asked` was the question; nobody's without a worker.
+    #[napi]
+    pub fn answer(&self, question: f64, worker: Option<u32>) -> Result<(), String> {
+        self.reactor.send(Command::Answer { question: question as u64, worker: worker.map(WorkerId) })
+    }
+
+    /// `worker.weight`: how many connections the worker gets in comparison with others; 0 for none.
+    #[napi]
+    pub fn weigh(&self, id: u32, weight: u32) -> Result<(), String> {
+        self.reactor.send(Command::Weigh(WorkerId(id), weight))
+    }
+
+    /// Takes a share in a listening socket, or one for datagrams, that the process has inherited under this number. Servers that are
+    /// opened at its address get it.
+    #[napi]
+    pub fn inherit(&self, number: i32) -> Result<NativeInherited, String> {
+        let socket = inherited(number)?;
+        let about = NativeInherited::from(&socket);
+        self.reactor.call(Command::Inherit(socket))?;
+        Ok(about)
+    }
+
+    /// Another primary is about to hand over its sockets: returns the number of the descriptor that it is to get for that, which
+    /// JavaScript owns.
+    #[napi]
+    pub fn begin_succession(&mut self) -> Result<i32, String> {
+        self.succession.begin().map(os::into_raw).map_err(coded)
+    }
+
+    /// What it has handed over, once all has come: servers get these sockets. Nothing is accepted from then on before
+    /// `begin_accepting`.
+    #[napi]
+    pub fn receive_succession(&mut self) -> Result<Option<Vec<NativeInherited>>, String> {
+        let Some((socket, estate)) = self.succession.receive().map_err(coded)? else { return Ok(None) };
+        let about = estate.iter().map(|(handed, socket)| NativeInherited {
+            is_served: handed.asked.is_some(),
+            ..NativeInherited::from(socket)
+        });
+        let about = about.collect();
+        self.reactor.call(Command::Succeed(socket, estate))?;
+        Ok(Some(about))
+    }
+
+    /// Accepts from now on.
+    #[napi]
+    pub fn begin_accepting(&self) -> Result<(), String> {
+        self.reactor.call(Command::Begin)
+    }
+
+    /// Hands over all sockets to another primary, on the descriptor of this number, which is the core's from now on.
+    #[napi]
+    pub fn hand_over(&self, number: i32) -> Result<(), String> {
+        let socket = os::adopt(number).ok_or_else(|| coded(Error::ChannelClosed))?;
+        self.reactor.call(Command::HandOver(socket))
+    }
+
+    /// The other primary accepts: this one does so no more, and leaves it what no worker takes.
+    #[napi]
+    pub fn yield_to_heir(&self) -> Result<(), String> {
+        self.reactor.call(Command::Yield)
+    }
+
+    /// No other primary takes this one's place after all.
+    #[napi]
+    pub fn disinherit(&self) -> Result<(), String> {
+        self.reactor.call(Command::Disinherit)
+    }
+
+    /// How many messages wait to be sent to the other primary.
+    #[napi]
+    pub fn unsent_to_heir(&self) -> u32 {
+        self.stats.unsent.load(Ordering::Relaxed) as u32
     }
 
     /// `worker.disconnect()`. The worker is a member of no server when this returns.
@@ -185,13 +303,35 @@ impl NativePrimary {
     /// What has been counted so far. Costs the reactor nothing.
     #[napi]
     pub fn stats(&self) -> NativeStats {
-        let servers = self.stats.servers.read().values().map(|stats| (&**stats).into()).collect();
-        let (workers, channels) = (self.stats.workers.read(), self.reactor.channels());
-        let workers = workers
-            .iter()
-            .filter_map(|(id, stats)| Some(NativeWorkerStats::new(*id, stats, channels.get(id.0)?)))
-            .collect();
-        NativeStats { servers, workers }
+        let mut snapshot = self.stats.snapshot(&mut Loops::default());
+        let channels = self.reactor.channels();
+        // Those that JavaScript has heard of, and whose end it has not heard of.
+        snapshot.workers.retain(|worker| channels.get(worker.id).is_some());
+        snapshot.into()
+    }
+
+    /// What corral-observe is given to see this primary. Each call makes another value for it.
+    #[napi(ts_return_type = "object")]
+    pub fn observation<'env>(&self, env: &'env Env) -> Result<Unknown<'env>, String> {
+        observation::external(env, self.stats.clone()).map_err(napi_failure)
+    }
+
+    /// This thread's event loop shows what it does. Returns why it cannot, or nothing.
+    #[napi]
+    pub fn show_loop(&self, env: Env) -> Option<String> {
+        self.own_loop.watch(env).err()
+    }
+
+    /// It does so no more.
+    #[napi]
+    pub fn hide_loop(&self) {
+        self.own_loop.forget();
+    }
+
+    /// What this process's runtime knows of itself, as `runtimeNumbers` has it. Returns whether anybody sees it.
+    #[napi]
+    pub fn show_runtime(&self, numbers: &[f64]) -> bool {
+        self.own_loop.show_runtime(numbers)
     }
 
     /// Stops reading a worker's channel until `resume`.
@@ -232,17 +372,17 @@ impl NativePrimary {
         self.reactor.take_events(env, write_event)
     }
 
-    /// Whether another portion may be taken in this turn.
+    /// What was taken has been passed on. Returns whether another portion may be taken in this turn.
     #[napi]
     pub fn may_take_more(&self) -> bool {
         self.reactor.may_take_more()
     }
 
     /// The events that were taken are delivered, and the event loop has had a turn. `wake` is called if there
-    /// are more.
+    /// are more, unless they are to rest: then this returns for how many milliseconds, and 0 otherwise.
     #[napi]
-    pub fn turn_ended(&self) {
-        self.reactor.turn_ended();
+    pub fn turn_ended(&self) -> u32 {
+        self.reactor.turn_ended()
     }
 }
 
@@ -270,18 +410,37 @@ fn write_event(
         Event::Listening { worker, info } => writer.text(EventKind::Listening, worker.0, info),
         Event::ExitedAfterDisconnect(worker) => writer.plain(EventKind::ExitedAfterDisconnect, worker.0),
         Event::Connection(connection) => {
-            let (family, remote_address, remote_port) = match connection.peer {
-                address::Peer::Ip(ip, port) => {
+            let Connection { worker, key, taken, address, port } = *connection;
+            let (family, remote_address, remote_port) = match taken.peer() {
+                Some(address::Peer::Ip(ip, port)) => {
                     let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
                     (Some(family), Some(ip.to_string()), Some(port))
                 }
-                address::Peer::Unix => (None, None, None),
+                Some(address::Peer::Unix) | None => (None, None, None),
             };
             let info = json!({
-                "key": *connection.key, "address": *connection.address, "port": connection.port,
+                "key": *key, "address": *address, "port": port, "count": taken.take(),
                 "family": family, "remoteAddress": remote_address, "remotePort": remote_port,
             });
-            writer.text(EventKind::Connection, connection.worker.0, info.to_string())
+            writer.text(EventKind::Connection, worker.0, info.to_string())
+        }
+        Event::Blocked(worker) => writer.plain(EventKind::Blocked, worker.0),
+        Event::Recalled { worker, key, count } => {
+            let info = json!({ "key": *key, "count": count });
+            writer.text(EventKind::Recalled, worker.0, info.to_string())
+        }
+        Event::Asked(question) => {
+            let Question { policy, number, peer, key, address, port, workers } = *question;
+            let (remote_address, remote_port) = match peer {
+                address::Peer::Ip(ip, port) => (Some(ip.to_string()), Some(port)),
+                address::Peer::Unix => (None, None),
+            };
+            let workers: Vec<u32> = workers.into_iter().map(|id| id.0).collect();
+            let text = json!({
+                "number": number, "workers": workers, "key": *key, "address": *address, "port": port,
+                "remoteAddress": remote_address, "remotePort": remote_port,
+            });
+            writer.text(EventKind::PolicyAsked, policy, text.to_string())
         }
         Event::Servers(changed) => writer.plain(EventKind::Servers, changed.take() as u32),
         Event::AcceptPaused(error) => writer.failure(EventKind::AcceptPaused, 0, &error),

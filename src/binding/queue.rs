@@ -2,13 +2,14 @@
 //! number, so that timers, signals and sockets have their turn in between.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::wake::Wake;
-use crate::channel::ChannelEvent;
+use crate::channel::{BATCHED_MESSAGE, ChannelEvent};
 use crate::ids::{ChannelId, WorkerId};
-use crate::reactor::{EventSink, FairQueue, Limits, Precedence, Work};
+use crate::reactor::{EventSink, FairQueue, Limits, Precedence, TurnEnd, Work};
 use crate::{ipc, primary};
 
 /// The number of calls into JavaScript after which JavaScript checks how long the turn has taken. A program
@@ -16,10 +17,13 @@ use crate::{ipc, primary};
 pub const PORTION: usize = 128;
 
 /// The limits of one turn of the event loop: some milliseconds of work, so that the cost of the turn itself
-/// does not matter. Parsing may make objects of thirty times as many bytes, which takes longer and is noticed
-/// after a portion.
-const LIMITS: Limits =
-    Limits { turn: Work { calls: 1024, bytes: 1 << 20 }, portion: Work { calls: PORTION, bytes: 128 << 10 } };
+/// does not matter. Parsing may make objects of thirty times as many bytes, which takes longer: of what is
+/// large by itself, and not one of many, the time is measured.
+const LIMITS: Limits = Limits {
+    turn: Work { calls: 1024, bytes: 1 << 20 },
+    portion: Work { calls: PORTION, bytes: 128 << 10 },
+    large: BATCHED_MESSAGE,
+};
 
 /// The source of an event. Events of one source are taken in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +49,9 @@ pub trait ReactorEvent: Sized + Send + 'static {
 
     /// The channel whose peer has caused it, and its cost while it is undelivered.
     fn cost(&self) -> Option<(u32, usize)>;
+
+    /// Whether it is the last of its source.
+    fn is_last(&self) -> bool;
 }
 
 impl ReactorEvent for primary::Event {
@@ -58,11 +65,14 @@ impl ReactorEvent for primary::Event {
             | primary::Event::Internal { worker: id, .. }
             | primary::Event::Online(id)
             | primary::Event::Listening { worker: id, .. }
-            | primary::Event::ExitedAfterDisconnect(id) => Source::Channel(id.0),
+            | primary::Event::ExitedAfterDisconnect(id)
+            | primary::Event::Blocked(id)
+            | primary::Event::Recalled { worker: id, .. } => Source::Channel(id.0),
             primary::Event::Connection(connection) => Source::Channel(connection.worker.0),
-            primary::Event::Servers(_) | primary::Event::AcceptPaused(_) | primary::Event::Fault(_) => {
-                Source::Reactor
-            }
+            primary::Event::Asked(_)
+            | primary::Event::Servers(_)
+            | primary::Event::AcceptPaused(_)
+            | primary::Event::Fault(_) => Source::Reactor,
         }
     }
 
@@ -76,6 +86,10 @@ impl ReactorEvent for primary::Event {
 
     fn cost(&self) -> Option<(u32, usize)> {
         self.cost().map(|(id, cost)| (id.0, cost))
+    }
+
+    fn is_last(&self) -> bool {
+        matches!(self, primary::Event::Channel(_, ChannelEvent::Closed(_)))
     }
 }
 
@@ -104,6 +118,10 @@ impl ReactorEvent for ipc::Event {
     fn cost(&self) -> Option<(u32, usize)> {
         self.cost().map(|(id, cost)| (id.0, cost))
     }
+
+    fn is_last(&self) -> bool {
+        matches!(self, ipc::Event::Channel(_, ChannelEvent::Closed(_)))
+    }
 }
 
 /// Events that JavaScript has not taken yet.
@@ -127,20 +145,42 @@ impl<E: ReactorEvent> EventQueue<E> {
         self.waiting.lock().has(source)
     }
 
-    /// Takes a portion of the events of this turn of the event loop. `turn_ended` is to follow.
+    /// Whether an event of a source may take long, and has to wait for its turn here.
+    pub fn may_take_long(&self, source: Source, work: Work) -> bool {
+        self.waiting.lock().may_take_long(source, work)
+    }
+
+    /// An event has not come by this queue, as it was not expected to take long.
+    pub fn delivered_directly(&self, source: Source, work: Work, began: Instant) {
+        self.waiting.lock().taken_elsewhere(source, work, began.elapsed());
+    }
+
+    /// Takes a portion of the events of this turn of the event loop. `may_take_more` and `turn_ended` are to
+    /// follow.
     pub fn take(&self) -> Vec<E> {
-        self.waiting.lock().take(E::work)
+        let mut waiting = self.waiting.lock();
+        let taken = waiting.take(Instant::now());
+        taken.iter().filter(|event| event.is_last()).for_each(|event| waiting.forget(event.source()));
+        taken
     }
 
-    /// Whether another portion may be taken in this turn.
+    /// The portion has been passed on. Returns whether another one may be taken in this turn.
     pub fn may_take_more(&self) -> bool {
-        self.waiting.lock().may_take_more()
+        let (mut waiting, now) = (self.waiting.lock(), Instant::now());
+        waiting.portion_ended(now);
+        waiting.may_take_more(now)
     }
 
-    /// The event loop has had a turn since events were taken. The next turn takes the events that still wait.
-    pub fn turn_ended(&self) {
-        if self.waiting.lock().end_turn() {
-            self.wake();
+    /// The event loop has had a turn since events were taken. The next turn takes the events that still wait,
+    /// unless they are to rest for the time that this returns.
+    pub fn turn_ended(&self) -> Option<Duration> {
+        match self.waiting.lock().end_turn(Instant::now()) {
+            TurnEnd::Empty => None,
+            TurnEnd::More => {
+                self.wake();
+                None
+            }
+            TurnEnd::Rest(rest) => Some(rest),
         }
     }
 
@@ -155,7 +195,8 @@ fn push<E: ReactorEvent>(queue: &mut FairQueue<Source, E>, event: E) {
         Source::Reactor => Precedence::First,
         Source::Listener(_) | Source::Channel(_) => Precedence::InTurn,
     };
-    queue.push(source, precedence, event);
+    let work = event.work();
+    queue.push(source, precedence, event, work);
 }
 
 /// The reactor's end of the queue, which adds the events of one turn together.

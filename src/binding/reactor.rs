@@ -107,17 +107,21 @@ impl<C: From<FollowUp> + Send + 'static, E: ReactorEvent> Reactor<C, E> {
         Ok(array)
     }
 
-    /// Whether `take_events` may give more in this turn of the event loop.
+    /// What `take_events` gave has been passed on. Returns whether it may give more in this turn of the event
+    /// loop.
     pub fn may_take_more(&self) -> bool {
         self.events.may_take_more()
     }
 
-    /// The events that were taken are delivered, and the event loop has had a turn: more may be taken.
-    pub fn turn_ended(&self) {
+    /// The events that were taken are delivered, and the event loop has had a turn: more may be taken. Returns
+    /// for how many milliseconds the events that wait are to rest; 0 if JavaScript is woken for them, or none
+    /// wait.
+    pub fn turn_ended(&self) -> u32 {
         let channels = self.channels.borrow();
         let delivered = std::mem::take(&mut *self.taken.borrow_mut());
         self.follow(delivered.into_iter().filter_map(|(id, cost)| channels.delivered(id, cost)));
-        self.events.turn_ended();
+        // At least one: a timer that runs out too early would only be set again.
+        self.events.turn_ended().map_or(0, |rest| rest.as_millis() as u32 + 1)
     }
 
     /// Sends the reactor commands that follow from something else.

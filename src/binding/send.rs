@@ -82,9 +82,8 @@ pub fn cork(
         append(bytes);
         length = bytes.len() - before;
     });
-    // Whether the peer is far behind the end of the turn tells: to ask the kernel costs as much as what
-    // corking saves.
-    Ok(Sent { needs_timer, ..counted(channel, status, 1, length + beside)? })
+    let sent = counted(channel, status, 1, length + beside)?;
+    Ok(Sent { status: channel.backlog() as f64, needs_timer, ..sent })
 }
 
 /// Corks a frame whose attachments are in shared memory. They stay there if it is whole and may be sent.
@@ -100,18 +99,18 @@ pub fn cork_placed(
     appended?;
     Ok(outcome.map(|sent| {
         placed.sent();
-        Sent { status: sent.status + channel.behind_in_memory() as f64, ..sent }
+        Sent { status: channel.backlog() as f64, ..sent }
     }))
 }
 
 /// Counts messages that were sent, and returns the result with how far behind the peer is.
 pub fn outcome(channel: &Channel, status: SendStatus, count: u32, bytes: usize) -> Outcome {
     let sent = counted(channel, status, count, bytes)?;
-    Ok(match (status, channel.behind(bytes)) {
-        (SendStatus::Written, behind) if behind >= HIGH_WATER as usize => {
-            Sent { status: WRITTEN_AND_BEHIND, ..sent }
-        }
-        (SendStatus::Queued { .. }, behind) => Sent { status: sent.status + behind as f64, ..sent },
+    let backlog = channel.backlog();
+    Ok(match status {
+        SendStatus::Written if backlog >= HIGH_WATER as usize => Sent { status: WRITTEN_AND_BEHIND, ..sent },
+        // 0 would say that everything was written.
+        SendStatus::Queued { .. } => Sent { status: backlog.max(1) as f64, ..sent },
         _ => sent,
     })
 }

@@ -2,14 +2,10 @@
 
 #![cfg_attr(test, allow(dead_code, reason = "a build for tests registers nothing with Node-API"))]
 
-use std::sync::atomic::Ordering;
-
 use napi_derive::napi;
 
-use crate::channel::{Channel, Traffic};
-use crate::counters::{Description, Kind, Unit};
-use crate::ids::WorkerId;
-use crate::primary::{LaneState, ServerCounters, ServerStats, WorkerCounters, WorkerStats};
+use crate::observation::{Description, Descriptions, Load, Server, Snapshot, Worker};
+use crate::primary::descriptions;
 
 /// What a number is.
 #[napi(object, object_from_js = false)]
@@ -18,25 +14,17 @@ pub struct NativeDescription {
     #[napi(ts_type = "'counter' | 'gauge'")]
     pub kind: &'static str,
     #[napi(ts_type = "'bytes' | 'connections' | 'messages' | 'times'")]
-    pub unit: &'static str,
+    pub unit: String,
     /// What it says, in one sentence.
-    pub help: &'static str,
+    pub help: String,
 }
 
-impl From<&Description> for NativeDescription {
-    fn from(description: &Description) -> Self {
+impl From<Description> for NativeDescription {
+    fn from(description: Description) -> Self {
         NativeDescription {
-            name: camel_case(description.name),
-            kind: match description.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-            },
-            unit: match description.unit {
-                Unit::Bytes => "bytes",
-                Unit::Connections => "connections",
-                Unit::Messages => "messages",
-                Unit::Times => "times",
-            },
+            name: camel_case(&description.name),
+            kind: if description.is_counter { "counter" } else { "gauge" },
+            unit: description.unit.unwrap_or("times".to_owned()),
             help: description.help,
         }
     }
@@ -59,12 +47,17 @@ pub struct NativeDescriptions {
 /// What the numbers of `stats()` are, in their order.
 #[napi]
 pub fn describe_counters() -> NativeDescriptions {
-    let list = |descriptions: &[Description]| descriptions.iter().map(Into::into).collect();
-    NativeDescriptions {
-        server: list(ServerCounters::DESCRIPTIONS),
-        worker: list(WorkerCounters::DESCRIPTIONS),
-        channel: list(Traffic::DESCRIPTIONS),
-    }
+    let list = |descriptions: Vec<Description>| descriptions.into_iter().map(Into::into).collect();
+    let Descriptions { server, worker, channel, .. } = descriptions();
+    NativeDescriptions { server: list(server), worker: list(worker), channel: list(channel) }
+}
+
+/// A worker's part of a server; see `ServerLoad` of index.d.ts.
+#[napi(object, object_from_js = false)]
+pub struct NativeLoad {
+    pub worker: u32,
+    pub open: Option<f64>,
+    pub decisions: f64,
 }
 
 /// One server; see `ServerStats` of index.d.ts.
@@ -73,21 +66,32 @@ pub struct NativeServerStats {
     pub key: String,
     pub address: String,
     pub port: Option<u16>,
+    pub policy: String,
+    pub policy_reason: Option<String>,
     pub workers: Vec<u32>,
+    pub load: Vec<NativeLoad>,
     /// As `describeCounters().server` says.
     pub counters: Vec<f64>,
     pub paused: bool,
 }
 
-impl From<&ServerStats> for NativeServerStats {
-    fn from(stats: &ServerStats) -> Self {
+impl From<Server> for NativeServerStats {
+    fn from(server: Server) -> Self {
+        let load = |load: &Load| NativeLoad {
+            worker: load.worker,
+            open: load.open.map(|open| open as f64),
+            decisions: load.decisions as f64,
+        };
         NativeServerStats {
-            key: stats.key.to_string(),
-            address: stats.address.to_string(),
-            port: stats.port,
-            workers: stats.workers.lock().iter().map(|id| id.0).collect(),
-            counters: numbers(stats.counters.values()),
-            paused: stats.paused.load(Ordering::Relaxed),
+            workers: server.load.iter().map(|load| load.worker).collect(),
+            load: server.load.iter().map(load).collect(),
+            key: server.key,
+            address: server.address,
+            port: server.port,
+            policy: server.policy,
+            policy_reason: server.policy_reason,
+            counters: numbers(server.counters),
+            paused: server.paused,
         }
     }
 }
@@ -99,30 +103,35 @@ pub struct NativeWorkerStats {
     #[napi(ts_type = "'lane' | 'channel'")]
     pub lane: &'static str,
     pub lane_reason: Option<String>,
+    #[napi(ts_type = "'pulse' | 'kernel' | 'in-flight'")]
+    pub idle_by: String,
+    pub idle_reason: Option<String>,
+    pub keep_alive_reason: Option<String>,
     /// Whether its channel has moved.
     pub moved: bool,
     pub stalled: bool,
+    /// How often its event loop has begun to wait, if it shows that.
+    pub turns: Option<f64>,
     /// As `describeCounters().worker` says.
     pub counters: Vec<f64>,
     /// As `describeCounters().channel` says.
     pub traffic: Vec<f64>,
 }
 
-impl NativeWorkerStats {
-    pub(super) fn new(id: WorkerId, stats: &WorkerStats, channel: &Channel) -> Self {
-        let (lane, lane_reason, stalled) = match &*stats.lane.lock() {
-            LaneState::Unused(reason) => ("channel", Some(reason.to_string()), false),
-            LaneState::Open => ("lane", None, false),
-            LaneState::Stalled(_) => ("lane", None, true),
-        };
+impl From<Worker> for NativeWorkerStats {
+    fn from(worker: Worker) -> Self {
         NativeWorkerStats {
-            id: id.0,
-            lane,
-            lane_reason,
-            moved: channel.has_moved_reading(),
-            stalled,
-            counters: numbers(stats.counters.values()),
-            traffic: numbers(channel.traffic().values()),
+            id: worker.id,
+            lane: if worker.has_lane { "lane" } else { "channel" },
+            lane_reason: worker.lane_reason,
+            idle_by: worker.idle_by,
+            idle_reason: worker.idle_reason,
+            keep_alive_reason: worker.keep_alive_reason,
+            moved: worker.moved,
+            stalled: worker.stalled,
+            turns: worker.turns.map(|turns| turns as f64),
+            counters: numbers(worker.counters),
+            traffic: numbers(worker.traffic),
         }
     }
 }
@@ -137,4 +146,13 @@ fn numbers(values: Vec<u64>) -> Vec<f64> {
 pub struct NativeStats {
     pub servers: Vec<NativeServerStats>,
     pub workers: Vec<NativeWorkerStats>,
+}
+
+impl From<Snapshot> for NativeStats {
+    fn from(snapshot: Snapshot) -> Self {
+        NativeStats {
+            servers: snapshot.servers.into_iter().map(Into::into).collect(),
+            workers: snapshot.workers.into_iter().map(Into::into).collect(),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! and no other thread has to wake it; and work put off until the loop has polled (`uv_check_t`).
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -22,9 +22,22 @@ const UV_READABLE: c_int = 1;
 
 /// A `uv_handle_t` of whatever type and size.
 #[repr(C)]
-struct RawHandle {
+pub(super) struct RawHandle {
     _opaque: [u8; 0],
 }
+
+/// A `uv_buf_t`.
+#[repr(C)]
+pub(super) struct RawBuffer {
+    pub base: *mut c_char,
+    pub length: usize,
+}
+
+/// `uv_alloc_cb`: called before a stream is read.
+pub(super) type AllocCallback =
+    unsafe extern "C" fn(*mut RawHandle, suggested: usize, buffer: *mut RawBuffer);
+/// `uv_read_cb`: called with what was read, or a negative errno.
+pub(super) type ReadCallback = unsafe extern "C" fn(*mut RawHandle, read: isize, buffer: *const RawBuffer);
 
 type PollCallback = unsafe extern "C" fn(*mut RawHandle, status: c_int, events: c_int);
 type CheckCallback = unsafe extern "C" fn(*mut RawHandle);
@@ -32,7 +45,7 @@ type CloseCallback = unsafe extern "C" fn(*mut RawHandle);
 
 /// The functions of libuv that are used here. They are resolved at run time: Node exports them for addons,
 /// but a program that embeds Node may not.
-struct Libuv {
+pub(super) struct Libuv {
     handle_size: unsafe extern "C" fn(c_int) -> usize,
     handle_set_data: unsafe extern "C" fn(*mut RawHandle, *mut c_void),
     handle_get_data: unsafe extern "C" fn(*const RawHandle) -> *mut c_void,
@@ -48,6 +61,12 @@ struct Libuv {
     backend_timeout: unsafe extern "C" fn(*const c_void) -> c_int,
     metrics_idle_time: unsafe extern "C" fn(*mut c_void) -> u64,
     hrtime: unsafe extern "C" fn() -> u64,
+    pub(super) pipe_init: unsafe extern "C" fn(*mut c_void, *mut RawHandle, c_int) -> c_int,
+    pub(super) pipe_open: unsafe extern "C" fn(*mut RawHandle, RawFd) -> c_int,
+    pub(super) read_start: unsafe extern "C" fn(*mut RawHandle, AllocCallback, ReadCallback) -> c_int,
+    pub(super) read_stop: unsafe extern "C" fn(*mut RawHandle) -> c_int,
+    pub(super) handle_get_type: unsafe extern "C" fn(*const RawHandle) -> c_int,
+    pub(super) fileno: unsafe extern "C" fn(*const RawHandle, *mut RawFd) -> c_int,
     unref: unsafe extern "C" fn(*mut RawHandle),
     close: unsafe extern "C" fn(*mut RawHandle, CloseCallback),
 }
@@ -78,13 +97,19 @@ impl Libuv {
             backend_timeout: symbol!("uv_backend_timeout"),
             metrics_idle_time: symbol!("uv_metrics_idle_time"),
             hrtime: symbol!("uv_hrtime"),
+            pipe_init: symbol!("uv_pipe_init"),
+            pipe_open: symbol!("uv_pipe_open"),
+            read_start: symbol!("uv_read_start"),
+            read_stop: symbol!("uv_read_stop"),
+            handle_get_type: symbol!("uv_handle_get_type"),
+            fileno: symbol!("uv_fileno"),
             unref: symbol!("uv_unref"),
             close: symbol!("uv_close"),
         })
     }
 
     /// Errors: which symbol is missing.
-    fn get() -> Result<&'static Libuv, String> {
+    pub(super) fn get() -> Result<&'static Libuv, String> {
         static LIBUV: OnceLock<Result<Libuv, String>> = OnceLock::new();
         LIBUV.get_or_init(Libuv::resolve).as_ref().map_err(Clone::clone)
     }
@@ -105,7 +130,7 @@ impl Drop for Shared {
 }
 
 /// A handle on the event loop of this thread that never keeps the process alive. Dropping it closes it.
-struct Handle {
+pub(super) struct Handle {
     libuv: &'static Libuv,
     raw: NonNull<RawHandle>,
     is_started: Cell<bool>,
@@ -114,7 +139,7 @@ struct Handle {
 impl Handle {
     /// Makes a handle of a type by its `init` function of this name, which returns a negative errno when it
     /// fails.
-    fn new(
+    pub(super) fn new(
         env: &Env,
         kind: c_int,
         name: &str,
@@ -138,6 +163,11 @@ impl Handle {
             (libuv.unref)(raw.as_ptr());
         }
         Ok(Handle { libuv, raw, is_started: Cell::new(false) })
+    }
+
+    /// For the functions of libuv.
+    pub(super) fn raw(&self) -> *mut RawHandle {
+        self.raw.as_ptr()
     }
 
     /// Returns whether it was stopped until now.

@@ -32,8 +32,7 @@ impl Wake {
         // Whoever looks for what keeps a process alive (`jest --detectOpenHandles`) asks this: Node's own has
         // nothing to ask.
         let mut resource = Object::new(env)?;
-        let has_ref = env.create_function_from_closure::<(), bool, _>("hasRef", |_| Ok(false))?;
-        resource.set_named_property("hasRef", has_ref)?;
+        resource.set_named_property("hasRef", env.create_function::<(), bool>("hasRef", has_no_ref)?)?;
         let name = env.create_string(NAME)?;
         let mut raw = ptr::null_mut();
         let kept = Arc::into_raw(target.clone()).cast_mut().cast::<c_void>();
@@ -89,6 +88,17 @@ impl Drop for Wake {
             };
         }
     }
+}
+
+/// What a resource answers that does not keep the process alive.
+///
+/// # Safety
+/// Called by Node on the JavaScript thread.
+unsafe extern "C" fn has_no_ref(env: sys::napi_env, _call: sys::napi_callback_info) -> sys::napi_value {
+    let mut value = ptr::null_mut();
+    // SAFETY: the environment is that of the call under way. Without one the result is null: undefined.
+    unsafe { sys::napi_get_boolean(env, false, &raw mut value) };
+    value
 }
 
 /// # Safety

@@ -112,6 +112,24 @@ impl NativeWriter {
 
 #[napi]
 impl NativeWriter {
+    /// Withholds the acknowledgements of handles that come on a channel, or sends what was withheld. A peer
+    /// sends no more handles than may be under way.
+    #[napi]
+    pub fn withhold_receipts(&self, id: u32, is_withheld: bool) {
+        let mut channels = self.channels.borrow_mut();
+        let follow_up = if is_withheld {
+            channels.withhold(id);
+            Vec::new()
+        } else {
+            channels.acknowledge_all(id)
+        };
+        drop(channels);
+        for what in follow_up {
+            // Without a reactor there is no channel.
+            let _ = (self.post)(what);
+        }
+    }
+
     /// Sends JSON text, without its newline. `handle` is the number of a descriptor to send along, or -1; it
     /// is duplicated. `completion` names the callback for when the frame has to wait.
     ///

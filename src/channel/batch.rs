@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::memory::Segment;
 use crate::proto::{self, AttachmentKind, LargeFrame, OwnedFrame, Place, Serialization, V8_HEADER};
+use crate::reactor::Work;
 
 /// Messages of up to this size go together.
 pub const BATCHED_MESSAGE: usize = 16 << 10;
@@ -12,6 +13,8 @@ pub const BATCHED_MESSAGE: usize = 16 << 10;
 /// channels have their share.
 const BATCH: usize = 64 << 10;
 const BATCH_MESSAGES: u32 = 128;
+/// So many messages are a batch however many channels there are: fewer would cost more than what is in them.
+const LEAST_MESSAGES: u32 = 16;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -116,6 +119,11 @@ impl Frames {
         }
     }
 
+    /// How much work they are for JavaScript.
+    pub fn work(&self) -> Work {
+        Work { calls: self.count() as usize, bytes: self.total_length() }
+    }
+
     /// Whether this is a single empty frame.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -123,8 +131,10 @@ impl Frames {
 }
 
 /// Small messages of one peer that have not been delivered yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
+    /// How many messages go together at most.
+    most: u32,
     format: Format,
     bytes: Vec<u8>,
     /// Where the last message is, without newline or length.
@@ -132,7 +142,25 @@ pub struct Batch {
     count: u32,
 }
 
+impl Default for Batch {
+    /// Of the one channel that is read.
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
+
 impl Batch {
+    /// Of one of `channels` channels, whose batches take turns: what a quiet one sends waits behind one batch of
+    /// each, so that these are the smaller the more there are.
+    pub fn new(channels: usize) -> Self {
+        let share = BATCH_MESSAGES / channels.clamp(1, BATCH_MESSAGES as usize) as u32;
+        Self::empty(share.max(LEAST_MESSAGES))
+    }
+
+    fn empty(most: u32) -> Self {
+        Batch { most, format: Format::default(), bytes: Vec::new(), last: 0..0, count: 0 }
+    }
+
     /// Adds a message, with its attachments in shared memory, and passes on complete batches in order.
     pub fn add(
         &mut self,
@@ -165,14 +193,14 @@ impl Batch {
         if format == Format::Text {
             self.bytes.push(b'\n');
         }
-        if self.bytes.len() > BATCH || self.count == BATCH_MESSAGES {
+        if self.bytes.len() > BATCH || self.count == self.most {
             self.take().into_iter().for_each(deliver);
         }
     }
 
     /// Takes the messages so far; None if there are none.
     pub fn take(&mut self) -> Option<Frames> {
-        let Batch { format, mut bytes, last, count } = std::mem::take(self);
+        let Batch { format, mut bytes, last, count, .. } = std::mem::replace(self, Self::empty(self.most));
         match count {
             0 => None,
             1 => {
@@ -192,7 +220,12 @@ mod tests {
 
     /// The batches in which these messages are delivered.
     fn delivered(serialization: Serialization, messages: &[&[u8]]) -> Vec<Frames> {
-        let (mut batch, mut delivered) = (Batch::default(), Vec::new());
+        delivered_on(1, serialization, messages)
+    }
+
+    /// The same on one of `channels` channels.
+    fn delivered_on(channels: usize, serialization: Serialization, messages: &[&[u8]]) -> Vec<Frames> {
+        let (mut batch, mut delivered) = (Batch::new(channels), Vec::new());
         let mut decoder = Decoder::new(serialization, 1 << 20);
         for message in messages {
             let mut bytes = Vec::new();
@@ -246,6 +279,16 @@ mod tests {
         let messages = vec![&b"1"[..]; 2 * BATCH_MESSAGES as usize + 1];
         let counts: Vec<u32> = delivered(Serialization::Json, &messages).iter().map(Frames::count).collect();
         assert_eq!(counts, [BATCH_MESSAGES, BATCH_MESSAGES, 1]);
+    }
+
+    #[test]
+    fn the_parts_are_the_smaller_the_more_channels_take_turns() {
+        let messages = vec![&b"1"[..]; 64];
+        for (channels, most) in [(0, 64), (1, 64), (4, 32), (8, 16), (1_000_000, LEAST_MESSAGES)] {
+            let parts = delivered_on(channels, Serialization::Json, &messages);
+            let counts: Vec<u32> = parts.iter().map(Frames::count).collect();
+            assert_eq!(counts, vec![most; 64 / most as usize], "{channels}");
+        }
     }
 
     #[test]

@@ -54,9 +54,7 @@ impl ChannelEvent {
     /// How much work the event is for JavaScript.
     pub fn work(&self) -> Work {
         match self {
-            ChannelEvent::Messages(frames) => {
-                Work { calls: frames.count() as usize, bytes: frames.total_length() }
-            }
+            ChannelEvent::Messages(frames) => frames.work(),
             ChannelEvent::HandleMessage { bytes, .. } => Work { calls: 1, bytes: bytes.len() },
             _ => Work { calls: 1, bytes: 0 },
         }

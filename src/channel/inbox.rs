@@ -28,7 +28,7 @@ const MESSAGE_COST: usize = 64;
 const INTERNAL_COST: usize = 32 << 10;
 
 /// The cost of a handle. A turn takes so few of them that the undelivered ones hardly exceed their limit.
-const HANDLE_COST: usize = 64 << 10;
+const HANDLE_COST: usize = 128 << 10;
 
 /// How many bytes are read at most that a peer has left behind, as another process may go on writing. The
 /// buffers of a channel's sockets hold less.

@@ -6,12 +6,13 @@
 //!
 //! | File | What it holds |
 //! | --- | --- |
-//! | `outbox` | the sending half: corking, writing, retransmission; its `queue` keeps the frames that wait |
+//! | `outbox` | the sending half: corking, writing, retransmission; its `queue` keeps the frames that wait, `status` says what became of one |
 //! | `inbox` | the receiving half: frames, and the descriptors that belong to them |
 //! | `window` | descriptors in flight, and whether another one may follow; no I/O |
 //! | `sockets`, `send_buffer` | the first socket and the one that the channel moves to; the size of the send buffer |
 //! | `memory` | shared memory for large attachments |
 //! | `bounds`, `traffic` | what the channel takes from the program; what has gone over it |
+//! | `unread` | what the peer has not read of what its socket holds |
 //! | `undelivered` | what the program has not received yet, and how much that may be |
 //! | `batch` | messages on their way to JavaScript, small ones together |
 //! | `command`, `event` | commands from JavaScript, events for it |
@@ -31,18 +32,20 @@ mod shared_read;
 mod sockets;
 mod traffic;
 mod undelivered;
+mod unread;
 mod window;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::json;
 
 pub use batch::{BATCHED_MESSAGE, Batch, Format, Frames, Multipart, Part};
-pub use bounds::{Bounds, Unfit};
+pub use bounds::{Bounds, MUCH_BACKLOG, Unfit};
+use bounds::{MUCH_UNREAD, UNCOUNTED};
 pub use command::ChannelCommand;
 #[cfg(test)]
 pub use driver::BUSY_AFTER;
@@ -67,13 +70,12 @@ use crate::os;
 use crate::proto::{self, MEMORY, Serialization};
 use memory::Sharing;
 use outbox::Outbox;
-use send_buffer::LARGE_FRAME;
 use shared_read::SharedInbox;
 use sockets::Sockets;
 
 /// How much of a peer's data may be undelivered, by its cost ([`Undelivered`]), before its channel is no
 /// longer read. The peer's own queue grows from then on, as it does when a built-in primary is busy.
-const MAX_UNDELIVERED: usize = 8 << 20;
+const MAX_UNDELIVERED: usize = 2 << 20;
 
 /// How long corked messages wait for the end of their turn at most.
 pub const CORKED_FOR: Duration = Duration::from_millis(1);
@@ -87,10 +89,6 @@ const MAX_UNDELIVERED_IN_WORKER: usize = 256 << 10;
 /// writes as much of a message as the socket takes, and the rest in a later turn of its event loop, each time
 /// waking the other end. A large message fits into this buffer at once.
 const PEERS_BUFFER: usize = 1 << 20;
-
-/// The default send buffer of a Unix socket in bytes (`net.core.wmem_default`), and the last segment, which
-/// may exceed it.
-const USUAL_BUFFER: usize = 212_992 + (36 << 10);
 
 /// The cost of an undelivered handle, for [`MAX_UNDELIVERED`]. It keeps a peer that does not wait for
 /// acknowledgements from using up the descriptors of this process.
@@ -114,8 +112,8 @@ pub struct Channel {
     accepts_attachments: AtomicBool,
     undelivered: Undelivered,
     max_undelivered: usize,
-    /// The socket's send buffer may be larger than usual.
-    may_exceed_usual: bool,
+    /// How many bytes the socket holds that the peer has not read, where that is counted.
+    unread: AtomicUsize,
 }
 
 /// How many bytes of answers to a peer may wait to be written, besides what the program sends. Each answer
@@ -127,8 +125,7 @@ impl Channel {
     /// Takes ownership of this process's end of a socket pair, which must be non-blocking.
     pub fn new(socket: OwnedFd, serialization: Serialization) -> Self {
         Channel {
-            outbox: Mutex::default(),
-            may_exceed_usual: true,
+            outbox: Mutex::new(Outbox::default().counting_unread()),
             ..Self::bounded(socket, serialization, Bounds::default())
         }
     }
@@ -147,7 +144,7 @@ impl Channel {
             accepts_attachments: AtomicBool::new(false),
             undelivered: Undelivered::default(),
             max_undelivered: MAX_UNDELIVERED,
-            may_exceed_usual: false,
+            unread: AtomicUsize::new(0),
         }
     }
 
@@ -155,7 +152,7 @@ impl Channel {
     pub fn between_corrals(socket: OwnedFd, serialization: Serialization) -> Self {
         Channel {
             accepts_attachments: AtomicBool::new(true),
-            outbox: Mutex::new(Outbox::with_fixed_buffer()),
+            outbox: Mutex::new(Outbox::with_fixed_buffer().counting_unread()),
             max_undelivered: MAX_UNDELIVERED_IN_WORKER,
             ..Self::new(socket, serialization)
         }
@@ -195,22 +192,22 @@ impl Channel {
         self.bounds.max_message
     }
 
-    /// How many bytes the peer has left unread beyond the usual size of a send buffer, after a message of
-    /// this size. Sockets between two corrals hold more than usual, and so does their shared memory. Other
-    /// sockets do so while a large message is in them. The sender must learn of the backlog all the same.
-    pub fn behind(&self, message: usize) -> usize {
-        // A small frame that was written at once went into the usual buffer.
-        let may_be = self.accepts_attachments() || message > LARGE_FRAME || self.traffic.queued() > 0;
-        if !(self.may_exceed_usual && may_be) {
-            return 0;
+    /// How many bytes count as waiting: those of the queue, and on a channel without bounds also what the
+    /// peer has unread in its socket and in shared memory, but for the first [`UNCOUNTED`]. A message counts
+    /// by its bytes wherever it is, so that the sender learns of the backlog at the same point however its
+    /// messages come.
+    pub fn backlog(&self) -> usize {
+        let queued = self.traffic.queued();
+        if !self.bounds.is_unlimited() {
+            return queued;
         }
-        let unread = os::unread_by_peer(self.sockets.sending()) + self.sharing.unread();
-        unread.saturating_sub(USUAL_BUFFER)
-    }
-
-    /// As [`Channel::behind`], for shared memory alone. It makes no system call.
-    pub fn behind_in_memory(&self) -> usize {
-        self.sharing.unread().saturating_sub(USUAL_BUFFER)
+        let others = queued + self.sharing.unread();
+        let mut unread = self.unread.load(Ordering::Relaxed);
+        // The kernel is asked where it decides. Most messages go to peers that keep up.
+        if others + unread >= MUCH_UNREAD {
+            unread = self.with_outbox(|outbox| outbox.refresh_unread(&self.sockets));
+        }
+        (others + unread).saturating_sub(UNCOUNTED)
     }
 
     /// Reserves shared memory for a large attachment, if the channel has any and enough of it is free. The
@@ -250,6 +247,7 @@ impl Channel {
         let mut outbox = self.outbox.lock();
         let result = work(&mut outbox);
         self.traffic.queued_bytes.set(outbox.queued_bytes() as u64);
+        self.unread.store(outbox.unread_bytes(), Ordering::Relaxed);
         result
     }
 
@@ -417,7 +415,16 @@ impl Channel {
 
     /// Takes no more frames and drops the waiting ones. Returns their callbacks.
     pub fn abort(&self) -> Vec<Unwritten> {
+        // The outbox shuts this side down, and then it could not be told any more.
+        self.sockets.note_end();
         self.with_outbox(|outbox| outbox.abort(&self.sockets))
+    }
+}
+
+impl Channel {
+    /// Whether the peer had gone when this channel was ended: it had not only shut down its sending half.
+    pub fn is_deserted(&self) -> bool {
+        self.sockets.was_deserted()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Frames to be sent on a channel, and those to be sent again.
 
 mod queue;
+mod status;
 
 use std::io::IoSlice;
 use std::os::fd::AsFd;
@@ -9,89 +10,20 @@ use nix::errno::Errno;
 
 use super::send_buffer::SendBuffer;
 use super::sockets::Sockets;
+use super::unread::Unread;
 use super::window::{Window, Writing};
 use crate::ids::Completion;
 use crate::os;
 
 pub use queue::{Frame, HandleOrigin, WAITING_WEIGHT};
 use queue::{MAX_PARTS, Purpose, Queue, Queued, Step};
+pub use status::{Corked, FlushStatus, Retransmission, SendStatus, Uncorked, Unwritten};
 
 /// How often a descriptor that did not arrive is sent again (Node: `MAX_HANDLE_RETRANSMISSIONS`).
 const MAX_RETRANSMISSIONS: u8 = 3;
 
 /// So many corked bytes are written at once: about as much as a peer reads at once.
 pub const CORKED: usize = 64 << 10;
-
-/// A frame that will not be written to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unwritten {
-    /// The callback to announce.
-    pub completion: Completion,
-    /// How many bytes were written. If several messages were sent together, some of them may be complete.
-    pub written: usize,
-}
-
-/// The result of sending a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendStatus {
-    /// The frame is written. Its completion will not be announced.
-    Written,
-    /// The frame waits in the queue.
-    Queued {
-        /// How many bytes the queue holds now.
-        bytes: usize,
-        /// The reactor must wait until the socket is writable. The caller asks it to.
-        needs_flush: bool,
-    },
-    /// The peer has gone. The frame was dropped.
-    Failed(Errno),
-    /// This end was closed before. The frame was dropped.
-    Closed,
-}
-
-/// When corked frames are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Uncorked {
-    /// The caller uncorks next.
-    Next,
-    /// At the end of the turn, which may last long.
-    AtTurnEnd,
-}
-
-/// The result of corking a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Corked {
-    /// Written or queued. [`Outbox::uncork`] reports a failure.
-    pub status: SendStatus,
-    /// The reactor must start the cork timer.
-    pub needs_timer: bool,
-}
-
-/// How far a flush has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlushStatus {
-    /// Nothing waits.
-    Idle,
-    /// The socket is full. Continue when it is writable.
-    Blocked,
-    /// A descriptor must wait until earlier ones are acknowledged.
-    AwaitsAcknowledgement,
-    /// Too many descriptors are in flight on this machine. Continue after a while.
-    Exhausted,
-    /// The peer has gone.
-    Failed(Errno),
-}
-
-/// What became of a descriptor that did not arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retransmission {
-    /// Its frame is queued once more.
-    SentAgain,
-    /// It was sent too often and is given up.
-    GivenUp(HandleOrigin),
-    /// None was in flight.
-    Nothing,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 enum State {
@@ -108,6 +40,8 @@ pub(super) struct Outbox {
     queue: Queue,
     window: Window<Queued>,
     buffer: SendBuffer,
+    /// None where it is not counted.
+    unread: Option<Unread>,
     /// Frames that are written together, behind the queue: at the end of their turn, before the next frame
     /// that is not corked, or when the cork timer expires.
     corked: Vec<u8>,
@@ -121,6 +55,11 @@ impl Outbox {
     /// For a socket whose send buffer keeps its size.
     pub(super) fn with_fixed_buffer() -> Self {
         Outbox { buffer: SendBuffer::Fixed, ..Outbox::default() }
+    }
+
+    /// Counts what the peer has not read.
+    pub(super) fn counting_unread(self) -> Self {
+        Outbox { unread: Some(Unread::default()), ..self }
     }
 
     /// Appends a frame to those that are written together.
@@ -298,6 +237,7 @@ impl Outbox {
                     sent += count;
                     IoSlice::advance_slices(&mut rest, count);
                     self.window.wrote(count);
+                    self.count_unread(sockets, count);
                 }
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => break,
                 // The rest is queued. The next write fails, and `abort` then reports how much was written.
@@ -333,7 +273,10 @@ impl Outbox {
             self.buffer.fit(sockets, front.before + front.frame.bytes.len());
             let sent = os::send(sockets.sending(), &self.queue.parts(), handle.as_deref().map(AsFd::as_fd));
             match sent {
-                Ok(count) => self.advance(sockets, count, completed),
+                Ok(count) => {
+                    self.count_unread(sockets, count);
+                    self.advance(sockets, count, completed);
+                }
                 Err(Errno::EAGAIN) => return FlushStatus::Blocked,
                 Err(Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => return FlushStatus::Exhausted,
                 Err(errno) => return FlushStatus::Failed(errno),
@@ -359,6 +302,7 @@ impl Outbox {
             completed.extend(done.frame.completion.take());
             if done.purpose == Purpose::HalfClose {
                 sockets.move_sending();
+                self.unread.iter_mut().for_each(Unread::clear);
             }
             if done.frame.handle.is_some() {
                 let length = done.frame.bytes.len();
@@ -405,6 +349,24 @@ impl Outbox {
         self.state = State::Closed;
         // A peer that has already gone does not need to know.
         let _ = os::shutdown_write(sockets.sending());
+    }
+
+    fn count_unread(&mut self, sockets: &Sockets, written: usize) {
+        if let Some(unread) = &mut self.unread {
+            unread.wrote(written, || os::unread_by_peer(sockets.sending()));
+        }
+    }
+
+    /// Asks the kernel what the peer has read. Returns how many bytes it has not, where that is counted.
+    pub(super) fn refresh_unread(&mut self, sockets: &Sockets) -> usize {
+        let Some(unread) = &mut self.unread else { return 0 };
+        unread.refresh(|| os::unread_by_peer(sockets.sending()));
+        unread.bytes()
+    }
+
+    /// How many bytes the socket holds that the peer may not have read, where that is counted.
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.unread.as_ref().map_or(0, Unread::bytes)
     }
 
     /// How many bytes wait to be written.

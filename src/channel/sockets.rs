@@ -1,8 +1,10 @@
 //! The first socket of a channel, and the second one that it may move to.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::os;
 
 /// The sockets of one channel. The first one stays open after the move: closing it would tell the peer's Node
 /// that the channel is closed.
@@ -14,6 +16,8 @@ pub(super) struct Sockets {
     sends_on_second: AtomicBool,
     /// Frames are read from the second socket. Changed by the reactor while it has the inbox.
     reads_from_second: AtomicBool,
+    /// The other end was closed when this side ended the channel.
+    was_deserted: AtomicBool,
 }
 
 impl Sockets {
@@ -23,6 +27,7 @@ impl Sockets {
             second: OnceLock::new(),
             sends_on_second: AtomicBool::new(false),
             reads_from_second: AtomicBool::new(false),
+            was_deserted: AtomicBool::new(false),
         }
     }
 
@@ -59,6 +64,15 @@ impl Sockets {
     /// The socket to read from.
     pub(super) fn reading(&self) -> BorrowedFd<'_> {
         self.after(&self.reads_from_second)
+    }
+
+    /// This side is about to shut down. Afterwards nothing tells an end that is closed from one that is shut down.
+    pub(super) fn note_end(&self) {
+        self.was_deserted.store(os::is_deserted(self.reading().as_raw_fd()), Ordering::Release);
+    }
+
+    pub(super) fn was_deserted(&self) -> bool {
+        self.was_deserted.load(Ordering::Acquire)
     }
 
     fn after(&self, has_moved: &AtomicBool) -> BorrowedFd<'_> {

@@ -7,6 +7,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::window::MAX_UNDER_WAY;
+
 /// The cost of an event besides its bytes, in bytes: about what Node needs for a small object and its tick.
 pub const EVENT_COST: usize = 256;
 
@@ -28,6 +30,8 @@ pub struct Undelivered {
     cost: AtomicUsize,
     /// The reactor does not read. [`Undelivered::remove`] reports when the cost falls below this.
     resume_below: AtomicUsize,
+    /// How many handles JavaScript has not taken.
+    handles: AtomicUsize,
 }
 
 impl Undelivered {
@@ -43,6 +47,23 @@ impl Undelivered {
     /// Adds the cost of an event. Called on the reactor's thread.
     pub fn add(&self, cost: usize) {
         self.cost.fetch_add(cost, Ordering::SeqCst);
+    }
+
+    /// Adds a handle, unless so many wait already that the peer must have sent it without waiting for
+    /// acknowledgements. Returns whether it was added. Called on the reactor's thread.
+    ///
+    /// The cost does not bound them: what a peer that has gone left behind is read however much waits.
+    pub fn add_handle(&self) -> bool {
+        let has_room = self.handles.load(Ordering::SeqCst) < MAX_UNDER_WAY;
+        if has_room {
+            self.handles.fetch_add(1, Ordering::SeqCst);
+        }
+        has_room
+    }
+
+    /// JavaScript has taken a handle, which is about to be acknowledged. Called on the JavaScript thread.
+    pub fn handle_taken(&self) {
+        self.handles.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Whether a peer with this share may be read. If not, [`Undelivered::remove`] reports when it may.

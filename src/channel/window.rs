@@ -19,8 +19,8 @@ const WHOLE_FRAME: usize = 16 << 10;
 
 /// How many descriptors may be in flight to one receiver. The kernel limits the descriptors that are in the
 /// sockets of all processes of a user together, and beyond that takes none from any of them. A receiver that
-/// reads nothing must not bring that about.
-const MAX_UNDER_WAY: usize = 64;
+/// reads nothing must not bring that about. The receiver, too, takes no more than these.
+pub(super) const MAX_UNDER_WAY: usize = 32;
 
 /// How a frame was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::refusals::Refused;
-use super::tickets::Ticket;
 use crate::channel::{Channel, ChannelEvent};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::Credentials;
+use crate::reactor::Ticket;
 
 /// Something has happened, in the order in which it happened.
 #[derive(Debug)]

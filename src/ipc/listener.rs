@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use super::refusals::{Refusals, WINDOW};
 use super::side::Side;
-use super::tickets::Tickets;
 use super::{Context, Event, Ipc, Source, Terms, Timer};
 use crate::error::Error;
 use crate::ids::{ChannelId, ListenerId};
 use crate::os::{self, Bound, Credentials};
-use crate::reactor::{ACCEPT_BUDGET, Acceptor, EventSink, Next};
+use crate::reactor::{ACCEPT_BUDGET, Acceptor, EventSink, Next, Tickets};
 
 /// How many channels of one listener may wait for JavaScript before accepting pauses: clients that connect
 /// and leave do not fill a busy process.

@@ -9,7 +9,7 @@
 //!   not become channels.
 //! - `handshake` makes connections, and decides which connections become channels.
 //! - `link` moves messages on channels.
-//! - `side` is which end of a channel this process is, `tickets` count what JavaScript has not taken.
+//! - `side` is which end of a channel this process is.
 //! - `event` has the events.
 
 mod event;
@@ -20,7 +20,6 @@ mod refusals;
 mod side;
 #[cfg(test)]
 mod tests;
-mod tickets;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -30,7 +29,6 @@ use std::time::Duration;
 
 pub use event::Event;
 pub use refusals::Refused;
-pub use tickets::Ticket;
 
 use crate::channel::{Channel, ChannelCommand, ChannelEvent, ChannelTimer, Extent};
 use crate::error::Error;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::tickets::{Ticket, Tickets};
 use crate::error::Error;
 use crate::os::Credentials;
+use crate::reactor::{Ticket, Tickets};
 
 /// How many refusals of one listener are reported one by one in each [`WINDOW`], and how many of them may
 /// wait for JavaScript.

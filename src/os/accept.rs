@@ -4,8 +4,11 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, sockopt};
+use socket2::{SockAddr, SockRef, Type};
 
 use crate::address::Peer;
+use crate::error::errno_of;
 
 /// A connection from the backlog.
 #[derive(Debug)]
@@ -65,6 +68,57 @@ fn accept_once(listener: BorrowedFd<'_>, peer: &mut libc::sockaddr_storage) -> R
     Ok(connection)
 }
 
+/// As [`accept`], from a socket that another process has, too, and may have made blocking: it must not keep this one waiting.
+///
+/// Errors: as [`accept`].
+pub fn accept_shared(listener: BorrowedFd<'_>) -> Result<Accepted, Errno> {
+    // Without anything to accept it would be waited for, and with something the other process may be quicker.
+    if look_at(listener) == 0 {
+        return Err(Errno::EAGAIN);
+    }
+    super::set_nonblocking(listener)?;
+    accept(listener)
+}
+
+/// Whether connections wait at a listening socket.
+pub fn has_backlog(listener: BorrowedFd<'_>) -> bool {
+    look_at(listener) & libc::POLLIN != 0
+}
+
+/// What there is at a socket: connections (`POLLIN`), or its end.
+fn look_at(listener: BorrowedFd<'_>) -> i16 {
+    let mut look = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: the pointer is live for the call and is to one pollfd. Without a timeout it does not wait, and EINTR is not
+    // among its errors then.
+    let ready = unsafe { libc::poll(&raw mut look, 1, 0) };
+    if ready > 0 { look.revents } else { 0 }
+}
+
+/// Who is at the other end of a connection.
+///
+/// Errors: `ENOTCONN` when nobody is any more.
+pub fn peer(connection: BorrowedFd<'_>) -> Result<Peer, Errno> {
+    let address = SockRef::from(&connection).peer_addr().map_err(|error| errno_of(&error))?;
+    Ok(address.as_socket().map_or(Peer::Unix, Peer::from))
+}
+
+/// Whether a descriptor that another process has sent is a TCP socket that does not listen.
+pub fn is_tcp_connection(fd: BorrowedFd<'_>) -> bool {
+    is_connection(fd, |address| address.is_ipv4() || address.is_ipv6())
+}
+
+/// Whether a descriptor that another process has sent is a Unix stream socket that does not listen.
+pub fn is_unix_connection(fd: BorrowedFd<'_>) -> bool {
+    is_connection(fd, SockAddr::is_unix)
+}
+
+fn is_connection(fd: BorrowedFd<'_>, has_family: impl FnOnce(&SockAddr) -> bool) -> bool {
+    let socket = SockRef::from(&fd);
+    let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+    let listens = getsockopt(&fd, sockopt::AcceptConn).unwrap_or(true);
+    is_stream && !listens && socket.local_addr().is_ok_and(|address| has_family(&address))
+}
+
 fn peer_of(storage: &libc::sockaddr_storage) -> Peer {
     match i32::from(storage.ss_family) {
         libc::AF_INET => {
@@ -102,5 +156,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         assert_eq!(accept(listener.as_fd()).unwrap_err(), Errno::EAGAIN);
+        assert!(!has_backlog(listener.as_fd()));
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(has_backlog(listener.as_fd()));
+        accept(listener.as_fd()).unwrap();
+        assert!(!has_backlog(listener.as_fd()));
     }
 }

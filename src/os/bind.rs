@@ -77,6 +77,21 @@ impl SocketFile {
     }
 }
 
+impl SocketFile {
+    /// For a file that another process has made, and that is to be removed by this one from now on.
+    ///
+    /// Errors: `ENOENT` when it has already been removed.
+    pub fn adopt(path: &Path) -> Result<Self, Errno> {
+        Self::new(path)
+    }
+
+    /// Leaves the file to another process, which removes it.
+    pub fn leave(mut self) {
+        // No file has this identity.
+        self.identity = (0, 0);
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // The file may already be gone, alone or together with its directory. Nobody replaces it between the
@@ -296,8 +311,12 @@ mod tests {
         let bound = bind_tcp(Some("::"), 0, IPV6_ONLY).unwrap();
         listen(bound.socket.as_fd(), 5).unwrap();
         let port = port_of(&bound);
-        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
-        std::net::TcpStream::connect(("::1", port)).unwrap();
+        // That port of IPv4 may be another process's, so that who is connected says nothing. Who has come here does.
+        let _other = std::net::TcpStream::connect(("127.0.0.1", port));
+        let client = std::net::TcpStream::connect(("::1", port)).unwrap();
+        let listener = std::net::TcpListener::from(bound.socket.try_clone().unwrap());
+        listener.set_nonblocking(false).unwrap();
+        assert_eq!(listener.accept().unwrap().1, client.local_addr().unwrap());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     ControlMessage, MsgFlags, Shutdown, SockType, getsockopt, recv, sendmsg, setsockopt, shutdown, sockopt,
 };
@@ -97,6 +98,19 @@ pub fn receive(
     // SAFETY: the kernel has just initialized so many bytes behind the length, within the capacity.
     unsafe { buffer.set_len(buffer.len() + bytes) };
     Ok(Received { bytes, handles, handles_lost: flags & libc::MSG_CTRUNC != 0 })
+}
+
+/// Copies what has arrived, as much as fits, and leaves it to be read. 0 at the end of the stream.
+///
+/// Errors: `EAGAIN` if nothing has arrived; `ECONNRESET`.
+pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    loop {
+        match recv(socket.as_raw_fd(), buffer, flags) {
+            Err(Errno::EINTR) => continue,
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Whether a read would return bytes, the end of the stream or an error. Nothing is consumed.
@@ -202,6 +216,25 @@ pub fn shutdown_write(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     match shutdown(socket.as_raw_fd(), Shutdown::Write) {
         Err(Errno::ENOTCONN) => Ok(()),
         other => other,
+    }
+}
+
+/// Ends both directions, for every process that has a copy of this end: whoever waits to read it sees the end.
+pub fn shutdown_both(socket: BorrowedFd<'_>) {
+    // There is no failure but for a peer that has already gone.
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+}
+
+/// Waits until there is something to read, or the end.
+///
+/// Errors: `ENOMEM`.
+pub fn wait_readable(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut fds = [PollFd::new(socket, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => return other.map(drop),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Memory that two processes share: an anonymous file of a fixed size that both map.
 
+use std::ffi::CStr;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
@@ -40,11 +41,12 @@ mod linux {
     const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
 
     impl Memory {
-        /// Makes a file of this size and maps it. Pages are allocated when they are reserved or written.
+        /// Makes a file of this size and maps it. Pages are allocated when they are reserved or written. Whoever lists
+        /// the mappings or descriptors of a process finds it by its name.
         ///
         /// Errors: `EMFILE`, `ENFILE`, `ENOMEM`; `ENOSYS`, `EPERM` where a sandbox forbids it.
-        pub fn create(length: usize) -> Result<(Self, OwnedFd), Errno> {
-            let file = memfd_create(c"corral", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        pub fn create(name: &CStr, length: usize) -> Result<(Self, OwnedFd), Errno> {
+            let file = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
             ftruncate(&file, i64::try_from(length).map_err(|_| Errno::EFBIG)?)?;
             fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS))?;
             Ok((Self::map_all(file.as_fd(), length)?, file))
@@ -121,7 +123,7 @@ mod elsewhere {
 
     impl Memory {
         /// Errors: `ENOSYS`: only Linux has files whose size can be sealed.
-        pub fn create(_length: usize) -> Result<(Self, OwnedFd), Errno> {
+        pub fn create(_name: &CStr, _length: usize) -> Result<(Self, OwnedFd), Errno> {
             Err(Errno::ENOSYS)
         }
 
@@ -271,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_one_side_writes_the_other_reads() {
-        let (ours, file) = Memory::create(LENGTH).unwrap();
+        let (ours, file) = Memory::create(c"test", LENGTH).unwrap();
         let theirs = Memory::map(file.as_fd(), LENGTH).unwrap();
         ours.write(100, b"hello");
         assert_eq!(theirs.read(100..105), b"hello");
@@ -281,7 +283,7 @@ mod tests {
 
     #[test]
     fn all_bytes_are_written_and_no_others_wherever_they_begin_and_end() {
-        let (memory, _file) = Memory::create(LENGTH).unwrap();
+        let (memory, _file) = Memory::create(c"test", LENGTH).unwrap();
         let bytes: Vec<u8> = (1..=200).collect();
         for start in 0..bytes.len() {
             for end in start..=bytes.len() {
@@ -296,7 +298,7 @@ mod tests {
 
     #[test]
     fn nobody_can_make_it_shorter_or_longer() {
-        let (_ours, file) = Memory::create(LENGTH).unwrap();
+        let (_ours, file) = Memory::create(c"test", LENGTH).unwrap();
         assert_eq!(ftruncate(&file, 0), Err(Errno::EPERM));
         assert_eq!(ftruncate(&file, 2 * LENGTH as i64), Err(Errno::EPERM));
     }
@@ -306,7 +308,7 @@ mod tests {
         let unsealed = memfd_create(c"test", MFdFlags::MFD_ALLOW_SEALING).unwrap();
         ftruncate(&unsealed, LENGTH as i64).unwrap();
         assert_eq!(Memory::map(unsealed.as_fd(), LENGTH).unwrap_err(), Errno::EINVAL);
-        let (_ours, other_size) = Memory::create(2 * LENGTH).unwrap();
+        let (_ours, other_size) = Memory::create(c"test", 2 * LENGTH).unwrap();
         assert_eq!(Memory::map(other_size.as_fd(), LENGTH).unwrap_err(), Errno::EINVAL);
         let no_memory = crate::os::socket_pair().unwrap().ours;
         assert_eq!(Memory::map(no_memory.as_fd(), LENGTH).unwrap_err(), Errno::EINVAL);
@@ -315,7 +317,7 @@ mod tests {
     #[test]
     fn memory_is_taken_when_it_is_reserved_and_given_back() {
         let blocks = |file: &OwnedFd| nix::sys::stat::fstat(file).unwrap().st_blocks;
-        let (ours, file) = Memory::create(LENGTH).unwrap();
+        let (ours, file) = Memory::create(c"test", LENGTH).unwrap();
         assert_eq!(blocks(&file), 0);
         reserve_memory(file.as_fd(), 0..LENGTH / 2).unwrap();
         assert_eq!(blocks(&file) * 512, LENGTH as i64 / 2);

@@ -11,12 +11,15 @@
 //! | --- | --- |
 //! | `fd` | descriptors of any kind: their flags, their numbers in JavaScript, the limit of the process |
 //! | `bind`, `accept` | listening sockets; taking connections off their backlog |
+//! | `reuse_port` | listening sockets that share one port |
 //! | `own` | which sockets are corral's own, and a share in one of the program's |
 //! | `fdpass`, `ancillary` | bytes and descriptors over a Unix stream socket; receiving descriptors |
 //! | `seqpacket` | packets with a descriptor, for lanes |
 //! | `memfd` | memory that two processes share |
 //! | `named`, `directory`, `name_lock` | sockets where unrelated processes meet; whether others could replace them; one process at a time |
 //! | `event_loop` | whether another process's event loop waits, and the clock that it shares |
+//! | `inherited` | sockets that another process has bound, and that this one has got from it |
+//! | `service` | telling the service manager; children that are nobody else's |
 //! | `schedule` | how the kernel schedules the reactor thread |
 
 mod accept;
@@ -26,32 +29,42 @@ mod directory;
 mod event_loop;
 mod fd;
 mod fdpass;
+mod inherited;
 mod memfd;
 mod name_lock;
 mod named;
 mod own;
+mod reuse_port;
 mod schedule;
 mod seqpacket;
+mod service;
 
 #[cfg(target_os = "macos")]
 use fd::close_on_exec;
 
-pub use accept::{Accepted, accept};
+pub use accept::{Accepted, accept, accept_shared, has_backlog, is_tcp_connection, is_unix_connection, peer};
 pub use ancillary::Ancillary;
 pub use bind::{
     AbstractNames, Bound, DEFAULT_BACKLOG, SocketFile, bind_tcp, bind_udp, bind_unix, listen, local_address,
 };
-pub use event_loop::{EventLoop, monotonic_micros};
+pub use event_loop::{EventLoop, Poller, monotonic_micros, processor_time};
 pub use fd::{adopt, descriptor_limit, duplicate_raw, into_raw, set_nonblocking};
 pub use fdpass::{
-    Received, SocketPair, has_arrived, has_ended, has_hung_up, is_deserted, receive, require_stream, send,
-    send_buffer, set_send_buffer, shutdown_write, socket_pair, unread, unread_by_peer,
+    Received, SocketPair, has_arrived, has_ended, has_hung_up, is_deserted, peek, receive, require_stream,
+    send, send_buffer, set_send_buffer, shutdown_both, shutdown_write, socket_pair, unread, unread_by_peer,
+    wait_readable,
 };
+pub use inherited::{Carries, InheritedSocket, SocketName, inherited_socket, name_of, received_socket};
 pub use memfd::{Memory, release_memory, reserve_memory};
 pub use named::{Credentials, Line, connect_named, credentials, listen_named, receive_line};
 pub use own::{Mark, Purpose, share_socket};
+pub use reuse_port::{Receivers, SHARES_PORTS, Share, bind_sibling, open_port_to_siblings, steer};
 pub use schedule::schedule_in_batches;
-pub use seqpacket::{Packet, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, send_packet};
+pub use seqpacket::{
+    Packet, Parcel, inherited_lane, packet_pair, receive_packet, receive_packet_bytes, receive_parcel,
+    send_packet, send_parcel,
+};
+pub use service::{gets_orphans, notify, reap};
 
 /// For tests that check what the kernel did.
 #[cfg(all(test, target_os = "linux"))]
@@ -96,6 +109,18 @@ pub mod testing {
             drop(end);
             super::has_hung_up(watched.as_raw_fd())
         }
+    }
+
+    /// Has the kernel refuse changes of a socket's filters from now on.
+    pub fn lock_filters(socket: BorrowedFd<'_>) {
+        let yes = 1;
+        // SAFETY: the pointer is live for the call and is to as many bytes as it says.
+        let status = unsafe {
+            let value = (&raw const yes).cast();
+            let length = size_of::<i32>() as libc::socklen_t;
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LOCK_FILTER, value, length)
+        };
+        assert_eq!(status, 0);
     }
 
     /// The backlog of a listening TCP socket, and how many connections wait in it.

@@ -22,7 +22,7 @@ pub struct Mark(u64);
 
 impl Mark {
     /// Errors: none that an open socket can cause.
-    pub(super) fn new(socket: BorrowedFd<'_>) -> Result<Self, Errno> {
+    pub fn new(socket: BorrowedFd<'_>) -> Result<Self, Errno> {
         let inode = inode_of(socket)?;
         OWN.lock().insert(inode);
         Ok(Mark(inode))
@@ -77,6 +77,19 @@ pub fn share_socket(number: RawFd, purpose: Purpose) -> Result<OwnedFd, Errno> {
         Purpose::Udp6 => is_free_datagram(file.as_fd(), Family::V6)?,
     };
     if is_good { Ok(file) } else { Err(Errno::EINVAL) }
+}
+
+/// What a socket is good for; None if it is for none of that.
+///
+/// Errors: `ENOTSOCK`; none that a socket can cause.
+pub(super) fn purpose_of(socket: BorrowedFd<'_>) -> Result<Option<Purpose>, Errno> {
+    if may_listen(socket)? {
+        return Ok(Some(Purpose::Listening));
+    }
+    if is_free_datagram(socket, Family::V4)? {
+        return Ok(Some(Purpose::Udp4));
+    }
+    Ok(is_free_datagram(socket, Family::V6)?.then_some(Purpose::Udp6))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -56,15 +56,52 @@ pub fn send_packet(
 ) -> Result<(), Errno> {
     let raw = handle.map(|fd| [fd.as_raw_fd()]);
     let rights = raw.as_ref().map(|fds| ControlMessage::ScmRights(fds));
+    send_with(socket, bytes, rights.as_slice())
+}
+
+fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], rights: &[ControlMessage<'_>]) -> Result<(), Errno> {
     let parts = [IoSlice::new(bytes)];
     loop {
-        match sendmsg::<()>(socket.as_raw_fd(), &parts, rights.as_slice(), SEND_FLAGS, None) {
+        match sendmsg::<()>(socket.as_raw_fd(), &parts, rights, SEND_FLAGS, None) {
             Err(Errno::EINTR) => continue,
             // The other end was closed with messages unread. Linux reports this once in place of EPIPE.
             Err(Errno::ECONNRESET) => return Err(Errno::EPIPE),
             other => return other.map(drop),
         }
     }
+}
+
+/// Sends one message with several descriptors, 253 at most on Linux. As [`send_packet`] in all else.
+///
+/// Errors: as [`send_packet`]; `EINVAL` for more descriptors, `EMSGSIZE` for a longer message than the buffer takes.
+pub fn send_parcel(socket: BorrowedFd<'_>, bytes: &[u8], handles: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let raw: Vec<RawFd> = handles.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = (!raw.is_empty()).then_some(ControlMessage::ScmRights(&raw));
+    send_with(socket, bytes, rights.as_slice())
+}
+
+/// A received message with all its descriptors.
+#[derive(Debug)]
+pub struct Parcel {
+    /// Its length in bytes; 0 when every copy of the other end is closed.
+    pub length: usize,
+    /// Close-on-exec, in the order in which they were sent.
+    pub handles: Vec<OwnedFd>,
+    /// Whether the message was longer than the buffer, or this process could not take all descriptors.
+    pub is_truncated: bool,
+}
+
+/// Receives one message and all its descriptors.
+///
+/// Errors: as [`receive_packet`].
+pub fn receive_parcel(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    ancillary: &mut Ancillary,
+) -> Result<Parcel, Errno> {
+    let Message { bytes, handles, flags } = receive_whole(socket, buffer, Some(ancillary))?;
+    let is_truncated = flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
+    Ok(Parcel { length: bytes, handles, is_truncated })
 }
 
 /// A received message.
@@ -97,19 +134,27 @@ pub fn receive_packet_bytes(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result
     receive_into(socket, buffer, None)
 }
 
-fn receive_into(
+fn receive_whole(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     mut ancillary: Option<&mut Ancillary>,
-) -> Result<Packet, Errno> {
+) -> Result<Message, Errno> {
     let mut attempt = || receive_message(socket, buffer, ancillary.as_deref_mut());
-    let Message { bytes, mut handles, flags } = match attempt() {
+    match attempt() {
         // The other end was closed with messages unread. Linux reports that once, before the messages that
         // are still there and the end. For the caller the end alone matters, so that the next attempt tells
         // enough.
-        Err(Errno::ECONNRESET) => attempt()?,
-        other => other?,
-    };
+        Err(Errno::ECONNRESET) => attempt(),
+        other => other,
+    }
+}
+
+fn receive_into(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    ancillary: Option<&mut Ancillary>,
+) -> Result<Packet, Errno> {
+    let Message { bytes, mut handles, flags } = receive_whole(socket, buffer, ancillary)?;
     Ok(Packet { length: bytes, handle: handles.pop(), is_truncated: flags & libc::MSG_TRUNC != 0 })
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::taken::Taken;
 use crate::address::Peer;
 use crate::channel::{ChannelEvent, EVENT_COST};
 use crate::error::Error;
@@ -31,8 +32,21 @@ pub enum Event {
     },
     /// The worker leaves of its own accord.
     ExitedAfterDisconnect(WorkerId),
-    /// A worker has taken a connection.
+    /// A worker has taken a connection, or several.
     Connection(Box<Connection>),
+    /// A worker does not receive what waits in its lane: others get its connections until it goes on.
+    Blocked(WorkerId),
+    /// Connections that a worker had not received were taken back from its lane.
+    Recalled {
+        /// The worker.
+        worker: WorkerId,
+        /// The key of their server.
+        key: Arc<str>,
+        /// How many.
+        count: u32,
+    },
+    /// Whose is this connection? The policy is the program's.
+    Asked(Box<Question>),
     /// The number of servers that the primary holds open has changed. While there is one, it keeps the
     /// process alive. At most one such event waits, however often workers open and close servers meanwhile.
     Servers(ServersChanged),
@@ -50,8 +64,15 @@ impl Event {
             Event::Channel(id, event) => Some((*id, event.cost())),
             Event::Internal { worker, bytes } => Some((*worker, bytes.len() + EVENT_COST)),
             Event::Listening { worker, info } => Some((*worker, info.len() + EVENT_COST)),
-            Event::Online(worker) | Event::ExitedAfterDisconnect(worker) => Some((*worker, EVENT_COST)),
-            Event::Connection(_) | Event::Servers(_) | Event::AcceptPaused(_) | Event::Fault(_) => None,
+            Event::Online(worker)
+            | Event::ExitedAfterDisconnect(worker)
+            | Event::Blocked(worker)
+            | Event::Recalled { worker, .. } => Some((*worker, EVENT_COST)),
+            Event::Connection(_)
+            | Event::Asked(_)
+            | Event::Servers(_)
+            | Event::AcceptPaused(_)
+            | Event::Fault(_) => None,
         }
     }
 }
@@ -96,17 +117,34 @@ impl Drop for ServersChanged {
     }
 }
 
-/// The 'connection' event.
+/// The 'connection' event, of one connection or several.
 #[derive(Debug)]
 pub struct Connection {
     /// The worker that took it.
     pub worker: WorkerId,
     /// The server's key.
     pub key: Arc<str>,
-    /// The client.
-    pub peer: Peer,
+    /// The client, or how many.
+    pub taken: Taken,
     /// The address of the server: an IP address or a path.
     pub address: Arc<str>,
     /// The server's port; None for a path.
     pub port: Option<u16>,
+}
+
+/// What the program is asked.
+#[derive(Debug)]
+pub struct Question {
+    /// The policy's number.
+    pub policy: u32,
+    /// To be named in the answer. Never used twice.
+    pub number: u64,
+    /// Who connected.
+    pub peer: Peer,
+    /// The key, the address and the port of the server; the address is the path if there is no port.
+    pub key: Arc<str>,
+    pub address: Arc<str>,
+    pub port: Option<u16>,
+    /// Those that may be named.
+    pub workers: Vec<WorkerId>,
 }

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::handover::Accepting;
+use super::idleness::IdleBy;
 use super::lane::{Lane, LaneState};
 use super::server::Mode;
 use super::stats::WorkerStats;
@@ -14,10 +17,34 @@ use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::os::SocketPair;
 use crate::reactor::{EventSink, Registration};
+use crate::sched::WorkerSlot;
 
 impl<S: EventSink<Event>> Primary<S> {
-    pub(super) fn configure(&mut self, config: Config) {
-        self.config = config;
+    pub(super) fn configure(&mut self, context: &mut Context, config: Config) {
+        let before = std::mem::replace(&mut self.config, config);
+        for server in self.servers.values_mut() {
+            let weight = |id| self.workers.get(&id).map_or(1, |worker| worker.weight);
+            server.follow(self.config.policies.of(&server.place), weight);
+        }
+        let counts_open = self.config.policies.count_open();
+        for lane in self.workers.values().filter_map(|worker| worker.lane.as_ref()) {
+            lane.set_counts_open(counts_open);
+        }
+        if self.config.has_pulses() && !before.has_pulses() {
+            for id in self.workers.keys().copied().collect::<Vec<_>>() {
+                self.ask_what_it_does(id);
+            }
+        }
+        if self.config.is_observed != before.is_observed {
+            self.workers.values_mut().filter_map(|worker| worker.lane.as_mut()).for_each(|lane| {
+                lane.set_observed(self.config.is_observed);
+            });
+        }
+        self.change_homes();
+        // Their servers may know clients in another way.
+        for id in self.workers.keys().copied().collect::<Vec<_>>() {
+            self.tell_of_clients(context, id);
+        }
         // The bound may have been raised.
         self.to_serve.extend(self.servers.keys());
     }
@@ -28,6 +55,7 @@ impl<S: EventSink<Event>> Primary<S> {
         id: WorkerId,
         channel: Arc<Channel>,
         lane: Result<SocketPair, Cow<'static, str>>,
+        pid: Option<u32>,
     ) {
         let inbox = Inbox::new(channel.serialization(), self.config.max_frame);
         match Registration::new(context, channel.as_fd(), Source::Worker(id)) {
@@ -36,9 +64,17 @@ impl<S: EventSink<Event>> Primary<S> {
                     Ok(ends) => (Cow::Borrowed(LaneState::NOT_LOADED), Some(ends)),
                     Err(reason) => (reason, None),
                 };
-                let stats = Arc::new(WorkerStats::new(LaneState::Unused(reason)));
-                self.stats.workers.write().insert(id, stats.clone());
-                let mut worker = Worker::new(channel, inbox, registration, stats.clone());
+                let idle_by = match self.config.policies.accept_in_primary() {
+                    false => IdleBy::WORKERS_ACCEPT,
+                    true if self.config.has_pulses() => IdleBy::NO_SERVER,
+                    true => IdleBy::NOT_ASKED,
+                };
+                let state = LaneState::Unused(reason);
+                let stats = Arc::new(WorkerStats::new(pid, state, idle_by, Arc::downgrade(&channel)));
+                self.stats.add_worker(id, stats.clone());
+                let there = self.workers.values().filter(|worker| worker.phase == Phase::Serving);
+                let slot = WorkerSlot::lowest_free(there.map(|worker| worker.slot));
+                let mut worker = Worker::new(channel, inbox, registration, slot, stats.clone());
                 worker.lane = lane.map(|ends| Lane::new(ends, stats));
                 self.workers.insert(id, worker);
                 self.watch_lane(context, id);
@@ -47,9 +83,31 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
+    /// `worker.weight`: how many connections the worker gets in comparison with others. With 0 it gets no new ones.
+    pub(super) fn weigh(&mut self, context: &mut Context, id: WorkerId, weight: u32) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.weight = weight;
+        worker.stats.weight.store(weight, Ordering::Relaxed);
+        let servers = worker.servers.clone();
+        if weight == 0 {
+            self.leave_shared(context, id);
+        }
+        for server in &servers {
+            if let Some(server) = self.servers.get_mut(server) {
+                server.weigh(id, weight);
+            }
+        }
+        for server in &servers {
+            self.weigh_socket(*server, id, weight);
+        }
+        self.change_homes();
+        self.to_serve.extend(servers);
+    }
+
     /// `worker.disconnect()`: the worker closes its servers and then its channel.
     pub(super) fn disconnect(&mut self, context: &mut Context, id: WorkerId) {
         self.take_back(context, id);
+        self.park_all(context, id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         // Once: Node's worker ends with ERR_IPC_DISCONNECTED when it receives a second one on its way out.
         if worker.is_serving() {
@@ -83,11 +141,12 @@ impl<S: EventSink<Event>> Primary<S> {
     pub(super) fn close_worker(&mut self, context: &mut Context, id: WorkerId, cause: Option<Error>) {
         let Some(mut worker) = self.workers.remove(&id) else { return };
         self.stats.workers.write().remove(&id);
+        self.homes.sessions.remove(id);
         while let Some((_, in_flight)) = worker.in_flight.pop_last() {
             self.give_back(in_flight);
         }
         if let Some(lane) = worker.lane.take()
-            && let Err(error) = self.close_lane(context, id, lane)
+            && let Err(error) = self.close_lane(context, id, lane, &worker.servers)
         {
             self.sink.push(Event::Fault(error));
         }
@@ -121,8 +180,12 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     fn remove_from_server(&mut self, context: &mut Context, worker: WorkerId, id: ServerId) {
+        self.leave_shared(context, worker);
+        self.leave_socket(context, id, worker);
         let Some(server) = self.servers.get_mut(&id) else { return };
         server.remove_member(worker);
+        self.change_homes();
+        let Some(server) = self.servers.get(&id) else { return };
         if server.members().is_empty() {
             self.close_server(context, id);
         } else {
@@ -137,12 +200,26 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// No worker is left to take connections. Those that wait are closed with the server.
+    /// Closes a server of which nobody is a worker, as its first one could not get a socket.
+    pub(super) fn close_if_empty<T, E>(
+        &mut self,
+        context: &mut Context,
+        id: ServerId,
+        joined: &Result<T, E>,
+    ) {
+        if joined.is_err() && self.servers.get(&id).is_some_and(|server| server.members().is_empty()) {
+            self.close_server(context, id);
+        }
+    }
+
+    /// No worker is left to take connections. Those that wait are closed with the server, unless its socket is inherited.
     fn close_server(&mut self, context: &mut Context, id: ServerId) {
-        let Some(server) = self.servers.remove(&id) else { return };
+        let Some(mut server) = self.servers.remove(&id) else { return };
         self.stats.servers.write().remove(&id);
-        if let Mode::Primary(acceptor) = &server.mode {
-            acceptor.end(context, server.socket.as_fd());
+        match &mut server.mode {
+            Mode::Primary(acceptor) => acceptor.end(context, server.socket.as_fd()),
+            Mode::Siblings(group) => self.close_group(context, id, group),
+            Mode::Workers(_) => {}
         }
         if let Some(same) = self.by_key.get_mut(&server.query_key) {
             same.retain(|other| *other != id);
@@ -150,7 +227,16 @@ impl<S: EventSink<Event>> Primary<S> {
                 self.by_key.remove(&server.query_key);
             }
         }
-        drop(server);
+        self.inherited.leave(id);
+        for connection in server.end() {
+            self.leave(id, connection);
+        }
+        if self.accepting == Accepting::Now {
+            self.inherited.forget(id);
+        }
+        self.parked.close_of(id);
+        self.first_bytes.close_of(id);
+        self.asked.close_of(context, id);
         self.emit_servers();
     }
 }

@@ -4,50 +4,99 @@
 //! [`Event`]s.
 //!
 //! - This file takes commands, readiness and timers, and ends a turn. `config` has settings and bounds, `event`
-//!   the events, `stats` what is counted.
-//! - `server` is a listening address. `accept` takes connections off the kernel's backlog, `dispatch` gives them
-//!   to workers, `lane` does so on lanes. `connection` is one of them.
+//!   the events.
+//! - `kept` has the connections that a worker keeps between requests, `rebalance` gives them to other workers, `parked`
+//!   has those that no worker has, `given` decides about those of which a worker does not know whether they are its own.
+//! - `server` is a listening address, `policies` says which policy it has. `accept` takes connections off the kernel's
+//!   backlog, `arrival` puts them into its queue, `dispatch` gives them to workers, `lane` does so on lanes. `connection` is one of them, `taken` is what JavaScript is told of
+//!   those that workers have taken.
+//! - `inherited` has sockets that another process has bound, for servers at their addresses. `handover` gets them from the primary before,
+//!   and leaves them to the next.
+//! - `siblings` has the sockets of a server whose workers accept by themselves, each from one of its own, `reuse_port` gives
+//!   them to workers and accepts in the place of those that do not.
+//! - `home` gives connections to the workers to which their clients belong, `first_bytes` looks for that at what they send
+//!   first. `silent` has connections from whose clients the primary waits for bytes.
 //! - `worker` is a worker. `owner` has its channel driven, `channel_move` has the channel change its socket.
+//!   `idleness` says by what the primary knows that it is idle, `main_thread` is what the kernel shows of it.
+//! - `stats` is what is counted, `snapshot` what it is at one moment.
 //! - `protocol` answers what workers ask, `lifecycle` adds and removes workers and servers, `own_servers` counts
 //!   servers that workers open themselves, `peers` gives workers sockets to each other.
 
 mod accept;
+mod arrival;
+mod asked;
 mod channel_move;
 mod config;
 mod connection;
 mod dispatch;
 mod event;
+mod first_bytes;
+mod given;
+mod handover;
+mod home;
+mod idleness;
+mod inherited;
+mod kept;
 mod lane;
 mod lifecycle;
+mod main_thread;
 mod own_servers;
 mod owner;
+mod parked;
 mod peers;
+mod policies;
 mod protocol;
+mod rebalance;
+mod reuse_port;
 mod server;
+mod siblings;
+mod silent;
+mod snapshot;
+mod socket_path;
 mod stats;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-pub use config::{AcceptMode, Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, RECALL_AFTER};
+use asked::AskedConnections;
+pub use config::{Config, IN_FLIGHT_PER_WORKER, LANE_WINDOW, RECALL_AFTER};
 use event::ServerCount;
-pub use event::{Connection, Event};
+pub use event::{Connection, Event, Question};
+pub use idleness::IdleBy;
 
 use crate::channel::{Channel, ChannelCommand, ChannelTimer, Extent};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
-use crate::os::SocketPair;
+use crate::os::{InheritedSocket, SocketPair};
 use crate::reactor::{Acceptor, EventSink, Exhaustion, Handler, Readiness, TimerId};
+use first_bytes::FirstBytes;
+use given::GivenConnections;
+use handover::{Accepting, Heir, Predecessor};
+pub use handover::{Estate, receive_estate};
+use home::Homes;
+use inherited::InheritedSockets;
 pub use lane::LaneState;
+use lane::SharedLane;
 use owner::ChannelOwner;
+use parked::{ParkedConnections, no_parked_connections};
 use peers::PeerSockets;
+pub use policies::{Policies, Servers};
+use reuse_port::Queues;
 use server::Server;
-pub use stats::{ServerCounters, ServerStats, Stats, WorkerCounters, WorkerStats};
+use siblings::SlotIndex;
+pub use snapshot::{Loops, descriptions};
+pub use stats::Stats;
+#[cfg(test)]
+use stats::{ServerCounters, WorkerCounters};
+use taken::TakenConnections;
 use worker::Worker;
 
 /// Commands from other threads to the primary.
@@ -55,7 +104,7 @@ use worker::Worker;
 pub enum Command {
     /// New settings.
     Configure(Config),
-    /// A worker is about to be spawned with the other end of this channel.
+    /// A worker has been spawned, or could not be, with the other end of this channel.
     AddWorker {
         /// Its id.
         id: WorkerId,
@@ -63,9 +112,33 @@ pub enum Command {
         channel: Arc<Channel>,
         /// Both ends of its lane, or why it has none.
         lane: Result<SocketPair, Cow<'static, str>>,
+        /// The number of its process.
+        pid: Option<u32>,
     },
     /// A command that is the same for all channels.
     Channel(WorkerId, ChannelCommand),
+    /// A socket that another process has bound. Servers that are opened at its address get it.
+    Inherit(InheritedSocket),
+    /// This primary takes another one's place: what that one has handed over, and the socket on which it says more. It accepts
+    /// nothing before `Begin`.
+    Succeed(OwnedFd, Estate),
+    /// The primary accepts from now on.
+    Begin,
+    /// Another primary takes this one's place: hand over all sockets on this one. This primary goes on.
+    HandOver(OwnedFd),
+    /// The other one has begun: accept nothing more, and leave it what no worker takes.
+    Yield,
+    /// No other one takes this one's place after all.
+    Disinherit,
+    /// How many connections the worker gets in comparison with others (`worker.weight`).
+    Weigh(WorkerId, u32),
+    /// What the program says of a connection of which it was asked.
+    Answer {
+        /// The number of the question.
+        question: u64,
+        /// None if it does not know.
+        worker: Option<WorkerId>,
+    },
     /// Ask the worker to leave (`worker.disconnect()`). It leaves all servers.
     Disconnect(WorkerId),
     /// Close the channel after what waits has been sent (`subprocess.disconnect()`).
@@ -84,8 +157,22 @@ pub enum Source {
     SecondSocket(WorkerId),
     /// A worker's lane.
     Lane(WorkerId),
+    /// The kept connections of a worker, while nobody looks at them.
+    Kept(WorkerId),
+    /// The connections that no worker has.
+    Parked,
+    /// The connections whose first bytes are awaited.
+    FirstBytes,
     /// The listening socket of a server.
     Server(ServerId),
+    /// A socket of a worker's own, in whose place the primary accepts.
+    Sibling(ServerId, SlotIndex),
+    /// The queues of the workers' own sockets, while nobody looks at them.
+    Queues,
+    /// The primary that takes this one's place.
+    Heir,
+    /// The primary whose place this one takes.
+    Predecessor,
 }
 
 /// What to do when a timer runs out.
@@ -99,6 +186,16 @@ pub enum Timer {
     Channel(WorkerId, ChannelTimer),
     /// Look for workers that do not read their lanes.
     LookAtLanes,
+    /// Look for workers that do not accept from sockets of their own.
+    LookAtQueues,
+    /// Look for requests on kept connections whose workers are busy.
+    LookAtKept,
+    /// The program has not said whose a connection is.
+    Unanswered(u64),
+    /// Close parked connections whose clients have said nothing for too long.
+    CloseParked,
+    /// Wait no longer for first bytes that have not come.
+    FirstBytesDeadline,
     /// Give the first worker another socket to the second, if it still wants one.
     ConnectPeers(WorkerId, WorkerId),
 }
@@ -118,6 +215,8 @@ pub struct Primary<S> {
     /// The servers that workers have asked for with a key, oldest first. There are several if one worker
     /// asked twice.
     by_key: HashMap<Arc<str>, Vec<ServerId>>,
+    /// What JavaScript is told of connections.
+    taken: TakenConnections,
     /// Servers that workers have opened by themselves, by their keys.
     own_servers: HashMap<Arc<str>, ServerId>,
     /// Workers with more to read, whose turn is over. They are read again in the next turn.
@@ -129,16 +228,41 @@ pub struct Primary<S> {
     to_serve: BTreeSet<ServerId>,
     /// Servers whose connections wait until a worker with a pulse is idle. They are served at the next look.
     awaiting_idle: BTreeSet<ServerId>,
+    /// The lane that several workers share.
+    shared: SharedLane,
     /// Workers that do not read their lanes.
     stalled: BTreeSet<WorkerId>,
     /// The timer for the next look at the lanes, and when that look may be at the earliest.
     next_look: Option<(TimerId, Instant)>,
+    /// The same for the kept connections. None while all workers wait: the first request wakes the reactor.
+    next_kept_look: Option<(TimerId, Instant)>,
+    /// A worker has become idle that may take requests on the kept connections of others.
+    has_taker_for_kept: bool,
+    /// The queues of the workers' own sockets.
+    queues: Queues,
+    /// Connections that no worker has.
+    parked: ParkedConnections,
+    /// Connections that workers have given, about which nothing is decided.
+    given: GivenConnections,
+    /// Connections whose first bytes are awaited.
+    first_bytes: FirstBytes,
+    /// Which clients belong to which workers.
+    homes: Homes,
+    /// Connections of which the program is asked whose they are.
+    asked: AskedConnections,
     /// Workers that do not read the answers to what they ask. They may be in use when that is found. Their
     /// channels are closed when they have been read, or at the end of the turn.
     unanswerable: BTreeMap<WorkerId, Error>,
     /// The sockets to the second worker that the first has been given. Each direction has its own count, as
     /// one worker may have lost what the other has received.
     peer_sockets: HashMap<(WorkerId, WorkerId), PeerSockets>,
+    /// Sockets that other processes have bound.
+    inherited: InheritedSockets,
+    accepting: Accepting,
+    /// Who takes this one's place.
+    heir: Option<Heir>,
+    /// Whose place this one takes.
+    predecessor: Option<Predecessor>,
     next_server: u64,
     exhaustion: Exhaustion,
 }
@@ -154,15 +278,29 @@ impl<S: EventSink<Event>> Primary<S> {
             servers: HashMap::new(),
             server_count: ServerCount::default(),
             by_key: HashMap::new(),
+            taken: TakenConnections::default(),
             own_servers: HashMap::new(),
             unread: Vec::new(),
             uncollected: BTreeSet::new(),
             to_serve: BTreeSet::new(),
             awaiting_idle: BTreeSet::new(),
+            shared: SharedLane::default(),
             stalled: BTreeSet::new(),
             next_look: None,
+            next_kept_look: None,
+            has_taker_for_kept: false,
+            queues: Queues::default(),
+            parked: no_parked_connections(),
+            given: GivenConnections::default(),
+            first_bytes: FirstBytes::new(),
+            homes: Homes::default(),
+            asked: AskedConnections::default(),
             unanswerable: BTreeMap::new(),
             peer_sockets: HashMap::new(),
+            inherited: InheritedSockets::default(),
+            accepting: Accepting::default(),
+            heir: None,
+            predecessor: None,
             next_server: 0,
             exhaustion: Exhaustion::default(),
         }
@@ -181,9 +319,19 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
 
     fn on_command(&mut self, context: &mut Context, command: Command) {
         match command {
-            Command::Configure(config) => self.configure(config),
-            Command::AddWorker { id, channel, lane } => self.add_worker(context, id, channel, lane),
+            Command::Configure(config) => self.configure(context, config),
+            Command::AddWorker { id, channel, lane, pid } => {
+                self.add_worker(context, id, channel, lane, pid);
+            }
             Command::Channel(id, command) => self.on_channel_command(context, id, command),
+            Command::Answer { question, worker } => self.on_answer(context, question, worker),
+            Command::Inherit(socket) => self.inherited.add(socket),
+            Command::Succeed(socket, estate) => self.succeed(context, socket, estate),
+            Command::Begin => self.begin(),
+            Command::HandOver(socket) => self.hand_over(context, socket),
+            Command::Yield => self.yield_to_heir(context),
+            Command::Disinherit => self.disinherit(context),
+            Command::Weigh(id, weight) => self.weigh(context, id, weight),
             Command::Disconnect(id) => self.disconnect(context, id),
             Command::CloseChannel(id) => self.close_channel(context, id),
             Command::Exited(id) => self.exited(context, id),
@@ -202,9 +350,16 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
             Source::Lane(id) => {
                 self.collect(context, id);
             }
+            Source::Kept(_) => self.begin_looking(context),
+            Source::Parked => self.serve_parked(context),
+            Source::FirstBytes => self.look_again(context),
             Source::Server(id) => {
                 self.accept_soon(id, Acceptor::on_ready);
             }
+            Source::Sibling(id, slot) => self.accept_sibling_soon(id, slot),
+            Source::Queues => self.look_at_queues_soon(context),
+            Source::Heir => self.on_heir(context, readiness),
+            Source::Predecessor => self.on_predecessor(context),
         }
     }
 
@@ -215,6 +370,11 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
             Timer::Channel(id, timer) => self.on_channel_timer(context, id, timer),
             Timer::ConnectPeers(one, other) => self.connect_waiting_peers(context, one, other),
             Timer::LookAtLanes => self.look_at_lanes(context),
+            Timer::LookAtQueues => self.look_at_queues(context),
+            Timer::LookAtKept => self.look_at_kept(context),
+            Timer::CloseParked => drop(self.parked.take_expired(context)),
+            Timer::FirstBytesDeadline => self.stop_looking_at_late(context),
+            Timer::Unanswered(number) => self.unanswered(number),
         }
     }
 
@@ -228,18 +388,30 @@ impl<S: EventSink<Event>> Handler for Primary<S> {
         while let Some((id, error)) = self.unanswerable.pop_first() {
             self.close_worker(context, id, Some(error));
         }
+        self.settle_shared(context);
         self.look_if_due(context);
         self.relieve_stalled(context);
+        self.look_at_kept_if_due(context);
+        self.decide_given(context);
+        if self.parked.is_ready() {
+            self.serve_parked(context);
+        }
+        if self.first_bytes.is_ready() {
+            self.look_again(context);
+        }
         for id in std::mem::take(&mut self.to_serve) {
             self.dispatch_and_accept(context, id);
         }
-        if !(self.unread.is_empty() && self.uncollected.is_empty() && self.to_serve.is_empty()) {
+        self.send_to_heir(context);
+        let is_done = self.unread.is_empty() && self.uncollected.is_empty() && self.to_serve.is_empty();
+        if !is_done || self.parked.is_ready() || self.first_bytes.is_ready() || self.given.is_ready() {
             context.poll_again();
         }
         self.sink.flush();
     }
 
     fn on_fatal(&mut self, error: Error) {
+        self.stats.has_ended.store(true, Ordering::Relaxed);
         self.sink.push(Event::Fault(error));
         // Nothing else will end these.
         for (id, worker) in self.workers.drain() {

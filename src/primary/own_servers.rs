@@ -10,6 +10,7 @@ use super::{Event, Primary};
 use crate::ids::{ServerId, WorkerId};
 use crate::proto::OwnServer;
 use crate::reactor::EventSink;
+use crate::sched::PolicyChoice;
 
 impl<S: EventSink<Event>> Primary<S> {
     /// A worker listens by itself. The number of such servers is limited.
@@ -27,7 +28,8 @@ impl<S: EventSink<Event>> Primary<S> {
             None => {
                 let server = ServerId(self.next_server);
                 self.next_server += 1;
-                let stats = ServerStats::new(key.clone(), own.address.into(), Some(own.port));
+                let stats =
+                    ServerStats::new(key.clone(), own.address.into(), Some(own.port), &PolicyChoice::None);
                 self.stats.servers.write().insert(server, Arc::new(stats));
                 self.own_servers.insert(key, server);
                 server

@@ -1,21 +1,24 @@
 //! Messages of workers in the cluster protocol, and the answers.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::borrow::Cow;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 
 use super::config::{MAX_SERVER_DATA, MAX_SERVER_KEY, MAX_SERVERS_OF_WORKER, SERVERS_SHARE, WORKERS_SHARE};
 use super::connection::Decision;
+use super::policies::Place;
+use super::reuse_port;
 use super::server::{Mode, Opened, Server};
 use super::worker::Phase;
-use super::{Context, Event, Primary, Source};
+use super::{Context, Event, Primary};
 use crate::channel::{Frame, HandleOrigin, SendStatus};
 use crate::error::Error;
 use crate::ids::{Seq, ServerId, WorkerId};
 use crate::os;
 use crate::proto::{self, ClusterMessage, HandleKind, QueryServer, ToWorker};
-use crate::reactor::{Acceptor, EventSink};
+use crate::reactor::EventSink;
 
 impl<S: EventSink<Event>> Primary<S> {
     /// Emits an event that a worker has caused. It counts as undelivered until JavaScript has dealt with it.
@@ -45,11 +48,19 @@ impl<S: EventSink<Event>> Primary<S> {
         match message {
             ClusterMessage::Ack { ack, accepted: true } => self.on_decision(id, ack, Decision::Taken),
             ClusterMessage::Ack { ack, accepted: false } => self.on_decision(id, ack, Decision::Refused),
-            ClusterMessage::Online => self.emit(Event::Online(id)),
+            ClusterMessage::Online => {
+                self.stats.note_online(&worker.stats);
+                self.emit(Event::Online(id));
+            }
             ClusterMessage::Listening(info) => {
+                self.stats.note_listening(&worker.stats);
                 if let Some(own) = info.own {
                     self.note_own_server(id, own);
                 }
+                if let Some(port) = info.port {
+                    self.worker_listens(context, id, port);
+                }
+                self.retry_refused_by(id);
                 self.emit(Event::Listening { worker: id, info: info.address_json });
             }
             ClusterMessage::QueryServer(query) => self.on_query_server(context, id, seq, &query),
@@ -62,6 +73,7 @@ impl<S: EventSink<Event>> Primary<S> {
             }
             ClusterMessage::ExitedAfterDisconnect => {
                 worker.phase = Phase::Leaving;
+                self.park_all(context, id);
                 self.emit(Event::ExitedAfterDisconnect(id));
                 self.answer_message(context, id, &ToWorker::Ack(seq), None);
             }
@@ -87,8 +99,14 @@ impl<S: EventSink<Event>> Primary<S> {
             Some(server) => Ok(server),
             None => self.open_server(context, id, query),
         });
-        match server {
-            Ok(server) => self.join_server(context, id, seq, server, query),
+        let joined = server.and_then(|server| {
+            let socket = self.take_socket(context, server, id);
+            // One that has just been opened is nobody's.
+            self.close_if_empty(context, server, &socket);
+            Ok((server, socket?))
+        });
+        match joined {
+            Ok((server, socket)) => self.join_server(context, id, seq, server, query, socket),
             Err(error) => {
                 let errno = error.errno().or(Some(-(Errno::EINVAL as i32)));
                 let data = query.data.as_ref();
@@ -105,18 +123,29 @@ impl<S: EventSink<Event>> Primary<S> {
         query: &QueryServer,
     ) -> Result<ServerId, Error> {
         self.has_room_for_server(worker).map_err(Error::sys("opening a server"))?;
-        let opened = Opened::open(query, &self.config).map_err(Error::sys("opening a server"))?;
+        let wanted = self.config.policies.of(&Place::of(query)).clone();
+        let inherited = self.inherited.find(query);
+        let is_single = inherited.as_ref().is_some_and(|inheritance| !inheritance.is_group());
+        let (choice, reason) = reuse_port::possible(wanted, query, is_single);
+        let opened = match &inherited {
+            Some(socket) => Opened::inherited(query, &choice, socket),
+            None => Opened::open(query, &choice, &self.config),
+        };
+        let opened = opened.map_err(Error::sys("opening a server"))?;
         let id = ServerId(self.next_server);
         self.next_server += 1;
-        let mode = match opened.shared() {
-            Some(kind) => Mode::Workers(kind),
-            None => Mode::Primary(Acceptor::new(context, opened.socket().as_fd(), Source::Server(id))?),
-        };
-        let policy = (self.config.policy)();
-        let server = Server::new(query, self.name_for(query, id), opened, mode, policy);
+        let mode = opened.mode(context, id)?;
+        let mut server = Server::new(query, self.name_for(query, id), opened, mode, choice);
+        if let Some(socket) = &inherited {
+            server.pending = self.inherited.take(socket, id);
+        }
+        *server.stats.policy_reason.lock() = reason.map(Cow::Borrowed);
         self.stats.servers.write().insert(id, server.stats.clone());
         self.by_key.entry(server.query_key.clone()).or_default().push(id);
         self.servers.insert(id, server);
+        if inherited.is_some_and(|inheritance| inheritance.is_group()) {
+            self.stand_in_for_all(context, id);
+        }
         self.emit_servers();
         Ok(id)
     }
@@ -145,6 +174,7 @@ impl<S: EventSink<Event>> Primary<S> {
         seq: Seq,
         server_id: ServerId,
         query: &QueryServer,
+        own_socket: Option<Arc<OwnedFd>>,
     ) {
         let (Some(worker), Some(server)) = (self.workers.get_mut(&id), self.servers.get_mut(&server_id))
         else {
@@ -152,12 +182,14 @@ impl<S: EventSink<Event>> Primary<S> {
         };
         server.data = server.data.take().or_else(|| query.data.clone());
         server.raise_backlog(query);
-        server.add_member(id);
+        server.add_member(id, worker.slot, worker.weight);
         worker.servers.push(server_id);
         let (key, data) = (server.key.clone(), server.data.clone());
-        let (errno, sockname, handle) = match server.mode {
+        let is_given_connections = !matches!(server.mode, Mode::Workers(_));
+        let (errno, sockname, handle) = match &server.mode {
             Mode::Primary(_) => (None, server.local.clone(), None),
-            Mode::Workers(kind) => (Some(0), None, Some((kind, server.socket.clone()))),
+            Mode::Workers(kind) => (Some(0), None, Some((*kind, server.socket.clone()))),
+            Mode::Siblings(_) => (Some(0), None, own_socket.map(|socket| (HandleKind::Stream, socket))),
         };
         let reply = ToWorker::ServerReply {
             ack: seq,
@@ -166,6 +198,12 @@ impl<S: EventSink<Event>> Primary<S> {
             data: data.as_ref(),
             sockname: sockname.as_ref(),
         };
+        // Before the worker hears of it, so that whoever waits for 'listening' finds it done.
+        if is_given_connections {
+            self.watch_plain(id);
+        }
+        self.change_homes();
+        self.tell_of_clients(context, id);
         self.answer_message(context, id, &reply, handle);
         self.to_serve.insert(server_id);
     }

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 /// The first byte. No JSON text and nothing in V8's format begins with it.
-const MARK: u8 = 1;
+pub(super) const MARK: u8 = 1;
 /// Stands between an attachment's length and its offset in shared memory.
 const AT: u8 = b'@';
 /// Ends the header.

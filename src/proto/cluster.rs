@@ -83,6 +83,8 @@ pub struct ListeningInfo {
     /// The address of the 'listening' event: a JSON object with those of addressType, address, port and fd
     /// that the worker sent.
     pub address_json: String,
+    /// Its port, if it has one.
+    pub port: Option<u16>,
     /// The server, if the worker has opened it by itself. corral in a worker says so with a `key`, which Node
     /// does not send here.
     pub own: Option<OwnServer>,
@@ -179,7 +181,9 @@ fn interpret(mut message: Map<String, Value>) -> Result<(ClusterMessage, Seq), S
         "listening" => {
             let own = own_server(&message)?;
             message.retain(|name, _| matches!(name.as_str(), "addressType" | "address" | "port" | "fd"));
+            let port = message.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
             ClusterMessage::Listening(ListeningInfo {
+                port,
                 address_json: short(Value::Object(message).to_string())?,
                 own,
             })

@@ -6,6 +6,7 @@ use memchr::memchr;
 
 use super::Serialization;
 use super::attachment::{self, Attachment, AttachmentKind, OwnedFrame, Place};
+use super::foreign;
 use super::names::{PREFIX, length_of};
 use crate::buffer_pool;
 
@@ -49,6 +50,8 @@ pub struct Decoder {
     scanned: usize,
     /// The size of the last large frame. The next one may be as large.
     last_large: usize,
+    /// Whether a frame has come: its peer speaks what is spoken here.
+    has_begun: bool,
     /// Whether frames may have attachments.
     accepts_attachments: bool,
     /// The length of the next frame with its attachments, once that is known.
@@ -65,6 +68,7 @@ impl Decoder {
             start: 0,
             scanned: 0,
             last_large: 0,
+            has_begun: false,
             accepts_attachments: false,
             whole: 0,
         }
@@ -144,12 +148,17 @@ impl Decoder {
             // The header has already been parsed, so that many small reads do not parse it again and again.
             return Ok(None);
         }
+        if !self.has_begun {
+            let bytes = &self.buffer[self.start..];
+            foreign::check_beginning(self.serialization, bytes).map_err(FrameError::Malformed)?;
+        }
         let (start, scanned) = (self.start, self.scanned);
         let range = match self.serialization {
             Serialization::Json => self.next_line(),
             Serialization::Advanced => self.next_prefixed(),
         }?;
         let Some(range) = range else { return Ok(None) };
+        self.has_begun = true;
         let attachments = match attachment::parse_header(&self.buffer[range.clone()]) {
             Some(announced) if self.accepts_attachments => announced.map_err(FrameError::Malformed)?,
             _ => return Ok(Some(Frame { decoder: self, range, attachments: Vec::new(), begin: start })),

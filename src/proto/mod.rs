@@ -10,17 +10,23 @@
 //! | `serialization` | `json` and `advanced`; internal messages as whole frames |
 //! | `v8value` | internal messages in V8's format |
 //! | `frame` | the decoder: where one frame ends and the next begins |
+//! | `foreign` | peers that speak something else, by what they begin with |
 //! | `attachment` | large strings and buffers beside their message |
 //! | `kind` | which part of the protocol a frame belongs to |
 //! | `cluster` | the messages of Node's cluster protocol |
 //! | `corral` | messages that corral adds to it |
 //! | `lane` | the messages of a lane |
+//! | `first_bytes` | what clients say of themselves: the PROXY protocol, HTTP heads |
+//! | `handover` | what a primary says to the one that takes its place |
 //! | `handshake` | the first line of a channel over a named socket |
 
 mod attachment;
 mod cluster;
 mod corral;
+mod first_bytes;
+mod foreign;
 mod frame;
+mod handover;
 mod handshake;
 mod kind;
 mod lane;
@@ -36,10 +42,15 @@ pub use cluster::{
     parse,
 };
 pub use corral::{no_peer_frame, parse_connect, peer_frame, roster_frame};
+pub use first_bytes::{KeyBy, Said};
 pub use frame::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, LargeFrame};
+pub use handover::{Asked, Handed, Handover, MAX_HANDED, MAX_HANDOVER};
 pub use handshake::{CHANNEL_VERSION, Greeting, Hello, MAX_HELLO, Refusal};
 pub use kind::{Kind, classify};
-pub use lane::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
+pub use lane::{
+    ConnectionKind, FromWorker, Generation, Keep, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, MAX_SESSION_ID,
+    MAX_SLOTS, Slot, ToLane,
+};
 pub use names::{
     ALL_PEERS, CHANNEL_MOVE, HANDLE_ACK, HANDLE_NACK, MEMORY, PEER_CONNECT, PREFIX, V8_HEADER, prefix,
 };

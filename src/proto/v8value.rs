@@ -50,6 +50,13 @@ const NOT_PLAIN: &str = "something else than plain data in an internal message";
 /// numbers and booleans is refused with a description.
 pub fn from_v8(frame: &[u8]) -> Result<Json, String> {
     let mut reader = Reader { bytes: frame, at: 0, cost_left: MAX_COST, objects: Vec::new() };
+    let version = reader.version()?;
+    if !VERSIONS.contains(&version) {
+        let (first, last) = (VERSIONS.start(), VERSIONS.end());
+        return Err(format!(
+            "version {version} of V8's format; Node writes {first} to {last}, and Deno 2.9 writes 16"
+        ));
+    }
     reader.message().map(Option::unwrap_or_default).map_err(str::to_owned)
 }
 
@@ -72,10 +79,11 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn version(&mut self) -> Read<u64> {
+        if self.byte()? == V8_HEADER { self.varint() } else { Err(MALFORMED) }
+    }
+
     fn message(&mut self) -> Read<Option<Json>> {
-        if self.byte()? != V8_HEADER || !VERSIONS.contains(&self.varint()?) {
-            return Err("an internal message in an unknown version of the format");
-        }
         let tag = self.tag()?;
         self.value(tag, Pass::First, 0)
     }

@@ -24,6 +24,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Acceptor {
     registration: Registration,
     state: State,
+    /// Takes a connection off the backlog.
+    accept: fn(BorrowedFd<'_>) -> Result<Accepted, Errno>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,19 @@ impl Acceptor {
     ///
     /// Errors: as [`Registration::new`].
     pub fn new<T, S>(context: &mut Context<T, S>, socket: BorrowedFd<'_>, source: S) -> Result<Self, Error> {
-        Ok(Acceptor { registration: Registration::new(context, socket, source)?, state: State::Waiting })
+        let registration = Registration::new(context, socket, source)?;
+        Ok(Acceptor { registration, state: State::Waiting, accept: os::accept })
+    }
+
+    /// As [`Acceptor::new`], for a socket that another process has as well.
+    ///
+    /// Errors: as [`Registration::new`].
+    pub fn of_shared<T, S>(
+        context: &mut Context<T, S>,
+        socket: BorrowedFd<'_>,
+        source: S,
+    ) -> Result<Self, Error> {
+        Ok(Acceptor { accept: os::accept_shared, ..Acceptor::new(context, socket, source)? })
     }
 
     /// The kernel reports a connection. Returns whether that makes the acceptor ready; if not, it has paused,
@@ -113,7 +127,7 @@ impl Acceptor {
             return Next::Nothing;
         }
         let fail = |errno| Error::Sys { doing: "accepting a connection", errno };
-        match os::accept(socket) {
+        match (self.accept)(socket) {
             Ok(accepted) => Next::Connection(accepted),
             Err(Errno::EAGAIN) => {
                 exhaustion.is_reported = false;

@@ -2,7 +2,7 @@
 //! ([`Registration`](super::Registration)).
 
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use mio::Registry;
@@ -62,6 +62,8 @@ pub enum Interest {
     /// Also room to write. Only for a time in which something waits to be written: a Unix socket reports room
     /// at every read of its peer.
     ReadWrite,
+    /// Nothing at all. Only for a [`ReadySet`](super::ReadySet), which nobody can write.
+    Nothing,
 }
 
 impl From<Interest> for mio::Interest {
@@ -69,6 +71,7 @@ impl From<Interest> for mio::Interest {
         match interest {
             Interest::Read => mio::Interest::READABLE,
             Interest::ReadWrite => mio::Interest::READABLE | mio::Interest::WRITABLE,
+            Interest::Nothing => mio::Interest::WRITABLE,
         }
     }
 }
@@ -85,13 +88,13 @@ pub struct Context<T, S> {
 }
 
 impl<T, S> Context<T, S> {
-    pub(super) fn new(registry: Registry) -> Self {
+    pub(crate) fn new(registry: Registry) -> Self {
         Context { registry, timers: Timers::new(), sources: HashMap::new(), next_token: 1, again: false }
     }
 
     pub(super) fn register(
         &mut self,
-        fd: BorrowedFd<'_>,
+        fd: impl AsRawFd,
         interest: Interest,
         source: S,
     ) -> Result<Token, Error> {
@@ -104,7 +107,7 @@ impl<T, S> Context<T, S> {
 
     pub(super) fn reregister(
         &mut self,
-        fd: BorrowedFd<'_>,
+        fd: impl AsRawFd,
         token: Token,
         interest: Interest,
     ) -> Result<(), Error> {
@@ -117,23 +120,18 @@ impl<T, S> Context<T, S> {
         self.sources.insert(token, source);
     }
 
-    pub(super) fn pause(&mut self, fd: BorrowedFd<'_>) {
+    pub(super) fn pause(&mut self, fd: impl AsRawFd) {
         // The one failure there is, a descriptor that is not registered, is what the caller wants.
         let _ = self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()));
     }
 
-    pub(super) fn resume(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        token: Token,
-        interest: Interest,
-    ) -> Result<(), Error> {
+    pub(super) fn resume(&mut self, fd: impl AsRawFd, token: Token, interest: Interest) -> Result<(), Error> {
         self.registry
             .register(&mut SourceFd(&fd.as_raw_fd()), token.into(), interest.into())
             .map_err(Error::io("registering a descriptor"))
     }
 
-    pub(super) fn deregister(&mut self, fd: BorrowedFd<'_>, token: Token) {
+    pub(super) fn deregister(&mut self, fd: impl AsRawFd, token: Token) {
         self.pause(fd);
         self.sources.remove(&token);
     }

@@ -4,14 +4,19 @@
 //! - This file has the thread, its turns and the commands of other threads.
 //! - `context` is the reactor as a handler sees it: `registration` a descriptor that it waits for, `timers` each
 //!   with what it is for.
-//! - `acceptor` accepts the connections of a listening socket.
-//! - `sink` is where a handler's events go, `fair_queue` where they wait for the other thread.
+//! - `acceptor` accepts the connections of a listening socket. `ready_set` has descriptors whose readiness is only asked
+//!   for.
+//! - `sink` is where a handler's events go, `fair_queue` where they wait for the other thread, and `pace` says
+//!   how often those that take long have their turn. `tickets` count those of one kind.
 
 mod acceptor;
 mod context;
 mod fair_queue;
+mod pace;
+mod ready_set;
 mod registration;
 mod sink;
+mod tickets;
 mod timers;
 
 use std::sync::Arc;
@@ -23,9 +28,11 @@ use mio::{Events, Poll, Waker};
 
 pub use acceptor::{ACCEPT_BUDGET, ACCEPT_PAUSE, Acceptor, Exhaustion, Next};
 pub use context::{Context, Interest, Readiness};
-pub use fair_queue::{FairQueue, Limits, Precedence, Work};
+pub use fair_queue::{FairQueue, Limits, Precedence, TurnEnd, Work};
+pub use ready_set::ReadySet;
 pub use registration::Registration;
 pub use sink::EventSink;
+pub use tickets::{Ticket, Tickets};
 pub use timers::TimerId;
 
 use crate::error::Error;
@@ -70,8 +77,21 @@ enum Message<C> {
 /// Another thread's access to a reactor. Dropping the last one ends the thread.
 #[derive(Debug)]
 pub struct Handle<C> {
+    // Dropped before the waker, so that the thread which the last one wakes finds no sender.
     sender: Sender<Message<C>>,
-    waker: Arc<Waker>,
+    waker: Arc<LastWake>,
+}
+
+/// Wakes the thread once more when the last handle is dropped. The thread has a share in the waker: a wake-up that it has
+/// not seen is lost when the waker is closed (mio 1.2).
+#[derive(Debug)]
+struct LastWake(Arc<Waker>);
+
+impl Drop for LastWake {
+    fn drop(&mut self) {
+        // A thread that has ended needs none.
+        let _ = self.0.wake();
+    }
 }
 
 impl<C> Clone for Handle<C> {
@@ -107,7 +127,7 @@ impl<C> Handle<C> {
 
     fn post(&self, message: Message<C>) -> Result<(), Error> {
         self.sender.send(message).map_err(|_| Error::ReactorGone)?;
-        self.waker.wake().map_err(Error::io("waking the reactor"))
+        self.waker.0.wake().map_err(Error::io("waking the reactor"))
     }
 }
 
@@ -119,7 +139,8 @@ pub fn spawn<H: Handler>(name: &str, handler: H) -> Result<(Handle<H::Command>, 
     let context = Context::new(poll.registry().try_clone().map_err(Error::io("making the poller"))?);
     let waker = Waker::new(poll.registry(), Token::WAKER.into()).map_err(Error::io("making the waker"))?;
     let (sender, receiver) = unbounded();
-    let mut reactor = Reactor { poll, context, receiver, handler };
+    let waker = Arc::new(waker);
+    let mut reactor = Reactor { poll, context, receiver, handler, _waker: waker.clone() };
     let thread = thread::Builder::new()
         .name(name.into())
         .spawn(move || {
@@ -128,7 +149,7 @@ pub fn spawn<H: Handler>(name: &str, handler: H) -> Result<(Handle<H::Command>, 
             reactor.run();
         })
         .map_err(Error::io("starting the reactor thread"))?;
-    Ok((Handle { sender, waker: Arc::new(waker) }, thread))
+    Ok((Handle { sender, waker: Arc::new(LastWake(waker)) }, thread))
 }
 
 struct Reactor<H: Handler> {
@@ -136,6 +157,8 @@ struct Reactor<H: Handler> {
     context: ContextOf<H>,
     receiver: Receiver<Message<H::Command>>,
     handler: H,
+    /// Of its handles: see [`LastWake`].
+    _waker: Arc<Waker>,
 }
 
 /// Whether the thread goes on.
@@ -199,6 +222,45 @@ impl<H: Handler> Reactor<H> {
                 Ok(Message::Barrier(sender)) => barriers.push(sender),
                 Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return Flow::Stop,
                 Err(TryRecvError::Empty) => return Flow::Continue,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Has nothing to do.
+    struct Nothing;
+
+    impl Handler for Nothing {
+        type Command = ();
+        type Timer = ();
+        type Source = ();
+
+        fn on_command(&mut self, _context: &mut ContextOf<Self>, (): ()) {}
+        fn on_ready(&mut self, _context: &mut ContextOf<Self>, (): (), _readiness: Readiness) {}
+        fn on_timer(&mut self, _context: &mut ContextOf<Self>, (): ()) {}
+        fn on_turn_end(&mut self, _context: &mut ContextOf<Self>) {}
+        fn on_fatal(&mut self, _error: Error) {}
+    }
+
+    #[test]
+    fn a_thread_that_was_asked_to_end_or_has_no_handles_left_slept_on() {
+        for round in 0..400 {
+            let (handle, thread) = spawn("test", Nothing).unwrap();
+            handle.call(()).unwrap();
+            if round % 2 == 0 {
+                handle.stop();
+            }
+            drop(handle);
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !thread.is_finished() {
+                assert!(Instant::now() < deadline, "it sleeps, round {round}");
+                thread::yield_now();
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A descriptor for whose readiness the reactor waits.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsRawFd;
 
 use super::context::{Context, Interest, Token};
 use crate::error::Error;
@@ -19,7 +19,7 @@ impl Registration {
     /// Errors: `ENOMEM`, `ENOSPC`; `EPERM` for a descriptor that cannot be polled.
     pub fn new<T, S>(
         context: &mut Context<T, S>,
-        fd: BorrowedFd<'_>,
+        fd: impl AsRawFd,
         source: S,
     ) -> Result<Registration, Error> {
         let interest = Interest::Read;
@@ -43,7 +43,7 @@ impl Registration {
     pub fn wait_for<T, S>(
         &mut self,
         context: &mut Context<T, S>,
-        fd: BorrowedFd<'_>,
+        fd: impl AsRawFd,
         interest: Interest,
     ) -> Result<(), Error> {
         if std::mem::replace(&mut self.interest, interest) == interest {
@@ -58,19 +58,19 @@ impl Registration {
     }
 
     /// Waits for nothing until [`Registration::resume`].
-    pub fn pause<T, S>(&self, context: &mut Context<T, S>, fd: BorrowedFd<'_>) {
+    pub fn pause<T, S>(&self, context: &mut Context<T, S>, fd: impl AsRawFd) {
         context.pause(fd);
     }
 
     /// Waits again for what it waited for. Readiness that exists already is reported.
     ///
     /// Errors: as [`Registration::new`].
-    pub fn resume<T, S>(&self, context: &mut Context<T, S>, fd: BorrowedFd<'_>) -> Result<(), Error> {
+    pub fn resume<T, S>(&self, context: &mut Context<T, S>, fd: impl AsRawFd) -> Result<(), Error> {
         context.resume(fd, self.token, self.interest)
     }
 
     /// Waits for nothing any more. Readiness that has been seen in this turn and not been handled is dropped.
-    pub fn end<T, S>(&self, context: &mut Context<T, S>, fd: BorrowedFd<'_>) {
+    pub fn end<T, S>(&self, context: &mut Context<T, S>, fd: impl AsRawFd) {
         context.deregister(fd, self.token);
     }
 }

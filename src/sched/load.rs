@@ -33,6 +33,15 @@ pub struct Load {
     pub in_flight: usize,
 }
 
+/// What a worker has open of one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Connections that are open, and those on their way to it.
+    pub connections: u64,
+    /// How much of the time its event loop has been busy lately, in thousandths.
+    pub utilization: u32,
+}
+
 /// What a policy can learn of workers.
 pub trait Loads {
     /// The load of a worker.
@@ -41,6 +50,16 @@ pub trait Loads {
     /// Whether the worker waits for something to do. That may cost a system call.
     fn is_idle(&self, worker: WorkerId) -> bool {
         self.load(worker).availability == Availability::Idle
+    }
+
+    /// Whether it makes sense to wait for the worker: it is to get connections, and has not refused this one.
+    fn will_take(&self, worker: WorkerId) -> bool {
+        self.load(worker).availability.may_take()
+    }
+
+    /// What the worker has of the policy's server, and how busy it is; None where nobody tells.
+    fn open(&self, _worker: WorkerId) -> Option<Open> {
+        None
     }
 
     /// How long a connection would wait for the worker, if it is given ahead; None if that is long, or not

@@ -6,22 +6,19 @@ use std::time::{Duration, Instant};
 
 use super::load::Loads;
 use super::policy::{Incoming, Policy};
+use super::turns::{self, Member, TURN, Weight, Weights};
 use crate::ids::WorkerId;
 
 /// How many turns that a worker has missed, being busy, it gets later at most.
 const MAX_OWED: u64 = 16;
 
-/// Workers with the fewest turns first; of several that have had as many, the one whose last turn is longest ago.
+/// Workers with the fewest turns first, by their weights; of several that have had as many, the one whose last turn is longest ago.
 #[derive(Debug, Default)]
 pub struct OneQueue {
     members: VecDeque<Member>,
-}
-
-#[derive(Debug)]
-struct Member {
-    worker: WorkerId,
-    /// How many turns it has had, and those before its time or too long ago to be owed.
-    turns: u64,
+    weights: Weights,
+    /// The order of a pick, kept for its memory.
+    order: Vec<usize>,
 }
 
 impl OneQueue {
@@ -31,6 +28,38 @@ impl OneQueue {
         self.members.insert(place, member);
     }
 
+    /// The worker at this place has had a turn.
+    fn take_turn(&mut self, place: usize) -> Option<WorkerId> {
+        let owed_from = self.most().saturating_sub(MAX_OWED * TURN);
+        let member = self.members.remove(place)?;
+        let turns = member.turns.max(owed_from) + self.weights.turn(member.weight);
+        let worker = member.worker;
+        self.insert(Member { turns, ..member });
+        Some(worker)
+    }
+
+    /// The places of the members in the order of their turns; by weight only of those that may take a connection.
+    fn set_order(&mut self, loads: &dyn Loads) {
+        let OneQueue { members, weights, order } = self;
+        order.clear();
+        order.extend(0..members.len());
+        if weights.are_equal {
+            return;
+        }
+        let owed_from = members.back().map_or(0, |member| member.turns.saturating_sub(MAX_OWED * TURN));
+        let turns = |place: usize| members[place].turns.max(owed_from);
+        order.retain(|place| loads.load(members[*place].worker).availability.may_take());
+        let takers = order.iter().map(|place| (members[*place].weight, turns(*place)));
+        if let Some(mean) = turns::mean(takers) {
+            let turn = |place: usize| weights.turn(members[place].weight);
+            order.sort_by_key(|place| turns::rank(turns(*place), turn(*place), mean));
+        }
+    }
+
+    fn place_of(&self, worker: WorkerId) -> Option<usize> {
+        self.members.iter().position(|member| member.worker == worker)
+    }
+
     fn most(&self) -> u64 {
         self.members.back().map_or(0, |member| member.turns)
     }
@@ -38,12 +67,20 @@ impl OneQueue {
 
 impl Policy for OneQueue {
     fn add(&mut self, worker: WorkerId) {
-        let turns = self.most();
-        self.insert(Member { worker, turns });
+        self.insert(Member { worker, weight: Weight::MIN, turns: self.most() });
+        self.weights = Weights::of(&self.members);
     }
 
     fn remove(&mut self, worker: WorkerId) {
         self.members.retain(|member| member.worker != worker);
+        self.weights = Weights::of(&self.members);
+    }
+
+    fn set_weight(&mut self, worker: WorkerId, weight: Weight) {
+        if let Some(place) = self.place_of(worker) {
+            self.members[place].weight = weight;
+            self.weights = Weights::of(&self.members);
+        }
     }
 
     /// Picks the first idle worker; otherwise the one at which the connection would wait least, if that is not long.
@@ -51,7 +88,9 @@ impl Policy for OneQueue {
         // How long the connection would wait at the best of those that are not idle, behind how many others.
         let mut least = (Duration::MAX, usize::MAX);
         let (mut idle, mut ahead) = (None, None);
-        for (place, member) in self.members.iter().enumerate() {
+        self.set_order(loads);
+        for &place in &self.order {
+            let member = &self.members[place];
             let load = loads.load(member.worker);
             if !load.availability.may_take() {
                 continue;
@@ -67,17 +106,25 @@ impl Policy for OneQueue {
                 ahead = Some(place);
             }
         }
-        let owed_from = self.most().saturating_sub(MAX_OWED);
-        let Member { worker, turns } = self.members.remove(idle.or(ahead)?)?;
-        self.insert(Member { worker, turns: turns.max(owed_from) + 1 });
-        Some(worker)
+        self.take_turn(idle.or(ahead)?)
+    }
+
+    fn takes_first_come(&self) -> bool {
+        true
+    }
+
+    fn came_first(&mut self, worker: WorkerId) {
+        if let Some(place) = self.place_of(worker) {
+            self.take_turn(place);
+        }
     }
 
     fn recalled(&mut self, worker: WorkerId, _connection: &Incoming) {
-        if let Some(place) = self.members.iter().position(|member| member.worker == worker)
+        if let Some(place) = self.place_of(worker)
             && let Some(member) = self.members.remove(place)
         {
-            self.insert(Member { turns: member.turns.saturating_sub(1), ..member });
+            let turn = self.weights.turn(member.weight);
+            self.insert(Member { turns: member.turns.saturating_sub(turn), ..member });
         }
     }
 }
@@ -92,7 +139,7 @@ mod tests {
     use super::*;
     use crate::address::Peer;
 
-    const CONNECTION: Incoming = Incoming { peer: Peer::Unix };
+    const CONNECTION: Incoming = Incoming { peer: Peer::Unix, chosen: None };
 
     /// What a worker of these tests is about.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,18 +2,23 @@
 //! turns that it missed later, up to a limit. A worker that is ahead of one that is only too busy waits for
 //! it, within limits. See docs/performance.md.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::fairness::Fairness;
 use super::load::{Availability, Loads};
 use super::policy::{Incoming, Policy};
+use super::turns::{self, Member, TURN, Weight, Weights};
 use crate::ids::WorkerId;
 
 /// How many missed turns a worker gets later at most: as many as it misses in some 10 ms without a processor,
 /// or blocked, at the highest rates. Further turns missed by a worker that was blocked for long are
 /// forgotten.
 const MAX_OWED: u64 = 128;
+
+/// Where workers have different weights, one that has missed turns has so many times as many in a row as it would have otherwise.
+const IN_A_ROW: u64 = 2;
 
 /// How many turns a worker may be ahead of one that is full: as many as a worker takes between two of its
 /// reports. With fewer it would wait for reports instead of workers.
@@ -30,39 +35,57 @@ const MAX_AHEAD: u64 = 8;
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     rotation: VecDeque<Member>,
+    weights: Weights,
     /// The most turns that any worker has had.
     most: u64,
     /// The worker that had the last turn.
     last: Option<WorkerId>,
+    /// How many it has had in a row.
+    in_a_row: u64,
     /// Spent while a connection waits although a worker is idle.
     fairness: Fairness,
-}
-
-#[derive(Debug)]
-struct Member {
-    worker: WorkerId,
-    /// How many turns it has had, including those from before it joined and those too long ago to be owed.
-    turns: u64,
 }
 
 impl RoundRobin {
     fn has_to_wait(&self, member: &Member, loads: &dyn Loads) -> bool {
         let turns = self.still_counts(member.turns);
         self.rotation.iter().any(|other| {
-            self.still_counts(other.turns) + MAX_AHEAD <= turns
+            self.still_counts(other.turns) + MAX_AHEAD * TURN <= turns
                 && loads.load(other.worker).availability == Availability::Full
         })
     }
 
     /// The number of a worker's turns, raised by those that are no longer owed.
     fn still_counts(&self, turns: u64) -> u64 {
-        turns.max(self.most.saturating_sub(MAX_OWED))
+        turns.max(self.most.saturating_sub(MAX_OWED * TURN))
+    }
+
+    /// The place of the first in turn that may take a connection, by weight.
+    fn first_by_weight(&self, may_take: impl Fn(&Member) -> bool) -> Option<usize> {
+        let takers = self.rotation.iter().enumerate().filter(|(_, member)| may_take(member));
+        let takers: Vec<_> =
+            takers.map(|(place, member)| (place, member, self.still_counts(member.turns))).collect();
+        let mean = turns::mean(takers.iter().map(|(_, member, turns)| (member.weight, *turns)))?;
+        let total: u64 = takers.iter().map(|(_, member, _)| u64::from(member.weight.get())).sum();
+        // What it has missed comes between the turns of others, not all at once.
+        let has_to_pause = |member: &Member| {
+            let weight = u64::from(member.weight.get());
+            let others = total - weight;
+            self.last == Some(member.worker)
+                && others > 0
+                && self.in_a_row >= IN_A_ROW * weight.div_ceil(others)
+        };
+        let rank = |(_, member, turns): &&(usize, &Member, u64)| {
+            let rank = turns::rank(*turns, self.weights.turn(member.weight), mean);
+            (has_to_pause(member), rank)
+        };
+        takers.iter().min_by_key(rank).map(|(place, ..)| *place)
     }
 
     /// Takes a turn back from the worker, which has not used it.
     fn refund(&mut self, worker: WorkerId) {
         if let Some(member) = self.rotation.iter_mut().find(|member| member.worker == worker) {
-            member.turns = member.turns.saturating_sub(1);
+            member.turns = member.turns.saturating_sub(self.weights.turn(member.weight));
         }
     }
 }
@@ -71,11 +94,20 @@ impl Policy for RoundRobin {
     /// Adds the worker at the end of the rotation.
     fn add(&mut self, worker: WorkerId) {
         debug_assert!(self.rotation.iter().all(|member| member.worker != worker));
-        self.rotation.push_back(Member { worker, turns: self.most });
+        self.rotation.push_back(Member { worker, weight: Weight::MIN, turns: self.most });
+        self.weights = Weights::of(&self.rotation);
     }
 
     fn remove(&mut self, worker: WorkerId) {
         self.rotation.retain(|member| member.worker != worker);
+        self.weights = Weights::of(&self.rotation);
+    }
+
+    fn set_weight(&mut self, worker: WorkerId, weight: Weight) {
+        if let Some(member) = self.rotation.iter_mut().find(|member| member.worker == worker) {
+            member.weight = weight;
+            self.weights = Weights::of(&self.rotation);
+        }
     }
 
     /// Picks the first worker in turn that may take a connection and need not wait for another. That worker
@@ -84,23 +116,29 @@ impl Policy for RoundRobin {
     /// Returns None also while every worker that could take it waits for one that is full.
     fn pick(&mut self, now: Instant, _connection: &Incoming, loads: &dyn Loads) -> Option<WorkerId> {
         let may_wait = self.fairness.may_wait(now);
-        let mut taker = Availability::Away;
-        let mut is_idle_waiting = false;
-        let place = self.rotation.iter().position(|member| {
-            taker = loads.load(member.worker).availability;
-            let waits = taker.may_take() && may_wait && self.has_to_wait(member, loads);
-            is_idle_waiting |= waits && taker == Availability::Idle;
-            taker.may_take() && !waits
-        });
-        self.fairness.set_waiting(place.is_none() && is_idle_waiting);
-        let Member { worker, turns } = self.rotation.remove(place?)?;
-        let turns = self.still_counts(turns) + 1;
+        let (taker, is_idle_waiting) = (Cell::new(Availability::Away), Cell::new(false));
+        let may_take = |member: &Member| {
+            taker.set(loads.load(member.worker).availability);
+            let waits = taker.get().may_take() && may_wait && self.has_to_wait(member, loads);
+            is_idle_waiting.set(is_idle_waiting.get() || (waits && taker.get() == Availability::Idle));
+            taker.get().may_take() && !waits
+        };
+        let place = match self.weights.are_equal {
+            true => self.rotation.iter().position(may_take),
+            false => self.first_by_weight(may_take),
+        };
+        self.fairness.set_waiting(place.is_none() && is_idle_waiting.get());
+        let member = self.rotation.remove(place?)?;
+        let worker = member.worker;
+        let turns = self.still_counts(member.turns) + self.weights.turn(member.weight);
         self.most = self.most.max(turns);
-        if turns < self.most && self.last != Some(worker) && taker == Availability::Idle {
-            self.rotation.push_front(Member { worker, turns });
+        let is_owed = turns < self.most && self.last != Some(worker) && taker.get() == Availability::Idle;
+        if is_owed && self.weights.are_equal {
+            self.rotation.push_front(Member { turns, ..member });
         } else {
-            self.rotation.push_back(Member { worker, turns });
+            self.rotation.push_back(Member { turns, ..member });
         }
+        self.in_a_row = if self.last == Some(worker) { self.in_a_row + 1 } else { 1 };
         self.last = Some(worker);
         Some(worker)
     }
@@ -134,7 +172,7 @@ mod tests {
 
         fn next(&mut self, availability: impl Fn(WorkerId) -> Availability) -> Option<WorkerId> {
             let load = |worker| Load { availability: availability(worker), in_flight: 0 };
-            self.rotation.pick(self.now, &Incoming { peer: Peer::Unix }, &load)
+            self.rotation.pick(self.now, &Incoming { peer: Peer::Unix, chosen: None }, &load)
         }
     }
 

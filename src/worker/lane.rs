@@ -1,15 +1,23 @@
 //! A worker's end of its lane. The thread that serves the connections reads it, and receives each connection
-//! only just before serving it. The primary can take back what is still in the lane when that thread blocks.
+//! only just before serving it. The primary can take back what is still in the lane when that thread blocks. `kept` has what it
+//! says of connections that rest.
+
+mod kept;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
 
+use super::clients::Clients;
+use super::kept::KeptConnections;
+use super::sessions::BegunSessions;
 use crate::error::Error;
+use crate::kept::KeptTable;
 use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, LaneSeq, MAX_LANE_MESSAGE, ToLane};
-use crate::pulse::Pulse;
+use crate::pulse::{Pulse, SharedClaim, open_slot};
+pub use kept::Decided;
 
 /// The send buffer of each end of the channel, in bytes, as far as the system allows: enough for a large
 /// message or two, so that the ends need not alternate for each part of one.
@@ -17,7 +25,7 @@ const CHANNEL_BUFFER: usize = 1 << 20;
 
 #[derive(Debug)]
 pub struct Connection {
-    /// Names the connection for [`WorkerLane::refuse`].
+    /// Names the connection for [`WorkerLane::refuse`], or [`WorkerLane::claim_shared`].
     pub seq: LaneSeq,
     /// The type of `handle`.
     pub kind: ConnectionKind,
@@ -25,6 +33,16 @@ pub struct Connection {
     pub key: Rc<str>,
     /// Close-on-exec and non-blocking.
     pub handle: OwnedFd,
+}
+
+impl Connection {
+    /// The client's port, for tests that tell their clients by it.
+    #[cfg(test)]
+    pub fn peer_port(&self) -> u16 {
+        // 0 for a client that has gone.
+        let peer = socket2::SockRef::from(&self.handle).peer_addr();
+        peer.map_or(0, |peer| peer.as_socket().unwrap().port())
+    }
 }
 
 /// The result of reading a lane.
@@ -52,6 +70,24 @@ pub struct WorkerLane {
     pulse: Option<Pulse>,
     /// The page is written; until then reports go on the lane.
     is_introduced: bool,
+    /// Kept connections rest, once the primary has given the worker the memory for it.
+    kept: Option<KeptConnections>,
+    /// By what the servers of this worker know their clients.
+    clients: Clients,
+    /// Kept connections about which the primary is to decide.
+    given: Vec<kept::Given>,
+    /// It has decided about some.
+    has_decided: bool,
+    /// The receiving end of the lane that this worker shares with others.
+    shared: Option<OwnedFd>,
+    /// One that has arrived and is not read yet.
+    offered: Option<OwnedFd>,
+    /// Sessions that this worker begins.
+    pub sessions: BegunSessions,
+    /// The primary has just asked for what the runtime knows of itself.
+    pub is_to_be_observed: bool,
+    /// The socket that came with that; none without room for its descriptor.
+    pub link: Option<OwnedFd>,
 }
 
 impl WorkerLane {
@@ -67,6 +103,15 @@ impl WorkerLane {
             refused: Vec::new(),
             pulse: None,
             is_introduced: false,
+            kept: None,
+            clients: Clients::default(),
+            given: Vec::new(),
+            has_decided: false,
+            shared: None,
+            offered: None,
+            sessions: BegunSessions::default(),
+            is_to_be_observed: false,
+            link: None,
         }
     }
 
@@ -116,18 +161,91 @@ impl WorkerLane {
                 ToLane::Pulse => {
                     self.pulse = packet.handle.and_then(|page| Pulse::map(page.as_fd()).ok());
                 }
-                ToLane::Connection { seq, kind, key } => {
+                // Without room for its descriptor, or for the memory, no connection rests.
+                ToLane::Kept => {
+                    let table = packet.handle.and_then(|memory| KeptTable::map(memory.as_fd()).ok());
+                    self.kept = table.map(KeptConnections::new);
+                }
+                ToLane::Sessions(names) => self.sessions.names = Some(names.to_owned()),
+                ToLane::Clients { max_head, by, key } => {
+                    self.clients.know_by(key, by, max_head).map_err(Error::BadFrame)?;
+                }
+                ToLane::Decided => self.has_decided = true,
+                // Without room for its descriptor this worker reads its own lane only.
+                ToLane::Shared => self.offered = packet.handle.or(self.offered.take()),
+                ToLane::Observe => {
+                    self.is_to_be_observed = true;
+                    self.link = packet.handle;
+                }
+                ToLane::Connection { seq, kind, accepted_at, key } => {
                     self.unreported = Some(seq);
                     if let Some(handle) = packet.handle {
-                        if *self.key != *key {
-                            self.key = Rc::from(key);
-                        }
-                        let key = self.key.clone();
+                        note_taken(self.pulse.as_ref(), accepted_at);
+                        let key = same_key(&mut self.key, key);
                         return Ok(Received::Connection(Connection { seq, kind, key, handle }));
                     }
                     self.refused.push(seq);
                 }
             }
+        }
+    }
+
+    /// Whether there is a shared lane that is not read yet.
+    pub fn has_offer(&self) -> bool {
+        self.offered.is_some() && self.is_introduced
+    }
+
+    /// Reads the shared lane that was offered from now on, and no earlier one, which the caller watches no more. Returns its
+    /// descriptor, which stays open until the next call.
+    pub fn accept_offer(&mut self) -> Option<BorrowedFd<'_>> {
+        self.shared = self.offered.take();
+        self.shared.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Receives the next connection of the shared lane, if there is one and nobody else was faster. [`WorkerLane::claim_shared`] follows.
+    ///
+    /// Errors: as [`WorkerLane::receive`]; those of waking the primary.
+    pub fn receive_shared(&mut self) -> Result<Received, Error> {
+        let (Some(shared), Some(pulse)) = (&self.shared, &self.pulse) else { return Ok(Received::Nothing) };
+        // Before it is received: the primary must not take what nobody has claimed for lost while this is under way.
+        pulse.begin_claim();
+        let packet = match os::receive_packet(shared.as_fd(), &mut self.incoming, &mut self.ancillary) {
+            Ok(packet) if packet.length > 0 => packet,
+            other => {
+                pulse.claim_nothing();
+                return match other {
+                    Ok(_) => Ok(Received::Ended),
+                    Err(Errno::EAGAIN) => Ok(Received::Nothing),
+                    Err(errno) => Err(Error::Sys { doing: "reading the shared lane", errno }),
+                };
+            }
+        };
+        match ToLane::decode(&self.incoming[..packet.length]) {
+            Ok(ToLane::Connection { seq, kind, accepted_at, key }) => {
+                pulse.take(seq);
+                if let Some(handle) = packet.handle {
+                    note_taken(Some(pulse), accepted_at);
+                    let key = same_key(&mut self.key, key);
+                    return Ok(Received::Connection(Connection { seq, kind, key, handle }));
+                }
+                // There was no room for its descriptor.
+                self.claim_shared(SharedClaim { seq, is_refused: true })?;
+                Ok(Received::Nothing)
+            }
+            other => {
+                pulse.claim_nothing();
+                Err(Error::BadFrame(format!("{other:?} on the shared lane")))
+            }
+        }
+    }
+
+    /// What has become of the connection that was received from the shared lane last.
+    ///
+    /// Errors: `EPIPE` when the primary has gone.
+    pub fn claim_shared(&mut self, claim: SharedClaim) -> Result<(), Error> {
+        match &self.pulse {
+            Some(pulse) if pulse.claim(claim) => self.wake(),
+            _ => Ok(()),
         }
     }
 
@@ -190,10 +308,38 @@ impl WorkerLane {
     ///
     /// Errors: `EPIPE` when the primary has gone.
     pub fn poll(&mut self, now: u64, busy: u64, has_more: bool) -> Result<(), Error> {
+        self.report_released()?;
+        self.tell_of_sessions()?;
         match &self.pulse {
             Some(pulse) if pulse.poll(now, busy) && !has_more => self.wake(),
             _ => Ok(()),
         }
+    }
+
+    /// Where open connections of a server are counted; None where nobody wants to know.
+    pub fn open_slot(&self, key: &str) -> Option<usize> {
+        self.pulse.as_ref().filter(|pulse| pulse.counts_open()).map(|_| open_slot(key))
+    }
+
+    /// One connection more is open, or one less, of the server that is counted in this slot.
+    pub fn count_open(&self, slot: usize, has_come: bool) {
+        if let Some(pulse) = &self.pulse {
+            pulse.count_open(slot, has_come);
+        }
+    }
+
+    /// Shows numbers of the runtime. Returns whether the primary wants to see more.
+    pub fn show_runtime(&self, numbers: impl Iterator<Item = u64>) -> bool {
+        let Some(pulse) = self.pulse.as_ref().filter(|pulse| pulse.is_observed()) else { return false };
+        pulse.show_runtime(numbers);
+        true
+    }
+
+    /// Tells the primary which sessions this worker has begun.
+    ///
+    /// Errors: `EPIPE` when the primary has gone.
+    pub fn tell_of_sessions(&mut self) -> Result<(), Error> {
+        self.sessions.tell_on(self.socket.as_fd())
     }
 
     fn wake(&mut self) -> Result<(), Error> {
@@ -213,6 +359,13 @@ impl WorkerLane {
         self.pulse.as_ref().unwrap()
     }
 
+    /// For tests of what a primary makes of anything.
+    #[cfg(test)]
+    pub fn send_keep(&mut self, keep: crate::proto::Keep, connection: BorrowedFd<'_>) {
+        FromWorker::Keep(keep).encode(&mut self.outgoing);
+        os::send_packet(self.socket.as_fd(), &self.outgoing, Some(connection)).unwrap();
+    }
+
     /// Tests use it to see what is lost with a worker.
     #[cfg(test)]
     pub fn unreported_refusals(&self) -> usize {
@@ -223,6 +376,21 @@ impl WorkerLane {
         message.encode(&mut self.outgoing);
         os::send_packet(self.socket.as_fd(), &self.outgoing, None)
     }
+}
+
+/// A connection has come from a lane that the primary had accepted at that time.
+fn note_taken(pulse: Option<&Pulse>, accepted_at: u64) {
+    if let Some(pulse) = pulse.filter(|pulse| accepted_at != 0 && pulse.is_observed()) {
+        pulse.take_after(os::monotonic_micros().saturating_sub(accepted_at));
+    }
+}
+
+/// The key as it was kept last time, if it is the same.
+fn same_key(kept: &mut Rc<str>, key: &str) -> Rc<str> {
+    if **kept != *key {
+        *kept = Rc::from(key);
+    }
+    kept.clone()
 }
 
 impl AsFd for WorkerLane {
@@ -257,7 +425,7 @@ mod tests {
 
         fn send_connection(&self, seq: u64, key: &str, with_handle: bool) {
             let kind = ConnectionKind::Tcp;
-            self.send(&ToLane::Connection { seq: LaneSeq(seq), kind, key }, with_handle);
+            self.send(&ToLane::Connection { seq: LaneSeq(seq), kind, accepted_at: 0, key }, with_handle);
         }
 
         fn reported(&self) -> Option<FromWorker> {

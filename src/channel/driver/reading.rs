@@ -114,7 +114,7 @@ impl Driver {
         let Some(inbox) = self.inbox.take() else { return Ok(None) };
         let found = Found {
             lending: std::mem::take(&mut self.lending),
-            batch: Batch::default(),
+            batch: Batch::new(channels),
             is_discarded: self.state != State::Open,
             has_moved: false,
             fault: None,
@@ -245,6 +245,9 @@ impl<R: Recipient> Receiver<'_, R> {
         match (kind, handle) {
             (Kind::Handle, Some(handle)) => {
                 self.channel.traffic().received(length);
+                if !self.found.is_discarded && !self.channel.undelivered().add_handle() {
+                    return Err(Error::BadFrame("more handles than may be under way".into()));
+                }
                 // JavaScript acknowledges it when it takes it. Node's sender has one handle in flight.
                 self.pass_on(ChannelEvent::HandleMessage { bytes: bytes.into_bytes(), handle });
             }

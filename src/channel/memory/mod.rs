@@ -121,7 +121,7 @@ struct Outgoing {
 impl Outgoing {
     /// Errors: as [`Memory::create`] and [`os::reserve_memory`].
     fn create() -> Result<Self, Errno> {
-        let (memory, file) = Memory::create(LENGTH)?;
+        let (memory, file) = Memory::create(c"corral", LENGTH)?;
         os::reserve_memory(file.as_fd(), 0..BLOCK)?;
         let all = || Ranges::all(0..BLOCKS);
         Ok(Outgoing {

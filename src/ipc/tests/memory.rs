@@ -180,7 +180,7 @@ fn who_keeps_all_pieces_gets_the_next_ones_through_the_socket() {
     assert_eq!(rig.send(&one, &vec![1; HALF]), Way::Memory);
     let mut kept = rig.bundle(other.id);
     // What is kept has been read only when the program has got it.
-    assert!(one.channel.behind_in_memory() > HALF / 2);
+    assert!(one.channel.backlog() > HALF / 2);
     take(&mut kept);
     assert_eq!(rig.send(&one, &vec![2; HALF]), Way::Memory);
     let mut last = rig.bundle(other.id);

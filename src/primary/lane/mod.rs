@@ -3,11 +3,16 @@
 //!
 //! This file has one worker's lane, `state` whether connections travel on it. `reports` sends connections and takes
 //! what workers report, `pulse` reads what they show without a report, `recall` finds workers that do not receive and
-//! takes back what waits for them.
+//! takes back what waits for them. `clients` is what workers are told of clients that belong to them. `observed` asks workers for what metrics
+//! are made of. `shared` is the lane that several workers read.
 
+mod clients;
+mod kept;
+mod observed;
 mod pulse;
 mod recall;
 mod reports;
+mod shared;
 mod state;
 
 use std::borrow::Cow;
@@ -21,13 +26,16 @@ use nix::errno::Errno;
 use super::Primary;
 use super::config::{LANE_TICK, LANE_WINDOW};
 use super::connection::{Decision, InFlight, Pending};
+use super::kept::Kept;
 use super::stats::WorkerStats;
 use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::os::{self, Ancillary, SocketPair};
 use crate::proto::{FromWorker, LaneSeq, MAX_LANE_MESSAGE, ToLane};
 use crate::reactor::Registration;
+use clients::Told;
 use pulse::WorkerPulse;
+pub use shared::SharedLane;
 pub use state::LaneState;
 
 /// One worker's lane.
@@ -39,6 +47,8 @@ pub struct Lane {
     /// they do not wake the reactor.
     registration: Option<Registration>,
     last_seq: LaneSeq,
+    /// The last that was sent before the worker said that it listens.
+    last_before_listening: LaneSeq,
     /// Connections that were sent and that the worker has not reported.
     in_flight: VecDeque<(LaneSeq, InFlight)>,
     /// Since when the oldest one waits without any report of the worker.
@@ -54,8 +64,18 @@ pub struct Lane {
     /// What the worker shows without a report. None before it has reported that it reads the lane, and where
     /// there is no shared memory.
     pulse: Option<WorkerPulse>,
-    /// The socket that the worker has sent for its channel.
-    channel: Option<OwnedFd>,
+    /// The connections that the worker keeps, and of which the primary has copies. None where they stay with the worker.
+    pub(super) kept: Option<Kept>,
+    /// The descriptor that came with the last message.
+    attached: Option<OwnedFd>,
+    /// The worker was offered a shared lane, and the offer was recalled before it was received.
+    is_offer_lost: bool,
+    /// The same of the memory for kept connections.
+    is_rest_lost: bool,
+    /// What the worker knows of clients.
+    told: Told,
+    /// The same of asking the worker to be observed.
+    is_observe_lost: bool,
     stats: Arc<WorkerStats>,
 }
 
@@ -67,6 +87,7 @@ impl Lane {
             state: LaneState::Unused(Cow::Borrowed(LaneState::NOT_LOADED)),
             registration: None,
             last_seq: LaneSeq(0),
+            last_before_listening: LaneSeq(0),
             in_flight: VecDeque::new(),
             waiting_since: None,
             is_awaited: false,
@@ -75,7 +96,12 @@ impl Lane {
             outgoing: Vec::new(),
             ancillary: Ancillary::default(),
             pulse: None,
-            channel: None,
+            kept: None,
+            attached: None,
+            is_offer_lost: false,
+            is_rest_lost: false,
+            told: Told::default(),
+            is_observe_lost: false,
             stats,
         }
     }
@@ -87,7 +113,8 @@ impl Lane {
         self.in_flight = (0..count)
             .map(|seq| {
                 let fd = Arc::new(self.ends.ours.try_clone().unwrap());
-                let connection = Pending { fd, peer: crate::address::Peer::Unix, refused_by: Vec::new() };
+                let origin = super::connection::Origin::Accepted;
+                let connection = Pending::new(fd, crate::address::Peer::Unix, origin);
                 (LaneSeq(seq as u64), InFlight { connection, server: crate::ids::ServerId(0) })
             })
             .collect();
@@ -168,12 +195,18 @@ impl Lane {
         match os::receive_packet(self.ends.ours.as_fd(), &mut buffer, &mut self.ancillary) {
             Ok(packet) if packet.is_truncated => Err(Error::BadFrame("a long message on the lane".into())),
             Ok(packet) => {
-                self.channel = packet.handle.or(self.channel.take());
+                self.attached = packet.handle;
                 FromWorker::decode(&buffer[..packet.length]).map(Some).map_err(Error::BadFrame)
             }
             Err(Errno::EAGAIN) => Ok(None),
             Err(errno) => Err(Error::Sys { doing: "reading a lane", errno }),
         }
+    }
+
+    /// The worker listens. What is on its way may have reached it before the answer to its question for the server, which is
+    /// on its channel.
+    pub(super) fn worker_listens(&mut self) {
+        self.last_before_listening = self.last_seq;
     }
 
     /// The worker has reported on the lane.
@@ -196,7 +229,13 @@ impl Lane {
         let mut decisions = Vec::new();
         while self.in_flight.front().is_some_and(|(seq, _)| *seq <= through) {
             let Some((seq, in_flight)) = self.in_flight.pop_front() else { break };
-            let decision = if refused.contains(&seq) { Decision::Refused } else { Decision::Taken };
+            let decision = if !refused.contains(&seq) {
+                Decision::Taken
+            } else if seq <= self.last_before_listening {
+                Decision::TooEarly
+            } else {
+                Decision::Refused
+            };
             decisions.push((in_flight, decision));
         }
         self.waiting_since = (!self.in_flight.is_empty()).then(Instant::now);
@@ -223,12 +262,21 @@ impl Lane {
                     return (recalled, Err(Error::Sys { doing: "taking back from a lane", errno }));
                 }
             };
-            if let Ok(ToLane::Connection { seq, .. }) = ToLane::decode(&buffer[..packet.length])
-                && let Ok(place) = self.in_flight.binary_search_by_key(&seq, |(seq, _)| *seq)
-            {
-                recalled.extend(self.in_flight.remove(place).map(|(_, in_flight)| in_flight));
-                self.stats.counters.recalled.count();
-                self.stats.counters.in_flight.lower();
+            match ToLane::decode(&buffer[..packet.length]) {
+                Ok(ToLane::Connection { seq, .. }) => {
+                    if let Ok(place) = self.in_flight.binary_search_by_key(&seq, |(seq, _)| *seq) {
+                        recalled.extend(self.in_flight.remove(place).map(|(_, in_flight)| in_flight));
+                        self.stats.counters.recalled.count();
+                        self.stats.counters.in_flight.lower();
+                    }
+                }
+                Ok(ToLane::Pulse) => self.pulse = None,
+                Ok(ToLane::Shared) => self.is_offer_lost = true,
+                Ok(ToLane::Kept) => self.is_rest_lost = true,
+                Ok(ToLane::Sessions(_) | ToLane::Clients { .. }) => self.told.lose(),
+                Ok(ToLane::Decided) => self.told.lose_decision(),
+                Ok(ToLane::Observe) => self.is_observe_lost = true,
+                Ok(ToLane::Probe(_)) | Err(_) => {}
             }
         }
     }

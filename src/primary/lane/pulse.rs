@@ -3,18 +3,24 @@
 
 use std::cell::Cell;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
+
+use nix::errno::Errno;
 
 use super::{Lane, LaneState};
 use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
-use crate::os::{self, EventLoop};
+use crate::os;
 use crate::primary::config::{AHEAD, LANE_WINDOW};
 use crate::primary::connection::{Decision, InFlight};
+use crate::primary::main_thread::MainThread;
+use crate::primary::stats::WorkerStats;
 use crate::primary::{Context, Event, Primary};
 use crate::proto::{LaneSeq, ToLane};
-use crate::pulse::{Pulse, Reading};
+use crate::pulse::{CLAIMS_KEPT, Claims, Pulse, Reading, SharedClaim};
 use crate::reactor::EventSink;
+use crate::sched::Open;
 
 /// How much a new measurement counts in the mean cost of a connection: one in so many.
 const WEIGHT: u64 = 4;
@@ -27,12 +33,18 @@ const LIGHT: u64 = 100_000;
 /// kept from its processor on its way to waiting does not turn either.
 const REMEMBERED: u64 = 400;
 
+/// Over how many microseconds at least the utilization of a loop is taken.
+const UTILIZATION_OVER: u64 = 50_000;
+
+/// A number of connections that no worker has. What it says beyond that is nonsense.
+const MAX_OPEN: u64 = 1 << 24;
+
 /// The pulse of one worker.
 #[derive(Debug)]
 pub struct WorkerPulse {
-    pulse: Pulse,
-    /// None until the worker has said who it is, and where the kernel does not tell.
-    event_loop: Option<EventLoop>,
+    pub(super) pulse: Arc<Pulse>,
+    /// None until the worker has said who it is, and where the kernel does not tell: what the worker itself says has to do then.
+    event_loop: Option<MainThread>,
     is_identified: bool,
     /// Up to which number a report was read from the lane.
     reported: LaneSeq,
@@ -42,13 +54,26 @@ pub struct WorkerPulse {
     cost: Option<u64>,
     /// The turn of the loop in which it was found not to wait, and when.
     busy_in: Cell<(u64, u64)>,
+    utilization: Cell<Utilization>,
     /// The worker has been asked to wake the primary, and has not.
     is_armed: bool,
+    /// How many of its claims have been read.
+    claims: u64,
+}
+
+/// How busy a loop has been lately.
+#[derive(Clone, Copy, Debug, Default)]
+struct Utilization {
+    /// In thousandths.
+    lately: u32,
+    /// When that was found, in microseconds of the monotonic clock, and how long the loop had been busy by then, in nanoseconds.
+    at: u64,
+    busy: u64,
 }
 
 impl WorkerPulse {
     /// Of a worker that has been given the page just now.
-    pub fn new(pulse: Pulse) -> Self {
+    pub fn new(pulse: Arc<Pulse>) -> Self {
         WorkerPulse {
             pulse,
             event_loop: None,
@@ -57,20 +82,21 @@ impl WorkerPulse {
             busy: 0,
             cost: None,
             busy_in: Cell::new((0, 0)),
+            utilization: Cell::default(),
             is_armed: false,
+            claims: 0,
         }
     }
 
-    /// What the worker has written.
-    pub fn read(&mut self) -> Reading {
+    /// Notes who the worker is, once it has said so.
+    fn identify(&mut self, stats: &Arc<WorkerStats>) {
         if !self.is_identified
             && let Some((pid, poller)) = self.pulse.identity()
         {
             self.is_identified = true;
-            // Where the kernel does not tell, what the worker itself says has to do.
-            self.event_loop = EventLoop::of(pid, poller).ok();
+            *stats.pulse.lock() = Some(self.pulse.clone());
+            self.event_loop = MainThread::of_claimed(stats, pid, poller);
         }
-        self.pulse.read()
     }
 
     /// What the worker has received.
@@ -101,7 +127,7 @@ impl WorkerPulse {
 
     /// Whether the worker waits for events, or will in no time, since connections cost it little.
     pub fn is_idle(&self) -> bool {
-        (self.cost.is_some_and(|cost| cost <= LIGHT) && self.turns()) || self.is_waiting()
+        (self.is_light() && self.turns()) || self.is_waiting()
     }
 
     /// Whether the worker waits for events, as the kernel knows it. True where the kernel does not tell.
@@ -113,11 +139,36 @@ impl WorkerPulse {
         if busy_in == turns && now.saturating_sub(at) < REMEMBERED {
             return false;
         }
-        let is_waiting = event_loop.is_waiting();
+        let is_waiting = event_loop.is_waiting().unwrap_or(true);
         if !is_waiting {
             self.busy_in.set((turns, now));
         }
         is_waiting
+    }
+
+    /// How often the worker's loop has turned.
+    pub fn turned(&self) -> u64 {
+        self.pulse.read().turns
+    }
+
+    /// See [`MainThread::had_processor`].
+    pub fn had_processor(&self) -> Option<Duration> {
+        self.event_loop.as_ref()?.had_processor()
+    }
+
+    /// How much of the time the loop has been busy lately, in thousandths.
+    fn utilization(&self) -> u32 {
+        let now = os::monotonic_micros();
+        let Utilization { lately, at, busy } = self.utilization.get();
+        let passed = now.saturating_sub(at);
+        if passed < UTILIZATION_OVER {
+            return lately;
+        }
+        let busy_now = self.pulse.read().busy;
+        let used = if at == 0 { 0 } else { busy_now.saturating_sub(busy) / passed };
+        let lately = u32::try_from(used).map_or(1000, |used| used.min(1000));
+        self.utilization.set(Utilization { lately, at: now, busy: busy_now });
+        lately
     }
 
     /// So many connections were received until `reading`.
@@ -153,6 +204,43 @@ impl WorkerPulse {
         is_new
     }
 
+    /// What it has claimed on the shared lane since the last call.
+    ///
+    /// Errors: `ERR_CORRAL_BAD_FRAME` for more than anybody can have claimed.
+    pub fn take_claims(&mut self) -> Result<Vec<SharedClaim>, Error> {
+        let count = self.pulse.claims().count;
+        let seen = std::mem::replace(&mut self.claims, count);
+        if count == seen {
+            return Ok(Vec::new());
+        }
+        if count.checked_sub(seen).is_none_or(|new| new > CLAIMS_KEPT) {
+            return Err(Error::BadFrame("claims of what was never sent on the shared lane".into()));
+        }
+        let claims: Vec<_> = (seen..count).map(|number| self.pulse.read_claim(number)).collect();
+        self.measure(&self.pulse.read(), claims.len());
+        Ok(claims)
+    }
+
+    /// What the worker, which has ended, had received from the shared lane and not claimed.
+    pub fn last_taken(&self) -> Option<SharedClaim> {
+        self.pulse.taken_and_unclaimed().map(|seq| SharedClaim { seq, is_refused: false })
+    }
+
+    /// Whether it is about to claim something, or has done so since the last call of [`WorkerPulse::take_claims`].
+    pub fn is_claiming(&self) -> bool {
+        self.pulse.claims() != Claims { count: self.claims, is_receiving: false }
+    }
+
+    /// Has the primary woken when the worker claims `through` on the shared lane, or a later number.
+    pub fn wake_at_claim(&self, through: LaneSeq) {
+        self.pulse.wake_at_claim(through);
+    }
+
+    /// Whether connections cost the worker so little that it is not asked whether it waits for them.
+    pub fn is_light(&self) -> bool {
+        self.cost.is_some_and(|cost| cost <= LIGHT)
+    }
+
     /// The worker has woken the primary.
     pub fn on_wake(&mut self) {
         self.is_armed = false;
@@ -169,6 +257,11 @@ impl Lane {
     /// The pulse, once the worker writes it.
     fn shown(&self) -> Option<&WorkerPulse> {
         self.pulse.as_ref().filter(|pulse| pulse.is_identified())
+    }
+
+    /// Whether the worker has been given a page for its pulse.
+    pub fn has_page(&self) -> bool {
+        self.pulse.is_some()
     }
 
     /// Whether the worker shows what it does.
@@ -188,19 +281,56 @@ impl Lane {
         self.state == LaneState::Open && self.shown().is_some_and(is_waiting)
     }
 
+    /// See [`MainThread::had_processor`].
+    pub fn had_processor(&self) -> Option<Duration> {
+        self.pulse.as_ref()?.had_processor()
+    }
+
+    /// How often the worker's loop has turned; None until it shows that.
+    pub fn turns(&self) -> Option<u64> {
+        let turns = self.pulse.as_ref()?.pulse.read().turns;
+        (turns > 0).then_some(turns)
+    }
+
+    /// Whether connections are light work for the worker, as far as it shows.
+    pub fn is_light(&self) -> bool {
+        self.shown().is_some_and(WorkerPulse::is_light)
+    }
+
+    /// Whether the worker shows that it has received everything.
+    pub fn has_nothing_ahead(&self) -> bool {
+        self.shown().is_some_and(|pulse| self.unreceived(pulse) == 0)
+    }
+
+    /// What the worker has open of the server that is counted in this slot; None if it does not show that.
+    pub fn open(&self, slot: usize) -> Option<Open> {
+        let pulse = self.shown()?;
+        let connections = pulse.pulse.open(slot).min(MAX_OPEN) + self.unreceived(pulse) as u64;
+        Some(Open { connections, utilization: pulse.utilization() })
+    }
+
+    /// Whether the worker is to count what it has open.
+    pub fn set_counts_open(&self, counts: bool) {
+        if let Some(pulse) = &self.pulse {
+            pulse.pulse.set_counts_open(counts);
+        }
+    }
+
     /// How long another connection would wait for the worker; None if that is long, or not known.
     pub fn wait(&self) -> Option<Duration> {
         let pulse = self.shown()?;
         pulse.wait_behind(self.unreceived(pulse))
     }
 
-    /// Gives the worker a page for its pulse. Where that cannot be, the worker reports on the lane.
-    pub(super) fn offer_pulse(&mut self) {
-        let Ok((pulse, file)) = Pulse::create() else { return };
+    /// Gives the worker a page for its pulse. Until it writes there, it reports on the lane.
+    ///
+    /// Errors: those of [`Pulse::create`] and of `sendmsg(2)`.
+    pub(in crate::primary) fn offer_pulse(&mut self) -> Result<(), Errno> {
+        let (pulse, file) = Pulse::create()?;
         ToLane::Pulse.encode(&mut self.outgoing);
-        if os::send_packet(self.ends.ours.as_fd(), &self.outgoing, Some(file.as_fd())).is_ok() {
-            self.pulse = Some(WorkerPulse::new(pulse));
-        }
+        os::send_packet(self.ends.ours.as_fd(), &self.outgoing, Some(file.as_fd()))?;
+        self.pulse = Some(WorkerPulse::new(Arc::new(pulse)));
+        Ok(())
     }
 
     /// What the worker has received, as its pulse shows. None if the lane says more: before the worker writes the
@@ -209,7 +339,8 @@ impl Lane {
     /// Errors: `ERR_CORRAL_BAD_FRAME` for what was never sent.
     pub(super) fn settle_by_pulse(&mut self) -> Result<Option<Vec<(InFlight, Decision)>>, Error> {
         let Some(pulse) = &mut self.pulse else { return Ok(None) };
-        let reading = pulse.read();
+        pulse.identify(&self.stats);
+        let reading = pulse.pulse.read();
         if !pulse.is_identified() || pulse.has_refused(&reading) {
             return Ok(None);
         }
@@ -249,7 +380,13 @@ impl<S: EventSink<Event>> Primary<S> {
 
     /// Books what a worker's pulse shows. Returns whether that is everything; None if the worker has gone.
     pub(super) fn settle_by_pulse(&mut self, context: &mut Context, id: WorkerId) -> Option<bool> {
-        match self.lane_mut(id)?.settle_by_pulse() {
+        let worker = self.workers.get_mut(&id)?;
+        let lane = worker.lane.as_mut()?;
+        let settled = lane.settle_by_pulse();
+        if lane.has_pulse() {
+            worker.main_thread = None;
+        }
+        match settled {
             Ok(decisions) => {
                 let is_everything = decisions.is_some();
                 self.apply(id, decisions.unwrap_or_default());

@@ -1,17 +1,18 @@
 //! Sends connections on lanes, and takes the reports of workers.
 
 use std::borrow::Cow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
 
 use super::LaneState;
+use crate::error::Error;
 use crate::ids::{ServerId, WorkerId};
 use crate::primary::config::LANE_BUDGET;
 use crate::primary::connection::{Decision, InFlight};
 use crate::primary::{Context, Event, Primary, Source};
-use crate::proto::{ConnectionKind, FromWorker, LANE_VERSION, ToLane};
+use crate::proto::{FromWorker, LANE_VERSION, ToLane};
 use crate::reactor::{EventSink, Registration};
 
 impl<S: EventSink<Event>> Primary<S> {
@@ -20,18 +21,17 @@ impl<S: EventSink<Event>> Primary<S> {
         &mut self,
         context: &mut Context,
         id: WorkerId,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
     ) {
         let Some(server) = self.servers.get(&in_flight.server) else { return };
         let Some(lane) = self.workers.get_mut(&id).and_then(|worker| worker.lane.as_mut()) else { return };
-        let kind = match in_flight.connection.peer {
-            crate::address::Peer::Ip(..) => ConnectionKind::Tcp,
-            crate::address::Peer::Unix => ConnectionKind::Pipe,
-        };
+        let kind = in_flight.connection.kind();
         let seq = lane.next_seq();
-        let message = ToLane::Connection { seq, kind, key: &server.key };
+        let accepted_at = in_flight.connection.accepted_at.unwrap_or(0);
+        let message = ToLane::Connection { seq, kind, accepted_at, key: &server.key };
         match lane.send(&message, Some(&in_flight.connection)) {
             Ok(()) => {
+                server.stats.count_hand_over(&mut in_flight.connection);
                 lane.waiting_since.get_or_insert_with(Instant::now);
                 lane.in_flight.push_back((seq, in_flight));
                 lane.stats.counters.in_flight.raise();
@@ -58,7 +58,10 @@ impl<S: EventSink<Event>> Primary<S> {
             let reported = match lane.receive() {
                 Ok(Some(FromWorker::Report { through, refused })) => lane.on_report(through, &refused),
                 Ok(Some(message)) => {
-                    self.on_announcement(context, id, message);
+                    let attached = lane.attached.take();
+                    if let Err(error) = self.on_announcement(context, id, message, attached) {
+                        return self.close_worker(context, id, Some(error));
+                    }
                     continue;
                 }
                 Ok(None) => {
@@ -89,17 +92,24 @@ impl<S: EventSink<Event>> Primary<S> {
     }
 
     /// The worker says whether it reads its lane, or has something to show.
-    fn on_announcement(&mut self, context: &mut Context, id: WorkerId, message: FromWorker) {
-        let has_pulses = self.config.has_pulses;
-        let Some(lane) = self.lane_mut(id) else { return };
+    ///
+    /// Errors: `ERR_CORRAL_BAD_FRAME` for what no worker says.
+    fn on_announcement(
+        &mut self,
+        context: &mut Context,
+        id: WorkerId,
+        message: FromWorker,
+        attached: Option<OwnedFd>,
+    ) -> Result<(), Error> {
+        let Some(lane) = self.lane_mut(id) else { return Ok(()) };
         match message {
             FromWorker::Ready { version: LANE_VERSION } => {
                 lane.set_state(LaneState::Open);
-                if has_pulses {
-                    lane.offer_pulse();
-                }
+                self.ask_for_pulse(id);
+                self.offer_rest(context, id);
+                self.tell_of_clients(context, id);
                 // If this process had no room for the socket, messages stay where they are.
-                match lane.channel.take() {
+                match attached {
                     Some(socket) => self.begin_move(context, id, socket),
                     None => self.reject_waiters_for_plain(context, id),
                 }
@@ -113,9 +123,16 @@ impl<S: EventSink<Event>> Primary<S> {
                 if let Some(pulse) = &mut lane.pulse {
                     pulse.on_wake();
                 }
+                self.has_taker_for_kept = true;
             }
+            FromWorker::Keep(keep) => self.on_keep(context, id, keep, attached)?,
+            FromWorker::Released(slots) => self.on_released(id, &slots),
+            FromWorker::NoRest { reason } => lane.no_rest(context, reason.into()),
+            FromWorker::Session(session) => self.on_session(id, &session)?,
+            FromWorker::Give(slots) => self.on_give(id, &slots)?,
             FromWorker::Report { .. } => {}
         }
+        Ok(())
     }
 
     /// From now on connections travel on the channel. What waits on the lane is handed out again.
@@ -123,6 +140,7 @@ impl<S: EventSink<Event>> Primary<S> {
         let Some(lane) = self.lane_mut(id) else { return };
         lane.set_state(LaneState::Unused(reason));
         let (recalled, status) = lane.recall();
+        self.watch_plain(id);
         self.reject_waiters_for_plain(context, id);
         self.return_recalled(id, recalled);
         match status {

@@ -16,6 +16,14 @@ pub enum LaneState {
 }
 
 impl LaneState {
+    /// Why connections travel on the channel.
+    pub fn why_unused(&self) -> Option<&Cow<'static, str>> {
+        match self {
+            LaneState::Unused(reason) => Some(reason),
+            LaneState::Open | LaneState::Stalled(_) => None,
+        }
+    }
+
     /// The reason while a worker has announced nothing.
     pub const NOT_LOADED: &str = "the worker has not loaded corral";
 }

@@ -162,12 +162,19 @@ fn a_worker_that_cannot_be_written_to_was_read_whatever_it_wrote() {
     let _client = connect(port);
     wait_until(|| rig.stats.servers.read().values().all(|server| server.counters.accepted.get() == 1));
     let bytes = format!("\"{}\"\n", "flood".repeat(200)).repeat(64).into_bytes();
+    assert!(has_to_wait(&rig, &end, &bytes), "all that was written was read");
+}
+
+/// Whether who writes has to wait some time, while JavaScript takes nothing.
+fn has_to_wait(rig: &Rig, end: &OwnedFd, bytes: &[u8]) -> bool {
     let (mut written, mut full) = (0, 0);
     while written < 32 << 20 {
-        match os::send(end.as_fd(), &[IoSlice::new(&bytes)], None) {
+        // What is cut off goes on where it was.
+        let from = written % bytes.len();
+        match os::send(end.as_fd(), &[IoSlice::new(&bytes[from..])], None) {
             Ok(count) => (written, full) = (written + count, 0),
             // The reactor has had its turns and has not made room.
-            Err(Errno::EAGAIN) if full == 10 => return,
+            Err(Errno::EAGAIN) if full == 10 => return true,
             Err(errno) => {
                 assert_eq!(errno, Errno::EAGAIN);
                 full += 1;
@@ -175,24 +182,77 @@ fn a_worker_that_cannot_be_written_to_was_read_whatever_it_wrote() {
             }
         }
     }
-    panic!("all that was written was read");
+    false
+}
+
+#[test]
+fn what_a_worker_says_of_itself_waits_while_javascript_is_busy() {
+    let mut rig = Rig::new(Config::default());
+    let worker = rig.fork(Serialization::Json);
+    let end = worker.heirs().remove(0);
+    let online = "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\"}\n".repeat(1000).into_bytes();
+    assert!(has_to_wait(&rig, &end, &online), "all that was written was read");
+}
+
+#[test]
+fn handles_that_javascript_has_not_taken_are_few() {
+    let mut rig = Rig::new(Config::default());
+    let worker = rig.fork(Serialization::Json);
+    let end = worker.heirs().remove(0);
+    let gift = os::socket_pair().unwrap();
+    let frame = b"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":1}\n";
+    for _ in 0..200 {
+        match os::send(end.as_fd(), &[IoSlice::new(frame)], Some(gift.ours.as_fd())) {
+            Ok(_) => {}
+            Err(errno) => assert!(matches!(errno, Errno::EAGAIN | Errno::ETOOMANYREFS), "{errno}"),
+        }
+        rig.settle();
+    }
+    let told = rig.events().into_iter();
+    let handles = told.filter(|event| matches!(event, Event::Channel(_, ChannelEvent::HandleMessage { .. })));
+    assert!(handles.count() < 40);
+}
+
+#[test]
+fn all_handles_in_the_socket_of_a_dead_worker_were_taken_at_once() {
+    let mut rig = Rig::new(Config::default());
+    let worker = rig.fork(Serialization::Json);
+    let end = worker.heirs().remove(0);
+    let gift = os::socket_pair().unwrap();
+    let frame = b"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":1}\n";
+    // The reactor stops reading, then the socket fills.
+    let sent =
+        (0..300).filter(|_| os::send(end.as_fd(), &[IoSlice::new(frame)], Some(gift.ours.as_fd())).is_ok());
+    assert!(sent.count() > 150);
+    exit(&rig, worker);
+    let (mut handles, mut is_refused) = (0, false);
+    for event in rig.events() {
+        match event {
+            Event::Channel(_, ChannelEvent::HandleMessage { .. }) => handles += 1,
+            Event::Channel(_, ChannelEvent::Closed(cause)) => is_refused = cause.is_some(),
+            _ => {}
+        }
+    }
+    // As many as a worker of ours may have under way.
+    assert_eq!((handles, is_refused), (32, true));
 }
 
 #[test]
 fn who_reads_the_answers_may_ask_for_ever() {
     let mut rig = Rig::new(Config::default());
-    let mut worker = rig.fork(Serialization::Json);
     for question in QUESTIONS {
+        let mut worker = rig.fork(Serialization::Json);
         let questions = format!("{question}\n").repeat(100).into_bytes();
-        for _ in 0..100 {
+        // More answers than may wait, and fewer events than that, as nobody takes them here.
+        for _ in 0..75 {
             worker.send_raw(&questions);
             for _ in 0..100 {
                 worker.receive_frame().unwrap();
             }
         }
+        worker.send(&json!("still"));
+        rig.wait_for(|event| matches!(event, Event::Channel(_, ChannelEvent::Messages(_))).then_some(()));
     }
-    worker.send(&json!("still"));
-    rig.wait_for(|event| matches!(event, Event::Channel(_, ChannelEvent::Messages(_))).then_some(()));
 }
 
 #[test]

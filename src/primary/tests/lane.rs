@@ -1,10 +1,8 @@
 //! The primary against workers that read their lanes, or do not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
-
-use proptest::prelude::*;
 
 use super::super::LANE_WINDOW;
 use super::rig::{FakeWorker, Rig, wait_until};
@@ -14,17 +12,28 @@ use crate::error::Error;
 use crate::os;
 use crate::proto::{FromWorker, LaneSeq, Serialization};
 use crate::worker::Connection;
+use serde_json::json;
 use std::os::fd::AsFd;
 
 /// Nobody is found blocked, however long this test, or what it tests, is kept from running.
 fn patient() -> Config {
     let never = std::time::Duration::from_secs(3600);
-    Config { recall_after: never, recall_soon_after: never, ..Config::default() }
+    Config {
+        recall_after: never,
+        recall_soon_after: never,
+        recall_for_idle_after: never,
+        ..Config::default()
+    }
 }
 
 /// From now on workers are found blocked.
 fn lose_patience(rig: &Rig) {
     rig.reactor.call(Command::Configure(Config::default())).unwrap();
+}
+
+/// From now on nobody else is. Those that were remain so until they go on.
+fn be_patient(rig: &Rig) {
+    rig.reactor.call(Command::Configure(patient())).unwrap();
 }
 
 /// Two workers with lanes on one server.
@@ -38,7 +47,7 @@ fn lanes(config: Config) -> (Rig, FakeWorker, FakeWorker, u16) {
 }
 
 /// Who answered a client; None when its connection was closed without an answer.
-fn answer(client: &mut TcpStream) -> Option<u8> {
+pub fn answer(client: &mut TcpStream) -> Option<u8> {
     let mut answer = Vec::new();
     match client.read_to_end(&mut answer) {
         Ok(_) => {}
@@ -51,7 +60,7 @@ fn answer(client: &mut TcpStream) -> Option<u8> {
 
 #[test]
 fn connections_go_to_the_lanes_in_turn_and_each_client_sees_its_end() {
-    let (_rig, mut one, mut two, port) = lanes(Config::default());
+    let (_rig, mut one, mut two, port) = lanes(patient());
     for _ in 0..5 {
         for worker in [&mut one, &mut two] {
             let mut client = connect(port);
@@ -123,6 +132,27 @@ fn a_lane_has_a_bounded_number_of_connections_under_way() {
 }
 
 #[test]
+fn who_is_blocked_and_what_is_taken_back_is_told_if_that_is_wanted() {
+    let (rig, mut blocked, mut other, port) = lanes(patient());
+    let _clients: Vec<TcpStream> = (0..10).map(|_| connect(port)).collect();
+    let held = [blocked.receive_on_lane(), blocked.receive_on_lane()];
+    rig.settle();
+    let config = Config { emit_lanes: true, ..Config::default() };
+    rig.reactor.call(Command::Configure(config)).unwrap();
+    for _ in 0..8 {
+        other.serve_on_lane();
+    }
+    // In the order in which it happens, and for all that was its turn and not received.
+    rig.wait_for(|event| matches!(event, Event::Blocked(id) if id == blocked.id).then_some(()));
+    let count = rig.wait_for(|event| match event {
+        Event::Recalled { worker, count, .. } if worker == blocked.id => Some(count),
+        _ => None,
+    });
+    assert_eq!(count, 3);
+    drop(held);
+}
+
+#[test]
 fn what_a_blocked_worker_leaves_in_its_lane_goes_to_another_once() {
     let (rig, mut blocked, mut other, port) = lanes(patient());
     let mut clients: Vec<TcpStream> = (0..10).map(|_| connect(port)).collect();
@@ -133,6 +163,7 @@ fn what_a_blocked_worker_leaves_in_its_lane_goes_to_another_once() {
     for _ in 0..8 {
         other.serve_on_lane();
     }
+    be_patient(&rig);
     // While it is blocked it gets nothing more.
     for _ in 0..4 {
         let client = connect(port);
@@ -163,11 +194,13 @@ fn what_a_blocked_worker_leaves_in_its_lane_goes_to_another_once() {
 
 #[test]
 fn what_was_taken_back_from_a_worker_is_made_up_for() {
-    let (_rig, mut blocked, mut other, port) = lanes(Config::default());
+    let (rig, mut blocked, mut other, port) = lanes(patient());
     let mut clients: Vec<TcpStream> = (0..10).map(|_| connect(port)).collect();
+    lose_patience(&rig);
     for _ in 0..clients.len() {
         other.serve_on_lane();
     }
+    be_patient(&rig);
     // It goes on, and gets two in a row when it has reported all and the primary has seen it.
     let (mut ahead, deadline) = (clients.len(), std::time::Instant::now() + super::PATIENCE);
     while ahead > 0 {
@@ -244,7 +277,7 @@ fn when_all_are_blocked_connections_wait_for_the_first_who_is_not() {
 
 /// How often the reactor's thread has gone to sleep.
 #[cfg(target_os = "linux")]
-fn sleeps(rig: &Rig) -> u64 {
+pub fn sleeps(rig: &Rig) -> u64 {
     let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
     let is_reactor = |path: &std::path::PathBuf| {
         std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim_end() == rig.thread)
@@ -309,6 +342,39 @@ fn what_a_worker_refuses_goes_to_another() {
     assert_eq!(two.serve_on_lane(), port_of(&client));
 }
 
+/// Refuses so many connections, in one report.
+fn refuse(worker: &mut FakeWorker, count: usize) {
+    for _ in 0..count {
+        let connection = worker.receive_on_lane();
+        worker.lane().refuse(connection.seq);
+    }
+    worker.lane().report().unwrap();
+}
+
+#[test]
+fn what_came_before_a_worker_knew_its_server_waited_for_a_pause() {
+    let never = std::time::Duration::from_secs(3600);
+    // The report is read before the worker says that it listens, or after that.
+    for is_read_first in [true, false] {
+        let mut rig = Rig::new(Config { refusal_pause: never, ..patient() });
+        let mut worker = rig.fork_with_lane();
+        let port = worker.listen();
+        let clients: Vec<TcpStream> = (0..3).map(|_| connect(port)).collect();
+        rig.settle();
+        if is_read_first {
+            refuse(&mut worker, 3);
+            wait_until(|| rig.stats.workers.read()[&worker.id].counters.refused.get() == 3);
+        }
+        worker.act("listening", json!({"port": port, "address": "127.0.0.1", "addressType": 4}));
+        rig.settle();
+        if !is_read_first {
+            refuse(&mut worker, 3);
+        }
+        let served: BTreeSet<u16> = clients.iter().map(|_| worker.serve_on_lane()).collect();
+        assert_eq!(served, clients.iter().map(port_of).collect());
+    }
+}
+
 #[test]
 fn the_last_words_of_a_worker_about_its_connections_count() {
     let (_rig, mut one, mut two, port) = lanes(patient());
@@ -354,104 +420,5 @@ fn nonsense_on_a_lane_ends_its_worker_and_nobody_else() {
         });
         assert!(matches!(cause, Some(Error::BadFrame(_))), "{cause:?}");
         assert_eq!(good.serve_on_lane(), port_of(&client));
-    }
-}
-
-/// What may happen to two workers on a server.
-#[derive(Clone, Copy, Debug)]
-enum Action {
-    Connect,
-    /// Worker, how many.
-    Receive(usize, usize),
-    RefuseNext(usize),
-    Report(usize),
-    Replace(usize),
-    /// Long enough for the primary to think that whoever does not read is blocked.
-    Wait,
-}
-
-fn action() -> impl Strategy<Value = Action> {
-    prop_oneof![
-        6 => Just(Action::Connect),
-        4 => (0..2usize, 1..4usize).prop_map(|(worker, count)| Action::Receive(worker, count)),
-        1 => (0..2usize).prop_map(Action::RefuseNext),
-        3 => (0..2usize).prop_map(Action::Report),
-        1 => (0..2usize).prop_map(Action::Replace),
-        1 => Just(Action::Wait),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    /// Whatever happens in whatever order: every client is served once, or was received by a worker that died.
-    #[test]
-    fn nothing_is_lost_and_nothing_is_served_twice(
-        actions in prop::collection::vec(action(), 1..60),
-        has_pulse: bool,
-    ) {
-        let config = if has_pulse { Config::default().one_queue() } else { Config::default() };
-        let mut rig = Rig::new(config);
-        let fork = |rig: &mut Rig| if has_pulse { rig.fork_with_pulse() } else { rig.fork_with_lane() };
-        let mut workers: Vec<FakeWorker> = (0..2).map(|_| fork(&mut rig)).collect();
-        let port = workers[0].listen();
-        workers[1].listen();
-        rig.settle();
-        let mut clients = Vec::new();
-        let mut held = [Vec::new(), Vec::new()];
-        let mut received_by_dead = 0;
-        for action in actions {
-            match action {
-                Action::Connect => clients.push(connect(port)),
-                Action::Receive(worker, count) => {
-                    for _ in 0..count {
-                        held[worker].extend(workers[worker].look_on_lane());
-                    }
-                }
-                Action::RefuseNext(worker) => {
-                    if let Some(connection) = workers[worker].look_on_lane() {
-                        workers[worker].lane().refuse(connection.seq);
-                    }
-                }
-                Action::Report(worker) => {
-                    workers[worker].lane().report().unwrap();
-                    workers[worker].poll();
-                }
-                Action::Replace(worker) => {
-                    let mut next = fork(&mut rig);
-                    next.listen();
-                    // What it has received and refused, but not reported, ends with it as well.
-                    received_by_dead += held[worker].len() + workers[worker].lane().unreported_refusals();
-                    held[worker].clear();
-                    workers[worker] = next;
-                }
-                Action::Wait => std::thread::sleep(super::super::RECALL_AFTER * 2),
-            }
-        }
-        // From here on both work.
-        let mut served = 0;
-        for (worker, held) in workers.iter_mut().zip(held) {
-            for connection in held {
-                worker.answer(connection);
-                served += 1;
-            }
-            worker.lane().report().unwrap();
-        }
-        let deadline = std::time::Instant::now() + super::PATIENCE;
-        while served + received_by_dead < clients.len() {
-            prop_assert!(std::time::Instant::now() < deadline, "{served} served, {received_by_dead} dead");
-            for worker in &mut workers {
-                while let Some(connection) = worker.look_on_lane() {
-                    worker.answer(connection);
-                    served += 1;
-                }
-                worker.lane().report().unwrap();
-                worker.poll();
-            }
-            std::thread::yield_now();
-        }
-        prop_assert_eq!(served + received_by_dead, clients.len());
-        let answered = clients.iter_mut().map(answer).filter(Option::is_some).count();
-        prop_assert_eq!(answered, served);
     }
 }

@@ -1,35 +1,67 @@
 //! The primary against workers that speak the protocol by hand: what is told, offered, given back and closed.
 
+mod asked;
 mod floods;
+#[cfg(target_os = "linux")]
+mod given;
+mod handover;
+#[cfg(target_os = "linux")]
+mod idleness;
+mod inherited;
+mod kept;
+#[cfg(target_os = "linux")]
+mod kept_schedules;
 mod lane;
 #[cfg(target_os = "linux")]
 mod memory;
 mod moving;
+#[cfg(target_os = "linux")]
+mod observed;
 mod peers;
 mod policy;
 #[cfg(target_os = "linux")]
 mod pulse;
 mod reading;
+#[cfg(target_os = "linux")]
+mod reuse_port;
 mod rig;
+#[cfg(target_os = "linux")]
+mod schedules;
+mod shared;
+mod side_by_side;
+#[cfg(target_os = "linux")]
+mod sticky;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use super::config::{MAX_SERVER_DATA, MAX_SERVER_KEY};
-use super::{AcceptMode, Command, Config, Event, IN_FLIGHT_PER_WORKER};
+use super::{Command, Config, Event, IN_FLIGHT_PER_WORKER};
 use crate::channel::{ChannelEvent, Frames};
 use crate::error::Error;
 use crate::ids::Completion;
 use crate::proto::Serialization;
+use crate::sched::PolicyChoice;
 use rig::{FakeWorker, PATIENCE, Rig, tcp};
 
 fn connect(port: u16) -> TcpStream {
-    let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    connect_to("127.0.0.1", port)
+}
+
+/// Clients are known by their ports. The kernel gives two clients the same one if their servers differ, unless a port is bound first.
+fn connect_to(address: &str, port: u16) -> TcpStream {
+    let server = SocketAddr::new(address.parse().unwrap(), port);
+    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    client.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    client.connect(&server.into()).unwrap();
+    let client = TcpStream::from(client);
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client
 }
@@ -147,7 +179,7 @@ fn accepting_stops_at_the_bound_and_goes_on_below_it() {
     assert_eq!(served, expected);
     let told = (0..20).map(|_| {
         rig.wait_for(|event| match event {
-            Event::Connection(connection) => Some(connection.peer),
+            Event::Connection(connection) => connection.taken.peer(),
             _ => None,
         })
     });
@@ -264,7 +296,7 @@ fn the_first_workers_data_is_everybodys() {
 
 #[test]
 fn a_shared_server_is_sent_to_the_workers() {
-    let mut rig = Rig::new(Config { accept_mode: AcceptMode::Workers, ..Config::default() });
+    let mut rig = Rig::new(Config { policies: PolicyChoice::None.into(), ..Config::default() });
     let (mut one, mut two) = (rig.fork(Serialization::Json), rig.fork(Serialization::Advanced));
     let port = |fd: std::os::fd::OwnedFd| crate::os::local_address(fd.as_fd()).unwrap().unwrap().port;
     let (reply, socket) = one.query(tcp(0));
@@ -335,8 +367,8 @@ fn no_socket_of_the_primarys_is_had_by_a_number_that_is_not_what_the_query_says(
     crate::os::listen(own.socket.as_fd(), 5).unwrap();
     let names = crate::os::AbstractNames::Exact;
     let named = crate::os::listen_named(&directory.path().join("s"), names, false, false, 5).unwrap();
-    for accept_mode in [AcceptMode::Primary, AcceptMode::Workers] {
-        let mut rig = Rig::new(Config { accept_mode, ..Config::default() });
+    for choice in [PolicyChoice::RoundRobin, PolicyChoice::None] {
+        let mut rig = Rig::new(Config { policies: choice.into(), ..Config::default() });
         let (mut worker, mut other) = (rig.fork(Serialization::Json), rig.fork_with_silent_lane());
         // Private: a connection, another worker's channel.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -10,7 +10,7 @@ use super::{Config, connect, port_of};
 use crate::address::Peer;
 use crate::ids::WorkerId;
 use crate::proto::Serialization;
-use crate::sched::{Incoming, Loads, Policy};
+use crate::sched::{Incoming, Loads, Made, Policy, PolicyChoice};
 
 /// How many connections the policy of these tests lets be under way to a worker: fewer than the primary does.
 const LIMIT: usize = 2;
@@ -95,7 +95,7 @@ fn client_of(rig: &Rig, place: usize, port: u16, workers: &mut [FakeWorker; 2]) 
 }
 
 fn two_workers(policy: fn() -> Box<dyn Policy>) -> (Rig, [FakeWorker; 2], u16) {
-    let mut rig = Rig::new(Config { policy, ..Config::default() });
+    let mut rig = Rig::new(Config { policies: PolicyChoice::Test(Made(policy)).into(), ..Config::default() });
     let mut workers = [rig.fork(Serialization::Json), rig.fork(Serialization::Advanced)];
     let port = workers[0].listen();
     assert_eq!(workers[1].listen(), port);
@@ -148,7 +148,10 @@ fn a_policy_is_told_what_was_refused_and_asked_again() {
 #[test]
 fn a_policy_is_told_what_was_taken_back_from_a_lane_and_asked_again() {
     static TOLD: Mutex<Vec<Told>> = Mutex::new(Vec::new());
-    let mut rig = Rig::new(Config { policy: || Homes::told(&TOLD), ..Config::default() });
+    let mut rig = Rig::new(Config {
+        policies: PolicyChoice::Test(Made(|| Homes::told(&TOLD))).into(),
+        ..Config::default()
+    });
     let (mut one, mut two) = (rig.fork_with_lane(), rig.fork_with_lane());
     let port = one.listen();
     assert_eq!(two.listen(), port);

@@ -147,7 +147,7 @@ fn a_lent_channel_is_taken_back_before_a_connection_is_sent() {
     // Nobody reads directly, and the answer counts all the same.
     one.decide(&offer, true);
     let (messages, peer) = messages_until(&rig, one.id, |event| match event {
-        Event::Connection(connection) => Some(connection.peer),
+        Event::Connection(connection) => connection.taken.peer(),
         _ => None,
     });
     assert_eq!(messages, ["\"before\""]);

@@ -16,7 +16,8 @@ use super::super::{Command, Config, Event, Primary, Stats};
 use crate::channel::{self, Channel, ChannelCommand};
 use crate::ids::WorkerId;
 use crate::os::{self, Ancillary, SocketPair};
-use crate::proto::{CHANNEL_MOVE, Decoder, Serialization};
+use crate::proto::{CHANNEL_MOVE, Decoder, LaneSeq, Serialization};
+use crate::pulse::SharedClaim;
 use crate::reactor::{self, EventSink, Handle};
 use crate::worker::{Connection, Received, WorkerLane};
 
@@ -43,7 +44,7 @@ impl EventSink<Event> for ChannelSink {
 }
 
 /// The number of no process.
-const NOBODY: u32 = u32::MAX;
+pub const NOBODY: u32 = u32::MAX;
 
 pub struct Rig {
     pub reactor: Handle<Command>,
@@ -67,7 +68,12 @@ impl Rig {
     }
 
     pub fn fork(&mut self, serialization: Serialization) -> FakeWorker {
-        self.spawn(serialization, Err("none in this test".into()))
+        self.spawn(serialization, Err("none in this test".into()), None)
+    }
+
+    /// A worker whose process has that number, and that has no lane.
+    pub fn fork_process(&mut self, pid: u32) -> FakeWorker {
+        self.spawn(Serialization::Json, Err("none in this test".into()), Some(pid))
     }
 
     /// A worker that reads its lane.
@@ -81,24 +87,42 @@ impl Rig {
     /// what it was sent.
     pub fn fork_with_pulse(&mut self) -> FakeWorker {
         let mut worker = self.fork_with_lane();
+        self.introduce(&mut worker, NOBODY, 0);
+        worker
+    }
+
+    /// A worker that reads its lane and has a pulse, and whose main thread the kernel shows.
+    #[cfg(target_os = "linux")]
+    pub fn fork_with_body(&mut self, body: &Body) -> FakeWorker {
+        let mut worker = self.fork_lane(Some(body.id));
+        worker.announce();
+        self.introduce(&mut worker, body.id, body.poller);
+        worker
+    }
+
+    /// The worker has its page, and says whose it is.
+    pub fn introduce(&mut self, worker: &mut FakeWorker, pid: u32, poller: i32) {
         while !worker.lane().can_introduce() {
             worker.wait_on_lane();
             assert!(worker.look_on_lane().is_none());
         }
-        worker.lane().introduce(NOBODY, 0).unwrap();
+        worker.lane().introduce(pid, poller).unwrap();
         worker.poll();
         // The primary has read that it has.
         wait_until(|| os::unread_by_peer(worker.lane.as_ref().unwrap().as_fd()) == 0);
         self.settle();
-        worker
     }
 
     /// A worker that has a lane and has not said anything on it.
     pub fn fork_with_silent_lane(&mut self) -> FakeWorker {
+        self.fork_lane(None)
+    }
+
+    fn fork_lane(&mut self, pid: Option<u32>) -> FakeWorker {
         let ends = os::packet_pair().unwrap();
         // What a process inherits is a second descriptor of the same socket.
         let inherited = ends.theirs.try_clone().unwrap();
-        let mut worker = self.spawn(Serialization::Json, Ok(ends));
+        let mut worker = self.spawn(Serialization::Json, Ok(ends), pid);
         worker.lane = Some(WorkerLane::new(inherited));
         worker
     }
@@ -107,12 +131,13 @@ impl Rig {
         &mut self,
         serialization: Serialization,
         lane: Result<SocketPair, Cow<'static, str>>,
+        pid: Option<u32>,
     ) -> FakeWorker {
         self.next_id += 1;
         let id = WorkerId(self.next_id);
         let (channel, socket) = channel::pair(serialization).unwrap();
         let channel = Arc::new(channel);
-        let command = Command::AddWorker { id, channel: channel.clone(), lane };
+        let command = Command::AddWorker { id, channel: channel.clone(), lane, pid };
         self.reactor.call(command).unwrap();
         FakeWorker {
             id,
@@ -124,6 +149,7 @@ impl Rig {
             serialization,
             next_seq: 100,
             lane: None,
+            unclaimed: None,
             first_socket: None,
         }
     }
@@ -182,7 +208,9 @@ pub struct FakeWorker {
     handles: VecDeque<OwnedFd>,
     serialization: Serialization,
     next_seq: u64,
-    lane: Option<WorkerLane>,
+    pub lane: Option<WorkerLane>,
+    /// What it has received from the shared lane and not claimed.
+    unclaimed: Option<LaneSeq>,
     /// The socket that the channel began with, once it has moved.
     first_socket: Option<OwnedFd>,
 }
@@ -297,7 +325,7 @@ impl FakeWorker {
         }
     }
 
-    fn wait_on_lane(&mut self) {
+    pub fn wait_on_lane(&mut self) {
         assert!(readable(self.lane().as_fd(), PATIENCE), "nothing came on the lane");
     }
 
@@ -307,6 +335,55 @@ impl FakeWorker {
             Received::Connection(connection) => Some(connection),
             Received::Nothing => None,
             Received::Ended => panic!("the primary closed the lane"),
+        }
+    }
+
+    /// A connection that waits on the shared lane, if one does. It is claimed with the next call of this, or of
+    /// [`FakeWorker::claim`].
+    pub fn look_on_shared(&mut self) -> Option<Connection> {
+        self.claim(false);
+        if self.lane().has_offer() {
+            self.lane().accept_offer();
+        }
+        match self.lane().receive_shared().unwrap() {
+            Received::Connection(connection) => {
+                self.unclaimed = Some(connection.seq);
+                Some(connection)
+            }
+            Received::Nothing | Received::Ended => None,
+        }
+    }
+
+    /// Says what became of the last connection of the shared lane.
+    pub fn claim(&mut self, is_refused: bool) {
+        if let Some(seq) = self.unclaimed.take() {
+            self.lane().claim_shared(SharedClaim { seq, is_refused }).unwrap();
+        }
+    }
+
+    /// A connection that is on its own lane, or on the shared one.
+    pub fn look(&mut self) -> Option<Connection> {
+        self.look_on_lane().or_else(|| self.look_on_shared())
+    }
+
+    /// Its event loop has turned, with nothing left to do.
+    pub fn turn(&mut self) {
+        self.claim(false);
+        self.lane().report().unwrap();
+        self.poll();
+    }
+
+    /// Waits for a connection on either lane, takes it and answers with the worker's id; returns the client's port.
+    pub fn serve_either(&mut self) -> u16 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.look();
+            self.turn();
+            if let Some(connection) = found {
+                return self.answer(connection);
+            }
+            assert!(Instant::now() < deadline, "nothing came");
+            std::thread::yield_now();
         }
     }
 
@@ -377,4 +454,82 @@ fn readable(socket: BorrowedFd<'_>, wait: Duration) -> bool {
 /// The fields of a query for a TCP port on 127.0.0.1.
 pub fn tcp(port: u16) -> Value {
     json!({"index": 0, "data": null, "address": "127.0.0.1", "port": port, "addressType": 4, "flags": 0})
+}
+
+/// A thread in the place of a worker's main thread, as the kernel shows it: it waits for events, or is blocked.
+#[cfg(target_os = "linux")]
+pub struct Body {
+    /// As the number of a process.
+    pub id: u32,
+    /// The number of its epoll instance.
+    pub poller: i32,
+    waker: mio::Waker,
+    /// Each makes it block until the next one, and then wait for events again; it ends with the sender.
+    turns: Sender<()>,
+    blocked: Receiver<()>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[cfg(target_os = "linux")]
+impl Body {
+    /// It waits for events when this returns.
+    pub fn new() -> Body {
+        use std::os::fd::AsRawFd;
+        let mut poll = mio::Poll::new().unwrap();
+        let poller = poll.as_raw_fd();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let (turns, turn) = unbounded();
+        let (tell_blocked, blocked) = unbounded();
+        let (tell_id, id) = unbounded();
+        let thread = std::thread::spawn(move || {
+            let own = std::fs::read_link("/proc/thread-self").unwrap();
+            let number = own.file_name().unwrap().to_str().unwrap().parse::<u32>().unwrap();
+            tell_id.send(number).unwrap();
+            let mut events = mio::Events::with_capacity(1);
+            loop {
+                // It is woken again if that was for nothing.
+                let _ = poll.poll(&mut events, None);
+                if turn.recv().is_err() {
+                    return;
+                }
+                tell_blocked.send(()).unwrap();
+                if turn.recv().is_err() {
+                    return;
+                }
+            }
+        });
+        let id = id.recv().unwrap();
+        let body = Body { id, poller, waker, turns, blocked, thread: Some(thread) };
+        body.await_waiting();
+        body
+    }
+
+    /// It is blocked when this returns.
+    pub fn block(&self) {
+        self.turns.send(()).unwrap();
+        self.waker.wake().unwrap();
+        self.blocked.recv().unwrap();
+    }
+
+    /// It waits for events when this returns.
+    pub fn unblock(&self) {
+        self.turns.send(()).unwrap();
+        self.await_waiting();
+    }
+
+    fn await_waiting(&self) {
+        let event_loop = os::EventLoop::of(self.id, os::Poller::Numbered(self.poller)).unwrap();
+        wait_until(|| event_loop.is_waiting());
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.turns = unbounded().0;
+        self.waker.wake().unwrap();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
 }

@@ -201,6 +201,8 @@ proptest! {
         json in any::<bool>(),
     ) {
         let serialization = if json { Serialization::Json } else { Serialization::Advanced };
+        // By its first bytes a peer is known that speaks something else.
+        let frames = [vec![b"{}".to_vec()], frames].concat();
         let bytes = stream(serialization, &frames);
         let mut decoder = Decoder::new(serialization, 1 << 20);
         let mut seen = Vec::new();
@@ -225,6 +227,21 @@ proptest! {
             classify(serialization, &frame);
         }
     }
+}
+
+#[test]
+fn a_peer_that_speaks_something_else_is_not_waited_for() {
+    let mut decoder = Decoder::new(Serialization::Advanced, DEFAULT_MAX_FRAME);
+    // A version of Bun's, and the length of what follows in another order than Node's.
+    feed(&mut decoder, &[1, 2, 0, 0, 0]);
+    assert!(matches!(decoder.next_frame(), Err(FrameError::Malformed(fault)) if fault.contains("Bun")));
+    let mut decoder = Decoder::new(Serialization::Json, DEFAULT_MAX_FRAME);
+    feed(&mut decoder, &[2]);
+    assert!(matches!(decoder.next_frame(), Err(FrameError::Malformed(fault)) if fault.contains("Bun")));
+    // Behind a frame it is a message like any other, and its reader's to refuse.
+    let mut decoder = Decoder::new(Serialization::Json, DEFAULT_MAX_FRAME);
+    feed(&mut decoder, b"{}\n\x02\n");
+    assert_eq!(drain(&mut decoder), [&b"{}"[..], &b"\x02"[..]]);
 }
 
 #[test]

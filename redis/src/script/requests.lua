@@ -1,0 +1,439 @@
+-- What a session may ask for. Behind queues.lua, before batch.lua: they are one script.
+
+local last
+local function number()
+  if not last then last = call('INCRBY', P .. 'n', ARGV[4]) - ARGV[4] end
+  last = last + 1
+  return string.format('%.0f', last)
+end
+
+local at = 5
+local function argument()
+  at = at + 1
+  return ARGV[at - 1]
+end
+local function numeric() return tonumber(argument()) end
+
+local function receipts()
+  local all = {}
+  for i = 1, numeric() do all[i] = { argument(), numeric() } end
+  return all
+end
+
+-- Each reads what belongs to it and returns what does it, so that a transaction can look at all of it before it
+-- does any; and second, what has to be held for it.
+local ops = {}
+
+function ops.send()
+  local queue, priority, delay, expires = argument(), numeric(), numeric(), numeric()
+  local group, id, deduplicate, body = argument(), argument(), numeric(), argument()
+  return function()
+    keep(queue)
+    if id ~= '' then
+      local known = call('ZSCORE', key('i', queue), id)
+      if known and tonumber(known) > now then return 1 end
+      call('ZREMRANGEBYSCORE', key('i', queue), '-inf', now)
+      call('ZADD', key('i', queue), after(deduplicate), id)
+    end
+    local n = number()
+    local state = { priority, 0, '', expires > 0 and after(expires) or 0, group }
+    call('HSET', key('b', queue), n, body)
+    setState(queue, n, state)
+    if expires > 0 then later('x', queue, n, state[4]) end
+    if delay > 0 then
+      later('d', queue, n, after(delay))
+    else
+      add(queue, n, state)
+    end
+    return 0
+  end
+end
+
+function ops.ack()
+  local queue, all = argument(), receipts()
+  return function()
+    ripen(queue)
+    local answer = 0
+    for _, receipt in ipairs(all) do
+      if not acknowledge(queue, receipt[1], receipt[2]) then answer = 2 end
+    end
+    return answer
+  end, { queue, all }
+end
+
+function ops.nack()
+  local queue, n, delivery = argument(), argument(), numeric()
+  local how, delay, text = argument(), numeric(), argument()
+  return function()
+    ripen(queue)
+    local state = stateOf(queue, n)
+    if isHeld(state, delivery) then
+      giveBack(queue, n, state, how, delay, text)
+      return 0
+    end
+    -- It is back already.
+    return isUnclaimed(state, delivery) and 0 or 2
+  end, { queue, { { n, delivery } } }
+end
+
+function ops.publish()
+  local topic, body = argument(), argument()
+  return function() return call('PUBLISH', topic, body) end
+end
+
+function ops.transaction()
+  local steps, settled, isHeldAll, isList = {}, {}, true, true
+  for i = 1, numeric() do
+    local step, needs = ops[argument()]()
+    steps[i] = step
+    if needs and needs.target then
+      local kind = call('TYPE', needs.target).ok
+      isList = isList and (kind == 'list' or kind == 'none')
+    end
+    for _, receipt in ipairs(needs and needs[2] or {}) do
+      local queue, n, delivery = needs[1], receipt[1], receipt[2]
+      local state = needs.list and call('HEXISTS', needs.list, n) == 1 and { 0, delivery, me } or stateOf(queue, n)
+      if settled[n] or not (isHeld(state, delivery) or isUnclaimed(state, delivery)) then isHeldAll = false end
+      settled[n] = true
+    end
+  end
+  return function()
+    if not isHeldAll then return 2 end
+    if not isList then return { 'error', 'WRONGTYPE of a list' } end
+    for _, step in ipairs(steps) do step() end
+    return 0
+  end
+end
+
+function ops.declare()
+  local queue, visibility, most, deadLetter = argument(), argument(), argument(), argument()
+  return function()
+    keep(queue)
+    if visibility ~= '' then call('HSET', key('o', queue), 'v', visibility) end
+    if most ~= '' then call('HSET', key('o', queue), 'm', most) end
+    if deadLetter ~= '' then call('HSET', key('o', queue), 'l', deadLetter) end
+    return 0
+  end
+end
+
+-- For all calls of this session that wait in a queue, or for one that does not wait.
+function ops.receive()
+  local queue, waits, wanted = argument(), argument() == '1', {}
+  for i = 1, numeric() do wanted[i] = { numeric(), numeric() } end
+  return function(row)
+    ripen(queue)
+    local answers, known, served = { 0 }, { 'receive', queue }, 0
+    for _, receiver in ipairs(wanted) do
+      local found = take(queue, receiver[1], receiver[2])
+      if #found == 0 then break end
+      served = served + 1
+      local ids = {}
+      for i, message in ipairs(found) do ids[i] = { string.format('%.0f', message[1]), message[2], message[3] } end
+      answers[#answers + 1] = found
+      known[#known + 1] = ids
+    end
+    if waits then
+      if served < #wanted then
+        call('ZADD', key('r', queue), 'NX', now, me)
+        call('HSET', key('R', queue), me, pack({ #wanted - served, now + LEASE }))
+      else
+        call('ZREM', key('r', queue), me)
+        call('HDEL', key('R', queue), me)
+      end
+    end
+    memory[row] = known
+    return answers
+  end
+end
+
+function ops.extend()
+  local queue, n, delivery, visibility = argument(), argument(), numeric(), numeric()
+  return function()
+    ripen(queue)
+    if visibility == 0 then
+      visibility = tonumber(call('HGET', key('o', queue), 'v') or DEFAULT_VISIBILITY)
+    end
+    local state = stateOf(queue, n)
+    if isHeld(state, delivery) then
+      later('h', queue, n, after(visibility))
+      return 0
+    end
+    if not isUnclaimed(state, delivery) or not withdraw(queue, n, state) then return 2 end
+    local group = state[5]
+    if group ~= '' then
+      local first = call('ZRANGE', groupKey(queue, group), 0, 0)
+      if first[1] then call('ZREM', key('w', queue), first[1]) end
+      call('HSET', key('f', queue), group, n)
+    end
+    hold(queue, n, state, after(visibility))
+    return 0
+  end
+end
+
+local function byPlace(one, other) return one[1] < other[1] end
+
+function ops.peek()
+  local queue, count = argument(), numeric()
+  return function(row)
+    -- It is not remembered, and can be asked again.
+    memory[row] = { 'again' }
+    ripen(queue)
+    local first, groups = {}, {}
+    local ready = call('ZRANGE', key('w', queue), 0, count - 1, 'WITHSCORES')
+    for i = 1, #ready, 2 do first[#first + 1] = { tonumber(ready[i + 1]), ready[i] } end
+    -- Groups of which one is held or can be received: what waits behind it.
+    for _, group in ipairs(call('HKEYS', key('f', queue))) do groups[group] = true end
+    for _, one in ipairs(first) do
+      local state = stateOf(queue, one[2])
+      if state and state[5] ~= '' then groups[state[5]] = true end
+    end
+    local known = {}
+    for _, one in ipairs(first) do known[one[2]] = true end
+    for group in pairs(groups) do
+      local behind = call('ZRANGE', groupKey(queue, group), 0, count - 1, 'WITHSCORES')
+      for i = 1, #behind, 2 do
+        if not known[behind[i]] then first[#first + 1] = { tonumber(behind[i + 1]), behind[i] } end
+      end
+    end
+    table.sort(first, byPlace)
+    local found, bytes = {}, 0
+    for i = 1, math.min(count, #first) do
+      if bytes >= MAX_REPLY then break end
+      local n = first[i][2]
+      local body, state = call('HGET', key('b', queue), n), stateOf(queue, n)
+      if body then
+        bytes = bytes + #body
+        found[#found + 1] = delivered(n, state, 0, body)
+      end
+    end
+    return found
+  end
+end
+
+local function counts(queue)
+  local delayed, held = call('ZCARD', key('d', queue)), call('ZCARD', key('h', queue))
+  return call('HLEN', key('b', queue)) - delayed - held, delayed, held
+end
+
+function ops.stats()
+  local queue = argument()
+  return function()
+    ripen(queue)
+    local waiting, delayed, held = counts(queue)
+    local receivers, all = 0, call('HGETALL', key('R', queue))
+    for i = 1, #all, 2 do
+      local one = unpacked(all[i + 1])
+      if one[2] > now then
+        receivers = receivers + one[1]
+      else
+        call('HDEL', key('R', queue), all[i])
+      end
+    end
+    return { waiting, delayed, held, receivers }
+  end
+end
+
+-- Removes all that nobody holds.
+local function purge(queue)
+  local held = call('ZRANGE', key('h', queue), 0, -1)
+  local count = call('HLEN', key('b', queue)) - #held
+  local saved = {}
+  for i, n in ipairs(held) do saved[i] = { n, call('HGET', key('b', queue), n), call('HGET', key('s', queue), n) } end
+  local groups = {}
+  for _, state in ipairs(call('HVALS', key('s', queue))) do groups[unpacked(state)[5]] = true end
+  for group in pairs(groups) do
+    if group ~= '' then call('UNLINK', groupKey(queue, group)) end
+  end
+  for _, what in ipairs({ 'w', 'd', 'x', 'b', 's', 'f' }) do call('UNLINK', key(what, queue)) end
+  for _, one in ipairs(saved) do
+    local state = unpacked(one[3])
+    call('HSET', key('b', queue), one[1], one[2])
+    call('HSET', key('s', queue), one[1], one[3])
+    if state[4] > 0 then call('ZADD', key('x', queue), state[4], one[1]) end
+    if state[5] ~= '' then call('HSET', key('f', queue), state[5], one[1]) end
+  end
+  emptied[queue] = true
+  return count
+end
+
+function ops.purge()
+  local queue = argument()
+  return function()
+    return purge(queue)
+  end
+end
+
+function ops.delete()
+  local queue = argument()
+  return function()
+    call('DEL', key('h', queue))
+    purge(queue)
+    for _, what in ipairs({ 'o', 'i' }) do call('UNLINK', key(what, queue)) end
+    call('SREM', P .. 'queues', queue)
+    kept[queue] = nil
+    return 0
+  end
+end
+
+function ops.drain()
+  local queue = argument()
+  return function()
+    ripen(queue)
+    if call('EXISTS', key('b', queue)) == 0 then return 0 end
+    call('SADD', key('z', queue), me)
+    return 1
+  end
+end
+
+function ops.queues()
+  return function()
+    local names = call('SMEMBERS', P .. 'queues')
+    table.insert(names, 1, 'names')
+    return names
+  end
+end
+
+-- What is due somewhere happens, also where nobody asks for anything.
+function ops.tend()
+  return function()
+    local queues = call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, CHUNK)
+    for _, queue in ipairs(queues) do
+      seen[queue] = nil
+      ripen(queue)
+      local at = nextDue(queue)
+      if at then
+        call('ZADD', P .. 'due', at, queue)
+      else
+        call('ZREM', P .. 'due', queue)
+      end
+    end
+    -- When something is due next, too.
+    local first = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
+    return { #queues, first[2] and math.max(0, tonumber(first[2]) - now) or -1 }
+  end
+end
+
+-- The session is over.
+function ops.bye()
+  return function()
+    call('DEL', P .. 'c:' .. me)
+    return 0
+  end
+end
+
+-- Lists are the server's own; what was taken and not acknowledged yet is in a hash beside, until when in a sorted set.
+function ops.push()
+  local list, value = argument(), argument()
+  return function()
+    call('LPUSH', list, value)
+    return 0
+  end, { '', {}, target = list }
+end
+
+function ops.pop()
+  local list, beside, count = argument(), argument(), numeric()
+  local receivers = {}
+  for i = 1, count do receivers[i] = { argument(), numeric() } end
+  return function(row)
+    local untils = beside .. ':until'
+    -- Who took these has not said that it has them.
+    for _, n in ipairs(call('ZRANGEBYSCORE', untils, '-inf', now)) do
+      local value = call('HGET', beside, n)
+      if value then call('RPUSH', list, value) end
+      call('HDEL', beside, n)
+      call('ZREM', untils, n)
+    end
+    local found = { 'values' }
+    for _, receiver in ipairs(receivers) do
+      local value = call('RPOP', list)
+      if not value then break end
+      call('HSET', beside, receiver[1], value)
+      call('ZADD', untils, now + receiver[2], receiver[1])
+      found[#found + 1] = value
+    end
+    memory[row] = { 'pop', beside, receivers, #found - 1 }
+    return found
+  end
+end
+
+function ops.popped()
+  local beside, n, list = argument(), argument(), argument()
+  return function()
+    local value = call('HGET', beside, n)
+    if not value then return 2 end
+    -- Back to where it was, or for good.
+    if list ~= '' then call('RPUSH', list, value) end
+    call('HDEL', beside, n)
+    call('ZREM', beside .. ':until', n)
+    return 0
+  end, { '', { { n, 1 } }, list = beside }
+end
+
+function ops.length()
+  local list = argument()
+  return function() return call('LLEN', list) end
+end
+
+-- Runs: many requests of one kind to one queue, each with an answer of its own. They are most of what is asked for.
+local runs = {}
+
+-- Messages without options.
+function runs.sends(queue, count)
+  keep(queue)
+  local done, bodies, places = 0, {}, {}
+  local function put()
+    if #bodies == 0 then return end
+    call('HSET', key('b', queue), unpack(bodies))
+    local isPlaced, problem = pcall(call, 'ZADD', key('w', queue), unpack(places))
+    if not isPlaced or (type(problem) == 'table' and problem.err) then
+      -- Nothing of it is left, of whatever type the key is that was in the way.
+      for i = 1, #bodies, 2 do call('HDEL', key('b', queue), bodies[i]) end
+      error(problem, 0)
+    end
+    changed[queue] = true
+    bodies, places = {}, {}
+  end
+  local base = 255 * RANK
+  for i = 1, count do
+    local n = number()
+    local at2 = 2 * ((i - 1) % CHUNK)
+    bodies[at2 + 1], bodies[at2 + 2] = n, argument()
+    places[at2 + 1], places[at2 + 2] = base + last, n
+    if i % CHUNK == 0 then put() end
+  end
+  put()
+  local answers = {}
+  for i = 1, count do answers[i] = 0 end
+  return answers
+end
+
+-- Acknowledgements of one message each.
+function runs.acks(queue, count)
+  local ids, deliveries, answers = {}, {}, {}
+  for i = 1, count do ids[i], deliveries[i] = argument(), numeric() end
+  ripen(queue)
+  for first = 1, count, CHUNK do
+    local last = math.min(first + CHUNK - 1, count)
+    local states = call('HMGET', key('s', queue), unpack(ids, first, last))
+    local gone = {}
+    for i = first, last do
+      local packed = states[i - first + 1]
+      local state = packed and unpacked(packed)
+      if isHeld(state, deliveries[i]) and state[4] == 0 and state[5] == '' and not gone[ids[i]] then
+        gone[#gone + 1] = ids[i]
+        gone[ids[i]] = true
+        answers[i] = 0
+      end
+    end
+    if #gone > 0 then
+      call('ZREM', key('h', queue), unpack(gone))
+      call('HDEL', key('b', queue), unpack(gone))
+      call('HDEL', key('s', queue), unpack(gone))
+      emptied[queue] = true
+    end
+  end
+  for i = 1, count do
+    if not answers[i] then answers[i] = acknowledge(queue, ids[i], deliveries[i]) and 0 or 2 end
+  end
+  return answers
+end
