@@ -3,64 +3,92 @@
 const crypto = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
+const { ADDONS } = require('./lib-addons');
 const { answers, root, run } = require('./run');
 
-/** The sources of the build; a directory counts with all its files. */
-const SOURCES = ['Cargo.toml', 'Cargo.lock', 'build.rs', 'rust-toolchain.toml', '.cargo', 'src'];
+/** @typedef {import('./lib-addons').Addon} Addon */
 
-/** What was built from what, by content: a checkout or a copy changes times, and must not cause a build. */
-const STAMP = path.join(root, 'target', 'binding.stamp');
+/** @param {Addon} addon @returns {string} what was built from what, by content: a copy changes times, and must cause no build */
+function stampOf(addon) {
+  return path.join(root, 'target', `${addon.name}.stamp`);
+}
 
 /**
- * Builds the native binding in release mode: corral.<platform>.node, binding.js and binding.d.ts in the root.
- * Does nothing when they already are what the sources give.
+ * Builds the addons in release mode: <name>.<platform>.node in the root, and the files that are generated with each.
+ * Does nothing for one whose files already are what the sources give.
  *
  * @param {{ force?: boolean }} [options]
  */
 async function build({ force = false } = {}) {
-  if (!force && isCurrent()) return;
+  const addons = ADDONS.filter((addon) => force || !isCurrent(addon));
+  if (addons.length === 0) return;
   if (!answers('cargo', ['--version'])) {
     console.error('Building corral needs a Rust toolchain; see https://rustup.rs for how to get one.');
     process.exit(127);
   }
+  for (const addon of addons) await buildAddon(addon);
+}
+
+/** @param {Addon} addon */
+async function buildAddon(addon) {
   // Taken before the build: a file that is edited meanwhile makes the next run build again.
-  const sources = sourceDigest();
+  const sources = sourceDigest(addon);
   // Built aside and moved in place: a process that has the old binary mapped keeps it, and nobody loads half of one.
-  const output = path.join(root, 'target', `binding-${process.pid}`);
+  const output = path.join(root, 'target', `${addon.name}-${process.pid}`);
   fs.mkdirSync(output, { recursive: true });
+  const { name, version, napi: settings } = require('../package.json');
+  const manifest = path.join(output, 'package.json');
+  fs.writeFileSync(
+    manifest,
+    JSON.stringify({ name, version, napi: { ...settings, binaryName: addon.name } }),
+  );
   // biome.json, .ci/run and the file list in package.json know these names as well.
-  const names = ['--js', 'binding.js', '--dts', 'binding.d.ts'];
+  const types = ['--dts', path.basename(addon.types)];
+  const loader = addon.loader === undefined ? ['--no-js'] : ['--js', addon.loader];
+  const place = ['--manifest-path', addon.manifest, '--package-json-path', manifest, '--output-dir', output];
   const napi = path.join(root, 'node_modules', '.bin', 'napi');
-  const code = await run(napi, ['build', '--platform', '--release', '--output-dir', output, ...names]);
+  const code = await run(napi, ['build', '--platform', '--release', ...place, ...types, ...loader]);
+  fs.rmSync(manifest);
   if (code === 0) {
-    for (const file of fs.readdirSync(output)) fs.renameSync(path.join(output, file), path.join(root, file));
-    fs.writeFileSync(STAMP, `${sources}\n${digest(outputs())}\n`);
+    for (const file of fs.readdirSync(output)) {
+      const generated = [addon.types, addon.loader].find((name) => name && path.basename(name) === file);
+      fs.renameSync(path.join(output, file), path.join(root, generated ?? file));
+    }
+    fs.writeFileSync(stampOf(addon), `${sources}\n${digest(outputs(addon))}\n`);
   }
   fs.rmSync(output, { recursive: true, force: true });
   if (code !== 0) process.exit(code);
 }
 
-/** Whether the files in the root are those that the last build made, and the sources those that it used. */
-function isCurrent() {
-  if (!fs.existsSync(STAMP)) return false;
-  const [sources, made] = fs.readFileSync(STAMP, 'utf8').split('\n');
-  return sources === sourceDigest() && made === digest(outputs());
+/** @param {Addon} addon @returns {boolean} whether the last build made its files as they are, of the sources as they are */
+function isCurrent(addon) {
+  if (!fs.existsSync(stampOf(addon))) return false;
+  const [sources, made] = fs.readFileSync(stampOf(addon), 'utf8').split('\n');
+  return sources === sourceDigest(addon) && made === digest(outputs(addon));
 }
 
-/** A digest of all that decides what the build gives, the toolchain's version apart: cargo itself looks after that. */
-function sourceDigest() {
+/**
+ * A digest of all that decides what the build gives, the toolchain's version apart: cargo itself looks after that.
+ *
+ * @param {Addon} addon
+ */
+function sourceDigest(addon) {
   const { name, version, napi } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'));
   const cli = require('@napi-rs/cli/package.json').version;
   const settings = { name, version, napi, cli, platform: process.platform, arch: process.arch };
-  return digest(SOURCES.flatMap(filesUnder), JSON.stringify(settings));
+  return digest(addon.sources.flatMap(filesUnder), JSON.stringify(settings));
 }
 
-/** The binding's files in the root: two that are committed, and the binary. */
-function outputs() {
-  const binaries = fs
-    .readdirSync(root)
-    .filter((name) => name.startsWith('corral.') && name.endsWith('.node'));
-  return ['binding.js', 'binding.d.ts', ...binaries.sort()];
+/** @param {Addon} addon @returns {string[]} its files in the root: those that are committed, and the binary */
+function outputs(addon) {
+  const generated = addon.loader === undefined ? [addon.types] : [addon.loader, addon.types];
+  return [...generated, ...binaries().filter((file) => file.startsWith(`${addon.name}.`))];
+}
+
+/** @returns {string[]} the names of the binaries in the root: <name>.<platform>.node */
+function binaries() {
+  const names = fs.readdirSync(root).filter((file) => file.endsWith('.node'));
+  return names.filter((file) => ADDONS.some(({ name }) => file.startsWith(`${name}.`))).sort();
 }
 
 /**
@@ -91,4 +119,4 @@ function contentHash(file) {
   return fs.existsSync(full) ? crypto.createHash('sha256').update(fs.readFileSync(full)).digest('hex') : '';
 }
 
-module.exports = { build };
+module.exports = { binaries, build };

@@ -26,7 +26,7 @@ const MAX_LENGTH = 16 * 1024;
 
 const USAGE = `usage: node scripts/fuzz.js [options] [target ...]
 
-  target          frames, hello, inbox, lane, message, v8value (default: all)
+  target          first_bytes, frames, hello, inbox, lane, message, v8value (default: all)
   --seconds N     for how long each (default ${DEFAULT_SECONDS})`;
 
 /**

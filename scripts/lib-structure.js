@@ -35,9 +35,12 @@ function filesUnder(directory, ending) {
 /** @param {string} file */
 const isTest = (file) => /(^|\/)tests(\/|\.rs$)/.test(file);
 
-/** @returns {string[]} the files of src/ but for tests */
-function rustFiles() {
-  return filesUnder('src', '.rs').filter((file) => !isTest(file));
+/** The folders of Rust, of one crate each. */
+const CRATES = ['src', 'bus/src', 'observe/src', 'redis/src'];
+
+/** @param {string} [crate] @returns {string[]} its files but for tests */
+function rustFiles(crate = 'src') {
+  return filesUnder(crate, '.rs').filter((file) => !isTest(file));
 }
 
 /** @returns {string[]} */
@@ -94,10 +97,10 @@ function closingBrace(code, from) {
   return code.length;
 }
 
-/** @param {string} file in src/ @returns {string} its module: '' for lib.rs, 'ipc', 'ipc::link' */
+/** @param {string} file of a crate @returns {string} its module: '' for lib.rs, 'ipc', 'ipc::link' */
 function moduleOf(file) {
   return file
-    .replace(/^src\//, '')
+    .replace(/^.*?\bsrc\//, '')
     .replace(/\.rs$/, '')
     .replace(/(^|\/)(mod|lib)$/, '')
     .replaceAll('/', '::');
@@ -153,13 +156,14 @@ function pathsOf(tree) {
 }
 
 /**
- * What each file of src/ imports of others. A name that a folder's mod.rs only passes on counts for the file that
+ * What each file of a crate imports of others in it. A name that a folder's mod.rs only passes on counts for the file that
  * defines it. That the head of a folder uses the files in it does not count, as it puts them together.
  *
+ * @param {string} [crate]
  * @returns {Imports}
  */
-function rustImports() {
-  const files = rustFiles();
+function rustImports(crate = 'src') {
+  const files = rustFiles(crate);
   const fileOf = new Map(files.map((file) => [moduleOf(file), file]));
   const code = new Map(files.map((file) => [moduleOf(file), codeOf(file)]));
   /** @type {Map<string, Array<{ path: string[], name: string }>>} */
@@ -378,6 +382,7 @@ function equalRuns(some, others, longest) {
 }
 
 module.exports = {
+  CRATES,
   circles,
   equalRuns,
   floors,
@@ -390,10 +395,10 @@ module.exports = {
 };
 
 if (require.main === module) {
-  const rust = rustFiles();
+  const rust = CRATES.flatMap(rustFiles);
   const under = (/** @type {string} */ folder) => rust.filter((file) => file.startsWith(`src/${folder}/`));
   const count = (/** @type {string[]} */ files) => files.reduce((sum, file) => sum + linesOf(file), 0);
-  console.log('circles in src/:', circles(rustImports()));
+  for (const crate of CRATES) console.log(`circles in ${crate}/:`, circles(rustImports(crate)));
   console.log('circles in lib/:', circles(libImports()));
   if (circles(libImports()).length === 0) {
     const all = floors(libImports());

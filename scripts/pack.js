@@ -1,53 +1,56 @@
 'use strict';
 
-// What npm runs around `npm pack` and `npm publish` (prepack and postpack in package.json).
+// A tarball of corral that carries the binary of this machine's platform: for installing it without a registry.
 //
-// The packed package.json names the per-platform packages under npm/ as optional dependencies; the committed one does
-// not. It cannot: `npm ci` fails on a name that is not in the lock file, and a name that the registry does not have yet
-// cannot get into it; while a name that we have not published could be published by somebody else and run here.
+//   npm run pack                  corral-<version>-<platform>.tgz, here
+//   npm run pack -- DIRECTORY     there; the directory is made if it is not there
+//
+// Prints the path of the tarball as its last line. docs/deploying.md says what to do with it.
 
+const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
+const { binaries, build } = require('./build');
 const { root } = require('./run');
 
-const manifest = path.join(root, 'package.json');
-
-function prepare() {
-  const main = readJson(manifest);
-  /** @type {Record<string, string>} */
-  const optionalDependencies = {};
-  for (const directory of fs.readdirSync(path.join(root, 'npm')).sort()) {
-    const { name, version } = readJson(path.join(root, 'npm', directory, 'package.json'));
-    // Another version has another binding: loading it would fail later and less clearly.
-    if (version !== main.version) {
-      throw new Error(`npm/${directory} is version ${version}, corral ${main.version}: run \`napi version\``);
-    }
-    optionalDependencies[name] = version;
-  }
-  writeJson(manifest, { ...main, optionalDependencies });
-}
-
-function restore() {
-  const { optionalDependencies, ...main } = readJson(manifest);
-  writeJson(manifest, main);
-}
-
-/** @param {string} file */
-function readJson(file) {
-  return JSON.parse(fs.readFileSync(file, 'utf8'));
+async function main() {
+  const [directory = '.', ...rest] = process.argv.slice(2);
+  if (rest.length > 0 || directory.startsWith('-')) throw new Error('usage: npm run pack [-- DIRECTORY]');
+  // npm runs this in the root, whatever directory it was called in.
+  const destination = path.resolve(process.env.INIT_CWD ?? process.cwd(), directory);
+  fs.mkdirSync(destination, { recursive: true });
+  await build();
+  // Its own name is the same on every platform: a lock file would take one for another that was changed.
+  const packed = pack(destination);
+  const named = path.join(destination, packed.replace(/\.tgz$/, `-${platforms()}.tgz`));
+  fs.renameSync(path.join(destination, packed), named);
+  console.log(named);
 }
 
 /**
- * In the format that npm writes and Biome expects, so that writing what was read changes nothing.
- *
- * @param {string} file
- * @param {object} value
+ * @param {string} destination
+ * @returns {string} the name that npm gave the file
  */
-function writeJson(file, value) {
-  fs.writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
+function pack(destination) {
+  // Without scripts: what they would build has just been built.
+  const args = ['pack', '--ignore-scripts', '--json', '--pack-destination', destination];
+  const { status, stdout, error } = spawnSync('npm', args, {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (error) throw error;
+  if (status !== 0) throw new Error(`npm ${args.join(' ')} ended with ${status}`);
+  const [{ filename }] = Object.values(JSON.parse(stdout));
+  return filename;
 }
 
-const action = process.argv[2];
-if (action === 'prepare') prepare();
-else if (action === 'restore') restore();
-else throw new Error('usage: node scripts/pack.js prepare | restore');
+/** Those whose binaries lie in the root: as a rule this machine's alone. */
+function platforms() {
+  return [...new Set(binaries().map((name) => name.split('.')[1]))].join('+');
+}
+
+main().catch((error) => {
+  console.error(error.message);
+  process.exitCode = 1;
+});

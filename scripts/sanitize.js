@@ -27,7 +27,7 @@ function run(sanitizer) {
     CARGO_TARGET_DIR: path.join(ROOT, 'target', `sanitize-${sanitizer}`),
     TSAN_OPTIONS: `suppressions=${path.join(__dirname, 'tsan-suppressions.txt')}`,
   };
-  const args = ['test', '--no-default-features', '--lib', '--target', target];
+  const args = ['test', '--workspace', '--no-default-features', '--lib', '--target', target];
   return spawnSync('cargo', args, { cwd: ROOT, env, stdio: 'inherit' }).status === 0;
 }
 

@@ -23,7 +23,9 @@ function modifiedAt(file) {
 
 async function main() {
   // Our own Node versions are the only ones that the tools have to run on, so npm's warnings about engines say nothing.
-  if (!isInstalled()) await runOrExit('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+  // Its scripts would be ours, "prepare", which builds: whether to do that is to be said here. No dependency needs any.
+  const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
+  if (!isInstalled()) await runOrExit('npm', ['ci', ...options]);
   if (!process.argv.includes('--no-build')) await build({ force: process.argv.includes('--force-build') });
 }
 

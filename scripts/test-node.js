@@ -15,9 +15,9 @@ const { spawnSync } = require('node:child_process');
 const { parseArgs } = require('node:util');
 const { runGroup, killAllOnSignals } = require('./lib-process-group.js');
 const { nodeTestsDirectory, Unavailable } = require('./lib-node-tests.js');
+const { NODE_TESTS } = require('./provide.js');
 const { SUITES, findTests } = require('./lib-node-suites.js');
 
-const ROOT = path.resolve(__dirname, '..');
 const EXCEPTIONS = path.join(__dirname, 'test-node-exceptions.json');
 
 const USAGE = `usage: node scripts/test-node.js [options] [name ...]
@@ -325,7 +325,7 @@ async function main() {
     return;
   }
   const { filters } = settings;
-  const directory = nodeTestsDirectory(path.join(ROOT, '.cache', 'node-tests'));
+  const directory = nodeTestsDirectory(NODE_TESTS);
   const chosen = settings.suites
     .map((suite) => {
       const tests = findTests(suite, directory);

@@ -5,20 +5,20 @@
 //
 //   node scripts/test-versions.js [options] [version ...]
 //
-// The binaries are those of the npm packages node-<platform>-<arch>, kept in .cache/node-versions.
+// The binaries are those of the npm packages node-<platform>-<arch>: lib-runtimes.js.
 
 const fs = require('node:fs');
 const path = require('node:path');
 const { parseArgs } = require('node:util');
-const { spawnSync } = require('node:child_process');
+const { execFileSync } = require('node:child_process');
 const { runGroup, killAllOnSignals } = require('./lib-process-group.js');
+const { find } = require('./lib-runtimes.js');
 
 const ROOT = path.resolve(__dirname, '..');
-const CACHE = path.join(ROOT, '.cache', 'node-versions');
 const DEFAULT_VERSIONS = ['22', '24', '26'];
 
 /** Packs and installs, which has nothing to do with the version that runs it. */
-const NOT_HERE = /(^|[/.-])(pack|packag)/;
+const NOT_HERE = /(^|[/.-])(pack|packag|getting-started)/;
 
 const USAGE = `usage: node scripts/test-versions.js [options] [version ...]
 
@@ -29,43 +29,13 @@ const USAGE = `usage: node scripts/test-versions.js [options] [version ...]
   --verbose       print the output of what passes as well`;
 
 /**
- * The binary of a version; downloaded when it is not in the cache.
- *
  * @param {string} version
- * @returns {string}
+ * @returns {string} its binary; fetched if it has not been
  */
 function nodeBinary(version) {
-  const name = `node-${process.platform}-${process.arch}`;
-  const directory = path.join(CACHE, `${name}-${version}`);
-  const binary = path.join(directory, 'package', 'bin', 'node');
-  if (fs.existsSync(binary)) return binary;
-  fs.mkdirSync(CACHE, { recursive: true });
-  // Unpacked beside its place and then renamed: an interrupted run never looks like a complete one.
-  const partial = fs.mkdtempSync(path.join(CACHE, 'partial-'));
-  try {
-    console.log(`getting ${name}@${version} ...`);
-    const packed = command('npm', ['pack', `${name}@${version}`, '--silent', '--pack-destination', partial]);
-    const archive = packed.trim().split('\n').pop() ?? '';
-    command('tar', ['-xzf', path.join(partial, archive), '-C', partial, 'package/bin/node']);
-    fs.rmSync(path.join(partial, archive));
-    fs.chmodSync(partial, 0o755);
-    fs.renameSync(partial, directory);
-  } finally {
-    fs.rmSync(partial, { recursive: true, force: true });
-  }
-  return binary;
-}
-
-/**
- * @param {string} file
- * @param {string[]} args
- */
-function command(file, args) {
-  // Not in the repo: there npm would take part in its workspace and its scripts.
-  const result = spawnSync(file, args, { cwd: CACHE, encoding: 'utf8' });
-  if (result.error) throw result.error;
-  if (result.status !== 0) throw new Error(`${file} ${args.join(' ')} failed\n${result.stderr}`);
-  return result.stdout;
+  const found = find(`Node ${version}`);
+  if ('missing' in found) throw new Error(found.missing);
+  return found.runtime.binary;
 }
 
 /**
@@ -154,7 +124,7 @@ async function main() {
   let failed = false;
   for (const version of positionals.length > 0 ? positionals : DEFAULT_VERSIONS) {
     const binary = nodeBinary(version);
-    const exact = command(binary, ['-p', 'process.version']).trim();
+    const exact = execFileSync(binary, ['-p', 'process.version'], { encoding: 'utf8' }).trim();
     console.log(`Node ${exact}: ${files.length} test files`);
     // The same reporter in all versions, so that its counts can be read.
     const steps = [
