@@ -1,7 +1,5 @@
 'use strict';
 
-const EventEmitter = require('node:events');
-
 const { install } = require('./lib/install');
 
-module.exports = install(new EventEmitter());
+module.exports = install();

@@ -219,6 +219,10 @@ export class ChannelServer extends EventEmitter<ChannelServerEvents> {
   unref(): this;
 }
 
+/**
+ * Throws `ERR_CORRAL_NO_NATIVE` for channels, as `connect` does, where corral's core cannot run: there is no binary, or the
+ * runtime is Bun or Deno.
+ */
 export function createServer(
   options: ChannelServerOptions,
   connectionListener?: (channel: Channel) => void,

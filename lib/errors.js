@@ -97,18 +97,79 @@ module.exports = {
     const error = new Error('The operation was aborted', { cause });
     return Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' });
   },
-  featureUnavailable: (/** @type {string} */ feature, /** @type {string} */ reason) =>
+  busClosed: () => create(Error, 'ERR_CORRAL_BUS_CLOSED', 'The bus is closed'),
+  /** @param {string} code @param {string} message of the engine's */
+  busFault: (code, message) => create(Error, code, message),
+  /** @param {number} calls @param {number} bytes that wait */
+  busOffline: (calls, bytes) =>
     create(
       Error,
-      'ERR_FEATURE_UNAVAILABLE_ON_PLATFORM',
-      `The feature ${feature} is unavailable on the current platform, which is being used to run Node.js: ${reason}`,
+      'ERR_CORRAL_BUS_OFFLINE',
+      `The engine is away, and ${calls} calls with ${bytes} bytes wait for it already`,
     ),
+  busTimeout: (/** @type {number} */ timeout) =>
+    create(Error, 'ERR_CORRAL_BUS_TIMEOUT', `The engine has not answered within ${timeout} ms`),
+  /** @param {number} size @param {number} most */
+  busTooLarge: (size, most) =>
+    create(
+      RangeError,
+      'ERR_CORRAL_BUS_TOO_LARGE',
+      `The message has ${size} bytes, and maxMessageSize is ${most}`,
+    ),
+  /** @param {string} reason @param {unknown} [cause] */
+  busUnavailable: (reason, cause) =>
+    Object.assign(create(Error, 'ERR_CORRAL_BUS_UNAVAILABLE', `No connection to the engine: ${reason}`), {
+      cause,
+    }),
+  /** @param {unknown} cause @param {Buffer} raw */
+  busUnreadable: (cause, raw) =>
+    Object.assign(create(Error, 'ERR_CORRAL_BUS_UNREADABLE', 'The message cannot be read'), { cause, raw }),
   noHandler: () => create(Error, 'ERR_CORRAL_NO_HANDLER', 'The peer does not answer requests'),
   noLane: () =>
     create(Error, 'ERR_CORRAL_NO_LANE', 'This worker has no lane, and so no way to other workers'),
+  noNative: (/** @type {string} */ reason) =>
+    create(
+      Error,
+      'ERR_CORRAL_NO_NATIVE',
+      `corral runs without its core here, and there is no such thing: ${reason}`,
+    ),
+  noCore: (/** @type {string} */ feature, /** @type {string} */ reason) =>
+    create(
+      Error,
+      'ERR_CORRAL_NO_NATIVE',
+      `${feature} needs corral's core, which does not run here: ${reason}`,
+    ),
   noSuchWorker: (/** @type {number} */ id, /** @type {string} */ reason) =>
     create(Error, 'ERR_CORRAL_NO_SUCH_WORKER', `No way to worker ${id}: ${reason}`),
+  noProfile: (/** @type {number} */ id, /** @type {string} */ reason) =>
+    create(Error, 'ERR_CORRAL_NO_PROFILE', `There is no profile of worker ${id}: ${reason}`),
   noReply: () => create(Error, 'ERR_CORRAL_NO_REPLY', 'The channel was closed before the reply came'),
+  responderExists: (/** @type {string} */ name) =>
+    create(
+      Error,
+      'ERR_CORRAL_RESPONDER_EXISTS',
+      `Somebody answers requests on the channel '${name}' already: remove that responder by respond(undefined) first`,
+    ),
+  startFailed: (/** @type {string} */ reason) =>
+    create(Error, 'ERR_CORRAL_START_FAILED', `No worker has started: one ${reason}`),
+  reloadFailed: (/** @type {string} */ reason) =>
+    create(
+      Error,
+      'ERR_CORRAL_RELOAD_FAILED',
+      `The reload has ended, and the workers that it has not replaced go on: ${reason}`,
+    ),
+  supervisorStopped: () =>
+    create(Error, 'ERR_CORRAL_STOPPED', 'The supervisor was stopped before all workers were ready'),
+  supervised: () =>
+    create(Error, 'ERR_CORRAL_SUPERVISED', 'This cluster has a supervisor: stop that one first'),
+  tooManyChannels: (/** @type {number} */ most) =>
+    create(Error, 'ERR_CORRAL_TOO_MANY_CHANNELS', `This process has ${most} named channels: close some`),
+  tooLate: () =>
+    create(
+      Error,
+      'ERR_CORRAL_TOO_LATE',
+      "This is the fork of Node's own cluster, from before corral was loaded: load corral first, or call cluster.fork()",
+    ),
   requestTimeout: (/** @type {number} */ timeout) =>
     create(Error, 'ERR_CORRAL_REQUEST_TIMEOUT', `No reply came within ${timeout} ms`),
   serverAlreadyListening: () =>
@@ -120,6 +181,12 @@ module.exports = {
   serverNotRunning: () => create(Error, 'ERR_SERVER_NOT_RUNNING', 'Server is not running.'),
   messageTooLarge: () =>
     create(RangeError, 'ERR_CORRAL_MESSAGE_TOO_LARGE', 'The message is larger than the peer takes'),
+  unguarded: (/** @type {string} */ host) =>
+    create(
+      Error,
+      'ERR_CORRAL_UNGUARDED',
+      `Everybody who reaches ${host} could observe the cluster: give observe() a token, or say in 'allow' who may`,
+    ),
   /**
    * @param {string} code
    * @param {string} message
@@ -144,6 +211,21 @@ module.exports = {
   missingArgs: (/** @type {string} */ name) =>
     create(TypeError, 'ERR_MISSING_ARGS', `The "${name}" argument must be specified`),
   oneIpcPipe: () => create(Error, 'ERR_IPC_ONE_PIPE', 'Child process can have only one IPC pipe'),
-  badSchedulingPolicy: (/** @type {unknown} */ policy) =>
-    create(Error, 'ERR_INTERNAL_ASSERTION', `Bad cluster.schedulingPolicy: ${policy}`),
+  /**
+   * @param {string} expected
+   * @param {string} name of a function
+   * @param {unknown} value
+   */
+  invalidReturnValue: (expected, name, value) =>
+    create(
+      TypeError,
+      'ERR_INVALID_RETURN_VALUE',
+      `Expected ${expected} to be returned from the "${name}" function.${received(value)}`,
+    ),
+  badSchedulingPolicy: (/** @type {unknown} */ policy, /** @type {string[]} */ known) =>
+    create(
+      Error,
+      'ERR_INTERNAL_ASSERTION',
+      `Bad cluster.schedulingPolicy: ${policy}\nIt must be one of: ${known.map((name) => `cluster.${name}`).join(', ')}`,
+    ),
 };

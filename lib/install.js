@@ -1,49 +1,68 @@
 'use strict';
 
-// Which object is the cluster of this process. There is one core in a process, however many copies of corral it
-// loads and by whatever name.
-
-const errors = require('./errors');
-
-/** Where the built-in object remembers the cluster object that works through corral. */
-const INSTALLED = Symbol.for('corral.installed');
-
-/** A worker's built-in object has this once a copy of corral has added its own. */
-const IN_WORKER = Symbol.for('corral.worker');
+// corral in this process: Node's own cluster object works through it, so that whoever has that object, by whatever
+// name, has corral's. There is one core in a process, however many copies of corral it loads.
 
 /** The built-in object, typed as it is and not as its module. */
 const builtin = /** @type {any} */ (require('node:cluster'));
 
+// Before anything else is loaded.
+if (builtin.isWorker) require('./worker/watch').hideOwnFiles();
+
+const { syncBuiltinESMExports } = require('node:module');
+const path = require('node:path');
+
+const { version } = require('../package.json');
+
 /**
- * Makes an object the cluster of this process, unless there is one.
+ * Where the cluster object remembers the copy of corral that came first. Every copy looks there, of whatever version.
+ * @typedef {{ version: string, directory: string }} Copy
+ */
+const INSTALLED = Symbol.for('corral.installed');
+
+const directory = path.dirname(__dirname);
+
+/**
+ * Has the cluster of this process work through corral, unless a copy of corral has done so.
  *
- * @param {object} target a new EventEmitter, or the built-in object
  * @returns {any} the cluster of this process
  */
-function install(target) {
-  if (builtin.isWorker) {
-    if (!Object.hasOwn(builtin, IN_WORKER)) {
-      Object.defineProperty(builtin, IN_WORKER, { value: true });
-      require('./worker').installInWorker(builtin);
-    }
+function install() {
+  const first = /** @type {Copy | undefined} */ (builtin[INSTALLED]);
+  if (first !== undefined) {
+    warnOfOtherVersion(first);
     return builtin;
   }
-  const installed = builtin[INSTALLED];
-  if (installed !== undefined) {
-    if (target === builtin && installed !== builtin) {
-      throw errors.create(
-        Error,
-        'ERR_CORRAL_REGISTER_LATE',
-        'corral/register must be loaded before corral: --require corral/register, or --import',
-      );
-    }
-    return installed;
-  }
+  if (builtin.isWorker) require('./worker').installInWorker(builtin);
+  else installInPrimary();
+  Object.defineProperty(builtin, INSTALLED, { value: { version, directory } });
+  // Names that ES modules have imported from it before are the new ones from here on.
+  syncBuiltinESMExports();
+  return builtin;
+}
+
+function installInPrimary() {
   const { native, reason } = require('./native');
-  if (native === undefined) return require('./fallback').fallBack(builtin, reason);
-  const cluster = require('./primary/cluster').createPrimary(target, native);
-  Object.defineProperty(builtin, INSTALLED, { value: cluster });
-  return cluster;
+  if (native === undefined) return fallBack({ code: 'CORRAL_NO_NATIVE', reason });
+  if (require('./takeover').hasForked(builtin)) {
+    const reason = 'it had forked workers before corral was loaded';
+    return fallBack({ code: 'CORRAL_TOO_LATE', reason });
+  }
+  require('./primary/cluster').createPrimary(builtin, native);
+}
+
+/** @param {{ code: string, reason: string }} why */
+function fallBack(why) {
+  require('./fallback').fallBack(builtin, why);
+}
+
+/** @param {Copy} first */
+function warnOfOtherVersion(first) {
+  if (first.version === version) return;
+  process.emitWarning(
+    `corral ${version} in ${directory} is not used: version ${first.version} in ${first.directory} came first`,
+    { code: 'CORRAL_OTHER_VERSION' },
+  );
 }
 
 module.exports = { install };

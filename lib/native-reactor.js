@@ -3,8 +3,8 @@
 // A reactor thread of the core as JavaScript sees it: its channels, the requests on them, and its events, a bounded batch in each
 // turn of the event loop. lib/primary/reactor.js and lib/ipc/reactor.js are the two that there are.
 
-// Not the global one: a program's tests put a clock of their own in its place.
-const { setImmediate } = require('node:timers');
+// Not the global ones: a program's tests put a clock of their own in their place.
+const { clearTimeout, setImmediate, setTimeout } = require('node:timers');
 
 const { deliver, passOn } = require('./channel/events');
 const { NativeWriter } = require('./channel/native-writer');
@@ -19,7 +19,8 @@ const { KeepAlive } = require('./util/keep-alive');
  * This process's end of a channel: what the channel's events go to.
  * @typedef {object} End
  * @property {import('./channel/channel').Channel} messaging
- * @property {(cause?: Error) => void} onEnd
+ * @property {(cause: Error | undefined, isDeserted: boolean) => void} onEnd told why, if that is not the peer's doing, and whether
+ *   the peer has gone, and not only shut down its sending half
  */
 
 /** For how long one turn of the event loop passes events on, in ms: their listeners may have much to do with each. */
@@ -33,6 +34,8 @@ class NativeReactor {
   /** Events were taken in the turn of the event loop that is under way. */
   #isTurn = false;
   #turnBegan = 0;
+  /** Until events are taken that rest now. @type {NodeJS.Timeout | undefined} */
+  #rest;
   /** Those that are open, or are being opened, by their numbers. @type {Map<number, SomeEnd>} */
   #channels = new Map();
   /** What keeps the process alive. */
@@ -137,13 +140,22 @@ class NativeReactor {
 
   /** Takes what has happened and passes it on; what is too much for one turn of the event loop, in its next one. */
   #dispatch() {
-    if (!this.#isTurn) {
-      this.#isTurn = true;
-      this.#turnBegan = performance.now();
-      // Of what was taken, everything is delivered by then: in ticks, which come before it.
-      setImmediate(() => this.#endTurn()).unref();
-    }
+    if (!this.#isTurn) this.#beginTurn().unref();
     this.#takePortion();
+  }
+
+  #beginTurn() {
+    this.#isTurn = true;
+    this.#turnBegan = performance.now();
+    // Of what was taken, everything is delivered by then: in ticks, which come before it.
+    return setImmediate(() => this.#endTurn());
+  }
+
+  /** Goes on when what waits has rested. */
+  #afterRest() {
+    // In front of poll, where the loop waits in spite of an immediate that does not keep the process alive.
+    if (!this.#isTurn) this.#beginTurn();
+    this.#dispatch();
   }
 
   #takePortion() {
@@ -161,7 +173,10 @@ class NativeReactor {
 
   #endTurn() {
     this.#isTurn = false;
-    this.native.turnEnded();
+    const milliseconds = this.native.turnEnded();
+    clearTimeout(this.#rest);
+    // As the reactor's own call, it does not keep the process alive.
+    if (milliseconds > 0) this.#rest = setTimeout(() => this.#afterRest(), milliseconds).unref();
   }
 
   /**
@@ -205,7 +220,10 @@ class NativeReactor {
       return;
     }
     this.#channels.delete(id);
-    this.ends.closed(id, () => end.onEnd(first === undefined ? undefined : this.causeOf(first, second, end)));
+    this.ends.closed(id, () => {
+      if (first === undefined) end.onEnd(undefined, second);
+      else end.onEnd(this.causeOf(first, second, end), false);
+    });
   }
 
   /**

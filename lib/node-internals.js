@@ -18,6 +18,7 @@ const errors = require('./errors');
  * @property {() => void} close
  * @property {(fd: number) => number} open
  * @property {Function} [onread]
+ * @property {() => void} readStop of a stream
  * @property {(exitCode: number, signalCode: string) => void} [onexit]
  */
 
@@ -81,13 +82,17 @@ function isUnderSession(socket) {
 }
 
 /**
- * Takes the handle away from a socket, which looks destroyed to its owner afterwards but whose connection lives on.
+ * Takes the handle away from a socket, which looks destroyed to its owner afterwards but whose connection lives on. It is not read
+ * any more: what comes from now on is for whoever gets the handle, and would be lost here. (Node goes on reading.)
  *
  * @param {any} socket a net.Socket with a handle
  */
 function detachHandle(socket) {
   const handle = handleOf(socket);
-  if (handle) handle.onread = () => {};
+  if (handle) {
+    handle.onread = () => {};
+    handle.readStop();
+  }
   socket._handle = null;
   socket.setTimeout(0);
   if (socket.parser) releaseParser(socket);

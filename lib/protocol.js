@@ -32,6 +32,17 @@ module.exports = {
   ALL_PEERS: 0,
   PEER: 'NODE_CORRAL_PEER',
   PEER_ROSTER: 'NODE_CORRAL_ROSTER',
+  /** A message on a channel that has a name. */
+  CHANNEL: 'NODE_CORRAL_CHANNEL',
+  /** A worker has a channel of this name, or has it no more. */
+  JOIN: 'NODE_CORRAL_JOIN',
+  /** The name of the channel on which a worker asks its primary to serve its buses. No program has a name like it. */
+  BUS_CHANNEL: '\0bus',
+  /** A worker that is about to be asked to leave has so many milliseconds for it. */
+  DRAIN: 'NODE_CORRAL_DRAIN',
+
+  /** Wakes the event loop of a worker, and means nothing. */
+  WAKE: 'NODE_CORRAL_WAKE',
 
   // `type` of handles that Node does not know.
   /** A socket to another worker, which the primary gives to corral in a worker. */
@@ -57,8 +68,24 @@ module.exports = {
   // Variables of the environment.
   /** '0' turns lanes off. */
   LANE_VARIABLE: 'CORRAL_LANE',
+  /** Tells a worker that its primary runs corral's core, and on which Node; see `writePrimary`. */
+  PRIMARY_VARIABLE: 'CORRAL_PRIMARY',
   /** Tells a worker of its lane; see `writeLane`. */
   LANE_FD_VARIABLE: 'CORRAL_LANE_FD',
+
+  /** Tells a worker that it has a supervisor. */
+  SUPERVISED_VARIABLE: 'CORRAL_SUPERVISED',
+  /** The number of a supervised worker's place, from 0. The name is pm2's, which programs know. */
+  SLOT_VARIABLE: 'NODE_APP_INSTANCE',
+
+  /** @returns {string} of this process as a primary: `<process id>:<version of Node>`. A child inherits what is not meant for it */
+  writePrimary: () => `${process.pid}:${process.version}`,
+
+  /** @param {string} text @returns {{ pid: string, version: string }} */
+  readPrimary(text) {
+    const [pid, version = ''] = text.split(':');
+    return { pid, version };
+  },
 
   /**
    * What a worker has to know of its lane.

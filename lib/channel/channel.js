@@ -13,10 +13,13 @@
 //   events.js           events of the core that are a channel's own
 //   order.js            the order of 'message', 'disconnect', 'exit' and 'close', and every tick that makes it
 //   incoming.js         the peer's messages: read, and kept until somebody listens
-//   handles.js          handles in messages, taken apart and put together; discard.js closes those that nobody wants
+//   handles.js          handles in messages, taken apart and put together; discard.js closes those that nobody wants,
+//                       held-handles.js counts those that are open
 //   socket-list.js      connections that a server counts although another process has them
-//   requests.js         requests and replies; worker-requests.js: `worker.request` and `worker.respond`
+//   requests.js         requests and replies; worker-requests.js: those of workers; asking.js: `worker.request` and `worker.respond`;
+//                       request-window.js: how many may be under way between two workers; names.js: named channels, named-channel.js: one of them
 
+const { checkMessage } = require('../util/check-message');
 const { Control } = require('./control');
 const errors = require('../errors');
 const {
@@ -27,13 +30,15 @@ const {
   putTogether,
   takeApart,
 } = require('./handles');
+const { heldOf, waits, waitsNoMore } = require('./held-handles');
 const { limits } = require('../limits');
 const { Incoming } = require('./incoming');
 const { sizeOf } = require('./native-writer');
 const { inOwnTick, tellMessage } = require('./order');
 const { Origin } = require('../util/origin');
+const { RequestWindow } = require('./request-window');
 const { addSend, addSurface } = require('./surface');
-const { NO_DESCRIPTOR, QUEUE_FULL, WriteQueue } = require('./write-queue');
+const { MAX_UNREAD_REPLIES, NO_DESCRIPTOR, QUEUE_FULL, WriteQueue } = require('./write-queue');
 
 /** @typedef {import('../node-internals').RawHandle} RawHandle */
 /** @typedef {import('../serialization').Serialization} Serialization */
@@ -43,6 +48,7 @@ const { NO_DESCRIPTOR, QUEUE_FULL, WriteQueue } = require('./write-queue');
  * @property {boolean} [keepOpen]
  * @property {boolean} [isForAll] it goes to several peers, of which some may have gone
  * @property {boolean} [isForThisPeer] it is of no use to the peer of a later connection
+ * @property {number} [request] its number, of a request
  * @property {boolean} [isReply] the program's, to a request of the peer's: there is a bound also where there are none
  * @property {boolean} [isAnswer] the peer's own doing has brought it about, and not the program
  */
@@ -84,10 +90,6 @@ const { NO_DESCRIPTOR, QUEUE_FULL, WriteQueue } = require('./write-queue');
 
 /** How many bytes a waiting handle counts for, so that a peer cannot use up the descriptors of this process. */
 const HANDLE_WEIGHT = 512 * 1024;
-/** The longest text about an unreadable message of the peer's, in characters. */
-const MAX_REASON = 200;
-/** How many bytes may wait for a peer that sends more requests, where the program's own messages have no bounds. */
-const MAX_UNREAD_REPLIES = 64 * 1024 * 1024;
 
 class Channel {
   #owner;
@@ -107,6 +109,8 @@ class Channel {
   writeQueue;
   /** What the peer sends. */
   incoming;
+  /** Where requests wait for those under way, and what is sent behind them. @type {RequestWindow | undefined} */
+  #window;
   /** The async context of its events. */
   origin = new Origin('CORRALCHANNEL');
   /** Called behind the listeners for 'disconnect', whatever they throw. @type {(() => void) | undefined} */
@@ -131,12 +135,20 @@ class Channel {
     // Node counts nothing at first: there a child process keeps its parent alive, whatever the channel does.
     this.#control = control ?? new Control(owner.keepAlive, () => owner.channelFd(this.#id), bounds ? 1 : 0);
     if (this.#control instanceof Control) addSurface(child, this, this.#control, this.#isOpen);
-    this.incoming = new Incoming(child, serialization, bounds, (error) => this.#onUnreadable(error));
+    this.incoming = new Incoming(child, serialization, bounds, (reason) => owner.destroy(this.#id, reason));
+    if (!owner.isToPrimary)
+      heldOf(child).onWithheld = (isWithheld) => owner.writer.withholdReceipts(this.#id, isWithheld);
     child.on('newListener', (/** @type {string | symbol} */ name) => {
       if (name === 'internalMessage') owner.wantInternalMessages();
       inOwnTick(() => this.incoming.deliver());
     });
     this.writeQueue = new WriteQueue(owner, id, { child, serialization, bounds, control: this.#control });
+  }
+
+  /** Has requests wait while many are under way. */
+  boundRequests() {
+    this.#window = new RequestWindow((outgoing) => this.#sendInTurn(outgoing));
+    return this.#window;
   }
 
   /** What the target sends goes out here from now on. */
@@ -153,14 +165,18 @@ class Channel {
    */
   send(message, handle, options = {}, callback = undefined) {
     const child = this.#child;
-    if (message === undefined) throw errors.missingArgs('message');
-    if (!['string', 'object', 'number', 'boolean'].includes(typeof message)) {
-      throw errors.invalidArgType('message', 'one of type string, object, number, or boolean', message);
-    }
+    checkMessage(message);
     if (this.#bounds === undefined && !this.#owner.isToPrimary) {
       if (options.isAnswer) return this.writeQueue.answer(message);
       if (options.isReply && this.writeQueue.queued > MAX_UNREAD_REPLIES)
         return this.writeQueue.refuse(QUEUE_FULL, options, callback);
+    }
+    if (this.#window?.mustWait(options)) {
+      // As it is now; who has a handle keeps it until its turn.
+      const frame = handle ? undefined : this.#serialization.write(message);
+      waits(handle);
+      this.#window.wait({ message, handle: handle ?? null, options, callback, frame });
+      return false;
     }
     // A descriptor may be 0.
     if (this.#bounds && typeof handle === 'number') handle = { fd: handle };
@@ -243,8 +259,9 @@ class Channel {
    */
   #wait(waiting) {
     const queue = this.#child._handleQueue;
-    const { frame } = waiting;
+    const { frame, handle } = waiting;
     if (this.#bounds === undefined || frame === undefined) {
+      waits(handle);
       queue.push(waiting);
       return queue.length === 1;
     }
@@ -253,6 +270,7 @@ class Channel {
       return this.writeQueue.refuse(QUEUE_FULL, waiting.options, waiting.callback);
     }
     this.#waitingBytes += bytes;
+    waits(handle);
     queue.push(waiting);
     return this.writeQueue.isBelow(this.#waitingBytes);
   }
@@ -272,25 +290,24 @@ class Channel {
     child._handleQueue = null;
     this.#waitingBytes = 0;
     this.writeQueue.catchUp(() => {
-      for (const waiting of queue) {
-        try {
-          this.#sendOne(waiting);
-        } catch (error) {
-          // The handle has changed since `send` took it. The messages behind it are sent all the same.
-          this.writeQueue.fail(/** @type {Error} */ (error), waiting.callback);
-        }
-      }
+      for (const waiting of queue) this.#sendInTurn(waiting);
     });
     this.writeQueue.drained();
   }
 
   /** @param {Waiting} waiting its turn has come */
-  #sendOne(waiting) {
+  #sendInTurn(waiting) {
     const { message, handle, options, callback, frame } = waiting;
-    if (frame === undefined) this.#child._send(message, handle, options, callback);
-    else if (this.#child._handleQueue) this.#wait(waiting);
-    else if (handle) this.#sendHandle(message, handle, options, callback, frame);
-    else this.writeQueue.send(message, options, callback, frame);
+    waitsNoMore(handle);
+    try {
+      if (frame === undefined) this.#child._send(message, handle, options, callback);
+      else if (this.#child._handleQueue) this.#wait(waiting);
+      else if (handle) this.#sendHandle(message, handle, options, callback, frame);
+      else this.writeQueue.send(message, options, callback, frame);
+    } catch (error) {
+      // The handle has changed since `send` took it. The messages behind it are sent all the same.
+      this.writeQueue.fail(/** @type {Error} */ (error), callback);
+    }
   }
 
   /**
@@ -361,11 +378,6 @@ class Channel {
     tellMessage(incoming, message.msg, handle, frame.length + HANDLE_WEIGHT);
   }
 
-  /** @param {Error} error why a message of the peer's cannot be read; its text may quote the message */
-  #onUnreadable({ message }) {
-    this.#owner.destroy(this.#id, message.slice(0, MAX_REASON));
-  }
-
   disconnect() {
     const child = this.#child;
     this.writeQueue.flush();
@@ -413,7 +425,9 @@ class Channel {
   onClosed(cause) {
     const child = this.#child;
     this.#closed = true;
-    const queue = [...this.writeQueue.takeLeft(), ...(child._handleQueue ?? [])];
+    const unsent = [...(child._handleQueue ?? []), ...(this.#window?.take() ?? [])];
+    for (const { handle } of unsent) waitsNoMore(handle);
+    const queue = [...this.writeQueue.takeLeft(), ...unsent];
     child._handleQueue = null;
     this.#control.release();
     if (cause) inOwnTick(() => this.#owner.report(child, cause));

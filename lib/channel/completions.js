@@ -18,14 +18,37 @@ const { Origin } = require('../util/origin');
  * @property {SendCallback | undefined} callback
  * @property {string | Buffer} [frame] the message as it was when it was sent, where there are bounds
  * @property {number} [order] among all that have been sent
+ * @property {Origin} [origin] in which its callback is called, if that has one and is not called in the same turn
  */
 
 /**
  * Messages that were given to the core together.
  * @typedef {object} Batch
  * @property {Outgoing[]} messages
- * @property {Origin | undefined} origin in which their callbacks are called, if there are any
  */
+
+/**
+ * The async context of a callback: that of its own `send`, as Node's has. To be called there. The callbacks of requests and replies are
+ * corral's own, and need none.
+ *
+ * @param {SendOptions} options
+ * @param {SendCallback | undefined} callback
+ * @returns {Origin | undefined}
+ */
+function originOf({ request, isReply }, callback) {
+  const isProgram = typeof callback === 'function' && request === undefined && !isReply;
+  return isProgram ? new Origin('CORRALWRITE') : undefined;
+}
+
+/**
+ * @param {Outgoing} outgoing
+ * @param {(...args: any[]) => void} work
+ * @param {any[]} args
+ */
+function inOrigin({ origin }, work, ...args) {
+  if (origin === undefined) work(...args);
+  else origin.runInAsyncScope(work, undefined, ...args);
+}
 
 /**
  * @param {Outgoing[]} messages
@@ -33,12 +56,18 @@ const { Origin } = require('../util/origin');
  * @param {boolean} isAlone nobody else is called back in this turn
  */
 function callBack(messages, error, isAlone = messages.length === 1) {
-  for (const { callback } of messages) {
+  for (const outgoing of messages) {
+    const { callback } = outgoing;
     if (typeof callback !== 'function') continue;
     // A callback that throws must not cost the others theirs.
-    if (isAlone) callback(error);
-    else process.nextTick(callback, error);
+    if (isAlone) inOrigin(outgoing, callback, error);
+    else inOrigin(outgoing, process.nextTick, callback, error);
   }
+}
+
+/** @param {Outgoing[]} messages whose callbacks are called later; those of an earlier `send` have its context */
+function bindToHere(messages) {
+  for (const outgoing of messages) outgoing.origin ??= originOf(outgoing.options, outgoing.callback);
 }
 
 class Completions {
@@ -69,11 +98,8 @@ class Completions {
 
   /** @param {Outgoing[]} messages that the core has queued under the number `next` */
   add(messages) {
-    const hasCallbacks = messages.some(({ callback }) => typeof callback === 'function');
-    this.#unwritten.set(this.next, {
-      messages,
-      origin: hasCallbacks ? new Origin('CORRALWRITE') : undefined,
-    });
+    bindToHere(messages);
+    this.#unwritten.set(this.next, { messages });
     this.#newest = messages;
     this.next = (this.next + 1) >>> 0;
     this.#control.refCounted();
@@ -87,12 +113,11 @@ class Completions {
    */
   written(messages) {
     if (this.isWaiting) {
+      bindToHere(messages);
       this.#newest.push(...messages);
       return;
     }
-    for (const { callback } of messages) {
-      if (typeof callback === 'function') process.nextTick(callback, null);
-    }
+    callBack(messages, null, false);
   }
 
   /**
@@ -114,17 +139,7 @@ class Completions {
    * @param {Error | null} error
    * @param {number} written with an error: how many bytes have been written all the same
    */
-  settle({ messages, origin }, error, written) {
-    if (origin) origin.runInAsyncScope(this.#settle, this, messages, error, written);
-    else this.#settle(messages, error, written);
-  }
-
-  /**
-   * @param {Outgoing[]} messages
-   * @param {Error | null} error
-   * @param {number} written
-   */
-  #settle(messages, error, written) {
+  settle({ messages }, error, written) {
     if (error === null) callBack(messages, null);
     else this.#giveUp(messages, error, written);
   }
@@ -170,4 +185,4 @@ class Completions {
   }
 }
 
-module.exports = { Completions };
+module.exports = { Completions, inOrigin, originOf };

@@ -10,6 +10,8 @@ const net = require('node:net');
 const errors = require('../errors');
 const internals = require('../node-internals');
 const { FILE_HANDLE, HANDLE, PEER_HANDLE } = require('../protocol');
+const { isDescriptor } = require('../util/descriptor');
+const { heldOf, release } = require('./held-handles');
 const { isKey, leaveSocketList, socketListsOf } = require('./socket-list');
 
 /** @typedef {import('./channel').Target} Target */
@@ -17,9 +19,6 @@ const { isKey, leaveSocketList, socketListsOf } = require('./socket-list');
 
 /** The `type` of a net.BoundSocket (Node 24.22, 26.12). */
 const BOUND = 'net.BoundSocket';
-
-/** The largest number that a descriptor may have. */
-const MAX_DESCRIPTOR = 2 ** 31 - 1;
 
 /**
  * The `type` of a NODE_HANDLE message.
@@ -85,11 +84,6 @@ function lacksDescriptor({ type }, handle) {
   return raw !== undefined && !isDescriptor(raw.fd);
 }
 
-/** @param {unknown} fd */
-function isDescriptor(fd) {
-  return Number.isInteger(fd) && Number(fd) >= 0 && Number(fd) <= MAX_DESCRIPTOR;
-}
-
 /**
  * @param {string} type of the message, any but BOUND
  * @param {any} handle
@@ -146,6 +140,7 @@ function takeSocketApart(target, socket, { keepOpen }) {
   }
   if (!keepOpen) {
     leaveSocketList(socket);
+    release(socket);
     internals.detachHandle(socket);
   }
   return handle;
@@ -163,6 +158,21 @@ function takeSocketApart(target, socket, { keepOpen }) {
  * @returns {any}
  */
 function putTogether(target, message, fd, hasFiles) {
+  const held = target === process ? undefined : heldOf(target);
+  held?.checkRoom();
+  const handle = fromDescriptor(target, message, fd, hasFiles);
+  held?.add(handle);
+  return handle;
+}
+
+/**
+ * @param {Target} target
+ * @param {any} message the NODE_HANDLE message
+ * @param {number} fd
+ * @param {boolean} hasFiles
+ * @returns {any}
+ */
+function fromDescriptor(target, message, fd, hasFiles) {
   switch (message.type) {
     case 'net.Socket': {
       const { key } = message;
@@ -223,7 +233,6 @@ function ignoreEarlyErrors(handle) {
 module.exports = {
   describe,
   ignoreEarlyErrors,
-  isDescriptor,
   isGivenAway,
   lacksDescriptor,
   putTogether,

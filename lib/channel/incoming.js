@@ -15,6 +15,8 @@ const { INTERNAL } = require('../protocol');
 const MAX_UNDELIVERED = 1024;
 /** How many bytes of them. */
 const MAX_UNDELIVERED_BYTES = 32 * 1024 * 1024;
+/** The longest text about an unreadable message of the peer's, in characters. */
+const MAX_REASON = 200;
 
 /** @param {any} message */
 function isInternal(message) {
@@ -45,7 +47,7 @@ class Incoming {
    * @param {Target} target whose 'message' and 'internalMessage' these are
    * @param {Serialization} serialization
    * @param {Bounds | undefined} bounds
-   * @param {(error: Error) => void} onUnreadable is called when a message cannot be read: that is the end of its channel, and of
+   * @param {(reason: string) => void} onUnreadable is called when a message cannot be read: that is the end of its channel, and of
    *   nothing else
    */
   constructor(target, serialization, bounds, onUnreadable) {
@@ -68,7 +70,8 @@ class Incoming {
   /** @param {unknown} error why a message cannot be read */
   fail(error) {
     this.#isUnreadable = true;
-    this.#onUnreadable(/** @type {Error} */ (error));
+    // The text may quote the message.
+    this.#onUnreadable(/** @type {Error} */ (error).message.slice(0, MAX_REASON));
   }
 
   /** @param {string | Buffer} frames as they came off the wire */

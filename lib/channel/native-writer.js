@@ -128,6 +128,14 @@ class NativeWriter {
 
   /**
    * @param {number} id
+   * @param {boolean} isWithheld whether to acknowledge no handle of the peer's, or all that have come meanwhile
+   */
+  withholdReceipts(id, isWithheld) {
+    this.#native.withholdReceipts(id, isWithheld);
+  }
+
+  /**
+   * @param {number} id
    * @returns {number} how many bytes wait to be written
    */
   queued(id) {

@@ -51,6 +51,15 @@ function carry(reason) {
   }
 }
 
+/** What is carried of the error that nobody responds. @type {any} */
+let ofUnheard;
+
+/** The peer may ask for it as often as it likes: it is made once. */
+function unheard() {
+  ofUnheard ??= carried(errors.noHandler());
+  return ofUnheard;
+}
+
 /**
  * @param {NodeJS.ErrnoException} error
  * @returns {boolean} whether the peer has gone: the 'disconnect' that is still to come rejects the request. Not before:
@@ -70,6 +79,41 @@ function revive(reply) {
   return Object.assign(error, rest);
 }
 
+/**
+ * Where an error has come from that is not of this side: from the peer's responder, or from the peer because it has none.
+ * @typedef {'responder' | 'no-responder'} ErrorOrigin
+ */
+
+/** @type {WeakMap<object, ErrorOrigin>} */
+const origins = new WeakMap();
+
+/**
+ * @param {Error} error by which a request was rejected
+ * @returns {ErrorOrigin | undefined} undefined if it is of this side
+ */
+function originOf(error) {
+  return origins.get(error);
+}
+
+/**
+ * Throws for what no request can be made of.
+ *
+ * @param {any} message
+ * @param {RequestOptions} [options]
+ */
+function checkRequest(message, { timeout, signal } = {}) {
+  if (message === undefined) throw errors.missingArgs('message');
+  if (timeout !== undefined && typeof timeout !== 'number') {
+    throw errors.invalidArgType('options.timeout', 'of type number', timeout);
+  }
+  if (timeout !== undefined && !(timeout >= 0 && timeout <= LONGEST_TIMEOUT)) {
+    throw errors.outOfRange('options.timeout', `>= 0 && <= ${LONGEST_TIMEOUT}`, timeout);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw errors.invalidArgType('options.signal', 'an instance of AbortSignal', signal);
+  }
+}
+
 /** The requests of one channel, in both directions. */
 class Requests {
   #channel;
@@ -85,10 +129,16 @@ class Requests {
   #unread = 0;
   #isPeerRead = true;
   maxUnread = MAX_UNREAD;
+  /** Who answers requests on a channel that has a name, where there are any. @type {(name: unknown) => ((message: any, from: any) => any) | undefined} */
+  named = () => undefined;
   /** Has the peer read, or not. Both ends of a channel must not have one: each would wait for the other. @type {(isRead: boolean) => void} */
   wantMessages = () => {};
+  /** Called with the number of a request that is not waited for any more. @type {(id: number) => void} */
+  onSettled = () => {};
   /** Counts the connections of the channel: a reply belongs to the one on which its request came. */
   #connection = 0;
+  /** Nobody reads this connection any more, of which requests may still be waiting here. */
+  #isUnheard = false;
 
   /**
    * @param {import('./channel').Target} channel
@@ -111,7 +161,7 @@ class Requests {
    * @param {any} handle
    */
   onInternal(message, handle) {
-    if (message.cmd === REQUEST) this.#answer(message.id, message.msg, handle);
+    if (message.cmd === REQUEST) this.#answer(message, handle);
     else if (message.cmd === REPLY) this.#onReply(message);
     if (message.cmd !== REQUEST && handle !== undefined) discard(handle);
   }
@@ -119,6 +169,7 @@ class Requests {
   /** The connection has ended. */
   onDisconnect() {
     this.#connection++;
+    this.#isUnheard = false;
     this.#unread = 0;
     this.#tellWhetherToRead();
     this.#rejectAll();
@@ -127,19 +178,12 @@ class Requests {
   /**
    * @param {any} message
    * @param {RequestOptions} [options]
+   * @param {string} [channel] the name of the one that it is on, where there are any
    * @returns {Promise<any>}
    */
-  request(message, { timeout, signal } = {}) {
-    if (message === undefined) throw errors.missingArgs('message');
-    if (timeout !== undefined && typeof timeout !== 'number') {
-      throw errors.invalidArgType('options.timeout', 'of type number', timeout);
-    }
-    if (timeout !== undefined && !(timeout >= 0 && timeout <= LONGEST_TIMEOUT)) {
-      throw errors.outOfRange('options.timeout', `>= 0 && <= ${LONGEST_TIMEOUT}`, timeout);
-    }
-    if (signal !== undefined && !(signal instanceof AbortSignal)) {
-      throw errors.invalidArgType('options.signal', 'an instance of AbortSignal', signal);
-    }
+  request(message, options = {}, channel = undefined) {
+    checkRequest(message, options);
+    const { timeout, signal } = options;
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(errors.aborted(signal.reason));
       const id = this.#next++;
@@ -155,6 +199,7 @@ class Requests {
         signal?.removeEventListener('abort', onAbort);
         this.#pending.delete(id);
         if (this.#pending.size === 0) this.#onPending();
+        this.onSettled(id);
         how(value);
       };
       this.#pending.set(id, {
@@ -168,11 +213,14 @@ class Requests {
       }
       signal?.addEventListener('abort', onAbort);
       try {
-        this.#channel.send({ cmd: REQUEST, id, msg: message }, (/** @type {Error | null} */ error) => {
+        const onWritten = (/** @type {Error | null} */ error) => {
           const pending = this.#pending.get(id);
           if (error === null && pending) pending.isWritten = true;
           else if (error !== null && !isGone(error)) pending?.reject(error);
-        });
+        };
+        const request = { cmd: REQUEST, id, msg: message };
+        const named = channel === undefined ? request : { ...request, channel };
+        this.#channel.send(named, undefined, { request: id }, onWritten);
       } catch (error) {
         settle(reject, error);
       }
@@ -185,26 +233,28 @@ class Requests {
   }
 
   /**
-   * @param {number} id
-   * @param {any} message
+   * @param {{ id: number, msg: any, channel?: unknown }} request
    * @param {any} handle
    */
-  async #answer(id, message, handle) {
+  async #answer({ id, msg, channel }, handle) {
     let reply;
     const connection = this.#connection;
-    try {
-      const responder = this.#responder;
-      if (responder === undefined) {
-        if (handle !== undefined) discard(handle);
-        throw errors.noHandler();
+    const isNamed = channel !== undefined;
+    const responder = isNamed ? this.named(channel) : this.#responder;
+    // With a name there are no handles.
+    if (handle !== undefined && (isNamed || responder === undefined)) discard(handle);
+    if (responder === undefined) {
+      reply = { cmd: REPLY, id, error: unheard(), isUnheard: true };
+    } else {
+      try {
+        const result = await Reflect.apply(responder, this.#self, [msg, isNamed ? this.#self : handle]);
+        // What JSON does not know, it leaves out.
+        reply = { cmd: REPLY, id, msg: result };
+      } catch (reason) {
+        reply = { cmd: REPLY, id, error: carry(reason) };
       }
-      const result = await Reflect.apply(responder, this.#self, [message, handle]);
-      // What JSON does not know, it leaves out.
-      reply = { cmd: REPLY, id, msg: result };
-    } catch (reason) {
-      reply = { cmd: REPLY, id, error: carry(reason) };
     }
-    if (this.#channel.connected && connection === this.#connection) this.#reply(reply);
+    if (this.#channel.connected && connection === this.#connection && !this.#isUnheard) this.#reply(reply);
   }
 
   /** @param {any} reply */
@@ -217,10 +267,11 @@ class Requests {
     const onWritten = (/** @type {Error | null} */ error) => {
       if (connection === this.#connection) {
         this.#unread--;
+        if (error && isGone(error)) this.#isUnheard = true;
         this.#tellWhetherToRead();
       }
       // Too large, or not to be queued: the peer must get an error. If the channel has gone, the peer has got one.
-      if (error && this.#channel.connected) this.#refuse(reply.id, error);
+      if (error && !isGone(error) && this.#channel.connected) this.#refuse(reply.id, error);
     };
     this.#unread++;
     this.#tellWhetherToRead();
@@ -248,19 +299,22 @@ class Requests {
   #refuse(id, error) {
     const reply = { cmd: REPLY, id, error: carry(error) };
     try {
-      this.#channel.send(reply, undefined, { isForThisPeer: true, isAnswer: true }, () => {});
+      this.#channel.send(reply, undefined, { isForThisPeer: true, isReply: true, isAnswer: true }, () => {});
     } catch {
       // The id is the peer's own: what cannot be sent back is nothing that it waits for.
     }
   }
 
   /** @param {any} reply */
-  #onReply({ id, msg, error }) {
+  #onReply({ id, msg, error, isUnheard }) {
     const pending = this.#pending.get(id);
     // Given up by now, or never asked.
     if (pending === undefined) return;
-    if (error !== null && typeof error === 'object') pending.reject(revive(error));
-    else pending.resolve(msg);
+    if (error !== null && typeof error === 'object') {
+      const revived = revive(error);
+      origins.set(revived, isUnheard === true ? 'no-responder' : 'responder');
+      pending.reject(revived);
+    } else pending.resolve(msg);
   }
 
   #rejectAll() {
@@ -271,4 +325,4 @@ class Requests {
   }
 }
 
-module.exports = { Requests };
+module.exports = { Requests, checkRequest, originOf };

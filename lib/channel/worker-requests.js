@@ -3,11 +3,9 @@
 // Requests between a primary and its workers, and between workers: as on a channel over a named socket, on channels that
 // have none of its own.
 
-const { REPLY, REQUEST } = require('../protocol');
+const { onChannelMessage, responderOf } = require('./names');
+const { CHANNEL, JOIN, REPLY, REQUEST } = require('../protocol');
 const { Requests } = require('./requests');
-
-/** @typedef {import('./requests').RequestOptions} RequestOptions */
-/** @typedef {(message: any) => any} Responder */
 
 const COMMANDS = [REQUEST, REPLY];
 
@@ -32,6 +30,7 @@ function requestsOf(target, self) {
       },
     };
     requests = new Requests(channel, () => {}, self);
+    requests.named = responderOf;
     // A worker's primary is trusted, and may ask as much as it likes.
     if (target === process) requests.maxUnread = Number.POSITIVE_INFINITY;
     known.set(target, requests);
@@ -42,7 +41,16 @@ function requestsOf(target, self) {
 }
 
 /**
- * Takes an internal message, if it is a request or a reply.
+ * The channel has ended, and its listeners for 'disconnect' were called: one that throws may have been in front of the one here.
+ *
+ * @param {any} target
+ */
+function endRequests(target) {
+  known.get(target)?.onDisconnect();
+}
+
+/**
+ * Takes an internal message, if it is a request or a reply, or is about a channel that has a name.
  *
  * @param {any} target
  * @param {object} self
@@ -51,44 +59,11 @@ function requestsOf(target, self) {
  * @param {(isRead: boolean) => void} [wantMessages] of the target, where this side may let it wait
  */
 function takeRequest(target, self, message, handle, wantMessages = undefined) {
+  if (message.cmd === CHANNEL || message.cmd === JOIN) return onChannelMessage(self, message, handle);
   if (!COMMANDS.includes(message.cmd)) return;
   const requests = requestsOf(target, self);
   if (wantMessages) requests.wantMessages = wantMessages;
   requests.onInternal(message, handle);
 }
 
-/**
- * Gives a worker, from either side, what asks and what answers.
- *
- * @param {any} prototype
- */
-function addRequests(prototype) {
-  Object.defineProperties(prototype, {
-    request: {
-      /**
-       * @this {any}
-       * @param {any} message
-       * @param {RequestOptions} [options]
-       */
-      value: function request(message, options) {
-        return requestsOf(this.process, this).request(message, options);
-      },
-      configurable: true,
-      writable: true,
-    },
-    respond: {
-      /**
-       * @this {any}
-       * @param {Responder} [responder]
-       */
-      value: function respond(responder) {
-        requestsOf(this.process, this).respond(responder);
-        return this;
-      },
-      configurable: true,
-      writable: true,
-    },
-  });
-}
-
-module.exports = { addRequests, takeRequest, requestsOf };
+module.exports = { endRequests, takeRequest, requestsOf };

@@ -4,10 +4,11 @@
 
 const os = require('node:os');
 
-const { Completions } = require('./completions');
+const { Completions, inOrigin, originOf } = require('./completions');
 const errors = require('../errors');
 const { limits } = require('../limits');
 const { sizeOf } = require('./native-writer');
+const { isDescriptor } = require('../util/descriptor');
 
 /** @typedef {import('./completions').Outgoing} Outgoing */
 /** @typedef {import('./channel').Owner} Owner */
@@ -25,6 +26,8 @@ const { sizeOf } = require('./native-writer');
 const ATTACHED_BATCH = 256 * 1024;
 /** How many bytes a character of a string becomes at most. */
 const BYTES_PER_UNIT = 3;
+/** How many bytes may wait for a peer that sends more requests, where the program's own messages have no bounds. */
+const MAX_UNREAD_REPLIES = 64 * 1024 * 1024;
 /** The error of a handle without a descriptor. */
 const NO_DESCRIPTOR = -os.constants.errno.EBADF;
 /** The core's answers to a message for which there is no room, to a message that is too large, and when the peer has gone. */
@@ -33,6 +36,9 @@ const TOO_LARGE = -os.constants.errno.EMSGSIZE;
 const PEER_GONE = -os.constants.errno.EPIPE;
 /** As if the core had a byte that is still to be written. */
 const QUEUED_ELSEWHERE = 1;
+
+/** Why replies cannot be sent, by errno. @type {Map<number, Error>} */
+const ofReplies = new Map();
 
 class WriteQueue {
   #limits = limits();
@@ -122,14 +128,9 @@ class WriteQueue {
     if (this.#beginTurn()) return this.write(message, undefined, options, callback, frame);
     if (this.#bounds === undefined)
       return this.#corked(this.#writer.cork(this.#id, frame), options, callback);
-    this.#batch.push({
-      message: undefined,
-      handle: null,
-      options,
-      callback,
-      frame,
-      order: this.#nextOrder++,
-    });
+    const origin = originOf(options, callback);
+    const order = this.#nextOrder++;
+    this.#batch.push({ message: undefined, handle: null, options, callback, frame, order, origin });
     this.#batchUnits += frame.length;
     return this.#batchUnits < this.#limits.BATCH ? this.isBelow(this.#queuedBytes) : this.flush();
   }
@@ -193,7 +194,8 @@ class WriteQueue {
    * @returns {boolean} what `send` answers
    */
   #corked(status, options, callback) {
-    this.#batch.push({ message: undefined, handle: null, options, callback });
+    const origin = originOf(options, callback);
+    this.#batch.push({ message: undefined, handle: null, options, callback, origin });
     // Errors come when the turn ends.
     return !this.#isFarBehind && this.isBelow(status);
   }
@@ -262,6 +264,8 @@ class WriteQueue {
    * @returns {boolean} what `send` answers
    */
   write(message, handle, options, callback, frame = this.#serialization.write(message), onSent = undefined) {
+    // What a runtime or a program calls a handle need not have one: no other number may go in its place.
+    if (handle && !isDescriptor(handle.fd)) return this.refuse(NO_DESCRIPTOR, options, callback);
     const fd = handle ? handle.fd : -1;
     const status = this.#writer.write(this.#id, frame, fd, this.#completions.next);
     if (status >= 0) onSent?.();
@@ -303,7 +307,7 @@ class WriteQueue {
    */
   #unsent(errno, outgoing) {
     if (errno === PEER_GONE && this.#completions.keep(outgoing)) return;
-    this.refuse(errno, outgoing.options, outgoing.callback);
+    inOrigin(outgoing, () => this.refuse(errno, outgoing.options, outgoing.callback));
   }
 
   /**
@@ -325,7 +329,7 @@ class WriteQueue {
   refuse(errno, options, callback) {
     const isNoError = options.isForAll || (this.#owner.isToPrimary && typeof callback !== 'function');
     const isTold = !options.swallowErrors && !(isNoError && errno === PEER_GONE);
-    if (isTold) this.fail(this.#writeError(errno), callback);
+    if (isTold) this.fail(this.#errorOf(errno, options), callback);
     if (errno !== QUEUE_FULL) return true;
     this.#needsDrain = true;
     return false;
@@ -343,6 +347,18 @@ class WriteQueue {
     } finally {
       this.#isCatchingUp = false;
     }
+  }
+
+  /**
+   * @param {number} errno
+   * @param {SendOptions} options
+   */
+  #errorOf(errno, { isReply }) {
+    if (!isReply) return this.#writeError(errno);
+    // Nobody but corral sees it, and it may be asked for as often as a peer likes.
+    const error = ofReplies.get(errno) ?? this.#writeError(errno);
+    ofReplies.set(errno, error);
+    return error;
   }
 
   /** @param {number} errno */
@@ -401,8 +417,10 @@ class WriteQueue {
 
   /** Gives up the messages that have not gone to the core yet. */
   dropBatch() {
-    for (const { callback } of this.#takeBatch()) {
-      if (typeof callback === 'function') this.fail(errors.channelClosed(), callback);
+    for (const outgoing of this.#takeBatch()) {
+      const { callback } = outgoing;
+      if (typeof callback !== 'function') continue;
+      inOrigin(outgoing, () => this.fail(errors.channelClosed(), callback));
     }
   }
 
@@ -426,4 +444,4 @@ function endTurn(queue) {
   queue.endTurn();
 }
 
-module.exports = { NO_DESCRIPTOR, QUEUE_FULL, WriteQueue };
+module.exports = { MAX_UNREAD_REPLIES, NO_DESCRIPTOR, QUEUE_FULL, WriteQueue };

@@ -296,7 +296,7 @@ const builtin = /** @type {any} */ (require('node:cluster'));
 function ipcReactor(feature) {
   if (builtin[REACTOR] === undefined) {
     const { native, reason } = require('../native');
-    if (native === undefined) throw errors.featureUnavailable(feature, reason);
+    if (native === undefined) throw errors.noCore(feature, reason);
     Object.defineProperty(builtin, REACTOR, { value: new IpcReactor(native) });
   }
   return builtin[REACTOR];

@@ -4,24 +4,42 @@
 // pass through the primary's JavaScript. Each part of the object has one owner:
 //
 //   settings.js           cluster.settings
-//   policy.js             cluster.schedulingPolicy
+//   policy.js             cluster.schedulingPolicy, who accepts connections and which worker gets them
+//     own-policies.js     policies that the program makes
+//     policy-setting.js   settings.schedulingPolicy, which decides instead
+//       sticky-options.js the options of 'sticky'
 //   workers.js            cluster.workers: fork, disconnect, broadcast
 //     command-line.js     a worker's command line
 //     spawn.js            its environment, stdio and lane
 //     worker.js           cluster.Worker
+//     worker-end.js       a worker that has been spawned, and its channel
 //     worker-state.js     worker.state, and the events that announce it
+//     fault.js            the cluster's 'error' event
 //   reactor.js            the core: requests about workers, and the workers' events
 //   stats.js              cluster.stats()
+//   observe.js            cluster.observe(), cluster.profile()
+//   adopt.js              cluster.adoptSocket()
+//   handover.js           cluster.handOver(), cluster.succeed()
+//   named-channels.js     cluster.channel: whom it reaches
 //   connection-events.js  the cluster's 'connection' event
+//   diagnostics.js        events for node:diagnostics_channel
 //
 // To add a part, write a file that exports a function of a `Primary`, and name the function in ADDITIONS.
 
 const { DEBUG_ENABLED } = require('../protocol');
+const { addAdopt } = require('./adopt');
 const { addConnectionEvents } = require('./connection-events');
-const { SCHED_NONE, SCHED_RR, SchedulingPolicy, initialPolicy } = require('./policy');
+const { addDiagnostics } = require('./diagnostics');
+const { tellOfFault } = require('./fault');
+const { SchedulingPolicy } = require('./policy');
+const { addNamedChannels, serveBuses } = require('./named-channels');
+const { addHandover } = require('./handover');
+const { addObserve } = require('./observe');
 const { PrimaryReactor } = require('./reactor');
 const { Settings } = require('./settings');
 const { addStats } = require('./stats');
+const { addSupervise } = require('../supervisor');
+const { refuseNodesFork } = require('../takeover');
 const { Worker } = require('./worker');
 const { Workers } = require('./workers');
 
@@ -36,51 +54,53 @@ const { Workers } = require('./workers');
  */
 
 /** Parts that Node's cluster does not have. @type {((primary: Primary) => void)[]} */
-const ADDITIONS = [addStats, addConnectionEvents];
+const ADDITIONS = [
+  addStats,
+  addObserve,
+  addAdopt,
+  addHandover,
+  addConnectionEvents,
+  addDiagnostics,
+  ({ cluster }) => addSupervise(cluster),
+  ({ cluster, workers }) => addNamedChannels(cluster, () => workers.connected),
+  serveBuses,
+];
 
 /**
- * Makes an event emitter the primary's cluster object.
+ * Has Node's own cluster object work through corral. What the program and its dependencies have done with it stays: listeners,
+ * settings, the policy.
  *
- * @param {any} cluster a new EventEmitter, or the built-in cluster object, which then works through corral
+ * @param {any} cluster the object, which has not forked
  * @param {import('../native').Binding} binding
- * @returns {import('../..').Cluster}
  */
 function createPrimary(cluster, binding) {
   const reactor = new PrimaryReactor(binding);
   const policy = new SchedulingPolicy(cluster, reactor);
-  const workers = new Workers(cluster, reactor, policy);
-  const settings = new Settings(cluster, reactor, () => {
-    policy.freeze();
+  const workers = new Workers(cluster, reactor, policy, () => require('./worker-end'));
+  const settings = new Settings(cluster, reactor, policy, () => {
     process.on('internalMessage', (/** @type {any} */ message) => {
       if (message.cmd === DEBUG_ENABLED) workers.debug();
     });
   });
-  reactor.onGone = (error) => {
-    if (cluster.listenerCount('error') > 0) cluster.emit('error', error);
-    else process.emitWarning(error);
-  };
+  reactor.onGone = (error) => tellOfFault(cluster, error);
 
-  // In Node's order, which is the one that a program lists them in.
-  cluster.isWorker = false;
-  cluster.isMaster = true;
-  cluster.isPrimary = true;
+  // A `Worker` that a program has taken off the object before knows ours as its own.
+  Object.setPrototypeOf(Worker.prototype, cluster.Worker.prototype);
   cluster.Worker = Worker;
-  cluster.workers = {};
-  cluster.settings = {};
-  cluster.SCHED_NONE = SCHED_NONE;
-  cluster.SCHED_RR = SCHED_RR;
-  cluster.schedulingPolicy = initialPolicy();
   Object.defineProperty(cluster, 'native', { value: true, enumerable: true, configurable: true });
-  cluster.setupPrimary = (/** @type {any} */ options) => settings.setUp(options);
+  cluster.setupPrimary = function setupPrimary(/** @type {any} */ options) {
+    if (options === undefined) refuseNodesFork();
+    settings.setUp(options);
+  };
   cluster.setupMaster = cluster.setupPrimary;
   cluster.fork = (/** @type {any} */ env) => workers.fork(env);
-  cluster.disconnect = (/** @type {any} */ callback) => workers.disconnect(callback);
+  cluster.disconnect = (/** @type {any} */ options, /** @type {any} */ callback = undefined) =>
+    workers.disconnect(options, callback);
   cluster.broadcast = (/** @type {any} */ message, /** @type {any} */ callback) =>
     workers.broadcast(message, callback);
 
   const primary = { cluster, reactor, settings, policy, workers };
   for (const add of ADDITIONS) add(primary);
-  return cluster;
 }
 
 module.exports = { createPrimary };

@@ -7,6 +7,7 @@ const EVENT = 'connection';
 /** @param {import('./cluster').Primary} primary */
 function addConnectionEvents({ cluster, reactor }) {
   reactor.onConnection = (worker, connection) => cluster.emit(EVENT, worker, connection);
+  if (cluster.listenerCount(EVENT) > 0) reactor.configure({ emitConnections: true });
   cluster.on('newListener', (/** @type {string | symbol} */ name) => {
     // The listener is added after this event.
     if (name === EVENT) reactor.configure({ emitConnections: true });

@@ -15,14 +15,18 @@ const internals = require('../node-internals');
 
 /** @typedef {{ worker: any, close: () => void }} Child */
 
+/** What this process runs. A program may set `process.execPath` to have its workers run something else. */
+const OWN_PROGRAM = process.execPath;
+
 /** @extends {NativeReactor<import('../../binding').NativePrimary, WorkerEnd>} */
 class PrimaryReactor extends NativeReactor {
   /** @type {import('../../binding').NativeSettings} */
   #settings = {
-    roundRobin: true,
     paddedAbstractNames: internals.padsAbstractNames(),
     emitConnections: false,
+    emitLanes: false,
     emitInternal: false,
+    observed: false,
   };
   /** The worker of a child process, and what tells the process that its channel has closed. @type {WeakMap<object, Child>} */
   #children = new WeakMap();
@@ -31,6 +35,12 @@ class PrimaryReactor extends NativeReactor {
   #described;
   /** Called with each connection, while that is configured. @type {(worker: any, connection: any) => void} */
   onConnection = () => {};
+  /** Called with each worker that is found not to receive, while that is configured. @type {(worker: any) => void} */
+  onBlocked = () => {};
+  /** Called with what is taken back from a worker, while that is configured. @type {(worker: any, recalled: { key: string, count: number }) => void} */
+  onRecalled = () => {};
+  /** Called when a policy of the program's, by its number, is asked whose a connection is. @type {(policy: number, question: any) => void} */
+  onAsked = () => {};
   /** Called when the reactor's thread has ended, by a fault of corral's. @type {(error: Error) => void} */
   onGone = (error) => process.emitWarning(error);
 
@@ -43,6 +53,10 @@ class PrimaryReactor extends NativeReactor {
   configure(change) {
     Object.assign(this.#settings, change);
     this.native.configure(this.#settings);
+  }
+
+  get emitsLanes() {
+    return this.#settings.emitLanes;
   }
 
   wantInternalMessages() {
@@ -81,7 +95,7 @@ class PrimaryReactor extends NativeReactor {
     this.addChannel(id, end);
     this.#children.set(child, { worker: end.worker, close: internals.expectClose(child) });
     internals.beforeExit(child, (proceed) => this.#exited(id, proceed));
-    this.native.spawned(id, noLane);
+    this.native.spawned(id, noLane, child.pid);
   }
 
   /** @returns the counters' values so far */
@@ -95,13 +109,91 @@ class PrimaryReactor extends NativeReactor {
     return this.#described;
   }
 
+  /** @returns what corral-observe is given to see this primary */
+  observation() {
+    return this.native.observation();
+  }
+
+  /**
+   * Workers show what metrics are made of, and so does this process's own event loop, where it can.
+   *
+   * @returns {string[]} the names of what `showRuntime` takes
+   */
+  beginObserving() {
+    this.configure({ observed: true });
+    this.native.showLoop();
+    return this.binding.runtimeNumbers();
+  }
+
+  endObserving() {
+    this.configure({ observed: false });
+    this.native.hideLoop();
+  }
+
+  /**
+   * @param {Float64Array} numbers of this process's runtime
+   * @returns {boolean} whether anybody sees them
+   */
+  showRuntime(numbers) {
+    return this.native.showRuntime(numbers);
+  }
+
   /**
    * Asks the worker to disconnect. When this returns, the worker takes part in no server any more.
    *
    * @param {number} id
    */
   disconnectWorker(id) {
+    // What was sent before comes before.
+    this.channelOf(id)?.messaging.writeQueue.flush();
     this.unlessGone(() => this.native.disconnectWorker(id));
+  }
+
+  /** @returns {number} of a table that a policy may look into */
+  makeTable() {
+    return this.native.makeTable();
+  }
+
+  /**
+   * @param {number} table
+   * @param {string} address of a client
+   * @param {number | undefined} id of the worker whose its connections are from now on
+   */
+  assign(table, address, id) {
+    this.native.assign(table, address, id);
+  }
+
+  /**
+   * @param {number} question
+   * @param {number | undefined} id of the worker whose the connection is
+   */
+  answer(question, id) {
+    this.unlessGone(() => this.native.answer(question, id));
+  }
+
+  /**
+   * What one primary needs in order to take another one's place.
+   *
+   * @returns {Pick<import('../../binding').NativePrimary, 'beginSuccession' | 'receiveSuccession' | 'beginAccepting' | 'handOver' | 'yieldToHeir' | 'disinherit' | 'unsentToHeir'>}
+   */
+  get handover() {
+    return this.native;
+  }
+
+  /**
+   * @param {number} fd of a socket that another process has bound
+   * @returns where it is bound
+   */
+  inherit(fd) {
+    return this.native.inherit(fd);
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} weight
+   */
+  weigh(id, weight) {
+    this.unlessGone(() => this.native.weigh(id, weight));
   }
 
   /**
@@ -133,6 +225,21 @@ class PrimaryReactor extends NativeReactor {
     child.emit('error', error);
   }
 
+  /**
+   * With the program that a worker runs, unless that is this process's own: who cannot be understood is as a rule another version, or
+   * another runtime.
+   *
+   * @override
+   * @param {string} code
+   * @param {string} message
+   * @param {WorkerEnd} end
+   */
+  causeOf(code, message, end) {
+    const { spawnfile } = end.worker.process;
+    const isOther = code === 'ERR_CORRAL_BAD_FRAME' && spawnfile !== OWN_PROGRAM;
+    return super.causeOf(code, isOther ? `${message}; the worker runs ${spawnfile}` : message, end);
+  }
+
   /** @param {any} child its channel has closed */
   closed(child) {
     this.#children.get(child)?.close();
@@ -147,6 +254,8 @@ class PrimaryReactor extends NativeReactor {
    */
   onEvent(kind, id, first, second) {
     if (kind === this.binding.EventKind.Servers) this.#keepServers(id);
+    else if (kind === this.binding.EventKind.PolicyAsked)
+      inOwnTick(() => this.onAsked(id, JSON.parse(first)));
     else super.onEvent(kind, id, first, second);
   }
 
@@ -174,6 +283,12 @@ class PrimaryReactor extends NativeReactor {
         break;
       case EventKind.Connection:
         inOwnTick(() => this.onConnection(worker, JSON.parse(about)));
+        break;
+      case EventKind.Blocked:
+        inOwnTick(() => this.onBlocked(worker));
+        break;
+      case EventKind.Recalled:
+        inOwnTick(() => this.onRecalled(worker, JSON.parse(about)));
         break;
       default:
         super.onChannelEvent(end, kind, about);

@@ -3,27 +3,31 @@
 // `cluster.settings`: what the program has set with setupPrimary, which may be called again and again.
 
 const errors = require('../errors');
+const { checkPolicy } = require('./policy');
 
 /** @typedef {import('../..').ClusterSettings} ClusterSettings */
 
-/** What `settings.schedulingPolicy` may be. The first is the default. */
-const POLICIES = ['round-robin', 'one-queue'];
-const [, ONE_QUEUE] = POLICIES;
+/** What `settings.keepAlive` may be. The first is the default. */
+const KEEP_ALIVE = ['stay', 'balance'];
+const [, BALANCE] = KEEP_ALIVE;
 
 class Settings {
   #cluster;
   #reactor;
+  #policy;
   #onFirst;
   #isSetUp = false;
 
   /**
    * @param {any} cluster
    * @param {import('./reactor').PrimaryReactor} reactor
+   * @param {import('./policy').SchedulingPolicy} policy
    * @param {() => void} onFirst called with the first setupPrimary, or fork
    */
-  constructor(cluster, reactor, onFirst) {
+  constructor(cluster, reactor, policy, onFirst) {
     this.#cluster = cluster;
     this.#reactor = reactor;
+    this.#policy = policy;
     this.#onFirst = onFirst;
   }
 
@@ -34,9 +38,12 @@ class Settings {
     cluster.settings = settings;
     process.nextTick(() => cluster.emit('setup', settings));
     this.#reactor.configure(limits(settings));
-    if (this.#isSetUp) return;
-    this.#isSetUp = true;
-    this.#onFirst();
+    if (!this.#isSetUp) {
+      this.#isSetUp = true;
+      this.#policy.freeze();
+      this.#onFirst();
+    }
+    this.#policy.apply(settings.schedulingPolicy);
   }
 }
 
@@ -58,7 +65,8 @@ function merge(current, options) {
   };
   checkCount('settings.maxPendingConnections', settings.maxPendingConnections, 2 ** 31 - 1);
   checkCount('settings.maxFrameSize', settings.maxFrameSize, 2 ** 32 - 1);
-  checkOneOf('settings.schedulingPolicy', settings.schedulingPolicy, POLICIES);
+  checkPolicy(settings.schedulingPolicy);
+  checkOneOf('settings.keepAlive', settings.keepAlive, KEEP_ALIVE);
   // Every process of a profiled cluster needs a log of its own: the addresses in it are those of its own memory.
   // It may be of any type here: a fork complains of what is no array, as the built-in's does.
   const has = (/** @type {string} */ start) =>
@@ -91,8 +99,12 @@ function checkOneOf(name, value, known) {
 }
 
 /** @param {ClusterSettings} settings those that the core has to know; an undefined one has the core's default */
-function limits({ maxPendingConnections, maxFrameSize, schedulingPolicy }) {
-  return { maxPendingConnections, maxFrameSize, oneQueue: schedulingPolicy === ONE_QUEUE };
+function limits({ maxPendingConnections, maxFrameSize, keepAlive }) {
+  return {
+    maxPendingConnections,
+    maxFrameSize,
+    balanceKept: keepAlive === BALANCE,
+  };
 }
 
 module.exports = { Settings };

@@ -6,7 +6,7 @@ const childProcess = require('node:child_process');
 const fs = require('node:fs');
 
 const errors = require('../errors');
-const { LANE_FD_VARIABLE, LANE_VARIABLE, writeLane } = require('../protocol');
+const { LANE_FD_VARIABLE, LANE_VARIABLE, PRIMARY_VARIABLE, writeLane, writePrimary } = require('../protocol');
 const { commandLine } = require('./command-line');
 
 /** @typedef {import('../..').ClusterSettings} Settings */
@@ -18,7 +18,7 @@ const { commandLine } = require('./command-line');
 function whyNoLane(policy) {
   if (process.env[LANE_VARIABLE] === '0') return `${LANE_VARIABLE}=0 is set`;
   if (process.platform === 'darwin') return 'macOS lacks the kind of socket that it takes';
-  return policy.isRoundRobin ? '' : 'the workers accept connections themselves';
+  return policy.acceptsInPrimary ? '' : 'the workers accept connections themselves';
 }
 
 /**
@@ -41,6 +41,7 @@ function spawn(reactor, id, settings, { env, advanced, hasLane }) {
     NODE_UNIQUE_ID: `${id}`,
     NODE_CHANNEL_FD: `${slot}`,
     NODE_CHANNEL_SERIALIZATION_MODE: advanced ? 'advanced' : 'json',
+    [PRIMARY_VARIABLE]: writePrimary(),
   };
   stdio[slot] = reactor.openChannel(id, advanced);
   // The last place, behind all that the program has given a meaning to.

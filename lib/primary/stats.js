@@ -19,24 +19,36 @@ function addStats({ cluster, reactor }) {
     const { servers, workers } = reactor.counts();
     const described = reactor.describeCounters();
     return {
-      servers: servers.map(({ port, counters, ...rest }) => ({
+      servers: servers.map(({ port, policyReason, counters, load, ...rest }) => ({
         ...rest,
+        policyReason: policyReason ?? null,
         port: port ?? null,
+        load: load.map(({ worker, open, decisions }) => ({
+          worker,
+          weight: reactor.channelOf(worker)?.worker.weight ?? 1,
+          open: open ?? null,
+          decisions,
+        })),
         ...byName(described.server, counters),
       })),
-      workers: workers.map(({ id, laneReason, counters, traffic, ...rest }) => {
-        const worker = reactor.channelOf(id)?.worker;
-        const { pid } = worker.process;
-        return {
-          id,
-          pid,
-          state: worker.state,
-          laneReason: laneReason ?? null,
-          ...rest,
-          ...byName(described.worker, counters),
-          ...byName(described.channel, traffic),
-        };
-      }),
+      workers: workers.map(
+        ({ id, laneReason, idleReason, keepAliveReason, turns, counters, traffic, ...rest }) => {
+          const worker = reactor.channelOf(id)?.worker;
+          const { pid } = worker.process;
+          return {
+            id,
+            pid,
+            state: worker.state,
+            laneReason: laneReason ?? null,
+            idleReason: idleReason ?? null,
+            keepAliveReason: keepAliveReason ?? null,
+            turns: turns ?? null,
+            ...rest,
+            ...byName(described.worker, counters),
+            ...byName(described.channel, traffic),
+          };
+        },
+      ),
     };
   };
 }

@@ -4,12 +4,22 @@
 
 const EventEmitter = require('node:events');
 
-const { addRequests } = require('../channel/worker-requests');
+const { addRequests } = require('../channel/asking');
 const { addSuicide } = require('../deprecated');
+const errors = require('../errors');
+const { drainOf } = require('../util/drain');
 const { WorkerState } = require('./worker-state');
 
-/** The cluster's part that a worker belongs to. One that the program has made has none. @type {WeakMap<object, { leave: (worker: any) => void }>} */
+/** @typedef {import('../util/drain').Drain} Drain */
+/** @typedef {{ leave: (worker: any, drain: Drain | undefined) => void, weigh: (worker: any, weight: number) => void }} Owner */
+
+/** The cluster's part that a worker belongs to. One that the program has made has none. @type {WeakMap<object, Owner>} */
 const owners = new WeakMap();
+
+/** Those that the program has set. @type {WeakMap<object, number>} */
+const weights = new WeakMap();
+
+const MAX_WEIGHT = 65_535;
 
 /**
  * @this {any}
@@ -57,10 +67,14 @@ Worker.prototype.isConnected = function isConnected() {
   return this.process.connected;
 };
 
-/** @this {any} */
-Worker.prototype.disconnect = function disconnect() {
+/**
+ * @this {any}
+ * @param {unknown} [options]
+ */
+Worker.prototype.disconnect = function disconnect(options = undefined) {
+  const drain = drainOf(options);
   this.exitedAfterDisconnect = true;
-  owners.get(this)?.leave(this);
+  owners.get(this)?.leave(this, drain);
   return this;
 };
 
@@ -72,13 +86,40 @@ Worker.prototype.destroy = function destroy(signo) {
   this.process.kill(signo || 'SIGTERM');
 };
 
+Object.defineProperty(Worker.prototype, 'weight', {
+  configurable: true,
+  enumerable: true,
+  /** @this {any} */
+  get() {
+    return weights.get(this) ?? 1;
+  },
+  /** @this {any} @param {unknown} weight */
+  set(weight) {
+    const checked = checkWeight(weight);
+    weights.set(this, checked);
+    owners.get(this)?.weigh(this, checked);
+  },
+});
+
 addSuicide(Worker.prototype);
-addRequests(Worker.prototype);
+addRequests(Worker.prototype, () => require('../channel/worker-requests'));
+
+/**
+ * @param {unknown} weight
+ * @returns {number}
+ */
+function checkWeight(weight) {
+  if (typeof weight !== 'number') throw errors.invalidArgType('worker.weight', 'of type number', weight);
+  if (!Number.isInteger(weight) || weight < 0 || weight > MAX_WEIGHT) {
+    throw errors.outOfRange('worker.weight', `an integer >= 0 && <= ${MAX_WEIGHT}`, weight);
+  }
+  return weight;
+}
 
 /**
  * @param {number} id
  * @param {any} process the ChildProcess
- * @param {{ leave: (worker: any) => void }} owner has a worker leave the cluster
+ * @param {Owner} owner does what the worker is told
  * @returns {any} a worker of the cluster's
  */
 function createWorker(id, process, owner) {

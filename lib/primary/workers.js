@@ -2,20 +2,18 @@
 
 // The workers of a cluster: how they come, `cluster.workers` while they are there, and how they go.
 
-const { Channel } = require('../channel/channel');
-const { takeRequest } = require('../channel/worker-requests');
-const { addChannelAlias } = require('../deprecated');
+const { discard } = require('../channel/discard');
 const internals = require('../node-internals');
-const serializations = require('../serialization');
+const { drainOf, tellDrain } = require('../util/drain');
 const { sendToAll } = require('../util/send-to-all');
 const { spawn, whyNoLane } = require('./spawn');
-const { createWorker } = require('./worker');
-const { WorkerLife, isRunning } = require('./worker-state');
+const { isRunning } = require('./worker-state');
 
 class Workers {
   #cluster;
   #reactor;
   #policy;
+  #load;
   #lastId = 0;
   /** Workers whose channel is open, listed in cluster.workers or not. @type {Set<any>} */
   #connected = new Set();
@@ -26,11 +24,13 @@ class Workers {
    * @param {any} cluster
    * @param {import('./reactor').PrimaryReactor} reactor
    * @param {import('./policy').SchedulingPolicy} policy
+   * @param {() => typeof import('./worker-end')} load loads what only a worker that has been spawned needs
    */
-  constructor(cluster, reactor, policy) {
+  constructor(cluster, reactor, policy, load) {
     this.#cluster = cluster;
     this.#reactor = reactor;
     this.#policy = policy;
+    this.#load = load;
   }
 
   /**
@@ -43,30 +43,16 @@ class Workers {
     cluster.setupPrimary();
     const { settings } = cluster;
     const id = ++this.#lastId;
-    const serialization =
-      settings.serialization === 'advanced' ? serializations.advanced : serializations.json;
+    const advanced = settings.serialization === 'advanced';
     const noLane = whyNoLane(this.#policy);
-    const child = spawn(reactor, id, settings, {
-      env,
-      advanced: serialization.advanced,
-      hasLane: noLane === '',
-    });
-    const channel = new Channel(reactor, id, child, serialization);
-    addChannelAlias(child);
-    const worker = createWorker(id, child, this);
-    const life = new WorkerLife(cluster, worker);
-    this.#follow(worker, child, life);
-    const wantMessages = (/** @type {boolean} */ isRead) => reactor.wantMessages(id, isRead);
-    channel.incoming.onRequest = (message, handle) =>
-      takeRequest(child, worker, message, handle, wantMessages);
-    channel.onDisconnected = () => this.#onDisconnected(worker);
-    const end = {
-      worker,
-      life,
-      messaging: channel,
-      onEnd: (/** @type {Error | undefined} */ cause) => channel.onClosed(cause),
-    };
-    reactor.adopt(id, end, noLane);
+    const child = spawn(reactor, id, settings, { env, advanced, hasLane: noLane === '' });
+    // While the first worker starts, which takes longer.
+    const { openEnd } = this.#load();
+    const onDisconnected = (/** @type {any} */ worker) => this.#onDisconnected(worker);
+    const worker = openEnd(
+      { cluster, reactor, owner: this, id, child, advanced, noLane, onDisconnected },
+      (forked, life) => this.#follow(forked, child, life),
+    );
     process.nextTick(() => cluster.emit('fork', worker));
     cluster.workers[id] = worker;
     return worker;
@@ -75,7 +61,7 @@ class Workers {
   /**
    * @param {any} worker
    * @param {any} child
-   * @param {WorkerLife} life
+   * @param {import('./worker-state').WorkerLife} life
    */
   #follow(worker, child, life) {
     const cluster = this.#cluster;
@@ -83,7 +69,10 @@ class Workers {
     worker.on(
       'message',
       /** @this {any} */ function (/** @type {any} */ message, /** @type {any} */ handle) {
-        cluster.emit('message', this, message, handle);
+        const isHeard = cluster.emit('message', this, message, handle);
+        // Beside this listener, and the one by which the worker has it from the child.
+        const others = this.listenerCount('message') + child.listenerCount('message') > 2;
+        if (handle !== undefined && !isHeard && !others) discard(handle);
       },
     );
     child.once('disconnect', () => {
@@ -116,15 +105,35 @@ class Workers {
     return Object.values(this.#cluster.workers);
   }
 
-  /** @param {any} worker takes part in no server any more, and ends when its connections have */
-  leave(worker) {
-    if (worker.isConnected()) this.#reactor.disconnectWorker(worker.id);
+  /**
+   * @param {any} worker takes part in no server any more, and ends when its connections have
+   * @param {import('../util/drain').Drain} [drain] or when so much time has passed
+   */
+  leave(worker, drain) {
+    if (worker.isConnected()) {
+      if (drain !== undefined) tellDrain(worker, drain);
+      this.#reactor.disconnectWorker(worker.id);
+    }
     this.#remove(worker);
   }
 
-  /** @param {() => void} [callback] called when every worker has disconnected */
-  disconnect(callback) {
-    for (const worker of this.#listed) if (worker.isConnected()) worker.disconnect();
+  /**
+   * @param {any} worker
+   * @param {number} weight how many connections it gets in comparison with others; 0 for no new ones
+   */
+  weigh(worker, weight) {
+    this.#reactor.weigh(worker.id, weight);
+  }
+
+  /**
+   * @param {any} options as of `worker.disconnect`; or the callback
+   * @param {any} [callback] called when every worker has disconnected
+   */
+  disconnect(options, callback) {
+    // Before any of them leaves.
+    drainOf(options);
+    for (const worker of this.#listed) if (worker.isConnected()) worker.disconnect(options);
+    callback = typeof options === 'function' ? options : callback;
     if (typeof callback !== 'function') return;
     if (this.#connected.size === 0) process.nextTick(callback);
     else this.#waiting.add({ leaving: new Set(this.#connected), callback });
@@ -135,8 +144,12 @@ class Workers {
    * @param {(error: Error | null) => void} [callback] called when it has gone out to all, or with the first error
    */
   broadcast(message, callback) {
-    const connected = [...this.#connected].filter((worker) => worker.isConnected());
-    sendToAll(connected, message, callback);
+    sendToAll(this.connected, message, callback);
+  }
+
+  /** @returns {any[]} those to whom something can be sent, on their way out or not */
+  get connected() {
+    return [...this.#connected].filter((worker) => worker.isConnected());
   }
 
   /** Starts the inspector of every worker, as that of this process was. */

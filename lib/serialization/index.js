@@ -2,9 +2,8 @@
 
 // Messages as they travel, `serialization: 'json'` and `'advanced'` (Node: internal/child_process/serialization).
 // Between two corrals, attachments.js has the large strings of a message beside it, and plain-data.js says which messages
-// travel as JSON in either.
+// travel as JSON in either. unreadable.js says why a message cannot be read.
 
-const { randomBytes } = require('node:crypto');
 const v8 = require('node:v8');
 
 const errors = require('../errors');
@@ -13,6 +12,7 @@ const { limits } = require('../limits');
 const { PREFIX, lengthAt, setPrefix } = require('../protocol');
 const { LARGE_VIEW, putStrings, takeStrings } = require('./attachments');
 const { isPlainData } = require('./plain-data');
+const { unreadable } = require('./unreadable');
 
 const VIEW_TAG = 0;
 const PLAIN_COPY_TAG = 1;
@@ -51,7 +51,7 @@ function indexOf(view) {
 class Serializer extends v8.DefaultSerializer {
   /** Where large views go, if they may travel beside the message. @type {Uint8Array[] | undefined} */
   attachments;
-  /** The bytes of large views, which are not copied: in the buffer is `MARK` where they belong. @type {Uint8Array[] | undefined} */
+  /** The bytes of large views, which are not copied: in the buffer is the mark where they belong. @type {Uint8Array[] | undefined} */
   lent;
 
   /**
@@ -61,7 +61,7 @@ class Serializer extends v8.DefaultSerializer {
   writeRawBytes(bytes) {
     if (this.lent === undefined || bytes.byteLength < LARGE_VIEW) return super.writeRawBytes(bytes);
     this.lent.push(bytes);
-    return super.writeRawBytes(MARK);
+    return super.writeRawBytes(viewMark());
   }
 
   /** @param {object} object */
@@ -113,10 +113,35 @@ class Deserializer extends v8.DefaultDeserializer {
 }
 
 /**
- * Stands for a large view in what is serialized: V8 does not say where it writes. It does not leave this process, so nobody can have
- * it in a message.
+ * @param {any} frame
+ * @param {Uint8Array[]} [attachments] what the message has brought along
+ * @returns {any} throws what says why it cannot be read
  */
-const MARK = randomBytes(16);
+function deserialize(frame, attachments) {
+  const deserializer = new Deserializer(frame);
+  if (attachments !== undefined) deserializer.attachments = attachments;
+  try {
+    deserializer.readHeader();
+    return deserializer.readValue();
+  } catch (error) {
+    throw unreadable(frame, error);
+  }
+}
+
+/** @type {Buffer | undefined} */
+let drawnMark;
+
+/**
+ * What stands for a large view in what is serialized: V8 does not say where it writes. It does not leave this process, so nobody can
+ * have it in a message.
+ *
+ * Made, and what makes it loaded, when it is first needed: few programs send such views. Random bytes are an asynchronous resource,
+ * and a program that looks at those (async_hooks) is not to see the end of one that began before it looked.
+ */
+function viewMark() {
+  drawnMark ??= require('node:crypto').randomBytes(16);
+  return drawnMark;
+}
 
 /** Room for the length, which the core fills in. */
 const LENGTH = Buffer.alloc(PREFIX);
@@ -139,11 +164,12 @@ function serialize(serializer, message) {
  */
 function splice(frame, views) {
   const parts = [];
+  const mark = viewMark();
   let start = 0;
   for (const view of views) {
-    const end = frame.indexOf(MARK, start);
+    const end = frame.indexOf(mark, start);
     parts.push(frame.subarray(start, end), view);
-    start = end + MARK.length;
+    start = end + mark.length;
   }
   parts.push(frame.subarray(start));
   return parts;
@@ -208,9 +234,7 @@ const advanced = {
   },
   read(bytes) {
     if (typeof bytes === 'string') return JSON.parse(bytes);
-    const deserializer = new Deserializer(bytes);
-    deserializer.readHeader();
-    return deserializer.readValue();
+    return deserialize(bytes);
   },
   takeApart(message) {
     if (isPlainData(message)) return { frame: JSON.stringify(message), attachments: [] };
@@ -228,10 +252,7 @@ const advanced = {
       parts.push(typeof place === 'number' ? bytes.subarray(place, places[index++]) : place);
     }
     const [frame, ...attachments] = parts;
-    const deserializer = new Deserializer(frame);
-    deserializer.attachments = attachments;
-    deserializer.readHeader();
-    return deserializer.readValue();
+    return deserialize(frame, attachments);
   },
   reread: (frame) => advanced.read(frame.subarray(PREFIX)),
   split(bytes) {

@@ -8,6 +8,7 @@ const { AsyncResource } = require('node:async_hooks');
 
 const internals = require('../node-internals');
 const { CLUSTER, LANE_FD_VARIABLE, readLane } = require('../protocol');
+const keepAlive = require('./keep-alive');
 
 /** What Node calls the context of the main script. */
 const ROOT_ASYNC_ID = 1;
@@ -72,11 +73,12 @@ function closeLane() {
  * give to others what is in the lane: it is served here.
  *
  * @param {number | undefined} channelFd of the socket that Node has
+ * @param {boolean} [isDeserted] whether the primary is known to have gone
  */
-function endLane(channelFd) {
+function endLane(channelFd, isDeserted = false) {
   const lane = opened;
   opened = undefined;
-  lane?.end(channelFd ?? -1);
+  lane?.end(channelFd ?? -1, isDeserted);
 }
 
 /** Whether this worker has, or had, a lane: its primary is a corral, and lets it have one. */
@@ -98,6 +100,7 @@ function openLane() {
   const { native } = require('../native');
   // The primary goes on with the channel.
   if (native === undefined) return undefined;
+  const core = native;
   /** What connections are a consequence of, for async_hooks. @type {AsyncResource | undefined} */
   let resource;
   const { descriptor, inode, advanced } = readLane(value);
@@ -107,8 +110,9 @@ function openLane() {
    * @param {boolean} isPipe
    * @param {number} fd
    * @param {number} seq
+   * @param {number} openSlot
    */
-  function take(key, isPipe, fd, seq) {
+  function take(key, isPipe, fd, seq, openSlot) {
     // Made when the first connection comes, and not where the program loads corral: its context there is not theirs.
     resource ??= new AsyncResource('CORRALLANE', { triggerAsyncId: ROOT_ASYNC_ID });
     let handle;
@@ -119,18 +123,34 @@ function openLane() {
       process.emitWarning(/** @type {Error} */ (error));
       return false;
     }
-    return resource.runInAsyncScope(deliver, null, key, handle, seq);
+    if (openSlot >= 0) require('./open-connections').follow(lane, handle, openSlot);
+    const isTaken = resource.runInAsyncScope(deliver, null, key, handle, seq);
+    if (isTaken) keepAlive.onConnection(key, isPipe, handle);
+    return isTaken;
   }
 
   /** @type {import('../../binding').NativeLane} */
   let lane;
   try {
-    lane = new native.NativeLane(descriptor, inode, take);
+    lane = new native.NativeLane(
+      descriptor,
+      inode,
+      take,
+      () => keepAlive.beginRest(lane),
+      keepAlive.onSettled,
+      (names) => require('./sessions').nameSessions(lane, names),
+    );
   } catch (error) {
     // The variable was meant for another process, from which this one has it: there is no lane here.
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EBADF') return undefined;
     throw error;
   }
+  lane.whenObserved(() => {
+    const { showRuntime } = require('../observe/runtime');
+    showRuntime(core.runtimeNumbers(), (numbers) => lane.showRuntime(numbers));
+    const link = lane.takeLink();
+    if (link >= 0) require('../observe/link').openLink(core, link, require('../observe/publications').begin);
+  });
   opened = lane;
   wasOpened = true;
   return { lane, advanced };

@@ -10,7 +10,9 @@ const { setImmediate } = require('node:timers');
 const { Channel } = require('../channel/channel');
 const { inOwnTick } = require('../channel/order');
 const { ipcReactor } = require('../ipc/reactor');
+const { primaryVersion } = require('./primary');
 const { endLane } = require('./lane');
+const { onChannelEnd } = require('./leaving');
 const { nodeSocketLists } = require('../node-internals');
 const { CHANNEL_MOVE } = require('../protocol');
 const serializations = require('../serialization');
@@ -18,6 +20,12 @@ const { socketListsOf } = require('../channel/socket-list');
 
 /** @type {any} typed as it is for Node's own code */
 const target = process;
+
+/** @returns {string} the Node of the primary, if it is known */
+function whoWrites() {
+  const version = primaryVersion();
+  return version === '' ? '' : `; the primary is Node ${version}`;
+}
 
 /** What waits to be written keeps the process alive, as in Node. */
 class Pending {
@@ -54,6 +62,8 @@ class WorkerChannel {
   #release = () => {};
   #disconnectFirst = target._disconnect;
   #firstFd = target.channel.fd;
+  /** The second socket has ended since the primary has gone. The first may end later: a process that dies closes one after the other. */
+  #isDeserted = false;
 
   constructor() {
     this.#reactor = ipcReactor('a channel of its own');
@@ -72,6 +82,9 @@ class WorkerChannel {
     reactor.adopt(fd, advanced, undefined, (id) => {
       const serialization = advanced ? serializations.advanced : serializations.json;
       const owner = reactor.ownerOf(target, true);
+      const { destroy } = owner;
+      // What is wrong with a message is a matter of two versions, as a rule.
+      owner.destroy = (channel, reason) => destroy(channel, reason + whoWrites());
       const messaging = new Channel(
         owner,
         id,
@@ -82,7 +95,11 @@ class WorkerChannel {
       );
       this.#id = id;
       this.#messaging = messaging;
-      return { messaging, onEnd: (cause) => messaging.onClosed(cause) };
+      const onEnd = (/** @type {Error | undefined} */ cause, /** @type {boolean} */ isDeserted) => {
+        this.#isDeserted = isDeserted;
+        messaging.onClosed(cause);
+      };
+      return { messaging, onEnd };
     });
     target._disconnect = () => this.#disconnect();
   }
@@ -101,9 +118,11 @@ class WorkerChannel {
   #disconnect() {
     if (this.#isDisconnecting) return;
     this.#isDisconnecting = true;
+    // If its end was read on this socket first.
+    onChannelEnd();
     this.#messaging?.writeQueue.flush();
     this.#release();
-    endLane(this.#firstFd);
+    endLane(this.#firstFd, this.#isDeserted);
     const { channel } = target;
     // Node has read the end, and sets it to null when this returns; it does not expect that in what is to come.
     const restore = () => {

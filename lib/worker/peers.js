@@ -10,10 +10,11 @@ const { inOwnTick } = require('../channel/order');
 const errors = require('../errors');
 const { ipcReactor } = require('../ipc/reactor');
 const { hasLane } = require('./lane');
+const { whyNoCore } = require('./primary');
 const { ALL_PEERS, PEER, PEER_CONNECT, PEER_ROSTER } = require('../protocol');
 const { sendToAll } = require('../util/send-to-all');
 const serializations = require('../serialization');
-const { takeRequest, requestsOf } = require('../channel/worker-requests');
+const { endRequests, takeRequest, requestsOf } = require('../channel/worker-requests');
 
 /** @typedef {import('../channel/channel').SendCallback} SendCallback */
 /** @typedef {import('../channel/requests').RequestOptions} RequestOptions */
@@ -59,6 +60,8 @@ class Peer extends EventEmitter {
    * @returns {Promise<any>}
    */
   request(message, options) {
+    // The 'disconnect' that follows a failure would reject it for want of a reply.
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
     return requestsOf(this, this).request(message, options);
   }
 
@@ -83,6 +86,9 @@ class Peer extends EventEmitter {
       const serialization = advanced ? serializations.advanced : serializations.json;
       const messaging = new Channel(reactor.ownerOf(this), id, this, serialization);
       messaging.incoming.onRequest = (message, handle) => takeRequest(this, this, message, handle);
+      messaging.onDisconnected = () => endRequests(this);
+      const window = messaging.boundRequests();
+      requestsOf(this, this).onSettled = (id) => window.settled(id);
       // It must not be what keeps a worker from ending.
       this.channel.unref();
       this.on('message', (message, handle) => this.#onMessage(this, message, handle));
@@ -207,7 +213,7 @@ class Peers {
    * @param {Peer} [peer]
    */
   #ask(to, peer = undefined) {
-    const reason = !process.connected ? errors.channelClosed() : hasLane() ? undefined : errors.noLane();
+    const reason = whyNoWay();
     if (reason !== undefined) {
       if (peer) this.#giveUp(peer, reason);
       else this.#settleBroadcasts(reason);
@@ -226,11 +232,25 @@ class Peers {
    */
   broadcast(message, callback) {
     if (message === undefined) throw errors.missingArgs('message');
-    this.#whenKnown((error) => {
-      if (error) return callback ? process.nextTick(callback, error) : process.emitWarning(error);
-      const peers = [...this.#byId.values()].filter(({ connected }) => connected);
-      sendToAll(peers, message, callback);
+    this.all((error, peers) => {
+      if (error === null) sendToAll(peers, message, callback);
+      else if (callback) process.nextTick(callback, error);
+      else process.emitWarning(error);
     });
+  }
+
+  /** @param {(error: Error | null, peers: Peer[]) => void} callback called with all that have loaded corral */
+  all(callback) {
+    this.#whenKnown((error = undefined) => {
+      const peers = [...this.#byId.values()].filter(({ connected }) => connected);
+      if (error) callback(error, []);
+      else callback(null, peers);
+    });
+  }
+
+  /** @param {any} value */
+  isPeer(value) {
+    return value instanceof Peer;
   }
 
   /** @param {(error?: Error) => void} work */
@@ -295,10 +315,17 @@ class Peers {
   }
 }
 
+/** @returns {Error | undefined} why this worker reaches no other */
+function whyNoWay() {
+  if (!process.connected) return errors.channelClosed();
+  return whyNoCore() ?? (hasLane() ? undefined : errors.noLane());
+}
+
 /**
  * Gives a worker's cluster what it needs to talk to other workers.
  *
  * @param {any} cluster the built-in's object
+ * @returns {Peers}
  */
 function addPeers(cluster) {
   const peers = new Peers(cluster);
@@ -309,6 +336,7 @@ function addPeers(cluster) {
   add('broadcast', (/** @type {any} */ message, /** @type {SendCallback} */ callback) =>
     peers.broadcast(message, callback),
   );
+  return peers;
 }
 
-module.exports = { Peer, addPeers };
+module.exports = { Peer, Peers, addPeers };

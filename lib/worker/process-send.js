@@ -7,8 +7,10 @@ const net = require('node:net');
 const os = require('node:os');
 
 const errors = require('../errors');
-const { isDescriptor, refuseWrapped } = require('../channel/handles');
+const { refuseWrapped } = require('../channel/handles');
+const { isDescriptor } = require('../util/descriptor');
 const { closeLane, endLane, interceptDecision } = require('./lane');
+const { hasLostChannel, hasPrimaryGone, isLeaving, onChannelEnd } = require('./leaving');
 const { handleOf } = require('../node-internals');
 const { CLUSTER } = require('../protocol');
 const { interceptQuery } = require('./reuse-port');
@@ -19,6 +21,10 @@ function wrapChannel() {
   const original = /** @type {Function} */ (process.disconnect);
   if (original === undefined) return;
   process.disconnect = /** @this {any} */ function disconnect() {
+    if (process.connected) onChannelEnd();
+    // The primary has gone while this worker's last connections ended: Node's cluster would close the channel once more, which is
+    // an error that nobody can expect.
+    else if (isLeaving() && hasPrimaryGone()) return;
     endLane(/** @type {any} */ (process.channel)?.fd);
     original.call(this);
   };
@@ -37,6 +43,7 @@ function wrapSend() {
      */
     function send(message, handle, options, callback) {
       if (interceptDecision(message) || interceptQuery(message)) return true;
+      if (message?.cmd === CLUSTER && (hasLostChannel() || (isLeaving() && !process.connected))) return true;
       // Its servers are closed by now: what is still in the lane is for others.
       if (message?.act === 'exitedAfterDisconnect' && message.cmd === CLUSTER) closeLane();
       // Node's own takes what is beneath for one of libuv's, or crashes.
@@ -45,6 +52,8 @@ function wrapSend() {
         if (!options?.swallowErrors) refuse(typeof options === 'function' ? options : callback);
         return true;
       }
+      // What Node's cluster tells a primary that dies meanwhile is for nobody: 'disconnect' says that it has.
+      if (message?.cmd === CLUSTER && isLeaving()) options = { ...options, swallowErrors: true };
       return original.call(this, message, handle, options, callback);
     };
 }
