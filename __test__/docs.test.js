@@ -35,9 +35,14 @@ function filesEndingWith(ending, directory = '.') {
 
 const isTest = (/** @type {string} */ file) => /(^|\/)tests(\/|\.rs$)/.test(file);
 
-const RUST = filesUnder('src').filter((file) => file.endsWith('.rs') && !isTest(file));
+const RUST = [
+  ...filesUnder('src'),
+  ...filesUnder('bus/src'),
+  ...filesUnder('observe/src'),
+  ...filesUnder('redis/src'),
+].filter((file) => file.endsWith('.rs') && !isTest(file));
 const LIB = filesUnder('lib').filter((file) => file.endsWith('.js'));
-const ENTRIES = ['index.js', 'net.js', 'node-ipc.js', 'register.js'];
+const ENTRIES = ['index.js', 'bus.js', 'net.js', 'node-ipc.js', 'register.js'];
 const DOCUMENTS = [...filesEndingWith('.md'), ...filesEndingWith('.md', 'docs')];
 const TYPES = filesEndingWith('.d.ts');
 
@@ -109,7 +114,12 @@ test('every code and variable that a document or a type names is in the code', (
 
 test('the types of each module name every code of corral that belongs to it', () => {
   /** @type {Record<string, string[]>} by the word for the module in docs/errors.md */
-  const files = { cluster: ['index.d.ts'], net: ['net.d.ts'], 'node-ipc': ['node-ipc.d.ts'] };
+  const files = {
+    bus: ['bus.d.ts'],
+    cluster: ['index.d.ts'],
+    net: ['net.d.ts'],
+    'node-ipc': ['node-ipc.d.ts'],
+  };
   for (const [code, where] of rowsUnder(read('docs/errors.md'), "## Codes of corral's own")) {
     const modules = Object.keys(files).filter((name) => where.includes(`*${name}*`));
     for (const file of modules.flatMap((name) => files[name])) {
@@ -178,6 +188,7 @@ const TABLES = {
       'Connections accepted and not taken': [`${CONFIG}:max_pending`],
       "The kernel's backlog": ['src/os/bind.rs:DEFAULT_BACKLOG'],
       'Connections in flight to a worker': [`${CONFIG}:LANE_WINDOW`, `${CONFIG}:IN_FLIGHT_PER_WORKER`],
+      'Connections on the shared lane': [`${CONFIG}:SHARED_WINDOW`],
       'Bytes unacknowledged when a second descriptor': ['src/channel/window.rs:HANDLE_WINDOW'],
       'Undelivered messages of a worker': UNREAD,
       'A frame of a worker': ['src/proto/frame.rs:DEFAULT_MAX_FRAME'],
@@ -193,11 +204,22 @@ const TABLES = {
         'src/channel/outbox/queue.rs:WAITING_WEIGHT',
       ],
       "Replies to a worker's requests": ['lib/channel/requests.js:MUCH_UNREAD'],
-      'The same between workers': [
+      'Unanswered requests of a worker to another': ['lib/channel/request-window.js:MOST_UNDER_WAY'],
+      'Unread replies to another worker': [
         'lib/channel/requests.js:MAX_UNREAD',
-        'lib/channel/channel.js:MAX_UNREAD_REPLIES',
+        'lib/channel/write-queue.js:MAX_UNREAD_REPLIES',
       ],
+      'Names of channels that are kept': [
+        'lib/channel/names.js:MAX_CHANNELS',
+        'lib/channel/names.js:MAX_NAME',
+      ],
+      "'connection' events that wait": ['src/primary/taken.rs:MAX_SINGLE'],
       "The address in a 'listening' message": ['src/proto/cluster.rs:MAX_LISTENING'],
+      'Handles that JavaScript has not taken': ['src/channel/window.rs:MAX_UNDER_WAY'],
+      'Handles of a worker that are open': [],
+      'Handles of a worker or peer that the program has sent on to a worker': [
+        'lib/channel/held-handles.js:MAX_WAITING',
+      ],
       'Data left by a worker that has ended': ['src/channel/inbox.rs:MAX_LEFT_BEHIND'],
       'Messages taken off one lane': [`${CONFIG}:LANE_BUDGET`],
       'Bytes read from one worker': [
@@ -205,6 +227,27 @@ const TABLES = {
         'src/channel/inbox.rs:READ_COST',
         'src/channel/inbox.rs:INTERNAL_COST',
       ],
+    },
+  },
+  'docs/observing.md': {
+    heading: '## Bounds',
+    rows: {
+      'Clients that are connected': ['observe/src/admission.rs:MAX_CONNECTIONS'],
+      'Clients that follow events': ['observe/src/admission.rs:MAX_FOLLOWERS'],
+      'Blocks that are remembered': ['observe/src/blocks.rs:MAX_PAST'],
+      'Frames that metrics tell apart': ['observe/src/blocks.rs:MAX_FRAMES'],
+      Profiles: ['observe/src/profiles.rs:MAX_PROFILE_TIME'],
+      'What a worker publishes at once': ['observe/src/server/links.rs:MAX_METRICS'],
+      'Series that are kept of workers that have gone': ['observe/src/program/mod.rs:MAX_GONE_SERIES'],
+      'Queues of a bus whose messages are counted': ['observe/src/bus.rs:MAX_QUEUES'],
+      'Processes whose files in `/proc` stay open': ['observe/src/process.rs:MAX_OPEN'],
+      'Events that wait for one of them': ['observe/src/events.rs:MAX_WAITING'],
+      'The head of a request': [
+        'observe/src/server/site.rs:MAX_HEAD',
+        'observe/src/server/site.rs:HEAD_TIMEOUT',
+      ],
+      'Answers that are unread': ['observe/src/admission.rs:MAX_UNREAD'],
+      'The same of one client': ['observe/src/server/site.rs:ANSWER_TIMEOUT'],
     },
   },
   'docs/ipc.md': {
@@ -238,6 +281,27 @@ const TABLES = {
       ],
       'time until there is a channel': ['lib/ipc/options.js:DEFAULT_HANDSHAKE_TIMEOUT'],
       'file descriptors of the process': [],
+    },
+  },
+  'docs/bus.md': {
+    heading: '## Bounds',
+    rows: {
+      'a message, with its headers': [
+        'lib/bus/options.js:DEFAULT_MAX_MESSAGE_SIZE',
+        'lib/bus/options.js:MAX_MESSAGE_SIZE',
+      ],
+      'a name, an id': ['lib/bus/options.js:MAX_NAME'],
+      'messages of one `receive`': ['lib/bus/options.js:MAX_COUNT', 'bus/src/engine/delivery.rs:MAX_REPLY'],
+      'messages that wait for a subscriber': [
+        'lib/bus/options.js:DEFAULT_BUFFER',
+        'bus/src/topics.rs:MAX_BYTES',
+      ],
+      'calls that wait for an engine': [
+        'lib/bus/options.js:DEFAULT_OFFLINE_MESSAGES',
+        'lib/bus/options.js:DEFAULT_OFFLINE_BYTES',
+      ],
+      'unread answers to a process': ['bus/src/protocol/buffers.rs:HIGH_WATER'],
+      'what an engine remembers': ['bus/src/engine/mod.rs:REMEMBERED'],
     },
   },
 };
@@ -275,10 +339,17 @@ const SENTENCES = [
   ['docs/architecture.md', /their bytes, and (\d+) for each message/, [UNREAD[1]]],
   [
     'docs/architecture.md',
-    /At (\S+ MiB of that \(a share of \S+ MiB where there are more than) eight/,
+    /At (\S+ MiB of that \(a share of \S+ MiB) where there are more than/,
     [UNREAD[0], UNREAD[2]],
   ],
-  ['docs/architecture.md', /eight channels, (\S+ KiB) at least\) a channel is not read/, [UNREAD[3]]],
+  ['docs/architecture.md', /channels, (\S+ KiB) at least\) a channel is not read/, [UNREAD[3]]],
+  [
+    'docs/architecture.md',
+    /each message of more than (\S+ KiB) is taken by itself/,
+    ['src/channel/batch.rs:BATCHED_MESSAGE'],
+  ],
+  ['docs/architecture.md', /whose messages take (\S+ ms) or more is put/, ['src/reactor/pace.rs:LONG']],
+  ['docs/architecture.md', /has had\s+an event within (\S+ ms)/, ['src/reactor/pace.rs:LULL']],
   ['docs/architecture.md', /only messages have come for (\S+ ms)/, ['src/channel/driver/lending.rs:QUIET']],
   ['docs/architecture.md', /one above (\S+ KiB), one more than/, ['src/channel/driver/lending.rs:MAX_LENT']],
   [
@@ -327,7 +398,7 @@ const SENTENCES = [
     [`${CONFIG}:RECALL_AFTER`, `${CONFIG}:RECALL_SOON_AFTER`, `${CONFIG}:RECALL_FOR_IDLE`],
   ],
   ['docs/architecture.md', /is it given some ahead, up to (\S+ ms) of work/, [`${CONFIG}:AHEAD`]],
-  ['docs/architecture.md', /false from (\S+ KiB) on\)/, ['src/binding/limits.rs:HIGH_WATER']],
+  ['docs/architecture.md', /false from (\S+ KiB) on\)/, ['src/channel/bounds.rs:MUCH_UNREAD']],
   ['docs/architecture.md', /counts as (\S+ KiB) of its messages/, ['src/channel/mod.rs:HANDLE_WEIGHT']],
   [
     'docs/architecture.md',
@@ -344,7 +415,15 @@ const SENTENCES = [
     /together when it ends, or earlier when there are (\S+ KiB)/,
     ['src/channel/outbox.rs:CORKED'],
   ],
-  ['docs/ipc.md', /has returned false since (\S+ KiB)/, ['src/binding/limits.rs:HIGH_WATER']],
+  ['docs/differences.md', /returns false from (\S+ KiB) on that/, ['src/channel/bounds.rs:MUCH_UNREAD']],
+  [
+    'docs/libraries.md',
+    /after `timeout` \((\S+ ms) by default/,
+    ['lib/channel/named-channel.js:GATHER_TIMEOUT'],
+  ],
+  ['docs/libraries.md', /A name has 1 to\s+(\S+) characters/, ['lib/channel/names.js:MAX_NAME']],
+  ['docs/libraries.md', /a process may have (\S+) channels/, ['lib/channel/names.js:MAX_CHANNELS']],
+  ['docs/ipc.md', /has returned false since (\S+ KiB)/, ['src/channel/bounds.rs:MUCH_BACKLOG']],
   ['docs/ipc.md', /or longer than (\S+ bytes)\)/, ['src/proto/handshake.rs:MAX_HELLO']],
   ['docs/protocol.md', /deals with have at most (\S+ MiB)/, ['src/proto/serialization.rs:MAX_MESSAGE']],
   ['docs/protocol.md', /new frame included, fits into (\S+ KiB)/, ['src/channel/window.rs:HANDLE_WINDOW']],
@@ -359,7 +438,12 @@ const SENTENCES = [
   ['docs/differences.md', /may have (\w+ connections in flight, \d+) on a lane/, [`${CONFIG}:LANE_WINDOW`]],
   [
     'docs/differences.md',
-    /goes to another after (\d+ to \d+ ms) \(lanes only\)/,
+    /goes to another after (\d+ to \d+ ms), with/,
+    [`${CONFIG}:RECALL_FOR_IDLE`, `${CONFIG}:RECALL_AFTER`],
+  ],
+  [
+    'docs/differences.md',
+    /with `'round-robin'` after (\d+ to \d+ ms) \(lanes only\)/,
     [`${CONFIG}:RECALL_SOON_AFTER`, `${CONFIG}:RECALL_AFTER`],
   ],
   ['docs/differences.md', /At most `maxPendingConnections` \((\S+)\)/, [`${CONFIG}:max_pending`]],
@@ -399,6 +483,27 @@ const SENTENCES = [
     'docs/node-ipc.md',
     /are lost when more than (\S+ MiB) of them waits/,
     ['lib/node-ipc/receiving.js:MAX_WAITING'],
+  ],
+  [
+    'docs/bus.md',
+    /by which a second message is recognised for `deduplicate` milliseconds \((\S+)\)/,
+    ['lib/bus/options.js:DEFAULT_DEDUPLICATE'],
+  ],
+  ['docs/bus.md', /if their holder is back within (\S+ ms);/, ['bus/src/engine/mod.rs:GRACE']],
+  [
+    'docs/bus.md',
+    /Every call is rejected with `ERR_CORRAL_BUS_TIMEOUT` after `timeout` \((\S+ ms)\)/,
+    ['lib/bus/options.js:DEFAULT_TIMEOUT'],
+  ],
+  [
+    'bus.d.ts',
+    /How long `connect` may take, in milliseconds\. Default: (\S+)\. \*\/ connectTimeout/,
+    ['lib/bus/options.js:DEFAULT_CONNECT_TIMEOUT'],
+  ],
+  [
+    'bus.d.ts',
+    /held by who has received it, in milliseconds\. Default: (\S+)\./,
+    ['bus/src/engine/queue.rs:DEFAULT_VISIBILITY'],
   ],
   ['docs/errors.md', /or is longer than (\S+ bytes)/, ['src/proto/handshake.rs:MAX_HELLO']],
   ['docs/errors.md', /`allow` decides on (\d+) others/, ['src/ipc/handshake.rs:MAX_ASKED']],
@@ -488,7 +593,7 @@ test('links between documents lead somewhere', () => {
 
 test('files that documents name exist', () => {
   const pattern =
-    /`((?:src|lib(?!\/internal)|docs|scripts|bench|examples|npm|__test__|\.ci|\.github)\/[\w./-]*\w\/?)`/g;
+    /`((?:src|bus\/src|observe\/src|lib(?!\/internal)|docs|scripts|bench|examples|npm|__test__|\.ci|\.github)\/[\w./-]*\w\/?)`/g;
   for (const document of DOCUMENTS.filter((file) => file !== 'CHANGELOG.md')) {
     for (const file of all(read(document), pattern)) {
       assert.ok(fs.existsSync(path.join(root, file)), `${document}: ${file}`);
@@ -501,7 +606,7 @@ test('every source file has a place in the map of CONTRIBUTING.md, and everythin
   for (const [files, about] of rowsUnder(read('CONTRIBUTING.md'), '| File')) {
     const named = all(files, /`([^`]+)`/g);
     // Several of one row are sometimes told by what they have in common.
-    for (const file of all(about, /`((?:src|lib)\/[^`]+)`/g)) named.add(file);
+    for (const file of all(about, /`((?:(?:bus|observe)\/)?(?:src|lib)\/[^`]+)`/g)) named.add(file);
     for (const file of named) {
       assert.ok(fs.existsSync(path.join(root, file)), `on the map: ${file}`);
       mapped.add(file.replace(/\/$/, ''));
@@ -515,7 +620,7 @@ test('every source file has a place in the map of CONTRIBUTING.md, and everythin
   // A directory of its own row has all that is in it.
   const isMapped = (/** @type {string} */ file) => {
     for (let name = file; name !== '.'; name = path.dirname(name)) if (mapped.has(name)) return true;
-    return /^src\/\w+\/mod\.rs$/.test(file);
+    return /^(?:(?:bus|observe)\/)?src\/\w+\/mod\.rs$/.test(file);
   };
   assert.deepEqual(
     [...RUST, ...LIB, ...ENTRIES].filter((file) => !isMapped(file)),
@@ -527,7 +632,7 @@ test('every source file has a place in the map of CONTRIBUTING.md, and everythin
 test('every folder of Rust has a map at its head', () => {
   const rows = rowsUnder(read('CONTRIBUTING.md'), '| File');
   for (const [files, about] of rows) {
-    for (const folder of all(files, /`(src\/[\w/]+)\/`/g)) {
+    for (const folder of all(files, /`((?:(?:bus|observe)\/)?src\/[\w/]+)\/`/g)) {
       const [head] = read(`${folder}/mod.rs`).split(/^(?!\/\/!)/m);
       const named = new Set([...all(head, /`(\w+)`/g), ...all(about, /`(\w+)\.rs`/g)]);
       const inFolder = RUST.filter((file) => path.dirname(file) === folder);

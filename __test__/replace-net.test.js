@@ -21,7 +21,7 @@ const PROGRAM = `
 
 /** @param {...string} args */
 async function run(...args) {
-  const { stdout } = await promisify(execFile)(process.execPath, [...PRELOAD, ...args], { timeout: 30_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, [...PRELOAD, ...args], { timeout: 120_000 });
   return stdout;
 }
 

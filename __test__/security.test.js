@@ -33,7 +33,7 @@ function titles() {
   for (const text of textsIn(__dirname, '.js')) {
     for (const pattern of TITLES) for (const [, , title] of text.matchAll(pattern)) found.push(title);
   }
-  for (const text of textsIn(path.join(ROOT, 'src'), '.rs')) {
+  for (const text of ['src', 'bus/src'].flatMap((crate) => textsIn(path.join(ROOT, crate), '.rs'))) {
     for (const [, title] of text.matchAll(RUST_TITLE)) found.push(title);
   }
   return found.map((title) => {

@@ -2,11 +2,11 @@
 
 const assert = require('node:assert/strict');
 const { execFile } = require('node:child_process');
-const fs = require('node:fs');
-const os = require('node:os');
 const path = require('node:path');
-const { after, before, describe, test } = require('node:test');
+const { describe, test } = require('node:test');
 const { promisify } = require('node:util');
+
+const { programs } = require('../helpers/programs');
 
 const root = path.join(__dirname, '../..');
 
@@ -59,6 +59,10 @@ describe('CORRAL_NATIVE=0', () => {
   });
 });
 
+describe("corral's additions on the built-in", { concurrency: 2 }, () => {
+  programs('fallback/additions', { CORRAL_NATIVE: '0' });
+});
+
 test('a platform without a binary is named', async () => {
   const program = `
     Object.defineProperty(process, 'platform', { value: 'win32' });
@@ -67,40 +71,4 @@ test('a platform without a binary is named', async () => {
   `;
   const { stdout } = await node(['-e', program]);
   assert.deepEqual(JSON.parse(stdout), { reason: 'there is no binary for win32-x64' });
-});
-
-describe('a copy of corral', () => {
-  /** @type {string} */
-  let copy;
-  const binary = fs.readdirSync(root).find((name) => /^corral\..+\.node$/.test(name));
-
-  before(() => {
-    copy = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-copy-'));
-    for (const name of ['package.json', 'index.js', 'binding.js', 'lib']) {
-      fs.cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
-    }
-  });
-  after(() => fs.rmSync(copy, { recursive: true }));
-
-  /** @returns {Promise<string>} the warning that a program gets */
-  async function warning() {
-    const { stdout, stderr } = await node(['-p', 'require(process.argv[1]).native', copy]);
-    assert.equal(stdout, 'false\n');
-    assert.equal(warnings(stderr).length, 1, stderr);
-    return warnings(stderr)[0];
-  }
-
-  test('without its binary says how to get it', async () => {
-    assert.match(await warning(), /the binary for \S+ is not installed: .*npm run build/);
-  });
-
-  test('with a broken binary gives the reason of the dynamic loader', async () => {
-    assert.ok(binary, 'this test needs the binary that `npm run build` makes, for its name');
-    fs.writeFileSync(path.join(copy, binary), 'not a shared library');
-    // "file too short" or "invalid ELF header" on Linux, "not a mach-o file" on macOS; each with the file's name.
-    assert.match(
-      await warning(),
-      /the binary for \S+ cannot be loaded: .*corral\.\S+\.node.*(ELF|short|mach-o)/,
-    );
-  });
 });

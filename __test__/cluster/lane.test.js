@@ -8,3 +8,5 @@ const { programs } = require('../helpers/programs');
 describe('lanes', { concurrency: 2 }, () => programs('lane/lanes'));
 
 describe('policies, with lanes', { concurrency: 2 }, () => programs('lane/policies'));
+
+describe('kept connections', { concurrency: 2 }, () => programs('lane/keep-alive'));

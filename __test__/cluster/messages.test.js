@@ -12,8 +12,16 @@ describe('messages between corrals', { concurrency: 2 }, () => programs('message
 describe('large messages in memory that both ends have', { concurrency: 2 }, () =>
   programs('messages/memory'),
 );
+describe('how much may be unread', { concurrency: 2 }, () => programs('messages/backlog'));
 describe('workers that talk to each other', { concurrency: 2 }, () => programs('messages/peers'));
 describe('requests', { concurrency: 2 }, () => programs('messages/requests'));
+describe('channels that have names', { concurrency: 2 }, () => programs('messages/named-channels'));
+describe('channels that have names, without lanes', { concurrency: 2 }, () =>
+  programs('messages/named-with-primary', { CORRAL_LANE: '0' }),
+);
+describe("channels that have names, on Node's own cluster", { concurrency: 2 }, () =>
+  programs('messages/named-with-primary', { CORRAL_NATIVE: '0' }),
+);
 
 test('a view whose bytes begin where its type does not like it is one of its own', () => {
   const doubles = Float64Array.from({ length: 10_000 }, (_, index) => index / 3);

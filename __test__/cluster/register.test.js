@@ -73,13 +73,13 @@ async function reportOf(args, env) {
   return JSON.parse(outcome.stdout);
 }
 
-/** What serve.js reports where corral is at work; a worker's part of it is the built-in's own. */
+/** What serve.js reports where corral is at work. */
 const ON_CORRAL = {
   native: true,
   isPrimary: true,
   workers: [
-    { id: 1, native: null, isWorker: true, registered: true },
-    { id: 2, native: null, isWorker: true, registered: true },
+    { id: 1, native: true, isWorker: true, registered: true },
+    { id: 2, native: true, isWorker: true, registered: true },
   ],
   answers: ['1', '2'],
 };

@@ -18,7 +18,7 @@ async function output(primary) {
     cluster.setupPrimary({ exec: '-', args: [], execArgv: ['-e', 'process.on("message", () => {})'] });
     ${primary}
   `;
-  const { stdout } = await run(process.execPath, ['-e', program], { timeout: 30_000 });
+  const { stdout } = await run(process.execPath, ['-e', program], { timeout: 120_000 });
   return stdout;
 }
 

@@ -7,6 +7,7 @@ const { once } = require('node:events');
 const http = require('node:http');
 const net = require('node:net');
 const { test } = require('node:test');
+const timers = require('node:timers/promises');
 const { Example, POLL_INTERVAL } = require('../helpers/example.js');
 
 /**
@@ -43,6 +44,57 @@ async function connectHalfway(port) {
       return text;
     },
   };
+}
+
+/** A client that asks again as soon as it has its answer, on the same connection if it may, until nobody listens. */
+class KeptClient {
+  #agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  #port;
+  /** How many answers were cut off. */
+  torn = 0;
+  /** It has its first answer. @type {Promise<void>} */
+  answered;
+  /** It has found nobody. @type {Promise<KeptClient>} */
+  ended;
+
+  /** @param {number} port */
+  constructor(port) {
+    this.#port = port;
+    let answered = () => {};
+    this.answered = new Promise((resolve) => {
+      answered = () => resolve(undefined);
+    });
+    this.ended = this.#run(answered);
+  }
+
+  /** @param {() => void} answered */
+  async #run(answered) {
+    for (let code; code !== 'ECONNREFUSED'; ) {
+      code = await this.#ask();
+      if (code === undefined) answered();
+    }
+    this.#agent.destroy();
+    return this;
+  }
+
+  /** @returns {Promise<string | undefined>} the code of its error */
+  #ask() {
+    return new Promise((resolve) => {
+      const request = http.get(
+        { port: this.#port, host: 'localhost', agent: this.#agent },
+        async (response) => {
+          try {
+            for await (const _ of response);
+            resolve(undefined);
+          } catch {
+            this.torn++;
+            resolve('torn');
+          }
+        },
+      );
+      request.on('error', (/** @type {NodeJS.ErrnoException} */ { code }) => resolve(code));
+    });
+  }
 }
 
 test('start: serves, replaces what is killed, and stops at Ctrl-C with code 0', async (t) => {
@@ -83,6 +135,23 @@ test('start: a request that Ctrl-C finds under way is answered', async (t) => {
   assert.deepStrictEqual(await example.exit, { code: 0, signal: null });
   assert.deepStrictEqual(example.processes(), []);
 });
+
+for (const command of ['start.js', 'request-counter.js', 'events.js']) {
+  test(`${command}: stops under clients that go on for ever on their connections`, async (t) => {
+    // Each request takes 20 ms, in which the next one of the same client cannot come.
+    const slow = require.resolve('../fixtures/slow-requests.js');
+    const example = new Example(t, command, { WORKERS: '2', NODE_OPTIONS: `--require ${slow}` });
+    const [port] = (await example.lines(/(?:localhost:|listening .*"port":)(\d+)/, 1)).map(
+      ([, port]) => port,
+    );
+    const clients = Array.from({ length: 4 }, () => new KeptClient(Number(port)));
+    await Promise.all(clients.map((client) => client.answered));
+    example.pressCtrlC();
+    assert.deepStrictEqual(await example.exit, { code: 0, signal: null });
+    for (const client of clients) assert.strictEqual((await client.ended).torn, 0);
+    assert.deepStrictEqual(example.processes(), []);
+  });
+}
 
 test('start: a second Ctrl-C stops at once with code 1', async (t) => {
   const example = new Example(t, 'start.js', { WORKERS: '1' });
@@ -169,6 +238,7 @@ test('events: prints each event, with messages both ways, and replaces what dies
 
   example.pressCtrlC();
   for (const id of [2, 3]) {
+    await example.lines(new RegExp(`^in worker ${id} {2}leaving {5}"disconnect"$`), 1);
     await example.lines(new RegExp(`^in worker ${id} {2}disconnect$`), 1);
     await example.lines(new RegExp(`^cluster {6}disconnect {2}worker ${id} `), 1);
     await example.lines(new RegExp(`^cluster {6}exit {8}worker ${id} \\(pid \\d+\\) 0 null$`), 1);
@@ -191,4 +261,15 @@ test('send-server: three processes serve the connections of one server', async (
   example.pressCtrlC();
   assert.deepStrictEqual(await example.exit, { code: 0, signal: null });
   assert.deepStrictEqual(example.processes(), []);
+});
+
+test('opentelemetry: the metrics of all workers are in one place, together', async (t) => {
+  const example = new Example(t, 'opentelemetry.js', { INTERVAL: '100' });
+  const [, port] = await example.line(/^http:\/\/localhost:(\d+)\/$/);
+  const [, metrics] = await example.line(/^http:\/\/127\.0\.0\.1:(\d+)\/metrics$/);
+  for (let i = 0; i < 4; i++) assert.match(await get(port), /^worker \d+/);
+  const isComplete = (/** @type {string} */ text) => /^requests_total\{.*method="GET".*\} 4$/m.test(text);
+  while (!isComplete(await get(metrics, '/metrics'))) await timers.setTimeout(POLL_INTERVAL);
+  example.pressCtrlC();
+  await example.gone();
 });

@@ -2,6 +2,9 @@
 
 // Waiting in programs and tests.
 
+/** Why a worker that loads corral has no pulse, and will not have one. */
+const NO_PULSE = /does not ask|cannot be read/;
+
 /** How often something is looked at that nobody tells of. */
 const POLL_INTERVAL_MS = 5;
 
@@ -59,7 +62,8 @@ function blockUntil(condition) {
  */
 function hasSettled(cluster, worker) {
   if (process.env.CORRAL_LANE === '0') return true;
-  return cluster.stats().workers.some((/** @type {any} */ { id, moved }) => id === worker.id && moved);
+  const stats = cluster.stats().workers.find((/** @type {any} */ { id }) => id === worker.id);
+  return stats?.moved && (stats.idleBy === 'pulse' || NO_PULSE.test(stats.idleReason));
 }
 
 /**

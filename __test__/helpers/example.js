@@ -13,7 +13,7 @@ const timers = require('node:timers/promises');
 
 const EXAMPLES = path.join(__dirname, '../../examples');
 /** Nothing takes nearly so long; a test that waits for it in vain says what the example had printed. */
-const TIMEOUT = 30_000;
+const TIMEOUT = 120_000;
 const POLL_INTERVAL = 10;
 
 /** One run of an example, in a process group of its own, as a shell would start it. */

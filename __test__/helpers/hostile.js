@@ -187,6 +187,24 @@ async function besideBusy(clients, seconds) {
 }
 
 /**
+ * How honest clients fare beside an honest process that sends ordinary messages as fast as they are taken. It may: a hostile one must
+ * not cost much more by what it sends. What it costs to start one again and again counts for both.
+ *
+ * @param {Asked} victim
+ * @param {Asked} clients
+ * @param {{ mode: string, milliseconds: number }} sender its serialization, and how long it lives before the next one
+ * @param {number} seconds
+ */
+async function besideSender(victim, clients, sender, seconds) {
+  await victim.ask('startSender', sender);
+  await clients.ask('report');
+  await pause(seconds * 1000);
+  const found = await clients.ask('report');
+  await victim.ask('stopSender');
+  return found;
+}
+
+/**
  * @typedef {object} Options
  * @property {'cluster' | 'server'} kind who is attacked: a primary by a worker, or a corral/net server by a peer
  * @property {string} mode a serialization
@@ -211,6 +229,7 @@ async function underAttack({ kind, mode, seed, seconds, before = 0.5, millisecon
     await pause(before * 1000);
     const quiet = await clients.ask('report');
     const busy = await besideBusy(clients, before);
+    const sender = await besideSender(victim, clients, { mode, milliseconds }, before);
     // The honest workers of a primary are attacked as well.
     const pids = [victim.pid, ...(await victim.ask('others'))];
     const first = await footprint(victim, pids);
@@ -227,7 +246,15 @@ async function underAttack({ kind, mode, seed, seconds, before = 0.5, millisecon
     const report = await victim.ask('report');
     const last = await footprint(victim, pids);
     await victim.ask('end');
-    return { kind, clients: { quiet, busy, under }, report, first, most, last, stderr: victim.stderr };
+    return {
+      kind,
+      clients: { quiet, busy, sender, under },
+      report,
+      first,
+      most,
+      last,
+      stderr: victim.stderr,
+    };
   } finally {
     await Promise.all([victim.stop(), clients.stop()]);
     fs.rmSync(directory, { recursive: true, force: true });

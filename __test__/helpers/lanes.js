@@ -21,6 +21,12 @@ async function lanesOpen(cluster) {
   await until(() => cluster.stats().workers.every((/** @type {any} */ { lane }) => lane === 'lane'));
 }
 
+/** @param {any} cluster how often workers were found to be blocked */
+function stallsOf(cluster) {
+  const { workers } = cluster.stats();
+  return workers.reduce((/** @type {number} */ sum, /** @type {any} */ { stalls }) => sum + stalls, 0);
+}
+
 /**
  * Keeps this process from everything until the file exists.
  *
@@ -34,15 +40,17 @@ function blockUntilThere(file) {
  * A worker's program: it answers with its id, and blocks at a message until `release`.
  *
  * @param {any} context
+ * @returns {import('node:net').Server}
  */
 function blockWhenTold(context) {
   const { cluster, scratch } = context;
   const { id } = cluster.worker;
-  answerWithId(context);
+  const server = answerWithId(context);
   process.on('message', () => {
     fs.writeFileSync(path.join(scratch, `blocked-${id}`), '');
     blockUntilThere(path.join(scratch, `go-${id}`));
   });
+  return server;
 }
 
 /**
@@ -75,5 +83,6 @@ module.exports = {
   laneOf,
   lanesOpen,
   release,
+  stallsOf,
   times,
 };

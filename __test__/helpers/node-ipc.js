@@ -16,7 +16,7 @@ const SERVER_TLS = { private: path.join(TLS, 'key.pem'), public: path.join(TLS, 
 const CLIENT_TLS = { trustedConnections: [path.join(TLS, 'cert.pem')], servername: 'localhost' };
 
 /** Nothing takes nearly so long: what does waits for something that does not come. */
-const LIMIT = { timeout: 60_000 };
+const LIMIT = { timeout: 120_000 };
 
 /** Soon, but not at once: a test that is told of a retry has time to look at what was before it. */
 const RETRY_MS = 10;

@@ -16,6 +16,21 @@ function openFiles(pid = process.pid) {
   return fs.readdirSync(`/proc/${pid}/fd`).length - own;
 }
 
+/**
+ * @param {number} [pid]
+ * @returns {string[]} the names of its threads. One that ends meanwhile is not among them
+ */
+function threadNames(pid = process.pid) {
+  return fs.readdirSync(`/proc/${pid}/task`).flatMap((task) => {
+    try {
+      return [fs.readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8').trim()];
+    } catch (error) {
+      if (['ENOENT', 'ESRCH'].includes(/** @type {any} */ (error).code)) return [];
+      throw error;
+    }
+  });
+}
+
 /** @param {number} pid */
 function stateOf(pid) {
   try {
@@ -36,6 +51,14 @@ function isStopped(pid) {
 async function stop({ process: child }) {
   child.kill('SIGSTOP');
   await until(() => isStopped(child.pid));
+}
+
+/** The calls by which libuv waits for events, in the numbering of each machine. */
+const WAITS = process.arch === 'x64' ? ['232', '281', '441'] : ['22', '441'];
+
+/** @param {number} pid whether its main thread waits for events */
+function waitsForEvents(pid) {
+  return WAITS.includes(fs.readFileSync(`/proc/${pid}/syscall`, 'latin1').split(' ')[0]);
 }
 
 /** @param {number} pid true also before its parent has asked for its status */
@@ -91,8 +114,8 @@ function pollersOf(fd) {
   });
 }
 
-/** What the memory for large messages is called, among mappings and descriptors. */
-const MEMORY = '/memfd:corral';
+/** What the memory for large messages is called, among mappings and descriptors, unlike that for a pulse. */
+const MEMORY = '/memfd:corral (';
 /** A piece of a message begins at a multiple of this there. */
 const BLOCK = 16 * 1024;
 
@@ -170,4 +193,6 @@ module.exports = {
   pollersOf,
   shareOfCpu,
   stop,
+  threadNames,
+  waitsForEvents,
 };

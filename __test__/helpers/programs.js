@@ -12,16 +12,19 @@ const path = require('node:path');
 const { test } = require('node:test');
 const { killAllOnSignals, runGroup } = require('../../scripts/lib-process-group.js');
 const { nodeWithout } = require('./node-without');
+const { silentKernel } = require('./silent-kernel');
 
 /** @typedef {import('../../scripts/lib-process-group.js').Outcome} Outcome */
 
 /**
  * @typedef {object} Program
  * @property {string[]} [modes] serializations to run it with; default: once, with nothing set
+ * @property {string[]} [policies] what `schedulingPolicy` to run it with; default: once, with nothing set
  * @property {boolean} [linux] it looks into /proc or relies on what only Linux does
  * @property {number} [files] how many descriptors each of its processes may have (ulimit -n)
  * @property {NodeJS.ProcessEnv} [env]
  * @property {string} [without] a symbol that its Node does not export to addons
+ * @property {boolean} [silent] the kernel does not tell its processes what others wait for
  * @property {string} [todo] why it cannot pass yet
  * @property {string | false} [skip] what this Node lacks for it
  * @property {number} [timeout] in milliseconds
@@ -33,8 +36,8 @@ const { nodeWithout } = require('./node-without');
 const TABLES = path.join(__dirname, '../cluster');
 const RUNNER = path.join(__dirname, 'run-program.js');
 
-/** The slowest program takes a quarter of this on an idle machine. */
-const TIMEOUT_MS = 60_000;
+/** The slowest program takes a tenth of this on an idle machine: others may want its processors. */
+const TIMEOUT_MS = 180_000;
 
 /** How to make a shell limit the descriptors of what it becomes. */
 const LIMITED = 'ulimit -n "$1" && shift && exec "$@"';
@@ -83,18 +86,24 @@ function programs(file, env = {}) {
   /** @type {Record<string, Program>} */
   const table = require(path.join(TABLES, file));
   for (const [name, program] of Object.entries(table)) {
-    const { modes = [''], linux, todo, skip, verify = assertEndedWell } = program;
-    for (const mode of modes) {
-      const title = mode ? `${name} (${mode})` : name;
+    const { modes = [''], policies = [''], linux, todo, skip, verify = assertEndedWell } = program;
+    const variants = modes.flatMap((mode) => policies.map((policy) => [mode, policy]));
+    for (const [mode, policy] of variants) {
+      const variant = [mode, policy].filter((word) => word !== '').join(', ');
+      const title = variant ? `${name} (${variant})` : name;
       const options = { todo, skip: skip || (linux && process.platform !== 'linux' && 'for Linux') };
       test(title, options, async (context) => {
         const options = { ...program, env: { ...program.env, ...env } };
-        const rest = [RUNNER, file, name, mode];
-        if (program.without === undefined) return verify(await run([process.execPath, ...rest], options));
+        const rest = [RUNNER, file, name, mode, policy];
+        const { without, silent } = program;
+        if (without === undefined && !silent) return verify(await run([process.execPath, ...rest], options));
         const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'corral-node-'));
         try {
-          const node = path.join(directory, 'node');
-          if (!nodeWithout(program.without, node)) return context.skip('Node and libuv are two files here');
+          const node = without === undefined ? process.execPath : path.join(directory, 'node');
+          if (without !== undefined && !nodeWithout(without, node)) {
+            return context.skip('Node and libuv are two files here');
+          }
+          if (silent) Object.assign(options.env, silentKernel(path.join(directory, 'corral.node')));
           verify(await run([node, ...rest], options));
         } finally {
           fs.rmSync(directory, { recursive: true, force: true });

@@ -2,7 +2,7 @@
 
 // The process of one program (see programs.js): its primary, and its workers.
 //
-//   node run-program.js <file in cluster/> <name> <serialization>
+//   node run-program.js <file in cluster/> <name> <serialization> <scheduling policy>
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -15,7 +15,7 @@ const cluster = process.env[PLAIN] ? require('node:cluster') : require('../..');
 /** The exit code of a primary that ended with its program still waiting for something. */
 const UNFINISHED = 13;
 
-const [file, name, mode] = process.argv.slice(2);
+const [file, name, mode, policy] = process.argv.slice(2);
 
 /**
  * What a program works with.
@@ -40,6 +40,7 @@ async function main() {
   const program = require(path.join(__dirname, '../cluster', file))[name];
   if (cluster.isWorker) return program.worker?.(context);
   if (mode) cluster.setupPrimary({ serialization: mode });
+  if (policy) cluster.setupPrimary({ schedulingPolicy: policy });
   let finished = false;
   process.on('exit', (code) => {
     // It waits for what never came, and nothing keeps it alive.

@@ -142,4 +142,22 @@ async function* withoutDescriptor() {
   datagram.close();
 }
 
-module.exports = { withoutDescriptor, wrapped };
+/** What is no number of a descriptor; undefined as in a runtime whose handles have none. */
+const NO_NUMBERS = [undefined, null, Number.NaN, -1, 1.5, '0', false, [], 2 ** 31];
+
+/**
+ * Handles that say no number of a descriptor, with a name for each.
+ *
+ * @returns {[string, any][]}
+ */
+function withoutNumber() {
+  return NO_NUMBERS.map((fd) => {
+    class TCP {
+      fd = fd;
+      close() {}
+    }
+    return [`a handle whose descriptor is ${JSON.stringify(fd)} (${typeof fd})`, new TCP()];
+  });
+}
+
+module.exports = { withoutDescriptor, withoutNumber, wrapped };

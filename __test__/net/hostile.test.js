@@ -355,7 +355,8 @@ async function assertCondemned(t, server, handle, lies) {
     sendLying(client, handle, lies),
   ]);
   assert.equal(error.code, 'ERR_CORRAL_BAD_FRAME', error.message);
-  await until(() => openFiles() === files);
+  // Fewer, if one that a test before has left was still to be closed.
+  await until(() => openFiles() <= files);
   return error;
 }
 

@@ -21,7 +21,7 @@ const {
 } = require('../helpers/ipc');
 
 const options = { timeout: WATCHDOG_MS };
-const onLinux = { timeout: 60_000, skip: process.platform !== 'linux' && 'for Linux' };
+const onLinux = { timeout: 120_000, skip: process.platform !== 'linux' && 'for Linux' };
 const MB = 1 << 20;
 
 for (const serialization of ['json', 'advanced']) {

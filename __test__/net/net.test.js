@@ -123,7 +123,7 @@ test('without the native binary plain net works, and channels say what is missin
     });
   `;
   const { stdout } = await node(['-e', program], { CORRAL_NATIVE: '0' });
-  const code = 'ERR_FEATURE_UNAVAILABLE_ON_PLATFORM';
+  const code = 'ERR_CORRAL_NO_NATIVE';
   assert.deepEqual(JSON.parse(stdout), [code, true, code, true, 'plain']);
 });
 

@@ -327,3 +327,18 @@ test('what a copy that was loaded later sent when its process ended did not arri
   assert.deepEqual(await heard, ['last', 'words']);
   await ended;
 });
+
+test(
+  'a program that looked at asynchronous resources saw the end of one whose beginning it had not seen',
+  options,
+  async () => {
+    const source = `
+    const begun = [];
+    const hook = require('node:async_hooks').createHook({ init: (id, type) => begun.push(type) }).enable();
+    for (const entry of ['net', 'node-ipc', 'bus']) require(require('node:path').join(process.argv[1], entry + '.js'));
+    hook.disable();
+    console.log(JSON.stringify(begun));`;
+    const { stdout } = await promisify(execFile)(process.execPath, ['-e', source, path.dirname(NET)]);
+    assert.deepEqual(JSON.parse(stdout), []);
+  },
+);

@@ -3,8 +3,13 @@
 // Requests and replies.
 
 const assert = require('node:assert/strict');
+const { constants } = require('node:os');
 const { test } = require('node:test');
+const { setImmediate } = require('node:timers/promises');
 
+const { Requests } = require('../../lib/channel/requests');
+const { WriteQueue } = require('../../lib/channel/write-queue');
+const { REQUEST } = require('../../lib/protocol');
 const { next, until } = require('../helpers/events');
 const { WATCHDOG_MS, messages, open, pair, pathFor, serve, shut, net } = require('../helpers/ipc');
 
@@ -267,4 +272,59 @@ test('whatever a responder throws, who asked gets an error', options, async (t) 
       return true;
     });
   }
+});
+
+test(
+  'a peer that had asked much and gone cost an error for each of its requests, twice',
+  options,
+  async () => {
+    /** @type {any[]} */
+    const sent = [];
+    const gone = Object.assign(new Error('write EPIPE'), { code: 'EPIPE' });
+    /** @type {any} */
+    const channel = {
+      connected: true,
+      send(
+        /** @type {any} */ reply,
+        /** @type {any} */ _handle,
+        /** @type {any} */ _options,
+        callback = () => {},
+      ) {
+        sent.push(reply.id);
+        process.nextTick(callback, gone);
+        return true;
+      },
+    };
+    const requests = new Requests(channel, () => {});
+    requests.respond((/** @type {any} */ message) => message);
+    const ask = async (/** @type {number[]} */ ...ids) => {
+      for (const id of ids) requests.onInternal({ cmd: REQUEST, id, msg: 'a request' }, undefined);
+      await setImmediate();
+    };
+    await ask(1);
+    await ask(2, 3, 4);
+    assert.deepEqual(sent, [1]);
+    // On the next connection somebody reads again.
+    requests.onDisconnect();
+    await ask(5);
+    assert.deepEqual(sent, [1, 5]);
+  },
+);
+
+test('why a reply cannot be sent is one error, however often', options, async () => {
+  /** @type {any[]} */
+  const seen = [];
+  const writer = { isDirect: true, acceptsAttachments: () => false, write: () => -constants.errno.ENOBUFS };
+  /** @type {any} */
+  const parts = { child: {}, serialization: { write: JSON.stringify }, bounds: {}, control: {} };
+  const queue = new WriteQueue(/** @type {any} */ ({ writer }), 1, parts);
+  for (const isReply of [true, true, false, false])
+    queue.send({}, { isReply }, (/** @type {any} */ error) => seen.push(error));
+  await setImmediate();
+  assert.deepEqual(
+    seen.map(({ code }) => code),
+    Array(4).fill('ERR_CORRAL_QUEUE_FULL'),
+  );
+  assert.equal(seen[0], seen[1]);
+  assert.notEqual(seen[2], seen[3]);
 });

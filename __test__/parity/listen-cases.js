@@ -8,6 +8,8 @@ const path = require('node:path');
 const { execFileSync } = require('node:child_process');
 const { once } = require('node:events');
 const { cluster, run, runAlone, SCRATCH } = require('./scenario.js');
+const { until } = require('../helpers/events.js');
+const { waitsForEvents } = require('../helpers/proc.js');
 const { listen, connect, ask, close, connections, freePort, readAll } = require('./sockets.js');
 
 const ROUND_ROBIN = cluster.isPrimary && cluster.schedulingPolicy === cluster.SCHED_RR;
@@ -69,8 +71,14 @@ function end(workers) {
   for (const worker of workers) worker.send('end');
 }
 
+/** Of workers that are busy corral thinks twice. What has reached them by now has woken them. */
+async function allRest() {
+  if (process.platform !== 'linux') return;
+  for (const worker of Object.values(cluster.workers)) await until(() => waitsForEvents(worker.process.pid));
+}
+
 /**
- * Who answers, one request after the other.
+ * Who answers, one request after the other, each when all workers are idle.
  *
  * @param {any} where
  * @param {number} count
@@ -78,6 +86,7 @@ function end(workers) {
 async function askOften(where, count) {
   const answers = {};
   for (let round = 0; round < count; round++) {
+    await allRest();
     const name = await ask(where);
     answers[name] = (answers[name] ?? 0) + 1;
   }

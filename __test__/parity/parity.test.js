@@ -22,7 +22,7 @@ const BUILTIN = 'node:cluster';
 const CORRAL = process.env.PARITY_SELF ? BUILTIN : path.resolve(__dirname, '../..');
 
 /** For a program as a whole; each of its cases has a limit of its own. */
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 
 killAllOnSignals();
 

@@ -1,4 +1,5 @@
-// corral's types and Node's in each other's place. Nothing here runs: it compiles, or lint fails.
+// corral's types in the place of Node's. Not the other way round: what Node declares has none of corral's additions. Nothing
+// here runs: it compiles, or lint fails.
 
 import type * as Node from 'node:cluster';
 import node from 'node:cluster';
@@ -17,23 +18,24 @@ export type CorralForNode = [
 ];
 
 export type NodeForCorral = [
-  Assignable<typeof node, Cluster>,
-  Assignable<Node.Cluster, Cluster>,
-  Assignable<Node.Worker, Worker>,
   Assignable<Node.ClusterSettings, ClusterSettings>,
   Assignable<Node.Address, Address>,
 ];
 
 // A program that takes the one or the other, as values.
-let either: Cluster = node;
+let either: Node.Cluster = node;
 either = corral;
 let nodes: typeof node = corral;
 nodes = either as typeof node;
 
 export { either, nodes };
 
-// A function written for the one, called with the other.
-declare function superviseNode(cluster: Node.Cluster, onExit: (worker: Node.Worker) => void): void;
-declare function superviseCorral(cluster: Cluster, onExit: (worker: Worker) => void): void;
-superviseNode(corral, (worker: Worker) => worker.id);
-superviseCorral(node, (worker: Node.Worker) => worker.id);
+// Functions written for Node's, called with corral's.
+declare function supervise(cluster: Node.Cluster, onExit: (worker: Node.Worker) => void): void;
+declare function watch(worker: Node.Worker): void;
+supervise(corral, (worker) => worker.id);
+watch(corral.fork());
+declare const cluster: Cluster;
+supervise(cluster, watch);
+declare const worker: Worker;
+watch(worker);

@@ -64,19 +64,18 @@ if (cluster.isWorker && process.env.PARITY_ALONE) {
 } else if (process.env.PARITY_ALONE) {
   primaries[process.env.PARITY_ALONE]();
 } else {
-  run({
-    policies: {
-      async primary(t) {
-        await runAlone(t, 'default');
-        for (const value of ['rr', 'none', 'nonsense', '', 'RR', '1']) {
-          await runAlone(t, 'default', { env: { NODE_CLUSTER_SCHED_POLICY: value } });
-        }
-        await runAlone(t, 'assigned');
-        await runAlone(t, 'assigned', { env: { NODE_CLUSTER_SCHED_POLICY: 'rr' } });
-        await runAlone(t, 'frozen by setupPrimary');
-        await runAlone(t, 'bad');
-        await runAlone(t, 'bad, then frozen');
-      },
-    },
-  });
+  const values = ['rr', 'none', 'nonsense', '', 'RR', '1'];
+  /** @param {string} name @param {NodeJS.ProcessEnv} [env] @returns {[string, { primary: (t: any) => Promise<void> }]} */
+  const alone = (name, env) => [
+    env === undefined ? name : `${name}, with '${env.NODE_CLUSTER_SCHED_POLICY}' in the environment`,
+    { primary: (t) => runAlone(t, name, { env }) },
+  ];
+  // Each with a time of its own: all together they are some thirty processes.
+  run(
+    Object.fromEntries([
+      ...Object.keys(primaries).map((name) => alone(name)),
+      ...values.map((value) => alone('default', { NODE_CLUSTER_SCHED_POLICY: value })),
+      alone('assigned', { NODE_CLUSTER_SCHED_POLICY: 'rr' }),
+    ]),
+  );
 }

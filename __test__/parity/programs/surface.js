@@ -6,8 +6,27 @@ const EventEmitter = require('node:events');
 const { cluster, run } = require('../scenario.js');
 
 /** What corral has and Node has not. */
-const OURS = new Set(['broadcast', 'native', 'respond', 'stats', 'workerById']);
-const OURS_OF_WORKERS = new Set(['request', 'respond', 'suicide']);
+const OURS = new Set([
+  'SCHED_LEAST',
+  'SCHED_REUSEPORT',
+  'SCHED_STICKY',
+  'adoptSocket',
+  'bindSession',
+  'broadcast',
+  'channel',
+  'handOver',
+  'native',
+  'observe',
+  'policyTable',
+  'profile',
+  'publishMetrics',
+  'respond',
+  'stats',
+  'succeed',
+  'supervise',
+  'workerById',
+]);
+const OURS_OF_WORKERS = new Set(['request', 'respond', 'suicide', 'weight']);
 
 /** @param {any} object @param {Set<string>} [except] */
 function members(object, except = new Set()) {

@@ -1,7 +1,6 @@
-// The whole module, both ways: as the newest @types/node describes it. Nothing here runs: it compiles, or lint fails.
+// The whole module in the place of the newest @types/node's. Nothing here runs: it compiles, or lint fails.
 
 type Corral = typeof import('corral');
 type Node = typeof import('node:cluster');
 
 export const corralForNode = (corral: Corral): Node => corral;
-export const nodeForCorral = (node: Node): Corral => node;
