@@ -1,7 +1,7 @@
 'use strict';
 
 const path = require('node:path');
-const { Remote } = require('./remote');
+const { Remote, whileItRuns } = require('./remote');
 const { MODULE_VARIABLE, SIDE_VARIABLE } = require('./side');
 
 /**
@@ -48,6 +48,11 @@ class MixedProgram {
     this.pids = pids;
   }
 
+  /** @returns {Promise<number>} the port at which the cluster is observed from now on, which only corral's can be */
+  observe() {
+    return this.#remote.ask('observe');
+  }
+
   /** The primary's process id. */
   get pid() {
     return this.#remote.pid;
@@ -66,14 +71,8 @@ class MixedProgram {
  * @param {{ lane: boolean, servers: number, workers: number }} options
  * @param {(program: MixedProgram) => Promise<T>} use
  */
-async function withMixedProgram(side, { workers, ...options }, use) {
-  const program = new MixedProgram(side, options);
-  try {
-    await program.start(workers);
-    return await use(program);
-  } finally {
-    await program.stop();
-  }
+function withMixedProgram(side, { workers, ...options }, use) {
+  return whileItRuns(new MixedProgram(side, options), workers, use);
 }
 
 module.exports = { MixedProgram, withMixedProgram };

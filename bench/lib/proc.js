@@ -46,6 +46,22 @@ function cpuTime(pid) {
 }
 
 /**
+ * As cpuTime, of the threads that live, and exactly: the kernel's clock ticks miss most of what wakes for less than one, and
+ * charge a whole one for what wakes with them.
+ * @param {number} pid
+ */
+function runTime(pid) {
+  try {
+    const tasks = readdirSync(`/proc/${pid}/task`);
+    const nanoseconds = (/** @type {string} */ task) =>
+      Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
+    return tasks.reduce((sum, task) => sum + nanoseconds(task), 0) / 1000;
+  } catch {
+    return NaN;
+  }
+}
+
+/**
  * CPU time in microseconds by thread name, for those threads that live.
  * @param {number} pid
  * @returns {Map<string, number>}
@@ -107,6 +123,27 @@ function residentMiB(pid) {
 }
 
 /**
+ * @typedef {object} Memory
+ * @property {number} resident in KiB, with pages of files that others have as well, and that the kernel may take at any time
+ * @property {number} own in KiB: private pages that the process has written
+ */
+
+/**
+ * @param {number} pid
+ * @returns {Memory}
+ */
+function memoryKiB(pid) {
+  try {
+    const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+    const of = (/** @type {string} */ name) =>
+      Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]);
+    return { resident: of('Rss'), own: of('Private_Dirty') };
+  } catch {
+    return { resident: NaN, own: NaN };
+  }
+}
+
+/**
  * Whether a process exists and is more than a zombie.
  * @param {number} pid
  */
@@ -118,4 +155,13 @@ function isAlive(pid) {
   }
 }
 
-module.exports = { cpuTime, fdCount, isAlive, processorTicks, residentMiB, threadCpuTime };
+module.exports = {
+  cpuTime,
+  fdCount,
+  isAlive,
+  memoryKiB,
+  processorTicks,
+  residentMiB,
+  runTime,
+  threadCpuTime,
+};

@@ -2,7 +2,7 @@
 
 const path = require('node:path');
 const proc = require('./proc');
-const { Remote } = require('./remote');
+const { Remote, whileItRuns } = require('./remote');
 const { SIDE_VARIABLE } = require('./side');
 
 /** @typedef {import('./side').Side} Side */
@@ -99,6 +99,11 @@ class Program {
     return this.#remote.ask('endKills', failedPorts);
   }
 
+  /** @returns {Promise<number>} the port at which the cluster is observed from now on, which only corral's can be */
+  observe() {
+    return this.#remote.ask('observe');
+  }
+
   /** The primary's open fds and resident MiB, after a garbage collection. */
   async footprint() {
     await this.#remote.ask('collectGarbage');
@@ -117,14 +122,8 @@ class Program {
  * @param {ProgramOptions & { workers: number }} options
  * @param {(program: Program) => Promise<T>} use
  */
-async function withProgram(side, { workers, ...options }, use) {
-  const program = new Program(side, options);
-  try {
-    await program.start(workers);
-    return await use(program);
-  } finally {
-    await program.stop();
-  }
+function withProgram(side, { workers, ...options }, use) {
+  return whileItRuns(new Program(side, options), workers, use);
 }
 
 exports.Program = Program;

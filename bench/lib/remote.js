@@ -93,4 +93,22 @@ function serve(handlers, cleanUp) {
   });
 }
 
-module.exports = { Remote, serve };
+/**
+ * Starts a program, does something with it, and stops it whatever happens.
+ *
+ * @template {{ start: (workers: number) => Promise<void>, stop: () => Promise<void> }} P
+ * @template T
+ * @param {P} program
+ * @param {number} workers
+ * @param {(program: P) => Promise<T>} use
+ */
+async function whileItRuns(program, workers, use) {
+  try {
+    await program.start(workers);
+    return await use(program);
+  } finally {
+    await program.stop();
+  }
+}
+
+module.exports = { Remote, serve, whileItRuns };

@@ -69,6 +69,8 @@ serve(
         throw new Error(`the workers serve at different ports: ${ports.join('; ')}`);
       return { ports: first.ports, pids: [first, ...others].map(({ pid }) => pid) };
     },
+    /** Ours only: has the cluster observed, and returns where. */
+    observe: () => /** @type {any} */ (cluster).observe({ port: 0 }).address().port,
   },
   () => {
     for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGKILL');

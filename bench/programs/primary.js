@@ -131,6 +131,8 @@ serve(
         unexplained: process.env[SIDE_VARIABLE] === 'corral' ? unexplained : null,
       };
     },
+    /** Ours only: has the cluster observed, and returns where. */
+    observe: () => /** @type {any} */ (cluster).observe({ port: 0 }).address().port,
     collectGarbage() {
       // Twice: what the first run's finalizers let go of is found by the second.
       globalThis.gc?.();

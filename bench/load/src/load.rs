@@ -81,7 +81,7 @@ impl<'a> Load<'a> {
         let start = Instant::now() + SETTLING;
         self.due = self.job.times.iter().map(|&time| start + clock::milliseconds(time)).collect();
         let waker = Arc::new(Waker::new(self.poll.registry(), WAKE)?);
-        clock::start(self.due.clone(), waker);
+        clock::start(self.due.clone(), &waker);
         while self.sent < self.job.times.len() {
             self.turn(&mut events, None)?;
             self.send_due()?;
@@ -264,5 +264,109 @@ impl<'a> Load<'a> {
         } else {
             self.outcome.failed += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::job::Request;
+
+    /// A server that gives each request this answer, and its port. It serves one connection after the other, or several
+    /// at once.
+    fn serve(answer: &'static str) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                thread::spawn(move || {
+                    let mut stream = stream.unwrap();
+                    let (mut request, mut part) = (Vec::new(), [0; 1024]);
+                    while let Ok(length @ 1..) = stream.read(&mut part) {
+                        request.extend_from_slice(&part[..length]);
+                        if request.ends_with(b"\r\n\r\n") {
+                            request.clear();
+                            // In two pieces, as it may come.
+                            let (start, rest) = answer.split_at(answer.len() / 2);
+                            stream.write_all(start.as_bytes()).unwrap();
+                            stream.write_all(rest.as_bytes()).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        port
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+    fn job(port: u16, count: usize, connections: usize) -> Job {
+        Job {
+            times: (0..count).map(|index| index as f64 * 0.2).collect(),
+            kinds: vec![0; count],
+            requests: vec![Request { path: "/".into(), port }],
+            connections,
+            choice: Choice::Random,
+            seed: 1,
+            max_under_way: count,
+            patience: 20_000,
+        }
+    }
+
+    #[test]
+    fn every_request_has_its_time_on_connections_of_its_own_and_on_kept_ones() {
+        for connections in [0, 3] {
+            let job = job(serve(OK), 50, connections);
+            let outcome = Load::new(&job).unwrap().run().unwrap();
+            assert_eq!((outcome.failed, outcome.unanswered, outcome.dropped, outcome.reopened), (0, 0, 0, 0));
+            for (latency, lag) in outcome.latencies.iter().zip(&outcome.lags) {
+                // The answer comes after the request, which is not sent before it is due.
+                let (latency, lag) = (latency.unwrap(), lag.unwrap());
+                assert!(lag >= 0.0 && latency >= lag, "{latency} {lag}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_success_has_no_time_and_is_counted() {
+        let job = job(serve("HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nok"), 10, 0);
+        let outcome = Load::new(&job).unwrap().run().unwrap();
+        assert_eq!(outcome.failed, 10);
+        assert!(outcome.latencies.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn what_is_beyond_the_bound_is_not_sent_and_what_is_not_answered_is_counted() {
+        // It listens, and nobody answers.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let job = Job { max_under_way: 4, patience: 0, ..job(port, 10, 0) };
+        let outcome = Load::new(&job).unwrap().run().unwrap();
+        assert_eq!((outcome.dropped, outcome.unanswered), (6, 4));
+        assert_eq!(outcome.lags.iter().flatten().count(), 4);
+    }
+
+    #[test]
+    fn kept_connections_are_chosen_as_the_job_says() {
+        let recent = Job { choice: Choice::Recent, ..job(1, 1, 1) };
+        let mut load = Load::new(&recent).unwrap();
+        load.pools[0].idle = vec![7, 8, 9];
+        assert_eq!([load.take_idle(1), load.take_idle(1)], [Some(9), Some(8)]);
+        let random = job(1, 1, 1);
+        let mut load = Load::new(&random).unwrap();
+        load.pools[0].idle = (0..100).collect();
+        let mut chosen: Vec<usize> = (0..100).map_while(|_| load.take_idle(1)).collect();
+        assert!(
+            chosen.windows(2).any(|pair| pair[0] > pair[1])
+                && chosen.windows(2).any(|pair| pair[0] < pair[1])
+        );
+        chosen.sort_unstable();
+        // Each once, and then there is none.
+        assert_eq!(chosen, (0..100).collect::<Vec<_>>());
+        assert_eq!(load.take_idle(1), None);
     }
 }
