@@ -21,6 +21,8 @@ const DEFAULT_PORT = 8000;
 const WORKERS = 2;
 /** So that a worker that dies at its start does not keep the machine busy with forks. */
 const REFORK_MILLISECONDS = 200;
+/** For so long the workers may finish their requests when they are to stop. */
+const DRAIN_MILLISECONDS = 5_000;
 
 const CLUSTER_EVENTS = ['setup', 'fork', 'online', 'listening', 'message', 'disconnect', 'exit'];
 const WORKER_EVENTS = ['online', 'listening', 'message', 'error', 'disconnect', 'exit'];
@@ -67,7 +69,9 @@ function runPrimary() {
   });
   process.on('SIGINT', () => {
     stopping = true;
-    cluster.disconnect(() => log('cluster', 'all workers are disconnected', []));
+    cluster.disconnect({ drain: DRAIN_MILLISECONDS }, () =>
+      log('cluster', 'all workers are disconnected', []),
+    );
   });
   for (let i = 0; i < WORKERS; i++) fork();
 
@@ -90,10 +94,8 @@ function runWorker() {
     log(where, 'message', [message]);
     process.send?.({ hello: `from worker ${id}` });
   });
-  process.on('disconnect', () => {
-    log(where, 'disconnect', []);
-    server.closeIdleConnections();
-  });
+  cluster.worker?.on('leaving', ({ reason }) => log(where, 'leaving', [reason]));
+  process.on('disconnect', () => log(where, 'disconnect', []));
   // A Ctrl-C in a terminal goes to the workers as well; they wait for the primary's disconnect().
   process.on('SIGINT', () => {});
 }

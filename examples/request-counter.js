@@ -13,6 +13,8 @@ const cluster = require('corral');
 
 const DEFAULT_PORT = 8000;
 const REPORT_MILLISECONDS = 1_000;
+/** For so long the workers may finish their requests when they are to stop. */
+const DRAIN_MILLISECONDS = 5_000;
 
 function runPrimary() {
   let requests = 0;
@@ -27,7 +29,7 @@ function runPrimary() {
   });
   for (let i = os.availableParallelism(); i > 0; i--) cluster.fork();
 
-  process.on('SIGINT', () => cluster.disconnect());
+  process.on('SIGINT', () => cluster.disconnect({ drain: DRAIN_MILLISECONDS }));
 }
 
 function runWorker() {
@@ -40,7 +42,6 @@ function runWorker() {
 
   // A Ctrl-C in a terminal goes to the workers as well; they wait for the primary's disconnect().
   process.on('SIGINT', () => {});
-  process.on('disconnect', () => server.closeIdleConnections());
 }
 
 if (cluster.isPrimary) runPrimary();

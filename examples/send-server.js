@@ -16,6 +16,8 @@ const cluster = require('corral');
 
 const DEFAULT_PORT = 8000;
 const WORKERS = 2;
+/** For so long a process may finish its requests when it is to stop. */
+const DRAIN_MILLISECONDS = 5_000;
 
 /** @typedef {import('node:child_process').ChildProcess | import('corral').Worker} Receiver */
 
@@ -59,7 +61,10 @@ async function runPrimary() {
 
 function runChild() {
   const name = cluster.isWorker ? `worker ${cluster.worker?.id}` : 'the plain child';
+  let stopping = false;
   const httpServer = http.createServer((_request, response) => {
+    // Its client might otherwise go on for ever on this connection.
+    if (stopping) response.setHeader('Connection', 'close');
     response.end(`${name} (pid ${process.pid})\n`);
   });
 
@@ -67,8 +72,11 @@ function runChild() {
     const server = /** @type {net.Server} */ (handle);
     server.on('connection', (socket) => httpServer.emit('connection', socket));
     process.once('disconnect', () => {
+      stopping = true;
       server.close();
       httpServer.closeIdleConnections();
+      // The server is not one of the cluster's, which would do all this for `worker.disconnect({ drain })`.
+      setTimeout(() => httpServer.closeAllConnections(), DRAIN_MILLISECONDS).unref();
     });
     console.log(`${name} (pid ${process.pid}) has the server`);
     process.send?.('ready');

@@ -8,14 +8,15 @@
 // and open the URL that it prints. The page says which worker answered and how many requests that one has
 // had; while requests come, a line each second says how many. Kill a worker by the pid that is printed for
 // it: its end and its replacement are one line each. A worker that dies at once is replaced more and more
-// slowly. Ctrl-C (or SIGTERM) lets the workers finish their requests and stops with exit code 0; a second one
-// stops at once with exit code 1.
+// slowly. Ctrl-C (or SIGTERM) lets the workers finish their requests, within ten seconds (DRAIN=30000 for another
+// number of milliseconds), and stops with exit code 0; a second one stops at once with exit code 1.
 
 const http = require('node:http');
 const os = require('node:os');
 const cluster = require('corral');
 
 const DEFAULT_PORT = 8000;
+const DEFAULT_DRAIN_MILLISECONDS = 10_000;
 const FIRST_DELAY_MILLISECONDS = 200;
 const LONGEST_DELAY_MILLISECONDS = 10_000;
 /** A worker that lived so long did not die of its start: the next one is replaced without delay again. */
@@ -36,6 +37,7 @@ const SAME_SIGNAL_MILLISECONDS = 500;
 class Supervisor {
   #port;
   #wanted;
+  #drain;
   #stopping = false;
   #stoppedAt = 0;
   /** The port of the last URL that was printed. */
@@ -55,10 +57,12 @@ class Supervisor {
   /**
    * @param {number} port 0 for any free one
    * @param {number} wanted number of workers
+   * @param {number} drain for how many milliseconds they may go on when they are to stop
    */
-  constructor(port, wanted) {
+  constructor(port, wanted, drain) {
     this.#port = port;
     this.#wanted = wanted;
+    this.#drain = drain;
   }
 
   run() {
@@ -157,7 +161,10 @@ class Supervisor {
     this.#stoppedAt = now;
     console.log('stopping: the workers finish their requests (Ctrl-C again stops at once)');
     for (const timer of this.#pending) clearTimeout(timer);
-    for (const worker of this.#workers.keys()) if (worker.isConnected()) worker.disconnect();
+    // They close what is idle, tell the clients of the others with each answer that it is the last one on its
+    // connection, and close what is left when the time is up.
+    for (const worker of this.#workers.keys())
+      if (worker.isConnected()) worker.disconnect({ drain: this.#drain });
     this.#onStopped();
   }
 
@@ -179,17 +186,18 @@ class Supervisor {
   }
 }
 
-/** @param {number} port */
-function runWorker(port) {
-  const { id } = /** @type {Worker} */ (cluster.worker);
+/**
+ * @param {number} port
+ * @param {number} drain
+ */
+function runWorker(port, drain) {
+  const worker = /** @type {Worker} */ (cluster.worker);
+  const { id } = worker;
   let requests = 0;
   let reported = 0;
-  let stopping = false;
 
   const server = http.createServer((_request, response) => {
     requests++;
-    // A kept-alive connection would otherwise hold the worker until its time is up.
-    if (stopping) response.setHeader('Connection', 'close');
     response.setHeader('Content-Type', 'text/plain; charset=utf-8');
     response.end(`Hello from worker ${id} (pid ${process.pid}), request ${requests} of this worker.\n`);
   });
@@ -206,19 +214,8 @@ function runWorker(port) {
 
   // A Ctrl-C in a terminal goes to the workers as well: when to stop is for the primary to say.
   process.on('SIGINT', () => {});
-  // It says so by closing the channel. What is still being answered keeps the process alive, nothing else
-  // does.
-  process.on('disconnect', () => {
-    stopping = true;
-    server.closeIdleConnections();
-  });
-  // Somebody wants this one worker to end, or a service manager all of them: not before the answers are out.
-  process.on('SIGTERM', () => {
-    stopping = true;
-    server.close(() => {
-      if (process.connected) process.disconnect();
-    });
-  });
+  // Somebody wants this one worker to end, or a service manager all of them.
+  process.on('SIGTERM', () => worker.disconnect({ drain }));
 }
 
 /** @param {string} message */
@@ -230,12 +227,15 @@ function failUsage(message) {
 function main() {
   const port = Number(process.env.PORT ?? DEFAULT_PORT);
   const workers = Number(process.env.WORKERS ?? os.availableParallelism());
+  const drain = Number(process.env.DRAIN ?? DEFAULT_DRAIN_MILLISECONDS);
   if (!Number.isInteger(port) || port < 0 || port > 65535)
     failUsage(`PORT is ${process.env.PORT}, not a port`);
   if (!Number.isInteger(workers) || workers < 1)
     failUsage(`WORKERS is ${process.env.WORKERS}, not a number above 0`);
-  if (cluster.isPrimary) new Supervisor(port, workers).run();
-  else runWorker(port);
+  if (!Number.isInteger(drain) || drain < 0)
+    failUsage(`DRAIN is ${process.env.DRAIN}, not a number of milliseconds`);
+  if (cluster.isPrimary) new Supervisor(port, workers, drain).run();
+  else runWorker(port, drain);
 }
 
 main();
