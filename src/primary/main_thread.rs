@@ -14,6 +14,9 @@ use crate::os::{self, EventLoop, Poller};
 /// Why a worker that reads its lane shows nothing, at first.
 const NOT_SHOWN: &str = "the worker has not shown what it does yet";
 
+/// For how long one that is stopped is busy, as far as anybody knows: longer than all that are not.
+const STOPPED_FOR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The main thread of a worker, as the kernel shows it.
 #[derive(Debug)]
 pub struct MainThread {
@@ -70,9 +73,10 @@ impl MainThread {
         self.seen_at.set(Instant::now());
     }
 
-    /// For how long it may have been busy with one thing.
+    /// For how long it may have been busy with one thing, and so may be again. Longer than anybody else if it is stopped: nothing
+    /// takes back what it is sent on its channel.
     pub fn may_be_busy_for(&self) -> Duration {
-        self.seen_at.get().elapsed()
+        if self.is_stopped() { STOPPED_FOR } else { self.seen_at.get().elapsed() }
     }
 
     /// Its worker shows nothing itself for another reason than before.

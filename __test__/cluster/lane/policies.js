@@ -57,12 +57,15 @@ async function untilBothWait(cluster, ...workers) {
 /**
  * @param {any} cluster
  * @param {any} away gets nothing
- * @param {any} other answers
+ * @param {any} other answers, and is idle each time
  * @param {number} port
  */
 async function onlyOtherIsAsked(cluster, away, other, port) {
   const had = laneOf(cluster, away.id).dispatched;
-  for (const _ of times(50)) assert.equal((await ask(port)).answer, `${other.id}`);
+  for (const _ of times(50)) {
+    await until(() => waitsForEvents(other.process.pid));
+    assert.equal((await ask(port)).answer, `${other.id}`);
+  }
   assert.deepEqual([laneOf(cluster, away.id).dispatched, laneOf(cluster, away.id).inFlight], [had, 0]);
 }
 
@@ -224,6 +227,28 @@ module.exports = {
       await endAll(cluster);
     },
     worker: answerWithId,
+  },
+
+  'a plain worker that is stopped gets nothing while another is only busy': {
+    linux: true,
+    async primary({ cluster, fork, scratch }) {
+      const [stopped, busy] = [fork('', PLAIN), fork('', PLAIN)];
+      const port = await untilBothWait(cluster, stopped, busy);
+      await block(scratch, busy);
+      // Now the other one is known to have been idle later.
+      assert.equal((await ask(port)).answer, `${stopped.id}`);
+      await stop(stopped);
+      const clients = new Clients();
+      const { answers } = clients.ask(port, 3);
+      await until(() => laneOf(cluster, busy.id).inFlight === 3);
+      release(scratch, busy);
+      const served = (await answers).map(({ answer }) => answer);
+      assert.deepEqual(new Set(served), new Set([`${busy.id}`]));
+      clients.end();
+      stopped.process.kill('SIGCONT');
+      await endAll(cluster);
+    },
+    worker: blockWhenTold,
   },
 
   'where the kernel does not tell, stats() says so, and what waits for a blocked worker goes to another': {
