@@ -14,6 +14,7 @@ const { PidFile } = require('./pid-file');
 const { socketOf } = require('./sockets');
 const { UsageError } = require('./usage-error');
 const { handleSignals, hasTerminal } = require('../lib/supervisor/signals');
+const { slots } = require('../lib/util/slots');
 
 // The first request is answered the sooner, the less is loaded before the workers are spawned: what is needed later is loaded where it is.
 
@@ -207,10 +208,9 @@ class Run {
       ...(policy === undefined ? {} : { schedulingPolicy: policy }),
     });
     cluster.on('fork', (/** @type {any} */ worker) => {
-      const { workers } = this.#supervisor.status();
-      const { slot } = workers.find((/** @type {any} */ { id }) => id === worker.id);
+      const slot = slots.get(worker);
       // One that could not be spawned has no streams.
-      if (worker.process.pid !== undefined) this.#output.follow(worker.process, slot);
+      if (worker.process.pid !== undefined && slot !== undefined) this.#output.follow(worker.process, slot);
     });
   }
 

@@ -96,6 +96,21 @@ describe('corral run', { concurrency: 2 }, () => {
     assert.deepEqual(fs.readdirSync(path.join(sockets, 'corral')), []);
   });
 
+  test('goes on without a worker that cannot be spawned, which was a TypeError and the end of all', async (t) => {
+    const { directory, start } = project(t, { 'app.js': APP });
+    fs.mkdirSync(path.join(directory, 'release'));
+    const running = start(['run', '-w', '2', ...QUICK, '--cwd', 'release', '../app.js']);
+    const port = await portOf(running);
+    fs.rmdirSync(path.join(directory, 'release'));
+    const [pid] = processesWith(path.join(directory, 'app.js'));
+    process.kill(Number(pid), 'SIGKILL');
+    await running.hasSaid(/worker \d \(null\) could not be started: .*ENOENT/);
+    assert.match(await ask(port), /^[01]$/);
+    fs.mkdirSync(path.join(directory, 'release'));
+    running.child.kill('SIGTERM');
+    assert.equal((await running.close).code, 0);
+  });
+
   test('says that a port is in use', async (t) => {
     const server = net.createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');

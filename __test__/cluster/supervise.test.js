@@ -12,6 +12,7 @@ const { ask } = require('../helpers/supervise');
 
 describe('a supervisor reloads', { concurrency: 2 }, () => programs('supervise/reloads'));
 describe('a supervisor keeps workers', { concurrency: 2 }, () => programs('supervise/lives'));
+describe('a supervisor cannot start workers', { concurrency: 2 }, () => programs('supervise/starts'));
 describe("a supervisor reloads on Node's own cluster", { concurrency: 2 }, () =>
   programs('supervise/fallback', { CORRAL_NATIVE: '0' }),
 );

@@ -218,6 +218,8 @@ class Member {
   /** @param {Action} action */
   #do(action) {
     const { worker } = this;
+    // It could not be spawned, and its end is on its way.
+    if (worker === undefined) return;
     const { drain, idle, killTimeout, readyTimeout, hungSignal } = this.#settings;
     switch (action) {
       case Action.DISCONNECT:

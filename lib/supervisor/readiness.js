@@ -97,27 +97,37 @@ function watchUrl({ url, interval }, { worker, slot, onReady, onFailed }) {
   const again = (/** @type {string} */ why) => {
     if (isOver) return;
     last = why;
+    clearTimeout(timer);
     timer = setTimeout(look, interval);
   };
   const look = () => {
     let where;
+    /** @type {import('node:http').ClientRequest} */
+    let asked;
     try {
       where = new URL(typeof url === 'function' ? url(worker, slot) : url);
+      const { get } = where.protocol === 'https:' ? require('node:https') : require('node:http');
+      // A connection of its own each time, which goes to whoever listens there now.
+      asked = get(where, { agent: false, timeout: Math.max(interval, 1000) });
     } catch (error) {
       onFailed(`has no URL to be asked at: ${/** @type {Error} */ (error).message}`);
       return;
     }
-    const { get } = where.protocol === 'https:' ? require('node:https') : require('node:http');
-    // A connection of its own each time, which goes to whoever listens there now.
-    request = get(where, { agent: false, timeout: Math.max(interval, 1000) }, (response) => {
+    // An answer may have no end.
+    request?.destroy();
+    request = asked;
+    asked.on('response', (response) => {
       response.resume();
       const { statusCode = 0 } = response;
       if (isOver) return;
       if (statusCode >= 200 && statusCode < 400) onReady();
       else again(`answers ${statusCode} at ${where}`);
     });
-    request.on('timeout', () => request?.destroy(new Error('no answer')));
-    request.on('error', ({ message }) => again(`does not answer at ${where}: ${message}`));
+    asked.on('timeout', () => asked.destroy(new Error('no answer')));
+    // Of the one before nothing is wanted any more.
+    asked.on('error', ({ message }) => {
+      if (asked === request) again(`does not answer at ${where}: ${message}`);
+    });
   };
   // The function may not know the worker's port before.
   timer = setTimeout(look, 0);

@@ -86,7 +86,8 @@ class Supervisor extends EventEmitter {
     }
     this.#capture = (stream) => {
       if (!this.#settings.captureStderr || stream === null) return null;
-      if (isOwn) stream.pipe(process.stderr, { end: false });
+      // A pipe has several listeners there for each worker, and Node warns of more than ten.
+      if (isOwn) stream.on('data', (/** @type {Buffer} */ piece) => process.stderr.write(piece));
       return stream;
     };
   }
@@ -119,9 +120,10 @@ class Supervisor extends EventEmitter {
    */
   #fork(slot, generation) {
     this.#servers = this.#countServers();
-    const env = { ...this.#settings.env(slot), [SLOT_VARIABLE]: `${slot}`, [SUPERVISED_VARIABLE]: '1' };
     const options = {
       fork: () => {
+        const given = this.#settings.env(slot);
+        const env = { ...given, [SLOT_VARIABLE]: `${slot}`, [SUPERVISED_VARIABLE]: '1' };
         const worker = this.#cluster.fork(env);
         slots.set(worker, slot);
         return worker;
