@@ -217,7 +217,7 @@ const TABLES = {
       "The address in a 'listening' message": ['src/proto/cluster.rs:MAX_LISTENING'],
       'Handles that JavaScript has not taken': ['src/channel/window.rs:MAX_UNDER_WAY'],
       'Handles of a worker that are open': [],
-      'Handles of a worker or peer that the program has sent on to a worker': [
+      'Handles of a worker or peer that the program has sent on, to a worker or a peer': [
         'lib/channel/held-handles.js:MAX_WAITING',
       ],
       'Data left by a worker that has ended': ['src/channel/inbox.rs:MAX_LEFT_BEHIND'],

@@ -30,7 +30,7 @@ const {
   putTogether,
   takeApart,
 } = require('./handles');
-const { heldOf, waits, waitsNoMore } = require('./held-handles');
+const { HANDLE_WEIGHT, UnderWay, heldOf, holderOf, waits, waitsNoMore } = require('./held-handles');
 const { limits } = require('../limits');
 const { Incoming } = require('./incoming');
 const { sizeOf } = require('./native-writer');
@@ -88,9 +88,6 @@ const { MAX_UNREAD_REPLIES, NO_DESCRIPTOR, QUEUE_FULL, WriteQueue } = require('.
  * @property {() => boolean} endsWithThisAttempt there is no other attempt to connect after the one under way, if there is one
  */
 
-/** How many bytes a waiting handle counts for, so that a peer cannot use up the descriptors of this process. */
-const HANDLE_WEIGHT = 512 * 1024;
-
 class Channel {
   #owner;
   #id;
@@ -105,6 +102,8 @@ class Channel {
   #endsWhenOpened = false;
   /** It is connected, or not known to be otherwise. */
   #isOpen;
+  /** Handles that the core has. */
+  #underWay = new UnderWay();
   /** What goes to the peer. */
   writeQueue;
   /** What the peer sends. */
@@ -213,6 +212,7 @@ class Channel {
     }
     // The handle stays with its owner, which may be about to connect or bind it.
     if (lacksDescriptor(message, handle)) return queue.refuse(NO_DESCRIPTOR, options, callback);
+    const holder = holderOf(handle);
     const raw = takeApart(child, message, handle, options);
     if (!raw) {
       const { reread, write } = this.#serialization;
@@ -234,6 +234,7 @@ class Channel {
     } else if (closeWhenArrived) {
       raw.close();
     }
+    if (isSent && isPipelined) this.#underWay.add(holder);
     return answer;
   }
 
@@ -277,7 +278,7 @@ class Channel {
 
   /** The handle sent last has arrived, or was given up: the next one's turn. */
   onHandleArrived() {
-    if (this.#bounds) return;
+    if (this.#bounds) return this.#underWay.removeOldest();
     const child = this.#child;
     this.#closePendingHandle();
     this.#sendWaiting();
@@ -399,6 +400,7 @@ class Channel {
       0,
     );
     child._handleQueue = waiting;
+    this.#underWay.clear();
     this.#closePendingHandle();
     child.connected = false;
     this.#tellDisconnected();
@@ -425,6 +427,7 @@ class Channel {
   onClosed(cause) {
     const child = this.#child;
     this.#closed = true;
+    this.#underWay.clear();
     const unsent = [...(child._handleQueue ?? []), ...(this.#window?.take() ?? [])];
     for (const { handle } of unsent) waitsNoMore(handle);
     const queue = [...this.writeQueue.takeLeft(), ...unsent];

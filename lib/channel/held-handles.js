@@ -10,6 +10,9 @@ const { limits } = require('../limits');
 /** One peer's may be one of so many descriptors that this process may have. The others are for everybody else. */
 const SHARE = 2;
 
+/** How many bytes one counts for that waits for somebody to listen, so that a peer cannot use up the descriptors of this process. */
+const HANDLE_WEIGHT = 512 * 1024;
+
 /** As many of a peer's wait to be sent on when no more are taken from it, until half of them have gone. */
 const MAX_WAITING = 16;
 
@@ -59,6 +62,28 @@ class HeldHandles {
   }
 }
 
+/** Handles on their way to a peer that may be sent several before the first has arrived: they wait to be sent on, for those who have sent them. */
+class UnderWay {
+  /** By whom they are counted, in their order. @type {(HeldHandles | undefined)[]} */
+  #holders = [];
+
+  /** @param {HeldHandles | undefined} holder by whom the handle was counted that goes */
+  add(holder) {
+    this.#holders.push(holder);
+    holder?.changeWaiting(1);
+  }
+
+  /** The oldest has arrived, or was given up. */
+  removeOldest() {
+    this.#holders.shift()?.changeWaiting(-1);
+  }
+
+  /** Nothing is heard of any of them any more. */
+  clear() {
+    for (const holder of this.#holders.splice(0)) holder?.changeWaiting(-1);
+  }
+}
+
 /** @param {any} handle of Node's own, which tells nobody of its end */
 function releaseWhenClosed(handle) {
   const { close } = handle;
@@ -103,6 +128,14 @@ function waitsNoMore(handle) {
 }
 
 /**
+ * @param {any} handle
+ * @returns {HeldHandles | undefined} by whom it is counted
+ */
+function holderOf(handle) {
+  return holders.get(handle);
+}
+
+/**
  * @param {object} target that the peer sends to. A primary is trusted: nothing is counted of a worker's
  * @returns {HeldHandles}
  */
@@ -115,4 +148,4 @@ function heldOf(target) {
   return held;
 }
 
-module.exports = { heldOf, release, waits, waitsNoMore };
+module.exports = { HANDLE_WEIGHT, UnderWay, heldOf, holderOf, release, waits, waitsNoMore };
