@@ -30,16 +30,19 @@ function writeRaw(bytes, fd = channelFd()) {
   }
 }
 
-/** For how long nobody reads from a channel that is taken for one that nobody reads from at all. */
+/** For how long nobody reads from a channel that is taken for one that nobody reads from at all. Too early only makes a check easier to pass. */
 const STUCK_MS = 300;
+/** And for how long from one that is to be read, on a machine that is busy. */
+const NEVER_READ_MS = 60_000;
 
 /**
  * Writes bytes on the channel of this process, but does not wait for a primary that reads no more.
  *
  * @param {Buffer} bytes
+ * @param {number} [patience] for how long nobody may read, in milliseconds
  * @returns {boolean} whether all were written
  */
-function writeUnlessStuck(bytes) {
+function writeUnlessStuck(bytes, patience = STUCK_MS) {
   const cell = new Int32Array(new SharedArrayBuffer(4));
   let rest = bytes;
   let last = Date.now();
@@ -49,7 +52,7 @@ function writeUnlessStuck(bytes) {
       last = Date.now();
     } catch (error) {
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EAGAIN') throw error;
-      if (Date.now() - last > STUCK_MS) return false;
+      if (Date.now() - last > patience) return false;
       Atomics.wait(cell, 0, 0, 5);
     }
   }
@@ -126,6 +129,7 @@ function apart(paths, message, ...pieces) {
 }
 
 module.exports = {
+  NEVER_READ_MS,
   apart,
   channelFd,
   frame,

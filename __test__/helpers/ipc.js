@@ -17,7 +17,7 @@ const { next } = require('./events');
 const FIXTURES = path.join(__dirname, '../fixtures/net');
 
 /** What keeps a test from waiting without end; nothing takes nearly so long. */
-const WATCHDOG_MS = 30_000;
+const WATCHDOG_MS = 120_000;
 
 /** A first line as a channel's client says it. */
 const GREETING = '{"corral":1,"serialization":"json","maxMessage":67108864}\n';

@@ -230,7 +230,9 @@ test('allow is asked about a bounded number of others at a time, who come and go
     most = Math.max(most, ++asking);
     return new Promise((resolve) => answers.push(resolve));
   };
-  const server = await serve(t, { allow }, { path: publicPath(t), listen: { writableAll: true } });
+  // None is given up before all have been.
+  const options = { allow, handshakeTimeout: WATCHDOG_MS };
+  const server = await serve(t, options, { path: publicPath(t), listen: { writableAll: true } });
   let dropped = 0;
   server.on('drop', (/** @type {any} */ { count }) => {
     dropped += count;

@@ -110,7 +110,7 @@ for (const how of ['disconnect', 'destroy']) {
     const seen = record(client, EVENTS);
     // The channel is made on another thread while this one is busy.
     const greeted = new Promise((resolve) => server.once('message', resolve));
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + 60_000;
     blockUntil(() => fs.existsSync(come) || Date.now() > deadline);
     const heardHere = Date.now() + 100;
     blockUntil(() => Date.now() > heardHere);
