@@ -206,7 +206,7 @@ describe('an upgrade', { skip: !isLinux && 'this needs Linux', concurrency: 2 },
   test('whose old process is killed in the middle of it goes on alone, and its sockets have stayed open', async (t) => {
     const app = `${BY_PRIMARY}; console.log('started by', process.ppid);`;
     const { corral, start } = project(t, { 'app.js': app });
-    const running = start(['run', '-w', '1', '--min-uptime', '1s', '--idle', '100ms', 'app.js']);
+    const running = start(['run', '-w', '1', '--min-uptime', '5s', '--idle', '100ms', 'app.js']);
     const port = await portOf(running);
     const upgrade = corral(['upgrade']);
     await until(() => running.output().split('started by').length === 3);

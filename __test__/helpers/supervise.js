@@ -4,8 +4,6 @@
 
 const http = require('node:http');
 
-const { next } = require('./events');
-
 const HOST = '127.0.0.1';
 
 /**
@@ -84,11 +82,14 @@ async function portOfFirst(cluster) {
  * @param {string} state
  * @returns {Promise<any>} the next worker that is in it
  */
-async function nextIn(supervisor, state) {
-  for (;;) {
-    const worker = await next(supervisor, 'state');
-    if (worker.state === state) return worker;
-  }
+function nextIn(supervisor, state) {
+  return new Promise((resolve) => {
+    supervisor.on('state', function onState(/** @type {any} */ worker) {
+      if (worker.state !== state) return;
+      supervisor.removeListener('state', onState);
+      resolve(worker);
+    });
+  });
 }
 
 /** @param {any} supervisor @returns {number[]} the processes of its workers that are ready, by slot */

@@ -20,7 +20,7 @@ const DIRECTORY = process.env.PARITY_TRACE;
 const SCRATCH = process.env.PARITY_SCRATCH;
 
 /** Enough for any case on a busy machine; a case that takes longer is cut off and the trace says so. */
-const CASE_TIMEOUT_MS = 20_000;
+const CASE_TIMEOUT_MS = 60_000;
 
 for (const [value, name] of [
   [process.execPath, 'node'],

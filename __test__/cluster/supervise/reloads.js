@@ -113,7 +113,7 @@ module.exports = {
   ),
   'one whose worker listens at fewer addresses ends': {
     // Longer than the good ones take on a busy machine.
-    ...ends({ readyTimeout: 5000 }, /was not ready after 5000 ms: it listens at 1 of 2 addresses/),
+    ...ends({ readyTimeout: 10_000 }, /was not ready after 10000 ms: it listens at 1 of 2 addresses/),
     env: { HOW: 'half' },
   },
   'one whose worker ends when it is barely ready ends': {
