@@ -14,6 +14,7 @@
 //     upgrade.js       another process takes this one's place; succession.js: this one takes another one's
 //     pid-file.js      a file with its number
 //     orphans.js       children that have no other parent
+//     turns.js       reloads, one at a time
 //     control.js     the control socket
 //   bus.js           `corral bus`
 //   client.js        the other commands; status-table.js: what `status` prints

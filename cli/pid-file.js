@@ -43,8 +43,8 @@ class PidFile {
     if (this.#path === undefined) return;
     try {
       if (fs.readFileSync(this.#path, 'utf8') === `${process.pid}\n`) fs.rmSync(this.#path);
-    } catch (error) {
-      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ENOENT') throw error;
+    } catch {
+      // There is none, or what is there now is nobody's to remove: no reason not to end.
     }
   }
 }

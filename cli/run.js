@@ -12,6 +12,7 @@ const { cores } = require('./cores');
 const { Output } = require('./output');
 const { PidFile } = require('./pid-file');
 const { socketOf } = require('./sockets');
+const { Turns } = require('./turns');
 const { UsageError } = require('./usage-error');
 const { handleSignals, hasTerminal } = require('../lib/supervisor/signals');
 const { slots } = require('../lib/util/slots');
@@ -75,6 +76,7 @@ class Run {
   #held = [];
   /** Whether a signal has told it to end. */
   #isTold = false;
+  #reloads = new Turns((isOver) => this.#reloadInTurn(isOver));
 
   /**
    * @param {Config} config
@@ -134,24 +136,38 @@ class Run {
       begin = resolve;
     });
     try {
+      this.#pidFile.check();
       // The service manager believes the other one until then.
       this.#supervise({ servers, systemd: begun });
       this.#introduce();
       await this.#supervisor.ready;
       await this.#proved();
+      // Whoever has stopped it sees to its end.
+      if (/^stop/.test(this.#supervisor.status().state)) return;
       await before.takeOver();
     } catch (error) {
       const { code, message } = /** @type {any} */ (error);
       if (code === 'ERR_CORRAL_STOPPED') return;
       await before.giveUp(message);
-      await this.#supervisor.kill();
+      await this.#supervisor?.kill();
       throw error;
     }
-    await require('./succession').onceFree(() => this.#openControl());
-    this.#pidFile.write();
+    // Nobody else serves from here on: without a socket or a file this one goes on.
+    const { onceFree } = require('./succession');
+    await this.#orSay(() => onceFree(() => this.#openControl()));
+    await this.#orSay(() => this.#pidFile.write());
     begin();
     this.#output.say(`ready, in the place of ${ppid}`);
     loadTheRest();
+  }
+
+  /** @param {() => unknown} publish what others are to know this process by */
+  async #orSay(publish) {
+    try {
+      await publish();
+    } catch (error) {
+      this.#output.say(/** @type {Error} */ (error).message);
+    }
   }
 
   /** @param {object} more options of the supervisor */
@@ -386,11 +402,21 @@ class Run {
     }
   }
 
-  async #reload() {
+  /** What the config file says counts from a reload's turn on. */
+  #reload() {
+    return this.#reloads.take();
+  }
+
+  /** @param {() => void} isOver what comes of it is certain: all workers have been replaced */
+  async #reloadInTurn(isOver) {
     const before = this.#config;
     try {
       await this.#readAgain();
-      return await this.#supervisor.reload();
+      const { result, replaced } = this.#replaceAll();
+      await Promise.race([result, replaced]);
+      if (this.#config.workers !== before.workers) this.#supervisor.scale(this.#size());
+      isOver();
+      return await result;
     } catch (error) {
       this.#config = before;
       cluster.setupPrimary({ args: before.args, execArgv: this.#execArgv() });
@@ -409,7 +435,20 @@ class Run {
     }
     this.#config = { ...before, ...Object.fromEntries(READ_AGAIN.map((key) => [key, config[key]])) };
     cluster.setupPrimary({ args: this.#config.args, execArgv: this.#execArgv() });
-    if (isNew('workers')) this.#supervisor.scale(this.#size());
+  }
+
+  /** `replaced`: the new ones serve, while the old ones may still finish what they have begun. */
+  #replaceAll() {
+    const supervisor = this.#supervisor;
+    let onProgress = (/** @type {any} */ _progress) => {};
+    const replaced = new Promise((resolve) => {
+      onProgress = ({ done, total }) => {
+        if (done >= total) resolve(undefined);
+      };
+    });
+    supervisor.on('reloading', onProgress);
+    const result = supervisor.reload().finally(() => supervisor.removeListener('reloading', onProgress));
+    return { result, replaced };
   }
 
   /** @param {boolean} now */

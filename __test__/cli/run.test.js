@@ -195,6 +195,31 @@ describe('corral run', { concurrency: 2 }, () => {
     assert.match(stderr, /corral.config.json: wrong is not known/);
   });
 
+  test('a reload that waits for another one runs what the config file says in its turn, and one that fails scales nothing', async (t) => {
+    const app = `if (process.env.RELEASE === 'silent') setInterval(() => {}, 1000); else { ${APP} }\nconsole.log('as', process.env.RELEASE);`;
+    const config = (/** @type {string} */ RELEASE, /** @type {number} */ workers) =>
+      JSON.stringify({ script: 'app.js', workers, minUptime: 50, readyTimeout: '2s', env: { RELEASE } });
+    const files = { 'app.js': app, 'corral.config.json': config('first', 1) };
+    const { corral, start, directory } = project(t, files);
+    const write = (/** @type {string} */ text) =>
+      fs.writeFileSync(path.join(directory, 'corral.config.json'), text);
+    const status = async () => JSON.parse((await corral(['status', '--json'])).stdout);
+    const running = start(['run', '--idle', '100ms']);
+    await portOf(running);
+    write(config('silent', 3));
+    const first = corral(['reload']);
+    await running.hasSaid(/as silent/);
+    assert.equal((await status()).size, 1);
+    // It is found out what is wrong before the first one has ended.
+    write(config('second', 2));
+    const second = corral(['reload']);
+    assert.equal((await first).code, 1);
+    assert.equal((await second).code, 0);
+    await until(() => running.output().split('as second').length === 3);
+    assert.equal(running.output().split('as first').length, 2);
+    assert.equal((await status()).size, 2);
+  });
+
   test('workers are counted, killed, shown and scaled', async (t) => {
     const { corral, start } = project(t, { 'app.js': APP });
     const running = start(['run', '-w', '1', ...QUICK, 'app.js']);

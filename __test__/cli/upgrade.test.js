@@ -203,6 +203,55 @@ describe('an upgrade', { skip: !isLinux && 'this needs Linux', concurrency: 2 },
     assert.equal((await running.close).code, 0);
   });
 
+  test('whose new process is stopped when it is nearly proved had nobody serve in the end', async (t) => {
+    // A worker that takes its time to end, for longer than it has to prove itself.
+    const lingering = "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000);";
+    const app = `${BY_PRIMARY}; console.log('started by', process.ppid); ${lingering}`;
+    const { corral, start } = project(t, { 'app.js': app });
+    const times = ['--min-uptime', '1s', '--idle', '100ms', '--kill-timeout', '2s'];
+    const running = start(['run', '-w', '1', ...times, 'app.js']);
+    const port = await portOf(running);
+    const upgrade = corral(['upgrade']);
+    await until(() => running.output().split('listening at').length === 3);
+    const pids = [...running.output().matchAll(/started by (\d+)/g)].map(([, pid]) => Number(pid));
+    const other = Number(pids.find((pid) => pid !== running.child.pid));
+    endAfter(t, other);
+    process.kill(other, 'SIGTERM');
+    const { code, stderr } = await upgrade;
+    assert.equal(code, 1);
+    assert.match(stderr, /this program goes on: it has exited with code 0\n$/);
+    assert.equal(await ask(port), `${running.child.pid}`);
+    running.child.kill('SIGTERM');
+    assert.equal((await running.close).code, 0);
+  });
+
+  test('that cannot write its pid file any more goes on, as nobody else serves', async (t) => {
+    const { corral, start, directory } = project(t, { 'app.js': BY_PRIMARY });
+    const pids = path.join(directory, 'pids');
+    fs.mkdirSync(pids);
+    const file = path.join(pids, 'my.pid');
+    const running = start(['run', '-w', '1', '--pid-file', file, '--min-uptime', '1s', 'app.js']);
+    const port = await portOf(running);
+    fs.renameSync(pids, `${pids}.old`);
+    // At the beginning it is an error, and the old one goes on.
+    const { code, stderr } = await corral(['upgrade']);
+    assert.equal(code, 1);
+    assert.match(stderr, /this program goes on: .*ENOENT/);
+    fs.renameSync(`${pids}.old`, pids);
+    const upgrade = corral(['upgrade', '--json']);
+    await until(() => running.output().split('listening at').length === 3);
+    // What stands there now is no file.
+    fs.rmSync(file);
+    fs.mkdirSync(file);
+    const { pid } = JSON.parse((await upgrade).stdout);
+    endAfter(t, pid);
+    await running.hasSaid(/my\.pid: EISDIR/);
+    await running.hasSaid(/ready, in the place of/);
+    assert.equal(await ask(port), `${pid}`);
+    assert.equal((await corral(['stop'])).code, 0);
+    await until(() => !isAlive(pid));
+  });
+
   test('whose old process is killed in the middle of it goes on alone, and its sockets have stayed open', async (t) => {
     const app = `${BY_PRIMARY}; console.log('started by', process.ppid);`;
     const { corral, start } = project(t, { 'app.js': app });
