@@ -24,6 +24,7 @@
 //   engines.js        the engines that this process serves or uses, for whoever observes it
 //   serving.js        what this process serves to others: files, and the engine in memory to its workers
 //   calls.js          calls that wait for the engine, and their deadlines
+//   abandoned.js      calls that nobody waits for any more
 //   native.js         the addon; binding.d.ts: what it exports, generated
 //   redis-native.js   the addon of the engine in Redis; redis-binding.d.ts
 
@@ -40,6 +41,7 @@ const options = require('./options');
 const { Queue } = require('./queue');
 const { Subscription } = require('./subscription');
 const { transaction } = require('./transaction');
+const { tell } = require('../util/tell');
 
 /** How long `close` waits for what is under way, in milliseconds. */
 const CLOSE_TIMEOUT = 5_000;
@@ -64,11 +66,11 @@ class Bus extends EventEmitter {
     this.#context = { client, options: busOptions, nextId };
     let isFirst = true;
     client.on('up', () => {
-      if (!isFirst) this.emit('up');
+      if (!isFirst) tell(this, 'up');
       isFirst = false;
     });
-    client.on('down', (error) => this.emit('down', error));
-    client.on('close', () => this.emit('close'));
+    client.on('down', (error) => tell(this, 'down', error));
+    client.on('close', () => tell(this, 'close'));
   }
 
   get engine() {

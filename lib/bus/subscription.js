@@ -4,6 +4,7 @@
 // `buffer` more; what is beyond that waits there, within a bound.
 
 const envelope = require('./envelope');
+const { tell } = require('../util/tell');
 
 /** @typedef {{ topic: string, message: any }} TopicMessage */
 
@@ -24,6 +25,8 @@ class Subscription {
   #resolveEnded = () => {};
   /** @type {() => void} */
   #wake = () => {};
+  /** What those wait for who iterate. @type {Promise<void> | undefined} */
+  #next;
   /** @type {import('./client').Client | undefined} */
   #client;
   /** @type {import('./client').Subscriber | undefined} */
@@ -95,7 +98,7 @@ class Subscription {
     try {
       message = envelope.read(bytes, at, end);
     } catch (error) {
-      this.#bus.emit('unreadable', error, topic, Buffer.from(bytes.subarray(at, end)));
+      tell(this.#bus, 'unreadable', error, topic, Buffer.from(bytes.subarray(at, end)));
       return;
     }
     try {
@@ -113,7 +116,7 @@ class Subscription {
     try {
       return { topic, message: envelope.read(body) };
     } catch (error) {
-      this.#bus.emit('unreadable', error, topic, body);
+      tell(this.#bus, 'unreadable', error, topic, body);
       return undefined;
     }
   }
@@ -147,16 +150,22 @@ class Subscription {
       for (;;) {
         while (this.#at < this.#unread.length) {
           const { topic, body } = this.#unread[this.#at++];
-          if (this.#at === this.#unread.length) [this.#unread, this.#at] = [[], 0];
+          // What was read is let go, also if there is always more.
+          if (2 * this.#at >= this.#unread.length)
+            [this.#unread, this.#at] = [this.#unread.slice(this.#at), 0];
           if (!this.#hasEnded) this.#onRead();
           const read = this.#parse(topic, body);
           if (read !== undefined) yield read;
         }
         if (this.#error !== undefined) throw this.#error;
         if (this.#hasEnded) return;
-        await new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
-          this.#wake = resolve;
+        this.#next ??= new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
+          this.#wake = () => {
+            this.#next = undefined;
+            resolve();
+          };
         });
+        await this.#next;
       }
     } finally {
       await this.close();

@@ -12,6 +12,7 @@ const { Client } = require('../bus/client');
 const { KIND } = require('../bus/frames');
 const { busOptions, waitOf } = require('../bus/options');
 const errors = require('../errors');
+const { tell } = require('../util/tell');
 const { checked, failure } = require('./check');
 const { engineOf } = require('./place');
 
@@ -62,12 +63,12 @@ class RedisSMQ extends EventEmitter {
     this.redisns = `${ns}:`;
     this.#isEmbedded = isEmbedded;
     this.#client = new Client(engine, busOptions({}));
-    this.#client.on('up', () => this.emit('connect'));
-    this.#client.on('down', () => this.emit('disconnect'));
+    this.#client.on('up', () => tell(this, 'connect'));
+    this.#client.on('down', () => tell(this, 'disconnect'));
     this.#client.once('failed', (error) => {
       this.#failure = error;
       this.#client.abort();
-      this.emit('disconnect');
+      tell(this, 'disconnect');
     });
     this.#client.start();
   }
