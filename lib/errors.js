@@ -116,6 +116,13 @@ module.exports = {
       'ERR_CORRAL_BUS_TOO_LARGE',
       `The message has ${size} bytes, and maxMessageSize is ${most}`,
     ),
+  /** @param {number} size @param {number} most */
+  busRequestTooLarge: (size, most) =>
+    create(
+      RangeError,
+      'ERR_CORRAL_BUS_TOO_LARGE',
+      `The request has ${size} bytes, and no engine takes more than ${most}`,
+    ),
   /** @param {string} reason @param {unknown} [cause] */
   busUnavailable: (reason, cause) =>
     Object.assign(create(Error, 'ERR_CORRAL_BUS_UNAVAILABLE', `No connection to the engine: ${reason}`), {
@@ -124,6 +131,7 @@ module.exports = {
   /** @param {unknown} cause @param {Buffer} raw */
   busUnreadable: (cause, raw) =>
     Object.assign(create(Error, 'ERR_CORRAL_BUS_UNREADABLE', 'The message cannot be read'), { cause, raw }),
+  transactionOver: () => create(Error, 'ERR_INVALID_STATE', 'The transaction is over'),
   noHandler: () => create(Error, 'ERR_CORRAL_NO_HANDLER', 'The peer does not answer requests'),
   noLane: () =>
     create(Error, 'ERR_CORRAL_NO_LANE', 'This worker has no lane, and so no way to other workers'),

@@ -14,6 +14,9 @@ const { LONGEST_TIMEOUT } = require('../util/longest-timeout');
 /** After the engine has failed to give a message, in milliseconds. */
 const PAUSE = 1_000;
 
+/** What may be over soon: the disk is full, or too many calls wait for an engine that is away. */
+const PASSING = ['ERR_CORRAL_BUS_STORE', 'ERR_CORRAL_BUS_OFFLINE'];
+
 /** @type {import('./client').Wait} */
 const NO_END = { timeout: Number.POSITIVE_INFINITY, signal: undefined };
 
@@ -25,7 +28,8 @@ const NO_END = { timeout: Number.POSITIVE_INFINITY, signal: undefined };
  * @param {() => number} [random]
  */
 function backOff({ delay, factor, maxDelay, jitter }, failures, random = Math.random) {
-  const full = Math.min(delay * factor ** (failures - 1), maxDelay);
+  // Nothing stays nothing, also of what is too large for a number.
+  const full = delay === 0 ? 0 : Math.min(delay * factor ** (failures - 1), maxDelay);
   return Math.round(full * (1 - jitter * random()));
 }
 
@@ -133,7 +137,7 @@ class Processor {
     try {
       this.#receiving = this.#queue.take(wanted, NO_END, this.#onJobs, this.#onFailed);
     } catch (error) {
-      this.#fail(/** @type {Error} */ (error));
+      this.#onReceiveFailed(/** @type {NodeJS.ErrnoException} */ (error));
     }
   }
 
@@ -148,7 +152,7 @@ class Processor {
   #onReceiveFailed(error) {
     this.#receiving = undefined;
     if (this.#isOver) return;
-    if (error.code !== 'ERR_CORRAL_BUS_STORE') return this.#fail(error);
+    if (!PASSING.includes(error.code ?? '')) return this.#fail(error);
     // Nothing was lost, and it may be over soon.
     this.#rest = setTimeout(() => {
       this.#rest = undefined;

@@ -9,7 +9,7 @@ const { HEAD, KIND } = require('./frames');
 const { receiptOf } = require('./job');
 const { writeValue } = require('./list');
 const options = require('./options');
-const { invalidArgType } = require('../errors');
+const { invalidArgType, transactionOver } = require('../errors');
 
 class Transaction {
   #context;
@@ -18,6 +18,7 @@ class Transaction {
   #ops = [];
   /** @type {number[]} the messages that are acknowledged or given back */
   #settled = [];
+  #isOver = false;
 
   /** @param {import('./queue').Context} context */
   constructor(context) {
@@ -26,6 +27,7 @@ class Transaction {
 
   /** @param {number} kind @param {(to: FrameWriter) => void} write */
   #add(kind, write) {
+    if (this.#isOver) throw transactionOver();
     const to = this.#writer.begin(kind, 0);
     write(to);
     const frame = to.end();
@@ -89,6 +91,7 @@ class Transaction {
 
   /** @param {import('./client').Wait} wait */
   async commit(wait) {
+    this.#isOver = true;
     if (this.#ops.length === 0) return;
     const ops = this.#ops;
     const { client } = this.#context;
