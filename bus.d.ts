@@ -98,8 +98,8 @@ export declare class Bus extends EventEmitter<BusEvents> {
   transaction<R>(fn: (tx: Transaction) => R | Promise<R>, options?: WaitOptions): Promise<R>;
 
   /**
-   * Ends the connection. What was called before is still carried out and answered, up to `timeout`; messages that are
-   * held go back to their queues.
+   * Ends the connection. What was called before is still carried out and answered, up to `timeout`, also if the engine is
+   * away and comes back; messages that are held go back to their queues.
    */
   close(options?: { timeout?: number | undefined }): Promise<void>;
 }
@@ -290,7 +290,7 @@ export interface List<T = any> {
   length(options?: WaitOptions): Promise<number>;
 }
 
-/** What belongs together. Nothing happens before the function that has it has resolved. */
+/** What belongs together. Nothing happens before the function that has it has resolved, and nothing can be added afterwards. */
 export interface Transaction {
   queue<T = any>(name: string): { send(message: T, options?: MessageOptions): string };
   list<T = any>(name: string): { push(value: T): void };
@@ -300,7 +300,8 @@ export interface Transaction {
 }
 
 /**
- * Every call gives a promise. The error that rejects one has a `code`: `ABORT_ERR` and Node's own for bad arguments;
+ * Every call gives a promise. The error that rejects one has a `code`: `ABORT_ERR` and Node's own for bad arguments, and
+ * `ERR_INVALID_STATE` for a transaction that is over;
  * `ERR_CORRAL_BUS_CLOSED`, `ERR_CORRAL_BUS_CROSS_SLOT`, `ERR_CORRAL_BUS_DENIED`, `ERR_CORRAL_BUS_FORMAT`,
  * `ERR_CORRAL_BUS_NOT_HELD`, `ERR_CORRAL_BUS_OFFLINE`,
  * `ERR_CORRAL_BUS_PROTOCOL`, `ERR_CORRAL_BUS_SLOW`, `ERR_CORRAL_BUS_STORE`, `ERR_CORRAL_BUS_TIMEOUT`,

@@ -290,6 +290,7 @@ const TABLES = {
         'lib/bus/options.js:DEFAULT_MAX_MESSAGE_SIZE',
         'lib/bus/options.js:MAX_MESSAGE_SIZE',
       ],
+      'a transaction, or any other call': ['bus/src/protocol/mod.rs:MAX_FRAME'],
       'a name, an id': ['lib/bus/options.js:MAX_NAME'],
       'messages of one `receive`': ['lib/bus/options.js:MAX_COUNT', 'bus/src/engine/delivery.rs:MAX_REPLY'],
       'messages that wait for a subscriber': [

@@ -3,13 +3,13 @@
 // Calls that wait for the engine to answer, in the order in which they are to be carried out, and their deadlines.
 
 const errors = require('../errors');
+const { Slab } = require('./frame-writer');
 const { REPLY } = require('./frames');
 const { LONGEST_TIMEOUT } = require('../util/longest-timeout');
 
 /** @typedef {import('./frames').FrameReader} FrameReader */
-/** @typedef {import('./frame-writer').Slab} Slab */
 
-/** A request that waits for its reply. Whoever makes one says what becomes of it, by `settle` and `reject`. */
+/** A request that waits for its reply. Whoever makes one says what becomes of it, by `fulfil` and `reject`. */
 class Call {
   sequence = 0;
   /** Where its frame is. @type {Slab | undefined} */
@@ -28,11 +28,35 @@ class Call {
   /** Gets messages that come when nobody waits for them any more. @type {((from: FrameReader) => void) | undefined} */
   onGivenUp;
 
-  /** The reply has come. @param {number} _kind @param {FrameReader} _from as long as this call lasts */
-  settle(_kind, _from) {}
+  /** The reply has come. @param {number} kind @param {FrameReader} from as long as this call lasts */
+  settle(kind, from) {
+    if (kind === REPLY.failed) this.reject(failureIn(from));
+    else this.fulfil(kind, from);
+  }
 
-  /** There will be no reply. @param {Error} _error */
+  /** What was asked for is done. @param {number} _kind @param {FrameReader} _from */
+  fulfil(_kind, _from) {}
+
+  /** It is not, or there will be no reply. @param {Error} _error */
   reject(_error) {}
+
+  /** Has its frame be in memory of its own: what may wait for long does not keep the memory of all that went out with it. */
+  keepAlone() {
+    const { slab, start, end } = this;
+    this.slab = new Slab(Buffer.from(/** @type {Slab} */ (slab).bytes.subarray(start, end)));
+    this.slab.users = 1;
+    this.start = 0;
+    this.end = end - start;
+  }
+}
+
+/** What an engine says that has failed; what cannot be read is another failure. @param {FrameReader} from @returns {Error} */
+function failureIn(from) {
+  try {
+    return errors.busFault(from.text(), from.text());
+  } catch (error) {
+    return /** @type {Error} */ (error);
+  }
 }
 
 /** One whose caller has a promise. @template T */
@@ -54,10 +78,9 @@ class PromiseCall extends Call {
   }
 
   /** @override @param {number} kind @param {FrameReader} from */
-  settle(kind, from) {
+  fulfil(kind, from) {
     try {
-      if (kind === REPLY.failed) this.#reject(errors.busFault(from.text(), from.text()));
-      else this.#resolve(this.#read(kind, from));
+      this.#resolve(this.#read(kind, from));
     } catch (error) {
       this.#reject(error);
     }

@@ -7,10 +7,11 @@ const crypto = require('node:crypto');
 const EventEmitter = require('node:events');
 const fs = require('node:fs');
 const errors = require('../errors');
+const { Abandoned } = require('./abandoned');
 const { Calls, PromiseCall } = require('./calls');
 const { connectionOf } = require('./connection');
 const { Slab } = require('./frame-writer');
-const { KIND, REPLY, VERSION, malformed } = require('./frames');
+const { KIND, LARGEST, REPLY, VERSION, malformed } = require('./frames');
 const { Outbox } = require('./outbox');
 
 /** @typedef {import('./options').BusOptions} BusOptions */
@@ -48,15 +49,12 @@ class Client extends EventEmitter {
   #id = crypto.randomBytes(16);
   #sequence = 0;
   #calls = new Calls((sequence, timeout) => this.#giveUp(sequence, errors.busTimeout(timeout)));
-  /** Requests that nobody waits for any more, with what to do with messages that come for them. @type {Map<number, (from: FrameReader) => void>} */
-  #abandoned = new Map();
+  #abandoned = new Abandoned();
   /** @type {Map<number, Subscriber>} */
   #subscribers = new Map();
   /** Deliveries that the program has, by the engine's number of the message. @type {Map<number, number>} */
   held = new Map();
   #outbox = new Outbox(() => this.#socket);
-  /** What `performance.now()` was in this turn, for deadlines. */
-  #now = 0;
   /** @type {import('node:net').Socket | undefined} */
   #socket;
   /** @type {'connecting' | 'up' | 'down' | 'closed'} */
@@ -64,6 +62,9 @@ class Client extends EventEmitter {
   engineName = '';
   #pause = FIRST_PAUSE;
   #isClosing = false;
+  /** Nothing is asked for any more but the end. */
+  #isEnding = false;
+  #isOver = false;
   /** @type {NodeJS.Timeout | undefined} */
   #retry;
   /** @type {Error | undefined} why the last connection was lost */
@@ -176,9 +177,7 @@ class Client extends EventEmitter {
       call.settle(kind, from);
       return;
     }
-    const abandoned = this.#abandoned.get(sequence);
-    this.#abandoned.delete(sequence);
-    if (kind === REPLY.messages) abandoned?.(from);
+    this.#abandoned.answered(sequence, kind === REPLY.messages ? from : undefined);
   }
 
   /** The engine has lost its server, or has not found it yet: it goes on trying. @param {Error} cause */
@@ -247,7 +246,8 @@ class Client extends EventEmitter {
    */
   begin(kind, { signal }) {
     if (signal?.aborted) throw errors.aborted(signal.reason);
-    if (this.#isClosing && kind !== KIND.bye) throw errors.busClosed();
+    // Messages that nobody has seen go back still.
+    if (this.#isClosing && kind !== (this.#isEnding ? KIND.bye : KIND.nack)) throw errors.busClosed();
     this.#sequence += 1;
     return this.#outbox.writer.begin(kind, this.#sequence);
   }
@@ -261,27 +261,26 @@ class Client extends EventEmitter {
   commit(call, { timeout, signal, isWait = false, onGivenUp }) {
     const { writer } = this.#outbox;
     const { length } = writer;
+    if (length > LARGEST) throw errors.busRequestTooLarge(length, LARGEST);
     const end = writer.finish();
     const { size, bytes } = this.#calls;
-    if (this.state !== 'up') {
+    if (this.state !== 'up' && !this.#isEnding) {
       const { offline } = this.#options;
       if (size >= offline.messages || bytes + length > offline.bytes) {
         writer.drop();
         throw errors.busOffline(size, bytes);
       }
     }
-    if (!this.#outbox.isDue) this.#now = performance.now();
     const { slab } = writer;
     call.sequence = this.#sequence;
-    call.deadline = this.#now + timeout;
+    call.deadline = this.#outbox.now() + timeout;
     call.timeout = timeout;
     call.isWait = isWait;
     call.onGivenUp = onGivenUp;
     call.slab = slab;
     call.start = end - length;
     call.end = end;
-    // What may wait for long does not keep the memory of all that went out with it.
-    if (isWait) this.#keepAlone(call);
+    if (isWait) call.keepAlone();
     else slab.users += 1;
     if (signal !== undefined) {
       call.signal = signal;
@@ -292,15 +291,6 @@ class Client extends EventEmitter {
     if (size === 0) this.#hold();
     this.#send(slab, end - length, end);
     if (slab.users === 0) writer.drop();
-  }
-
-  /** @param {Call} call */
-  #keepAlone(call) {
-    const { slab, start, end } = call;
-    call.slab = new Slab(Buffer.from(/** @type {Slab} */ (slab).bytes.subarray(start, end)));
-    call.slab.users = 1;
-    call.start = 0;
-    call.end = end - start;
   }
 
   /**
@@ -352,7 +342,7 @@ class Client extends EventEmitter {
   #giveUp(sequence, error) {
     const call = this.#forget(sequence);
     if (call === undefined) return;
-    if (call.onGivenUp !== undefined) this.#abandoned.set(sequence, call.onGivenUp);
+    if (call.onGivenUp !== undefined) this.#abandoned.add(sequence, call.onGivenUp);
     this.#subscribers.delete(sequence);
     this.tell(KIND.cancel, (to) => to.u64(sequence));
     call.reject(error);
@@ -418,9 +408,14 @@ class Client extends EventEmitter {
     for (const [sequence, { isWait }] of this.#calls) {
       if (isWait) this.#giveUp(sequence, errors.busClosed());
     }
-    const wait = { timeout, signal: undefined };
-    // It is carried out behind all others, and so answered last.
-    if (this.#socket !== undefined) await this.request(KIND.bye, nothing, nothing, wait).catch(nothing);
+    const end = performance.now() + timeout;
+    await this.#abandoned.none(timeout);
+    if (/** @type {string} */ (this.state) === 'closed') return;
+    this.#isEnding = true;
+    const wait = { timeout: Math.max(0, end - performance.now()), signal: undefined };
+    // It is carried out behind all others, and so answered last. If the engine is away, that is when it is back.
+    const isNeeded = this.#socket !== undefined || this.#calls.size > 0;
+    if (isNeeded) await this.request(KIND.bye, nothing, nothing, wait).catch(nothing);
     this.abort();
   }
 
@@ -428,7 +423,9 @@ class Client extends EventEmitter {
   abort() {
     if (this.state === 'closed') return;
     this.#isClosing = true;
+    this.#isEnding = true;
     this.state = 'closed';
+    this.#abandoned.clear();
     clearTimeout(this.#retry);
     for (const [sequence] of this.#calls) this.#forget(sequence)?.reject(errors.busClosed());
     const subscribers = [...this.#subscribers.values()];
@@ -439,6 +436,8 @@ class Client extends EventEmitter {
   }
 
   #finish() {
+    if (this.#isOver) return;
+    this.#isOver = true;
     this.#engine.release();
     this.emit('close');
   }

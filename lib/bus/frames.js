@@ -10,6 +10,9 @@ const VERSION = 1;
 /** The largest frame that is believed. An answer has several messages. */
 const MAX_FRAME = 256 * 1024 * 1024;
 
+/** The largest request that an engine takes, with its length in front: `MAX_FRAME` in bus/src/protocol. */
+const LARGEST = 65 * 1024 * 1024 + 4;
+
 /** Kinds of requests. */
 const KIND = {
   hello: 1,
@@ -272,6 +275,7 @@ module.exports = {
   FrameReader,
   HEAD,
   KIND,
+  LARGEST,
   PREFIX,
   REPLY,
   SPACE,

@@ -12,8 +12,9 @@ class Outbox {
   writer = new FrameWriter();
   /** @type {Piece[]} */
   #pieces = [];
-  /** Whether the end of this turn is waited for. */
-  isDue = false;
+  /** Whether the end of this turn is waited for, and what `performance.now()` was when it began to be. */
+  #isDue = false;
+  #now = 0;
   /** Who has something to say then. @type {(() => void)[]} */
   #turnEnds = [];
   #socket;
@@ -49,9 +50,16 @@ class Outbox {
     this.#flushSoon();
   }
 
+  /** What `performance.now()` is in this turn: it is looked at once. */
+  now() {
+    this.#flushSoon();
+    return this.#now;
+  }
+
   #flushSoon() {
-    if (this.isDue) return;
-    this.isDue = true;
+    if (this.#isDue) return;
+    this.#isDue = true;
+    this.#now = performance.now();
     process.nextTick(this.#onTurnEnd);
   }
 
@@ -61,7 +69,7 @@ class Outbox {
       this.#turnEnds = [];
       for (const callback of callbacks) callback();
     }
-    this.isDue = false;
+    this.#isDue = false;
     const socket = this.#socket();
     if (socket === undefined || this.#pieces.length === 0) return;
     const pieces = this.#pieces;

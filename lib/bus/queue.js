@@ -59,20 +59,23 @@ class AckCall extends Call {
     this.#done = done;
   }
 
-  /** @override @param {number} kind @param {FrameReader} from */
-  settle(kind, from) {
-    if (kind === REPLY.failed) return this.reject(errors.busFault(from.text(), from.text()));
-    for (const { message } of this.#receipts) this.#held.delete(message);
+  /** @override */
+  fulfil() {
+    this.#forget();
     this.#done();
   }
 
   /** @override @param {NodeJS.ErrnoException} error */
   reject(error) {
-    // Otherwise it is held still, as far as is known.
-    if (error.code === 'ERR_CORRAL_BUS_NOT_HELD' && this.#receipts.length === 1) {
-      this.#held.delete(this.#receipts[0].message);
-    }
+    // Of several those that were held are done. Otherwise all are held still, as far as is known.
+    if (error.code === 'ERR_CORRAL_BUS_NOT_HELD') this.#forget();
     this.#done(error);
+  }
+
+  #forget() {
+    for (const { message, delivery } of this.#receipts) {
+      if (this.#held.get(message) === delivery) this.#held.delete(message);
+    }
   }
 }
 
@@ -90,9 +93,8 @@ class ReceiveCall extends Call {
     this.#onError = onError;
   }
 
-  /** @override @param {number} kind @param {FrameReader} from */
-  settle(kind, from) {
-    if (kind === REPLY.failed) return this.#onError(errors.busFault(from.text(), from.text()));
+  /** @override @param {number} _kind @param {FrameReader} from */
+  fulfil(_kind, from) {
     /** @type {Job[]} */
     let jobs;
     try {
