@@ -8,6 +8,7 @@ const net = require('node:net');
 const { connect } = require('../../helpers/clients');
 const { endAll, next, portOf, until } = require('../../helpers/events');
 const { block, blockWhenTold, lanesOpen, release, times } = require('../../helpers/lanes');
+const { waitsForEvents } = require('../../helpers/proc');
 
 const PLAIN = { CORRAL_TEST_PLAIN: '1' };
 
@@ -68,6 +69,9 @@ class Held {
   }
 
   async openOne() {
+    // One that is still busy with the last one is passed over, however few it has.
+    const workers = Object.values(this.cluster.workers);
+    await until(() => workers.every(({ process: child }) => waitsForEvents(child.pid)));
     this.opened.push(await open(this.port));
     this.count++;
   }
@@ -129,7 +133,6 @@ module.exports = {
       assert.equal(policy, 'least');
       await untilShown(cluster, port);
 
-      // One after the other: whoever is busy with the last one is passed over, and has fewer for a moment.
       const held = new Held(cluster, port);
       while (held.of(2).length < 20) await held.openOne();
       await held.openUntilShared(1, 1, 1);

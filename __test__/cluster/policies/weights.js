@@ -12,6 +12,8 @@ const { answerWithId } = require('../../helpers/servers');
 const PLAIN = { CORRAL_TEST_PLAIN: '1' };
 
 const CONNECTIONS = 10_000;
+/** How many of them make up a round. */
+const IN_A_ROUND = 500;
 /** How many clients there are at a time: one worker is not to look busy because others are served. */
 const AT_A_TIME = 4;
 /** More than are needed until workers have made up for the turns that they may miss. */
@@ -40,16 +42,23 @@ async function sharesOf(clients, port, count) {
  * @param {any} cluster
  * @param {Clients} clients
  * @param {number} port
- * @returns {Promise<Record<string, number>>} the shares of a round in which nobody did
+ * @returns {Promise<Record<string, number>>} the shares of all connections, in rounds in which nobody did
  */
-async function sharesOfGoodRound(cluster, clients, port) {
-  for (;;) {
+async function sharesOfGoodRounds(cluster, clients, port) {
+  /** @type {Record<string, number>} */
+  const all = {};
+  for (let done = 0; done < CONNECTIONS; ) {
     const stalls = stallsOf(cluster);
-    const shares = await sharesOf(clients, port, CONNECTIONS);
-    if (stalls === stallsOf(cluster)) return shares;
+    const shares = await sharesOf(clients, port, IN_A_ROUND);
+    if (stalls === stallsOf(cluster)) {
+      for (const [id, count] of Object.entries(shares)) all[id] = (all[id] ?? 0) + count;
+      done += IN_A_ROUND;
+      continue;
+    }
     await until(() => cluster.stats().workers.every((/** @type {any} */ { stalled }) => !stalled));
     await sharesOf(clients, port, UNTIL_MADE_UP);
   }
+  return all;
 }
 
 module.exports = {
@@ -61,7 +70,7 @@ module.exports = {
       const [port] = await Promise.all(workers.map(portOf));
       await until(() => cluster.stats().workers.every((/** @type {any} */ { lane }) => lane === 'lane'));
       const clients = new Clients();
-      const shares = await sharesOfGoodRound(cluster, clients, port);
+      const shares = await sharesOfGoodRounds(cluster, clients, port);
       clients.end();
       for (const { id, weight } of workers) {
         const expected = (CONNECTIONS * weight) / 5;
