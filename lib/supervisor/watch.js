@@ -53,6 +53,8 @@ class Watch {
     this.#settings = settings;
     this.#recycle = recycle;
     this.#isDebugged = mayBeDebugged(cluster.settings.execArgv ?? []);
+    // Those that are started within such a minute are new.
+    this.#timeOfClock();
     const { memory, hardMemory } = settings.recycle;
     const often = Number.isFinite(Math.min(memory, hardMemory)) ? MEMORY_INTERVAL : INTERVAL;
     const interval = Math.min(often, Math.ceil(settings.hungAfter / LOOKS));
@@ -90,15 +92,22 @@ class Watch {
 
   /** @param {import('./member').Member[]} members */
   #lookAtClock(members) {
+    const time = this.#timeOfClock();
+    if (time === undefined) return;
+    for (const member of members) {
+      if (member.state === State.READY) this.#recycle(member, `it is ${time}`, false);
+    }
+  }
+
+  /** @returns {string | undefined} the hour and the minute, if workers are to be replaced and have not been told so */
+  #timeOfClock() {
     const now = new Date();
-    if (!this.#settings.recycle.at?.has(now)) return;
+    if (!this.#settings.recycle.at?.has(now)) return undefined;
     const time = `${now.getMonth()}-${now.getDate()} ${now.toTimeString().slice(0, 5)}`;
     for (const [other, since] of this.#told) if (now.getTime() - since > SAME_TIME) this.#told.delete(other);
-    if (this.#told.has(time)) return;
+    if (this.#told.has(time)) return undefined;
     this.#told.set(time, now.getTime());
-    for (const member of members) {
-      if (member.state === State.READY) this.#recycle(member, `it is ${time.slice(-5)}`, false);
-    }
+    return time.slice(-5);
   }
 
   /** @param {import('./member').Member} member @returns {Seen} */
