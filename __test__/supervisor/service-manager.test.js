@@ -151,16 +151,42 @@ test('a manager that does not read is told later, in order, and not of everythin
     throw full;
   });
   it.ready();
-  for (let i = 0; i < 2 * MOST_WAITING; i++) it.status(`${i}`);
+  for (let i = 0; i < 2 * MOST_WAITING; i++) it.reloading();
   t.mock.timers.tick(RETRY_AFTER);
   assert.deepEqual(told, []);
   send.mock.mockImplementation((message) => void told.push(message));
   t.mock.timers.tick(RETRY_AFTER);
   assert.equal(told.length, MOST_WAITING);
-  assert.deepEqual(told.slice(0, 2), [`READY=1\nMAINPID=${process.pid}`, 'STATUS=0']);
+  assert.equal(told[0], `READY=1\nMAINPID=${process.pid}`);
   it.stopping();
   assert.equal(told.at(-1), 'STOPPING=1');
   assert.equal(fail.mock.callCount(), 0);
+});
+
+test('a new process with many workers was never ready, as the room was full of what it had said of them before', async (t) => {
+  const { it, told } = manager(t);
+  const begun = Promise.resolve();
+  it.holdUntil(begun);
+  for (let i = 0; i <= MOST_WAITING; i++) it.status(`${i} of ${MOST_WAITING} workers ready`);
+  it.ready();
+  await begun;
+  const status = `STATUS=${MOST_WAITING} of ${MOST_WAITING} workers ready`;
+  assert.deepEqual(told, [status, `READY=1\nMAINPID=${process.pid}`]);
+});
+
+test('a manager that did not read when another process took over took its service for ended', (t) => {
+  const { it, told, send } = manager(t, 1000);
+  it.ready();
+  told.splice(0);
+  send.mock.mockImplementation(() => {
+    throw Object.assign(new Error('full'), { code: 'EAGAIN' });
+  });
+  for (let i = 0; i < 2 * MOST_WAITING; i++) it.reloading();
+  it.succeededBy(4711);
+  it.stopping();
+  send.mock.mockImplementation((message) => void told.push(message));
+  t.mock.timers.tick(5000);
+  assert.deepEqual(told, ['MAINPID=4711']);
 });
 
 test('one that is not there is complained of once, and told nothing more', (t) => {

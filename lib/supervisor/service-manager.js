@@ -77,8 +77,12 @@ class ServiceManager {
 
   /** @param {number} pid another process is the service from now on */
   succeededBy(pid) {
+    // What it has not been told yet counts no more. This does, also if the manager does not read at the moment: it would take the end
+    // of this process for that of the service.
+    this.#waiting = [];
     this.#tell(`MAINPID=${pid}`);
-    this.end();
+    this.#isOver = true;
+    clearInterval(this.#watchdog);
   }
 
   stopping() {
@@ -89,6 +93,8 @@ class ServiceManager {
   status(text) {
     if (text === this.#status) return;
     this.#status = text;
+    // Of several the last one counts: they leave room for what has to be told.
+    this.#waiting = this.#waiting.filter((message) => !message.startsWith('STATUS='));
     this.#tell(`STATUS=${text.replace(/\s+/g, ' ')}`);
   }
 
