@@ -522,7 +522,7 @@ declare namespace cluster {
   }
 
   /**
-   * When a worker counts as ready. `'listening'`: it listens at as many addresses as the workers before it did (at the first start, at one).
+   * When a worker counts as ready. `'listening'`: it listens; if it takes the place of one that serves, at as many addresses as that one does.
    * `'message'`: it has called `process.send('ready')`; before that it gets no connections. `'online'`: it runs. A URL: a GET there is answered with a
    * status from 200 to 399; it is asked every `interval` milliseconds (250), and it must lead to this worker alone. A function: its promise has
    * resolved; with false, or if it rejects, the worker has failed.
@@ -542,7 +542,7 @@ declare namespace cluster {
     env?: NodeJS.ProcessEnv | ((slot: number) => NodeJS.ProcessEnv) | undefined;
     /** @default 'listening' */
     ready?: Readiness | undefined;
-    /** At how many addresses a worker listens that is ready, while none has been before it. @default 1 */
+    /** At how many addresses a worker listens that is ready and takes the place of none that serves. @default 1 */
     servers?: number | undefined;
     /** Within which a worker must be ready. @default 60000 */
     readyTimeout?: number | undefined;

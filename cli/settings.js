@@ -200,7 +200,7 @@ const SETTINGS = [
     flag: 'ready',
     value: 'WHAT',
     type: 'ready',
-    help: "When a worker is ready: 'listening' (at as many addresses as the ones before), 'message' (process.send('ready')), 'online', or a URL of its own that answers.",
+    help: "When a worker is ready: 'listening' (at as many addresses as the one before), 'message' (process.send('ready')), 'online', or a URL of its own that answers.",
     fallback: 'listening',
   },
   {

@@ -41,7 +41,8 @@ const { Rolling } = require('./rolling');
 
 /**
  * @typedef {object} Effects
- * @property {(slot: number, generation: number) => Member} fork calls `changed` not before it has returned
+ * @property {(slot: number, generation: number, isReplacement: boolean) => Member} fork calls `changed` not before it has returned;
+ *   `isReplacement`: it takes the place of one that serves
  * @property {(milliseconds: number, callback: () => void) => () => void} setTimer returns what cancels it
  * @property {() => number} now in milliseconds
  * @property {() => number} random from 0 to 1
@@ -202,7 +203,7 @@ class Fleet {
 
   /** @param {Slot} slot */
   #fork(slot) {
-    const member = this.#effects.fork(slot.number, this.#generation);
+    const member = this.#effects.fork(slot.number, this.#generation, slot.replacement !== undefined);
     this.#members.add(member);
     return member;
   }

@@ -72,6 +72,7 @@ class Supervisor extends EventEmitter {
       cluster,
       this.#settings,
       () => this.#members,
+      () => this.#fleet.isStarted,
       (member, reason, isUrgent) => this.#fleet.recycle(member, reason, isUrgent),
     );
     if (this.#settings.signals) this.#handleSignals();
@@ -100,14 +101,17 @@ class Supervisor extends EventEmitter {
     return new Fleet(
       { size, surge, minUptime },
       {
-        fork: (slot, generation) => this.#fork(slot, generation),
+        fork: (slot, generation, isReplacement) => this.#fork(slot, generation, isReplacement),
         setTimer: (milliseconds, callback) => {
           const timer = setTimeout(callback, milliseconds);
           return () => clearTimeout(timer);
         },
         now: Date.now,
         random: Math.random,
-        prepare: () => this.#release.resolve(),
+        prepare: () => {
+          this.#countServers();
+          this.#release.resolve();
+        },
         revert: () => this.#release.revert(),
         tell: (event, about) => this.#tell(event, about),
       },
@@ -117,9 +121,10 @@ class Supervisor extends EventEmitter {
   /**
    * @param {number} slot
    * @param {number} generation
+   * @param {boolean} isReplacement where nobody serves, one that does so at one address is better than none
    */
-  #fork(slot, generation) {
-    this.#servers = this.#countServers();
+  #fork(slot, generation, isReplacement) {
+    this.#countServers();
     const options = {
       fork: () => {
         const given = this.#settings.env(slot);
@@ -130,7 +135,7 @@ class Supervisor extends EventEmitter {
       },
       slot,
       generation,
-      servers: this.#servers,
+      servers: isReplacement ? this.#servers : this.#settings.servers,
       settings: this.#settings,
       capture: this.#capture,
     };
@@ -145,19 +150,23 @@ class Supervisor extends EventEmitter {
    * @param {Loss} loss
    */
   #changed(member, was, loss) {
-    if (was === State.READY) this.#servers = member.servers.size;
     if (member.state === State.GONE) this.#members.delete(member);
     this.emit('state', { ...describe(member), was });
     this.#fleet.changed(member, was, loss);
     this.#showService();
   }
 
-  /** @returns {number} how many servers a worker has that serves; if none does, how many it was the last time */
+  /** Finds out how many servers a worker has that serves; if none does, it is how many it was the last time. */
   #countServers() {
-    const counts = [...this.#members]
-      .filter(({ state }) => state === State.READY)
-      .map(({ servers }) => servers.size);
-    return counts.length === 0 ? this.#servers : Math.max(...counts);
+    const serving = [...this.#members].filter(({ state }) => state === State.READY);
+    if (serving.length === 0) return;
+    // Those that it has closed again, the core alone knows of.
+    const open = this.#cluster.native ? this.#cluster.stats().servers : undefined;
+    const counts = serving.map(({ worker: { id }, servers }) => {
+      const left = open?.filter((/** @type {any} */ { workers }) => workers.includes(id)).length;
+      return Math.min(servers.size, left ?? servers.size);
+    });
+    this.#servers = Math.max(...counts);
   }
 
   /**
@@ -180,6 +189,8 @@ class Supervisor extends EventEmitter {
         this.#respawning(about);
         break;
       case 'recycle':
+        // With `surge: 0` it leaves before the other one is forked.
+        this.#countServers();
         this.emit('recycle', { ...describe(about.member), reason: about.reason });
         break;
       case 'progress':

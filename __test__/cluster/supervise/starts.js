@@ -5,7 +5,7 @@
 const assert = require('node:assert/strict');
 const http = require('node:http');
 
-const { next } = require('../../helpers/events');
+const { next, until } = require('../../helpers/events');
 const { HOST, pidsOf } = require('../../helpers/supervise');
 
 const QUICK = { signals: false, minUptime: 50, idle: 100, drain: 20_000 };
@@ -89,6 +89,30 @@ module.exports = {
       });
       server.listen({ port: 0, host: HOST, exclusive: true }, () => {
         process.send?.(/** @type {any} */ (server.address()).port);
+      });
+    },
+  },
+
+  'servers that a worker had closed again were waited for in every one after it': {
+    async primary({ cluster }) {
+      const supervisor = cluster.supervise({ ...QUICK, workers: 1, readyTimeout: 30_000 });
+      await supervisor.ready;
+      await new Promise((resolve) => cluster.once('message', resolve));
+      const [before] = pidsOf(supervisor);
+      process.kill(before, 'SIGKILL');
+      await until(() => pidsOf(supervisor).some((pid) => pid !== before));
+      await new Promise((resolve) => cluster.once('message', resolve));
+      await until(() => cluster.stats().servers.length === 2);
+      assert.equal((await supervisor.reload()).replaced, 1);
+      assert.equal(supervisor.status().restarts, 1);
+      await supervisor.stop();
+    },
+    worker({ cluster }) {
+      serve();
+      http.createServer().listen(0, HOST, () => {
+        // Not the one of the reload.
+        if (cluster.worker.id === 3) return;
+        const other = http.createServer().listen(0, HOST, () => other.close(() => process.send?.('closed')));
       });
     },
   },
