@@ -13,13 +13,14 @@ impl Engine {
     pub(super) fn transaction(&mut self, client: ClientId, ops: Vec<Op>, now: u64) -> Result<Reply, Fault> {
         let mut settled = HashSet::new();
         for op in &ops {
-            let receipts = match op {
-                Op::Ack { receipts, .. } => &receipts[..],
-                Op::Nack { receipt, .. } => std::slice::from_ref(receipt),
-                Op::Send(_) | Op::Publish { .. } => &[],
+            let (queue, receipts) = match op {
+                Op::Ack { queue, receipts } => (queue, &receipts[..]),
+                Op::Nack { queue, receipt, .. } => (queue, std::slice::from_ref(receipt)),
+                Op::Send(_) | Op::Publish { .. } => continue,
             };
+            let number = self.queue(queue);
             for receipt in receipts {
-                if !settled.insert(receipt.message) || !self.can_settle(client, *receipt)? {
+                if !settled.insert(receipt.message) || !self.can_settle(client, number, *receipt)? {
                     return Ok(Reply::Failed(Fault::not_held()));
                 }
             }
@@ -33,15 +34,24 @@ impl Engine {
     pub(super) fn apply(&mut self, client: ClientId, op: Op, now: u64) -> Result<Reply, Fault> {
         match op {
             Op::Send(message) => self.send(message, now),
-            Op::Ack { receipts, .. } => {
+            Op::Ack { queue, receipts } => {
+                let number = self.queue(&queue);
                 let mut all = true;
                 for receipt in receipts {
-                    all &= self.acknowledge(client, receipt)?;
+                    all &= self.acknowledge(client, number, receipt)?;
                 }
                 Ok(if all { Reply::Done } else { Reply::Failed(Fault::not_held()) })
             }
-            Op::Nack { receipt, delay, counts, error, .. } => {
-                self.nack(client, receipt, if counts { Some(delay) } else { None }, &error, now)
+            Op::Nack { queue, receipt, delay, counts, error } => {
+                let number = self.queue(&queue);
+                if self.is_held(client, number, receipt) {
+                    let how = if counts { Return::Failed { delay } } else { Return::Unseen };
+                    self.give_back(receipt.message, how, &error, now)?;
+                } else if self.unclaimed_in(number, receipt)?.is_none() {
+                    // It is not back already either.
+                    return Ok(Reply::Failed(Fault::not_held()));
+                }
+                Ok(Reply::Done)
             }
             Op::Publish { topic, body } => {
                 self.outputs.push(Output::Publish { topic, body, asked: None });
@@ -89,12 +99,12 @@ impl Engine {
 
     /// Whether a client may say what becomes of a message: it holds it, or it has held it for too long, and nobody else has
     /// got it since.
-    fn can_settle(&mut self, client: ClientId, receipt: Receipt) -> Result<bool, Fault> {
-        Ok(self.is_held(client, receipt) || self.unclaimed(receipt)?.is_some())
+    fn can_settle(&mut self, client: ClientId, number: u32, receipt: Receipt) -> Result<bool, Fault> {
+        Ok(self.is_held(client, number, receipt) || self.unclaimed_in(number, receipt)?.is_some())
     }
 
-    fn acknowledge(&mut self, client: ClientId, receipt: Receipt) -> Result<bool, Fault> {
-        if self.is_held(client, receipt) {
+    fn acknowledge(&mut self, client: ClientId, number: u32, receipt: Receipt) -> Result<bool, Fault> {
+        if self.is_held(client, number, receipt) {
             if let Some(lease) = self.let_go(receipt.message) {
                 self.timers.remove(&(lease.state.expires, Timer::Expires(receipt.message)));
                 if let Some(queue) = self.queues.get_mut(&lease.state.queue) {
@@ -105,27 +115,9 @@ impl Engine {
             }
             return Ok(true);
         }
-        let Some(state) = self.unclaimed(receipt)? else { return Ok(false) };
+        let Some(state) = self.unclaimed_in(number, receipt)? else { return Ok(false) };
         self.remove_waiting(receipt.message, &state)?;
         Ok(true)
-    }
-
-    fn nack(
-        &mut self,
-        client: ClientId,
-        receipt: Receipt,
-        delay: Option<u64>,
-        error: &str,
-        now: u64,
-    ) -> Result<Reply, Fault> {
-        if self.is_held(client, receipt) {
-            let how = delay.map_or(Return::Unseen, |delay| Return::Failed { delay });
-            self.give_back(receipt.message, how, error, now)?;
-            return Ok(Reply::Done);
-        }
-        // It is back already.
-        let is_back = self.unclaimed(receipt)?.is_some();
-        Ok(if is_back { Reply::Done } else { Reply::Failed(Fault::not_held()) })
     }
 
     /// Removes all that nobody holds: how many that were.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Engine, FOREVER, GRACE, Lease, Receiver, Timer, after, has_expired, place_of};
 use crate::error::Fault;
+use crate::hash::QuickSet;
 use crate::protocol::fields::cut;
 use crate::protocol::{Dead, Delivered, MAX_NAME, Name, Receipt, Reply, Space};
 use crate::store::{ClientId, Holder, State};
@@ -33,8 +34,9 @@ impl Engine {
         waits: bool,
         now: u64,
     ) -> Result<(), Fault> {
-        let Some(queue) = self.queues.get_mut(&number) else { return Ok(()) };
         // Nobody is overtaken who has waited longer.
+        self.serve(number, now)?;
+        let Some(queue) = self.queues.get_mut(&number) else { return Ok(()) };
         if queue.receivers.is_empty() {
             let messages = self.take(number, receiver, now)?;
             if !messages.is_empty() || !waits {
@@ -58,18 +60,7 @@ impl Engine {
     pub(super) fn deliver(&mut self, now: u64) -> Result<(), Fault> {
         while let Some(number) = self.stirred.pop_first() {
             self.schedule(number);
-            while let Some(queue) = self.queues.get_mut(&number) {
-                if !queue.has_ready() {
-                    break;
-                }
-                let Some(receiver) = queue.receivers.front().copied() else { break };
-                let messages = self.take(number, receiver, now)?;
-                if messages.is_empty() {
-                    break;
-                }
-                self.receiver_gone(number, receiver);
-                self.reply(receiver.connection, receiver.sequence, Reply::Messages(messages));
-            }
+            self.serve(number, now)?;
             if let Some(queue) = self.queues.get_mut(&number)
                 && queue.is_empty()
             {
@@ -77,6 +68,23 @@ impl Engine {
                     self.reply(connection, sequence, Reply::Done);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Gives what is in a queue to those who wait for it.
+    fn serve(&mut self, number: u32, now: u64) -> Result<(), Fault> {
+        while let Some(queue) = self.queues.get_mut(&number) {
+            if !queue.has_ready() {
+                break;
+            }
+            let Some(receiver) = queue.receivers.front().copied() else { break };
+            let messages = self.take(number, receiver, now)?;
+            if messages.is_empty() {
+                break;
+            }
+            self.receiver_gone(number, receiver);
+            self.reply(receiver.connection, receiver.sequence, Reply::Messages(messages));
         }
         Ok(())
     }
@@ -113,6 +121,7 @@ impl Engine {
             self.hold(message, state.clone(), client, after(now, visibility))?;
             messages.push(delivered(message, state, visibility, envelope));
         }
+        self.answer_bytes += bytes;
         Ok(messages)
     }
 
@@ -233,8 +242,9 @@ impl Engine {
             }
         }
         let known = self.sessions.get(&client).map(|session| session.held.clone()).unwrap_or_default();
+        let is_there: QuickSet<u64> = held.iter().map(|receipt| receipt.message).collect();
         for message in known {
-            if !held.iter().any(|receipt| receipt.message == message) {
+            if !is_there.contains(&message) {
                 self.give_back(message, Return::Unseen, "", now)?;
             }
         }
@@ -252,7 +262,7 @@ impl Engine {
     }
 
     /// A message that a client had is there, and nobody has got it since: its state.
-    pub(super) fn unclaimed(&mut self, receipt: Receipt) -> Result<Option<State>, Fault> {
+    fn unclaimed(&mut self, receipt: Receipt) -> Result<Option<State>, Fault> {
         if self.leases.contains_key(&receipt.message) {
             return Ok(None);
         }
@@ -260,12 +270,20 @@ impl Engine {
         Ok(state.filter(|state| state.deliveries == receipt.delivery && state.deliveries > 0))
     }
 
+    /// The same in this queue: a message that has become a dead letter is another one.
+    pub(super) fn unclaimed_in(&mut self, number: u32, receipt: Receipt) -> Result<Option<State>, Fault> {
+        Ok(self.unclaimed(receipt)?.filter(|state| state.queue == number))
+    }
+
     /// A client that was slow gets back a message that nobody has got meanwhile.
     fn hold_again(&mut self, client: ClientId, receipt: Receipt, until: u64) -> Result<bool, Fault> {
         let Some(mut state) = self.unclaimed(receipt)? else { return Ok(false) };
         let Some(queue) = self.queues.get_mut(&state.queue) else { return Ok(false) };
         let place = place_of(receipt.message, &state);
-        if !queue.withdraw(place, state.due, &state.group) {
+        // Of a group one is held at a time.
+        if queue.is_behind_another(receipt.message, &state.group)
+            || !queue.withdraw(place, state.due, &state.group)
+        {
             return Ok(false);
         }
         queue.held += 1;
@@ -287,18 +305,23 @@ impl Engine {
     ) -> Result<bool, Fault> {
         let own = self.queues.get(&number).map_or(0, |queue| queue.row.visibility);
         let until = after(now, if visibility == 0 { own } else { visibility });
-        if self.is_held(client, receipt) {
+        if self.is_held(client, number, receipt) {
             self.prolong(receipt.message, until)?;
             return Ok(true);
+        }
+        if self.unclaimed_in(number, receipt)?.is_none() {
+            return Ok(false);
         }
         self.hold_again(client, receipt, until)
     }
 
-    /// Whether a client holds a message, by this delivery of it.
-    pub(super) fn is_held(&self, client: ClientId, receipt: Receipt) -> bool {
-        self.leases
-            .get(&receipt.message)
-            .is_some_and(|lease| lease.client == client && lease.state.deliveries == receipt.delivery)
+    /// Whether a client holds a message of a queue, by this delivery of it.
+    pub(super) fn is_held(&self, client: ClientId, number: u32, receipt: Receipt) -> bool {
+        self.leases.get(&receipt.message).is_some_and(|lease| {
+            lease.client == client
+                && lease.state.queue == number
+                && lease.state.deliveries == receipt.delivery
+        })
     }
 
     pub(super) fn held_too_long(&mut self, message: u64, now: u64) -> Result<(), Fault> {
@@ -351,7 +374,7 @@ impl Engine {
     }
 
     /// The state of a message that the queues say is there.
-    fn known_state(&mut self, message: u64) -> Result<State, Fault> {
+    pub(super) fn known_state(&mut self, message: u64) -> Result<State, Fault> {
         let state = self.store.state(message)?;
         state.ok_or_else(|| Fault::store(format!("message {message} is not in the store")))
     }
@@ -378,25 +401,9 @@ impl Engine {
             self.reply(connection, target, Reply::Messages(Vec::new()));
         }
     }
-
-    pub(super) fn peek(&mut self, number: u32, count: u32) -> Result<Vec<Delivered>, Fault> {
-        let first = self.queues.get(&number).map(|queue| queue.peek(count as usize)).unwrap_or_default();
-        let mut messages = Vec::new();
-        let mut bytes = 0;
-        for message in first {
-            if bytes >= MAX_REPLY {
-                break;
-            }
-            let state = self.known_state(message)?;
-            let envelope = self.store.envelope(message)?;
-            bytes += envelope.len();
-            messages.push(delivered(message, state, 0, envelope));
-        }
-        Ok(messages)
-    }
 }
 
-fn delivered(message: u64, state: State, visibility: u64, envelope: Arc<[u8]>) -> Delivered {
+pub(super) fn delivered(message: u64, state: State, visibility: u64, envelope: Arc<[u8]>) -> Delivered {
     Delivered {
         receipt: Receipt { message, delivery: state.deliveries },
         visibility,

@@ -1,6 +1,6 @@
 //! What has happened is kept, or taken back; and what was kept for long enough is forgotten.
 
-use super::{Engine, Output, REMEMBERED, SWEEP, Timer};
+use super::{Engine, Output, REMEMBERED, REST, SWEEP, Timer};
 use crate::error::Fault;
 use crate::protocol::{Durability, Reply};
 use crate::store::ClientId;
@@ -44,6 +44,7 @@ impl Engine {
             self.note(result);
         }
         let outputs = std::mem::take(&mut self.outputs);
+        self.answer_bytes = 0;
         match self.failure.take() {
             None => outputs,
             Some(fault) => self.take_back(outputs, &fault, now),
@@ -65,6 +66,7 @@ impl Engine {
     /// Nothing since the last commit has happened.
     fn take_back(&mut self, outputs: Vec<Output>, fault: &Fault, now: u64) -> Vec<Output> {
         self.store.rollback();
+        self.rests_until = now.saturating_add(REST);
         if self.load(now).is_err() {
             // It cannot even be read: whoever asks for something is told so, and it is tried again then.
             self.failure = Some(fault.clone());

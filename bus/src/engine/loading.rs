@@ -16,8 +16,7 @@ impl Engine {
     ///
     /// The store cannot be read.
     pub(super) fn load(&mut self, now: u64) -> Result<u64, Fault> {
-        let mut messages = Vec::new();
-        let loaded = self.store.load(&mut |message, state| messages.push((message, state)))?;
+        let loaded = self.store.load()?;
         let now = now.max(loaded.clock);
         let former = std::mem::take(&mut self.queues);
         self.leases.clear();
@@ -28,14 +27,25 @@ impl Engine {
         self.next_message = self.next_message.max(loaded.next_message);
         self.restore_sessions(&loaded);
         self.restore_queues(loaded.queues);
-        for (message, state) in messages {
-            self.restore(message, state, now);
-        }
+        let result = self.restore_messages(now);
         for (_, queue) in former {
             self.restore_waits(queue);
         }
         self.stirred.extend(self.queues.keys());
-        Ok(now)
+        result.map(|()| now)
+    }
+
+    fn restore_messages(&mut self, now: u64) -> Result<(), Fault> {
+        let mut first = 0;
+        loop {
+            let messages = self.store.messages(first)?;
+            let Some((last, _)) = messages.last() else { return Ok(()) };
+            let Some(next) = last.checked_add(1) else { return Ok(()) };
+            first = next;
+            for (message, state) in messages {
+                self.restore(message, state, now);
+            }
+        }
     }
 
     fn restore_sessions(&mut self, loaded: &Loaded) {

@@ -9,14 +9,21 @@
 //! | `session` | what is known of a client |
 //! | `delivery` | messages go out, and come back |
 //! | `changes` | what a client may ask for that changes something, alone or in a transaction |
+//! | `rsmq` | what `corral/rsmq` asks for |
 //! | `keeping` | what has happened is kept, or taken back; what was kept for long enough is forgotten |
+//! | `regressions` | tests of what went wrong once |
+//! | `looking` | what is there, which changes nothing |
 //! | `loading` | the state of an engine from what its store has kept |
 
 mod changes;
 mod delivery;
 mod keeping;
 mod loading;
+mod looking;
 mod queue;
+#[cfg(test)]
+mod regressions;
+mod rsmq;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -27,7 +34,7 @@ use std::sync::Arc;
 use crate::error::Fault;
 use crate::hash::QuickMap;
 use crate::protocol::request::after;
-use crate::protocol::{Durability, FOREVER, Name, Op, Receipt, Reply, Request, Space, Stats};
+use crate::protocol::{Durability, FOREVER, Name, Op, Receipt, Reply, Request, Space};
 use crate::store::{ClientId, State, Store};
 
 pub use delivery::MAX_REPLY;
@@ -42,6 +49,9 @@ const SWEEP: u64 = 60_000;
 
 /// How long the messages of a client are kept for it after another process has taken over, in milliseconds.
 const GRACE: u64 = 2_000;
+
+/// How long a store that has failed is left alone by what is due, in milliseconds: it is read anew each time.
+const REST: u64 = 500;
 
 /// What comes out of an engine.
 #[derive(Debug)]
@@ -104,6 +114,10 @@ pub struct Engine {
     /// A failure of the store: nothing since the last commit counts.
     failure: Option<Fault>,
     outputs: Vec<Output>,
+    /// How many bytes of messages are among them.
+    answer_bytes: usize,
+    /// After a failure nothing that is due happens before: whoever asks for something is told of the failure all the same.
+    rests_until: u64,
 }
 
 impl Engine {
@@ -129,6 +143,8 @@ impl Engine {
             changed: BTreeSet::new(),
             failure: None,
             outputs: Vec::new(),
+            answer_bytes: 0,
+            rests_until: 0,
         };
         let now = engine.load(wall)?;
         engine.timers.insert((now + SWEEP, Timer::Sweep));
@@ -146,7 +162,12 @@ impl Engine {
 
     /// When `tick` is to be called.
     pub fn next_time(&self) -> Option<u64> {
-        self.timers.first().map(|(time, _)| *time)
+        self.timers.first().map(|(time, _)| (*time).max(self.rests_until))
+    }
+
+    /// How many bytes of messages have been given out since the last `commit`.
+    pub fn answer_bytes(&self) -> usize {
+        self.answer_bytes
     }
 
     /// Called while nothing else is to be done: true if there is more to be done of that kind.
@@ -164,10 +185,12 @@ impl Engine {
         now: u64,
     ) {
         let session = self.sessions.entry(client).or_default();
-        if let Some(former) = session.connection.replace(connection) {
-            self.connections.remove(&former);
-        }
+        let former = session.connection.replace(connection);
         session.durability = durability;
+        if let Some(former) = former {
+            self.connections.remove(&former);
+            self.forget_waits(former);
+        }
         self.connections.insert(connection, client);
         let result = self.resume(client, held, now);
         self.note(result);
@@ -202,9 +225,9 @@ impl Engine {
     pub fn request(&mut self, connection: usize, sequence: u64, request: Request, now: u64) {
         let Some(&client) = self.connections.get(&connection) else { return };
         if request.is_change() {
-            let known = self.sessions.get(&client).and_then(|session| session.outcome(sequence));
+            let known = self.sessions.get(&client).and_then(|session| session.known(sequence));
             let reply = match known {
-                Some(reply) => reply,
+                Some(outcome) => self.told_again(outcome, request, now),
                 None => self.change(client, sequence, request, now),
             };
             self.reply(connection, sequence, reply);
@@ -219,6 +242,7 @@ impl Engine {
         let result = match request {
             Request::Op(op) => self.apply(client, op, now),
             Request::Transaction(ops) => self.transaction(client, ops, now),
+            Request::Rsmq { call, arguments } => self.rsmq(&call, &arguments, now),
             _ => Ok(Reply::Done),
         };
         let reply = match result {
@@ -301,7 +325,7 @@ impl Engine {
                     .map(|queue| Arc::clone(&queue.row.name.name))
                     .collect(),
             ),
-            Request::Rsmq { call, arguments } => Reply::Values(self.rsmq(&call, &arguments, now)?),
+            Request::Rsmq { call, arguments } => self.rsmq(&call, &arguments, now)?,
             Request::Bye => {
                 self.forget_waits(connection);
                 self.give_back_all(client, now)?;
@@ -322,19 +346,10 @@ impl Engine {
         Ok(())
     }
 
-    /// What `corral/rsmq` asks for, which a store does by itself; who listens hears of messages that were sent.
-    fn rsmq(&mut self, call: &str, arguments: &[Arc<[u8]>], now: u64) -> Result<Vec<Arc<[u8]>>, Fault> {
-        let answer = self.store.rsmq(call, arguments, now)?;
-        if let Some((topic, body)) = answer.publishes {
-            self.outputs.push(Output::Publish { topic, body, asked: None });
-        }
-        Ok(answer.values)
-    }
-
     /// Does what is due.
     pub fn tick(&mut self, now: u64) {
         while let Some(&(time, timer)) = self.timers.first() {
-            if time > now || self.failure.is_some() {
+            if time.max(self.rests_until) > now || self.failure.is_some() {
                 break;
             }
             self.timers.pop_first();
@@ -397,16 +412,6 @@ impl Engine {
             queue.is_kept = true;
         }
         Ok(number)
-    }
-
-    fn stats(&self, name: &Name) -> Stats {
-        let known = self.names.get(name).and_then(|number| self.queues.get(number));
-        known.map_or(Stats::default(), |queue| Stats {
-            waiting: queue.waiting(),
-            delayed: queue.delayed(),
-            held: queue.held,
-            receivers: queue.receivers.len() as u64,
-        })
     }
 
     /// Sees to it that delayed messages of a queue come in time.

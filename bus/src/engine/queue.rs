@@ -174,6 +174,12 @@ impl Queue {
         }
     }
 
+    /// Whether another message of its group is held, or is to be tried again first.
+    pub fn is_behind_another(&self, message: u64, group: &Arc<str>) -> bool {
+        let busy = self.groups.get(group).and_then(|known| known.busy);
+        busy.is_some_and(|busy| busy != message)
+    }
+
     fn free(&mut self, message: u64, group: &Arc<str>) {
         let Some(known) = self.groups.get_mut(group) else { return };
         if known.busy == Some(message) {

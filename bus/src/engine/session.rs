@@ -1,9 +1,8 @@
 //! What is known of a client, so that nothing is done twice for it.
 
-use crate::error::Fault;
 use crate::hash::QuickSet;
 use crate::protocol::{Durability, Reply};
-use crate::store::{ClientRow, Outcome};
+use crate::store::{ClientRow, Outcome, Word};
 
 /// How many outcomes are remembered that are not plain success: they are rare, and wanted only by who loses a connection.
 const MAX_OUTCOMES: usize = 256;
@@ -29,17 +28,13 @@ impl Default for Session {
 }
 
 impl Session {
-    /// What has become of a change that was carried out; `None` if it was not.
-    pub fn outcome(&self, sequence: u64) -> Option<Reply> {
+    /// What has become of a change that was carried out, if it did not simply succeed; the outer `None` if it was not.
+    pub fn known(&self, sequence: u64) -> Option<Option<Outcome>> {
         if sequence > self.row.last {
             return None;
         }
         let known = self.row.outcomes.iter().find(|(one, _)| *one == sequence);
-        Some(match known {
-            None => Reply::Done,
-            Some((_, Outcome::Duplicate)) => Reply::Duplicate,
-            Some((_, Outcome::NotHeld)) => Reply::Failed(Fault::not_held()),
-        })
+        Some(known.map(|(_, outcome)| *outcome))
     }
 
     pub fn carried_out(&mut self, sequence: u64, reply: &Reply, now: u64) {
@@ -48,6 +43,10 @@ impl Session {
         let outcome = match reply {
             Reply::Duplicate => Outcome::Duplicate,
             Reply::Failed(_) => Outcome::NotHeld,
+            Reply::Values(values) => match values.first().and_then(|word| Word::of(word)) {
+                Some(word) => Outcome::Word(word),
+                None => return,
+            },
             _ => return,
         };
         if self.row.outcomes.len() == MAX_OUTCOMES {

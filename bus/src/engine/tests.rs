@@ -4,19 +4,19 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::*;
-use crate::protocol::{Message, Settings};
+use crate::protocol::{Message, Settings, Stats};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{ClientRow, Loaded, QueueRow};
 
-const ONE: ClientId = [1; 16];
-const OTHER: ClientId = [2; 16];
+pub(super) const ONE: ClientId = [1; 16];
+pub(super) const OTHER: ClientId = [2; 16];
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     Name { space: Space::Queue, name: Arc::from(text) }
 }
 
-fn message(queue: &str, body: &str) -> Message {
+pub(super) fn message(queue: &str, body: &str) -> Message {
     Message {
         queue: name(queue),
         priority: 0,
@@ -29,11 +29,11 @@ fn message(queue: &str, body: &str) -> Message {
     }
 }
 
-fn send(queue: &str, body: &str) -> Request {
+pub(super) fn send(queue: &str, body: &str) -> Request {
     Request::Op(Op::Send(message(queue, body)))
 }
 
-fn receive(queue: &str, wait: u64) -> Request {
+pub(super) fn receive(queue: &str, wait: u64) -> Request {
     Request::Receive { queue: name(queue), count: 10, wait, visibility: 0 }
 }
 
@@ -59,7 +59,7 @@ fn show(reply: &Reply) -> String {
     }
 }
 
-fn shown(outputs: &[Output]) -> Vec<(u64, String)> {
+pub(super) fn shown(outputs: &[Output]) -> Vec<(u64, String)> {
     outputs
         .iter()
         .map(|output| match output {
@@ -69,7 +69,7 @@ fn shown(outputs: &[Output]) -> Vec<(u64, String)> {
         .collect()
 }
 
-fn receipts(outputs: &[Output]) -> Vec<Receipt> {
+pub(super) fn receipts(outputs: &[Output]) -> Vec<Receipt> {
     outputs
         .iter()
         .flat_map(|output| match output {
@@ -82,33 +82,45 @@ fn receipts(outputs: &[Output]) -> Vec<Receipt> {
 }
 
 /// One request, kept and answered.
-fn call(engine: &mut Engine, connection: usize, sequence: u64, request: Request, now: u64) -> Vec<Output> {
+pub(super) fn call(
+    engine: &mut Engine,
+    connection: usize,
+    sequence: u64,
+    request: Request,
+    now: u64,
+) -> Vec<Output> {
     engine.request(connection, sequence, request, now);
     engine.commit(now)
 }
 
-fn answer(engine: &mut Engine, connection: usize, sequence: u64, request: Request, now: u64) -> String {
+pub(super) fn answer(
+    engine: &mut Engine,
+    connection: usize,
+    sequence: u64,
+    request: Request,
+    now: u64,
+) -> String {
     let outputs = call(engine, connection, sequence, request, now);
     let texts: Vec<_> = shown(&outputs).into_iter().map(|(_, text)| text).collect();
     texts.join("; ")
 }
 
-fn greet(engine: &mut Engine, connection: usize, client: ClientId, held: &[Receipt], now: u64) {
+pub(super) fn greet(engine: &mut Engine, connection: usize, client: ClientId, held: &[Receipt], now: u64) {
     engine.hello(connection, client, Durability::Process, held, now);
     engine.commit(now);
 }
 
-struct Place {
+pub(super) struct Place {
     directory: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Place {
+    pub(super) fn new() -> Place {
         Place { directory: tempfile::tempdir().unwrap() }
     }
 
     /// A process that takes over.
-    fn open(&self, now: u64) -> (Engine, u64) {
+    pub(super) fn open(&self, now: u64) -> (Engine, u64) {
         let store = SqliteStore::open(&self.directory.path().join("bus.db")).unwrap();
         Engine::new(Box::new(store), now).unwrap()
     }
@@ -291,17 +303,24 @@ fn ids_and_clients_are_forgotten_in_time() {
 }
 
 /// A store whose commits fail while it is told so.
-struct Failing {
-    store: SqliteStore,
-    fails: Rc<Cell<bool>>,
+pub(super) struct Failing {
+    pub(super) store: SqliteStore,
+    pub(super) fails: Rc<Cell<bool>>,
+    pub(super) loads_fail: Rc<Cell<bool>>,
 }
 
 impl Store for Failing {
     fn name(&self) -> &'static str {
         self.store.name()
     }
-    fn load(&mut self, each: &mut dyn FnMut(u64, State)) -> Result<Loaded, Fault> {
-        self.store.load(each)
+    fn load(&mut self) -> Result<Loaded, Fault> {
+        self.store.load()
+    }
+    fn messages(&mut self, first: u64) -> Result<Vec<(u64, State)>, Fault> {
+        if self.loads_fail.get() && first > 0 {
+            return Err(Fault::store("the disk is broken"));
+        }
+        self.store.messages(first)
     }
     fn insert(&mut self, message: u64, state: &State, envelope: &Arc<[u8]>) -> Result<(), Fault> {
         self.store.insert(message, state, envelope)
@@ -344,7 +363,7 @@ impl Store for Failing {
         call: &str,
         arguments: &[Arc<[u8]>],
         now: u64,
-    ) -> Result<crate::store::rsmq::Answer, Fault> {
+    ) -> Result<Result<crate::store::rsmq::Answer, Fault>, Fault> {
         self.store.rsmq(call, arguments, now)
     }
 
@@ -373,7 +392,9 @@ fn what_cannot_be_kept_has_not_happened_and_everybody_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let fails = Rc::new(Cell::new(false));
     let store = SqliteStore::open(&directory.path().join("bus.db")).unwrap();
-    let (mut engine, _) = Engine::new(Box::new(Failing { store, fails: Rc::clone(&fails) }), 0).unwrap();
+    let (mut engine, _) =
+        Engine::new(Box::new(Failing { store, fails: Rc::clone(&fails), loads_fail: Rc::default() }), 0)
+            .unwrap();
     greet(&mut engine, 0, ONE, &[], 0);
     greet(&mut engine, 1, OTHER, &[], 0);
     engine.request(0, 1, send("q", "a"), 0);

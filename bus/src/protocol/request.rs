@@ -174,7 +174,14 @@ impl Request {
     /// Whether it changes what is kept: a bus that lost its connection sends it again under the same number, and it must not
     /// be carried out twice.
     pub fn is_change(&self) -> bool {
-        matches!(self, Request::Op(Op::Send(_) | Op::Ack { .. } | Op::Nack { .. }) | Request::Transaction(_))
+        match self {
+            Request::Op(Op::Send(_) | Op::Ack { .. } | Op::Nack { .. }) | Request::Transaction(_) => true,
+            // A message that is received again has been received once more.
+            Request::Rsmq { call, .. } => {
+                matches!(&**call, "create" | "deleteQueue" | "set" | "send" | "delete" | "visibility")
+            }
+            _ => false,
+        }
     }
 }
 
@@ -213,7 +220,10 @@ pub fn read(frame: &[u8], names: &mut Names) -> Result<(u64, Request), Fault> {
         16 => Request::Queues,
         17 => Request::Subscribe {
             pattern: short(&mut from, names)?,
-            buffer: from.u32()?,
+            buffer: match from.u32()? {
+                0 => return Err(Fault::protocol("a subscription without room")),
+                buffer => buffer,
+            },
             overflow: match from.u8()? {
                 0 => Overflow::DropOldest,
                 1 => Overflow::End,

@@ -39,8 +39,12 @@ impl Store for MemoryStore {
         "memory"
     }
 
-    fn load(&mut self, _each: &mut dyn FnMut(u64, State)) -> Result<Loaded, Fault> {
+    fn load(&mut self) -> Result<Loaded, Fault> {
         Ok(Loaded { next_message: 1, ..Loaded::default() })
+    }
+
+    fn messages(&mut self, _first: u64) -> Result<Vec<(u64, State)>, Fault> {
+        Ok(Vec::new())
     }
 
     fn insert(&mut self, message: u64, state: &State, envelope: &Arc<[u8]>) -> Result<(), Fault> {
@@ -112,8 +116,13 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn rsmq(&mut self, _: &str, _: &[Arc<[u8]>], _: u64) -> Result<super::rsmq::Answer, Fault> {
-        Err(Fault::store("queues of corral/rsmq are in a file or in Redis"))
+    fn rsmq(
+        &mut self,
+        _: &str,
+        _: &[Arc<[u8]>],
+        _: u64,
+    ) -> Result<Result<super::rsmq::Answer, Fault>, Fault> {
+        Ok(Err(Fault::store("queues of corral/rsmq are in a file or in Redis")))
     }
 
     fn has_changes(&self) -> bool {

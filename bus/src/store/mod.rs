@@ -69,8 +69,36 @@ pub struct QueueRow {
 /// How a change has ended that did not simply succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    Duplicate = 1,
-    NotHeld = 2,
+    Duplicate,
+    NotHeld,
+    /// A call of `corral/rsmq`.
+    Word(Word),
+}
+
+/// What such a call answers that has changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    Exists,
+    None,
+    Long,
+    Gone,
+}
+
+impl Word {
+    const ALL: [Word; 4] = [Word::Exists, Word::None, Word::Long, Word::Gone];
+
+    pub fn as_bytes(self) -> &'static [u8] {
+        match self {
+            Word::Exists => b"exists",
+            Word::None => b"none",
+            Word::Long => b"long",
+            Word::Gone => b"gone",
+        }
+    }
+
+    pub fn of(word: &[u8]) -> Option<Word> {
+        Word::ALL.into_iter().find(|one| one.as_bytes() == word)
+    }
 }
 
 /// What is known of the changes of a client, so that none is carried out twice.
@@ -100,9 +128,11 @@ pub trait Store {
     /// What `bus.engine` says.
     fn name(&self) -> &'static str;
 
-    /// Everything that is kept; `each` gets all messages, in the order of their numbers, without what is known only of dead
-    /// letters.
-    fn load(&mut self, each: &mut dyn FnMut(u64, State)) -> Result<Loaded, Fault>;
+    /// Everything that is kept but the messages.
+    fn load(&mut self) -> Result<Loaded, Fault>;
+    /// Messages that are kept, some at a time, in the order of their numbers from `first` on: none if there are no more. What is
+    /// known only of dead letters is missing, unless somebody holds them.
+    fn messages(&mut self, first: u64) -> Result<Vec<(u64, State)>, Fault>;
 
     fn insert(&mut self, message: u64, state: &State, envelope: &Arc<[u8]>) -> Result<(), Fault>;
     fn update(&mut self, message: u64, state: &State) -> Result<(), Fault>;
@@ -124,8 +154,13 @@ pub trait Store {
     fn put_client(&mut self, client: &ClientId, row: &ClientRow) -> Result<(), Fault>;
     fn remove_client(&mut self, client: &ClientId) -> Result<(), Fault>;
 
-    /// Carries out what `corral/rsmq` asks for. `now` is the engine's clock.
-    fn rsmq(&mut self, call: &str, arguments: &[Arc<[u8]>], now: u64) -> Result<rsmq::Answer, Fault>;
+    /// Carries out what `corral/rsmq` asks for. `now` is the engine's clock. What is refused is no failure of the store.
+    fn rsmq(
+        &mut self,
+        call: &str,
+        arguments: &[Arc<[u8]>],
+        now: u64,
+    ) -> Result<Result<rsmq::Answer, Fault>, Fault>;
 
     /// Whether there is anything to commit.
     fn has_changes(&self) -> bool;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::Row;
 
-use super::{ClientId, Holder, Outcome, State};
+use super::{ClientId, Holder, Outcome, State, Word};
 use crate::protocol::{Dead, FOREVER};
 
 /// SQLite has signed numbers: what is too large for ever is for ever.
@@ -32,14 +32,18 @@ pub fn state_in(row: &Row<'_>) -> rusqlite::Result<State> {
     })
 }
 
+/// Where a dead letter was, from the columns behind these.
+pub fn dead_in(row: &Row<'_>) -> rusqlite::Result<Option<Dead>> {
+    let Some(queue) = row.get::<_, Option<Arc<str>>>(9)? else { return Ok(None) };
+    let (deliveries, reason, error) = (row.get(10)?, row.get(11)?, row.get(12)?);
+    Ok(Some(Dead { queue, deliveries, reason, error }))
+}
+
 /// The same, and `dead_queue, dead_deliveries, dead_reason, dead_error, envelope` behind them: the message's number, its state and its
 /// envelope.
 pub fn whole_in(row: &Row<'_>) -> rusqlite::Result<(u64, State, Arc<[u8]>)> {
     let mut state = state_in(row)?;
-    if let Some(queue) = row.get::<_, Option<Arc<str>>>(9)? {
-        let (deliveries, reason, error) = (row.get(10)?, row.get(11)?, row.get(12)?);
-        state.dead = Some(Dead { queue, deliveries, reason, error });
-    }
+    state.dead = dead_in(row)?;
     Ok((unsigned(row.get(0)?), state, row.get(13)?))
 }
 
@@ -58,9 +62,29 @@ pub fn outcomes_in(bytes: &[u8]) -> Vec<(u64, Outcome)> {
         .map(|chunk| {
             let mut sequence = [0; 8];
             sequence.copy_from_slice(&chunk[..8]);
-            let outcome =
-                if chunk[8] == Outcome::Duplicate as u8 { Outcome::Duplicate } else { Outcome::NotHeld };
-            (u64::from_le_bytes(sequence), outcome)
+            (u64::from_le_bytes(sequence), outcome_of(chunk[8]))
         })
         .collect()
+}
+
+fn outcome_of(number: u8) -> Outcome {
+    match number {
+        1 => Outcome::Duplicate,
+        3 => Outcome::Word(Word::Exists),
+        4 => Outcome::Word(Word::None),
+        5 => Outcome::Word(Word::Long),
+        6 => Outcome::Word(Word::Gone),
+        _ => Outcome::NotHeld,
+    }
+}
+
+pub fn number_of(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Duplicate => 1,
+        Outcome::NotHeld => 2,
+        Outcome::Word(Word::Exists) => 3,
+        Outcome::Word(Word::None) => 4,
+        Outcome::Word(Word::Long) => 5,
+        Outcome::Word(Word::Gone) => 6,
+    }
 }

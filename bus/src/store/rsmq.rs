@@ -52,20 +52,21 @@ struct Call<'a> {
     now: i64,
 }
 
-/// Carries out a call, in the transaction that is open.
+/// Carries out a call, in the transaction that is open. A call that there is not is refused.
 ///
 /// # Errors
 ///
-/// The file cannot be written or read, or there is no such call.
+/// The file cannot be written or read.
 pub fn carry_out(
     connection: &Connection,
     call: &str,
     arguments: &[Arc<[u8]>],
     now: u64,
-) -> Result<Answer, Fault> {
+) -> Result<Result<Answer, Fault>, Fault> {
     let texts = arguments.iter().map(|argument| std::str::from_utf8(argument));
-    let arguments =
-        texts.collect::<Result<_, _>>().map_err(|_| Fault::protocol("a text that is no UTF-8"))?;
+    let Ok(arguments) = texts.collect::<Result<_, _>>() else {
+        return Ok(Err(Fault::protocol("a text that is no UTF-8")));
+    };
     let call_ = Call { connection, arguments, now: i64::try_from(now).unwrap_or(i64::MAX) };
     connection.execute_batch(TABLES).map_err(Fault::store)?;
     let result = match call {
@@ -78,9 +79,10 @@ pub fn carry_out(
         "receive" => call_.receive(),
         "delete" => call_.delete(),
         "visibility" => call_.visibility(),
-        _ => return Err(Fault::protocol(format!("no call {call}"))),
+        "sent" => call_.sent(),
+        _ => return Ok(Err(Fault::protocol(format!("no call {call}")))),
     };
-    result.map_err(Fault::store)
+    result.map(Ok).map_err(Fault::store)
 }
 
 impl Call<'_> {
@@ -95,6 +97,11 @@ impl Call<'_> {
 
     fn key(&self) -> (&str, &str) {
         (self.text(0), self.text(1))
+    }
+
+    /// In so many seconds, in milliseconds.
+    fn after(&self, seconds: i64) -> i64 {
+        self.now.saturating_add(seconds.saturating_mul(1_000))
     }
 
     fn seconds(&self) -> i64 {
@@ -173,7 +180,7 @@ impl Call<'_> {
             return Ok(Answer::word("long"));
         }
         let (ns, name) = self.key();
-        let at = self.now + 1_000 * self.number(2).unwrap_or(delay);
+        let at = self.after(self.number(2).unwrap_or(delay));
         let id = format!("{}{}", base36(self.next_microsecond()?), self.text(3));
         self.connection
             .prepare_cached(
@@ -193,6 +200,21 @@ impl Call<'_> {
             answer.publishes = Some((topic, Arc::from(count.to_string().into_bytes())));
         }
         Ok(answer)
+    }
+
+    /// The same arguments: the id of a message that was sent. If it is gone already, its time is not known any more.
+    fn sent(&self) -> rusqlite::Result<Answer> {
+        let (ns, name) = self.key();
+        let random = self.text(3);
+        let id: Option<String> = self
+            .connection
+            .prepare_cached(
+                "SELECT id FROM rsmq_message WHERE ns = ? AND name = ? AND substr(id, -length(?3)) = ?3",
+            )?
+            .query_row(params![ns, name, random], |row| row.get(0))
+            .optional()?;
+        let id = id.unwrap_or_else(|| format!("{}{random}", base36(1_000 * self.now.unsigned_abs())));
+        Ok(Answer::texts(vec!["ok".to_owned(), id]))
     }
 
     /// The time that an id begins with: messages of one millisecond stay in their order.
@@ -224,7 +246,7 @@ impl Call<'_> {
             .optional()?;
         let Some((id, rc, fr, body)) = found else { return Ok(Answer::word("empty")) };
         let fr = if rc == 0 { self.now } else { fr };
-        let at = self.now + 1_000 * self.number(2).unwrap_or(vt);
+        let at = self.after(self.number(2).unwrap_or(vt));
         self.connection
             .prepare_cached(
                 "UPDATE rsmq_message SET at = ?, rc = rc + 1, fr = ? WHERE ns = ? AND name = ? AND id = ?",
@@ -252,7 +274,7 @@ impl Call<'_> {
             return Ok(Answer::word("none"));
         }
         let (ns, name) = self.key();
-        let at = self.now + 1_000 * self.number(3).unwrap_or(0);
+        let at = self.after(self.number(3).unwrap_or(0));
         let changed = self
             .connection
             .prepare_cached("UPDATE rsmq_message SET at = ? WHERE ns = ? AND name = ? AND id = ?")?

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::pending::{Change, Pending, runs};
 use super::recent::Recent;
-use super::rows::{holder_of, outcomes_in, signed, state_in, unsigned, whole_in};
+use super::rows::{dead_in, holder_of, number_of, outcomes_in, signed, state_in, unsigned, whole_in};
 use super::tables;
 use super::{ClientId, ClientRow, Loaded, QueueRow, State, Store, Whole};
 use crate::error::Fault;
@@ -31,6 +31,9 @@ const RESERVE: u64 = 10_000;
 /// How many messages are read together, and up to how many bytes.
 const READ_AHEAD: usize = 64;
 const READ_AHEAD_BYTES: usize = 256 << 10;
+
+/// How many messages are loaded at a time: all of them would be much memory at a takeover.
+const LOADED: i64 = 10_000;
 
 pub struct SqliteStore {
     connection: Connection,
@@ -122,43 +125,33 @@ impl SqliteStore {
             ],
         )?;
         self.change("INSERT INTO body VALUES (?, ?)", params![signed(message), envelope])?;
-        // The columns of a dead letter are written for few.
-        if state.dead.is_some() { self.write_state(message, state) } else { Ok(()) }
+        self.write_dead(message, state)
     }
 
     fn write_state(&mut self, message: u64, state: &State) -> Result<(), Fault> {
         let (client, until) = holder_of(state);
-        match &state.dead {
-            None => self.change(
-                "UPDATE message SET queue = ?, due = ?, expires = ?, deliveries = ?, client = ?, until = ? WHERE id = ?",
-                params![
-                    state.queue,
-                    signed(state.due),
-                    signed(state.expires),
-                    state.deliveries,
-                    client,
-                    until,
-                    signed(message)
-                ],
-            ),
-            Some(dead) => self.change(
-                "UPDATE message SET queue = ?, due = ?, expires = ?, deliveries = ?, client = ?, until = ?, \
-                 dead_queue = ?, dead_deliveries = ?, dead_reason = ?, dead_error = ? WHERE id = ?",
-                params![
-                    state.queue,
-                    signed(state.due),
-                    signed(state.expires),
-                    state.deliveries,
-                    client,
-                    until,
-                    dead.queue,
-                    dead.deliveries,
-                    dead.reason,
-                    dead.error,
-                    signed(message)
-                ],
-            ),
-        }
+        self.change(
+            "UPDATE message SET queue = ?, due = ?, expires = ?, deliveries = ?, client = ?, until = ? WHERE id = ?",
+            params![
+                state.queue,
+                signed(state.due),
+                signed(state.expires),
+                state.deliveries,
+                client,
+                until,
+                signed(message)
+            ],
+        )?;
+        self.write_dead(message, state)
+    }
+
+    /// What only dead letters have, which are few.
+    fn write_dead(&mut self, message: u64, state: &State) -> Result<(), Fault> {
+        let Some(dead) = &state.dead else { return Ok(()) };
+        self.change(
+            "UPDATE message SET dead_queue = ?, dead_deliveries = ?, dead_reason = ?, dead_error = ? WHERE id = ?",
+            params![dead.queue, dead.deliveries, dead.reason, dead.error, signed(message)],
+        )
     }
 
     /// Reads a message that is not among the recent ones, and with it some of those that follow: they are wanted next, as a rule.
@@ -200,9 +193,9 @@ impl Store for SqliteStore {
         "file"
     }
 
-    fn load(&mut self, each: &mut dyn FnMut(u64, State)) -> Result<Loaded, Fault> {
+    fn load(&mut self) -> Result<Loaded, Fault> {
         self.recent.clear();
-        let mut load = || -> rusqlite::Result<Loaded> {
+        let load = || -> rusqlite::Result<Loaded> {
             let mut loaded = Loaded::default();
             let mut queues = self.connection.prepare("SELECT * FROM queue ORDER BY number")?;
             let rows = queues.query_map([], |row| {
@@ -228,18 +221,28 @@ impl Store for SqliteStore {
                 Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))
             })?;
             (loaded.clock, loaded.next_message) = clock;
-            let mut messages = self.connection.prepare("SELECT * FROM message ORDER BY id")?;
-            let mut rows = messages.query([])?;
-            while let Some(row) = rows.next()? {
-                let message = unsigned(row.get(0)?);
-                each(message, state_in(row)?);
-            }
             Ok(loaded)
         };
         let loaded = load().map_err(Fault::store)?;
         (self.clock, self.reserved) = (loaded.clock, loaded.next_message);
         self.is_clock_due = false;
         Ok(loaded)
+    }
+
+    fn messages(&mut self, first: u64) -> Result<Vec<(u64, State)>, Fault> {
+        let read = || -> rusqlite::Result<Vec<(u64, State)>> {
+            let mut messages =
+                self.connection.prepare_cached("SELECT * FROM message WHERE id >= ? ORDER BY id LIMIT ?")?;
+            let rows = messages.query_map(params![signed(first), LOADED], |row| {
+                let mut state = state_in(row)?;
+                if state.holder.is_some() {
+                    state.dead = dead_in(row)?;
+                }
+                Ok((unsigned(row.get(0)?), state))
+            })?;
+            rows.collect()
+        };
+        read().map_err(Fault::store)
     }
 
     fn insert(&mut self, message: u64, state: &State, envelope: &Arc<[u8]>) -> Result<(), Fault> {
@@ -330,7 +333,7 @@ impl Store for SqliteStore {
         let outcomes: Vec<u8> = row
             .outcomes
             .iter()
-            .flat_map(|(sequence, outcome)| [&sequence.to_le_bytes()[..], &[*outcome as u8]].concat())
+            .flat_map(|(sequence, outcome)| [&sequence.to_le_bytes()[..], &[number_of(*outcome)]].concat())
             .collect();
         self.change(
             "INSERT OR REPLACE INTO client VALUES (?, ?, ?, ?)",
@@ -342,7 +345,12 @@ impl Store for SqliteStore {
         self.change("DELETE FROM client WHERE id = ?", [&client[..]])
     }
 
-    fn rsmq(&mut self, call: &str, arguments: &[Arc<[u8]>], now: u64) -> Result<super::rsmq::Answer, Fault> {
+    fn rsmq(
+        &mut self,
+        call: &str,
+        arguments: &[Arc<[u8]>],
+        now: u64,
+    ) -> Result<Result<super::rsmq::Answer, Fault>, Fault> {
         self.begin()?;
         super::rsmq::carry_out(&self.connection, call, arguments, now)
     }
@@ -434,7 +442,8 @@ mod tests {
     fn what_is_written_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let mut store = open(&directory);
-        store.load(&mut |_, _| unreachable!()).unwrap();
+        store.load().unwrap();
+        assert_eq!(store.messages(0).unwrap(), []);
         let envelope: Arc<[u8]> = Arc::from(&b"envelope"[..]);
         store.insert(5, &state(), &envelope).unwrap();
         let mut changed = state();
@@ -455,10 +464,10 @@ mod tests {
         }
         assert_eq!(store.state(6).unwrap(), None);
         drop(store);
-        let mut seen = Vec::new();
-        let loaded = open(&directory).load(&mut |message, state| seen.push((message, state))).unwrap();
-        changed.dead = None;
-        assert_eq!(seen, [(5, changed)]);
+        let mut store = open(&directory);
+        let loaded = store.load().unwrap();
+        assert_eq!(store.messages(0).unwrap(), [(5, changed)]);
+        assert_eq!(store.messages(6).unwrap(), []);
         assert!(loaded.next_message > 5 && loaded.clock == 10_000);
     }
 
@@ -483,9 +492,7 @@ mod tests {
         store.connection.pragma_update(None, "max_page_count", 1_000_000).unwrap();
         store.insert(2, &state(), &envelope).unwrap();
         store.commit(0).unwrap();
-        let mut count = 0;
-        store.load(&mut |_, _| count += 1).unwrap();
-        assert_eq!(count, 2);
+        assert_eq!(store.messages(0).unwrap().len(), 2);
     }
 
     #[test]
