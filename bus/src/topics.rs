@@ -1,6 +1,6 @@
 //! Topics: who has subscribed to what, and what waits for whom. Nothing of it is kept.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::error::Fault;
@@ -9,6 +9,9 @@ use crate::protocol::{Overflow, Reply};
 
 /// How many bytes wait for one subscriber at most, whatever its `buffer` is.
 const MAX_BYTES: usize = 64 << 20;
+
+/// How many of them are sent at once to a connection that has caught up.
+const RESUMED: usize = 4 << 20;
 
 /// A subscription: its connection, and its number there.
 pub type SubscriberId = (usize, u64);
@@ -30,6 +33,8 @@ pub struct Topics {
     /// By the topic, of those that are no patterns.
     named: HashMap<Arc<str>, Vec<SubscriberId>>,
     patterns: Vec<SubscriberId>,
+    /// Connections that do not read what they have got: nothing is sent to them, whatever their credit is.
+    paused: BTreeSet<usize>,
     /// What is to be sent.
     pub outbox: Vec<(SubscriberId, Reply)>,
 }
@@ -73,6 +78,34 @@ impl Topics {
         for id in ids {
             self.unsubscribe(id);
         }
+        self.paused.remove(&connection);
+    }
+
+    /// A connection does not read what it has got: what is published from now on waits, within the bounds.
+    pub fn pause(&mut self, connection: usize) {
+        self.paused.insert(connection);
+    }
+
+    /// A connection has caught up: true if something is to be sent to it, after which it may be behind again.
+    pub fn resume(&mut self, connection: usize) -> bool {
+        if !self.paused.remove(&connection) {
+            return false;
+        }
+        let (mut left, before) = (RESUMED, self.outbox.len());
+        for (id, subscriber) in self.subscribers.range_mut((connection, 0)..=(connection, u64::MAX)) {
+            while left > 0
+                && let Some(reply) = subscriber.next()
+            {
+                if let Reply::Event { body, .. } = &reply {
+                    left = left.saturating_sub(body.len());
+                }
+                self.outbox.push((*id, reply));
+            }
+        }
+        if left == 0 {
+            self.paused.insert(connection);
+        }
+        self.outbox.len() > before
     }
 
     /// Gives a message to all who have subscribed to its topic.
@@ -102,7 +135,7 @@ impl Topics {
         for &id in ids {
             let Some(subscriber) = self.subscribers.get_mut(&id) else { continue };
             count += 1;
-            if subscriber.credit > 0 {
+            if subscriber.credit > 0 && subscriber.waiting.is_empty() && !self.paused.contains(&id.0) {
                 subscriber.credit -= 1;
                 let event = Reply::Event {
                     dropped: subscriber.dropped,
@@ -128,16 +161,27 @@ impl Topics {
     pub fn credit(&mut self, id: SubscriberId, count: u32) {
         let Some(subscriber) = self.subscribers.get_mut(&id) else { return };
         subscriber.credit = subscriber.credit.saturating_add(u64::from(count)).min(subscriber.buffer as u64);
-        while subscriber.credit > 0 {
-            let Some((topic, body)) = subscriber.waiting.pop_front() else { break };
-            subscriber.credit -= 1;
-            subscriber.bytes -= body.len();
-            self.outbox.push((id, Reply::Event { dropped: subscriber.dropped, topic, body }));
+        if self.paused.contains(&id.0) {
+            return;
+        }
+        while let Some(reply) = subscriber.next() {
+            self.outbox.push((id, reply));
         }
     }
 }
 
 impl Subscriber {
+    /// What it gets next, if it has read enough.
+    fn next(&mut self) -> Option<Reply> {
+        if self.credit == 0 {
+            return None;
+        }
+        let (topic, body) = self.waiting.pop_front()?;
+        self.credit -= 1;
+        self.bytes -= body.len();
+        Some(Reply::Event { dropped: self.dropped, topic, body })
+    }
+
     /// Keeps a message until the subscriber reads: false if it is to be ended because there are too many.
     fn keep(&mut self, topic: &Arc<str>, body: &Arc<[u8]>) -> bool {
         let is_full = |one: &Subscriber| {
@@ -203,6 +247,28 @@ mod tests {
         assert_eq!(seen.len(), 2);
         assert!(seen[1].1.contains("ERR_CORRAL_BUS_SLOW"));
         assert!(topics.patterns.is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_a_connection_that_does_not_read_is_bounded() {
+        let mut topics = Topics::default();
+        topics.subscribe((1, 5), Arc::from("a"), 1_000, Overflow::DropOldest);
+        topics.pause(1);
+        let large: Arc<[u8]> = Arc::from(vec![0; 1 << 20]);
+        for _ in 0..100 {
+            topics.publish(&Arc::from("a"), &large);
+        }
+        assert!(topics.outbox.is_empty());
+        let mut came = 0;
+        while topics.resume(1) {
+            assert!(topics.outbox.len() <= RESUMED >> 20);
+            came += topics.outbox.len();
+            topics.outbox.clear();
+        }
+        assert_eq!(came, MAX_BYTES >> 20);
+        // It goes on, and in order.
+        topics.publish(&Arc::from("a"), &body("next"));
+        assert_eq!(texts(&mut topics), [(5, "next".into(), 100 - 64)]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub struct Connection {
     pub output: Outgoing,
     /// Whether it may be read without being waited for.
     pub is_readable: bool,
+    /// Requests that have come wait for the next turn.
+    pub has_more: bool,
     pub has_greeted: bool,
     pub has_ended: bool,
     /// The peer writes nothing more, as far as the system has said: what came before may not be read yet.
@@ -28,6 +30,7 @@ impl Connection {
             input: Incoming::default(),
             output: Outgoing::default(),
             is_readable: true,
+            has_more: false,
             has_greeted: false,
             has_ended: false,
             may_have_ended: false,

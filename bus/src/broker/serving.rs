@@ -29,6 +29,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After so long without anything to do, the store is tidied up.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// After so many bytes of messages the next request of a connection waits for the next turn, when they are written: how many
+/// there are is not known before.
+const ANSWERS: usize = 4 << 20;
+
 /// How many connections there may be.
 const MAX_CONNECTIONS: usize = 10_000;
 
@@ -242,6 +246,7 @@ impl Serving {
         }
         let is_done = self.carry_out(number, now);
         let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.has_more = !is_done;
         if is_done && !connection.is_readable {
             self.readable.remove(&number);
         }
@@ -252,7 +257,12 @@ impl Serving {
 
     /// Carries out the requests that have come: false if some are left for another turn.
     fn carry_out(&mut self, number: usize, now: u64) -> bool {
+        let given = |engine: &Option<Engine>| engine.as_ref().map_or(0, Engine::answer_bytes);
+        let before = given(&self.engine);
         loop {
+            if given(&self.engine) - before >= ANSWERS {
+                return false;
+            }
             let Some(connection) = self.connections.get_mut(&number) else { return true };
             let (has_greeted, fault) = (connection.has_greeted, &self.fault);
             let read = match connection.next_frame() {
@@ -330,6 +340,9 @@ impl Serving {
     fn send(&mut self, number: usize, sequence: u64, reply: &Reply) {
         if let Some(connection) = self.connections.get_mut(&number) {
             reply.write(&mut connection.output.bytes, sequence);
+            if connection.output.is_behind() {
+                self.topics.pause(number);
+            }
             self.unwritten.insert(number);
         }
     }
@@ -364,8 +377,13 @@ impl Serving {
             let has_failed = connection.write().is_err();
             if has_failed || (connection.is_closing && connection.output.is_written()) {
                 self.end(number, now);
-            } else if connection.output.has_caught_up() && connection.is_readable {
-                self.readable.insert(number);
+            } else if connection.output.has_caught_up() {
+                if connection.is_readable || connection.has_more {
+                    self.readable.insert(number);
+                }
+                if self.topics.resume(number) {
+                    self.publish();
+                }
             }
             // What somebody held who is gone is for others now, before the next event comes.
             if self.unwritten.is_empty() && self.engine.as_ref().is_some_and(Engine::is_stirred) {

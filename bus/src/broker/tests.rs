@@ -33,20 +33,25 @@ impl Peer {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// The kind of the next reply, and its number.
-    fn reply(&mut self) -> (u8, u64) {
+    /// The next reply.
+    fn frame(&mut self) -> Vec<u8> {
         loop {
-            if let Some(frame) = next_frame(&self.input).unwrap() {
-                let (mut from, length) = (Reader::new(frame), frame.len());
-                let head = (from.u8().unwrap(), from.u64().unwrap());
-                self.input.drain(..PREFIX + length);
-                return head;
+            if let Some(frame) = next_frame(&self.input).unwrap().map(<[u8]>::to_vec) {
+                self.input.drain(..PREFIX + frame.len());
+                return frame;
             }
             let mut chunk = vec![0; 64 << 10];
             let count = self.stream.read(&mut chunk).unwrap();
             assert!(count > 0, "the connection has ended");
             self.input.extend_from_slice(&chunk[..count]);
         }
+    }
+
+    /// The kind of the next reply, and its number.
+    fn reply(&mut self) -> (u8, u64) {
+        let frame = self.frame();
+        let mut from = Reader::new(&frame);
+        (from.u8().unwrap(), from.u64().unwrap())
     }
 
     fn has_ended(&mut self) -> bool {
@@ -78,6 +83,12 @@ fn peek(sequence: u64) -> Vec<u8> {
     frame(11, sequence, |to| {
         to.u8(0).text("q").u32(1);
     })
+}
+
+/// How many bytes this process has in memory; nothing where that is not known.
+fn memory() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
 }
 
 fn broker() -> Broker {
@@ -129,6 +140,27 @@ fn garbage_is_a_fault_and_never_a_panic() {
     Peer::greeted(&broker, 4);
 }
 
+/// What was asked for in one piece was answered in one piece, of any length.
+#[test]
+fn a_peer_that_asks_for_much_and_reads_nothing_costs_little() {
+    let broker = broker();
+    let mut sender = Peer::greeted(&broker, 1);
+    sender.write(&send(1, &vec![7; 3 << 20]));
+    assert_eq!(sender.reply().0, 102);
+    let mut peer = Peer::greeted(&broker, 2);
+    let before = memory();
+    let asked: Vec<u8> = (1..=200).flat_map(peek).collect();
+    peer.write(&asked);
+    // All of it was read before this is answered.
+    sender.write(&send(2, b"x"));
+    assert_eq!(sender.reply(), (102, 2));
+    let grown = memory() - before;
+    assert!(grown < 400 << 20, "{grown} bytes more");
+    for sequence in 1..=200 {
+        assert_eq!(peer.reply(), (105, sequence));
+    }
+}
+
 #[test]
 fn a_broker_whose_store_does_not_open_says_so_to_everybody() {
     let broker = Broker::start(Box::new(|| Err(Fault::format("of another program")))).unwrap();
@@ -140,6 +172,55 @@ fn a_broker_whose_store_does_not_open_says_so_to_everybody() {
         assert_eq!(peer.reply(), (111, 0));
         assert!(peer.has_ended());
     }
+}
+
+/// As many messages as `buffer` says were sent to it, of any length, and were memory of the broker.
+#[test]
+fn a_subscriber_that_does_not_read_loses_the_oldest_of_what_is_too_much() {
+    let broker = broker();
+    let mut subscriber = Peer::greeted(&broker, 1);
+    subscriber.write(&frame(17, 1, |to| {
+        to.text("a").u32(1_000).u8(0);
+    }));
+    assert_eq!(subscriber.reply(), (102, 1));
+    let mut publisher = Peer::greeted(&broker, 2);
+    let publish = |sequence, body: &[u8]| {
+        frame(6, sequence, |to| {
+            to.text("a").bytes(body);
+        })
+    };
+    let large = vec![7; 1 << 20];
+    for sequence in 1..=100 {
+        publisher.write(&publish(sequence, &large));
+        assert_eq!(publisher.reply(), (107, sequence));
+    }
+    publisher.write(&publish(101, b"last"));
+    let (mut came, mut dropped) = (0, 0);
+    loop {
+        let event = subscriber.frame();
+        let mut from = Reader::new(&event[9..]);
+        dropped = dropped.max(from.u64().unwrap());
+        came += 1;
+        if event.len() < large.len() {
+            break;
+        }
+    }
+    assert!(dropped > 20, "{dropped} dropped, {came} came");
+    assert_eq!(came + dropped, 101);
+}
+
+#[test]
+fn a_subscription_without_room_is_refused_and_holds_up_nobody() {
+    let broker = broker();
+    let mut peer = Peer::greeted(&broker, 1);
+    peer.write(&frame(17, 1, |to| {
+        to.text("a").u32(0).u8(0);
+    }));
+    peer.write(&frame(6, 2, |to| {
+        to.text("a").bytes(b"x");
+    }));
+    assert_eq!(peer.reply(), (111, 0));
+    Peer::greeted(&broker, 2);
 }
 
 #[test]
