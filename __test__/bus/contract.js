@@ -274,6 +274,34 @@ const QUEUES = {
     await dead.ack();
   },
 
+  async 'who is late with a message that is a dead letter now leaves that to who holds it'({ connect }) {
+    const bus = await connect();
+    const [queue, graves] = [bus.queue('jobs', { maxDeliveries: 1, visibility: 1 }), bus.queue('jobs.dead')];
+    await queue.send('poison');
+    const [late] = await take(queue);
+    const [dead] = await take(graves);
+    await assert.rejects(late.ack(), withCode('ERR_CORRAL_BUS_NOT_HELD'));
+    await assert.rejects(late.nack(), withCode('ERR_CORRAL_BUS_NOT_HELD'));
+    await assert.rejects(late.extend(), withCode('ERR_CORRAL_BUS_NOT_HELD'));
+    assert.equal((await graves.stats()).held, 1);
+    assert.ok(/** @type {any} */ (graves).holds(dead));
+    await dead.ack();
+    assert.equal((await graves.stats()).held, 0);
+  },
+
+  async 'who does not wait gets what those leave who do'({ connect }) {
+    const [bus, other] = [await connect(), await connect()];
+    const waiting = take(other.queue('jobs'));
+    await until(async () => (await bus.queue('jobs').stats()).receivers === 1);
+    const sent = [1, 2, 3].map((message) => bus.queue('jobs').send(message));
+    const rest = await bus.queue('jobs').receive({ count: 3 });
+    assert.ok(rest.length >= 2, `${rest.length} of 3`);
+    await Promise.all(sent);
+    if (rest.length === 2) assert.deepEqual(messagesOf(await waiting), [1]);
+    else await bus.queue('jobs').send(4);
+    await waiting;
+  },
+
   async 'dead letters go where the queue says, also of those that were held for too long'({ connect }) {
     const bus = await connect();
     const queue = bus.queue('jobs', { maxDeliveries: 1, deadLetter: 'graves', visibility: 1 });

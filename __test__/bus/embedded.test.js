@@ -55,6 +55,10 @@ describe('the URL says which engine', () => {
       ['ERR_INVALID_ARG_VALUE', 'http://localhost'],
       ['ERR_INVALID_ARG_VALUE', 'file:'],
       ['ERR_INVALID_ARG_VALUE', 'file:directory/'],
+      ['ERR_INVALID_ARG_VALUE', 'file:100%.db'],
+      ['ERR_INVALID_ARG_VALUE', 'file:bus.db?durability=process'],
+      ['ERR_INVALID_ARG_VALUE', 'file:///tmp/bus.db?prefix=a'],
+      ['ERR_INVALID_ARG_VALUE', new URL('file:///tmp/bus.db#a')],
     ];
     for (const [code, url] of bad) await assert.rejects(connect(url), withCode(code), String(url));
     await assert.rejects(connect('', { timeout: -1 }), withCode('ERR_OUT_OF_RANGE'));
@@ -76,6 +80,20 @@ describe('the URL says which engine', () => {
     assert.equal((await other.queue('jobs').receive())[0].message, 'the same');
     await Promise.all([one.close(), other.close()]);
     assert.deepEqual(fs.readdirSync(deep).sort(), ['bus.db', 'bus.db.lock', 'bus.db.sock']);
+  });
+
+  test('a file is of its user alone', async (t) => {
+    const directory = scratch(t);
+    const bus = await connect(pathToFileURL(path.join(directory, 'bus.db')));
+    await bus.queue('jobs').send('secret');
+    const modes = fs
+      .readdirSync(directory)
+      .map((name) => [name, fs.statSync(path.join(directory, name)).mode & 0o077]);
+    await bus.close();
+    assert.deepEqual(
+      modes,
+      ['bus.db', 'bus.db-wal', 'bus.db.lock', 'bus.db.sock'].map((name) => [name, 0]),
+    );
   });
 
   test('a link leads to the same engine', async (t) => {

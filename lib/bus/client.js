@@ -52,7 +52,7 @@ class Client extends EventEmitter {
   #abandoned = new Abandoned();
   /** @type {Map<number, Subscriber>} */
   #subscribers = new Map();
-  /** Deliveries that the program has, by the engine's number of the message. @type {Map<number, number>} */
+  /** Deliveries that the program has, by the engine's number of the message. @type {Map<number, import('./fields').Receipt>} */
   held = new Map();
   #outbox = new Outbox(() => this.#socket);
   /** @type {import('node:net').Socket | undefined} */
@@ -116,7 +116,7 @@ class Client extends EventEmitter {
     const { durability } = this.#options;
     const hello = this.#outbox.writer.begin(KIND.hello, 0).u32(VERSION).raw(this.#id);
     hello.u8(durability === 'disk' ? 1 : 0).u32(this.held.size);
-    for (const [message, delivery] of this.held) hello.u64(message).u32(delivery);
+    for (const { message, delivery } of this.held.values()) hello.u64(message).u32(delivery);
     const first = hello.end();
     /** @type {[number, import('./outbox').Piece][]} */
     const again = [];

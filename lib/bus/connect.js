@@ -28,10 +28,26 @@ function parse(url) {
  */
 function pathOf(url) {
   const text = String(url);
+  if (/[?#]/.test(text)) {
+    throw errors.invalidArgValue(
+      'url',
+      url,
+      'has parameters, which a file has none of; in a name they are %3F and %23',
+    );
+  }
   const [given] = /^file:(?!\/)(.*)$/i.exec(text)?.slice(1) ?? [];
-  const found = given === undefined ? fileURLToPath(text) : path.resolve(decodeURIComponent(given));
+  const found = given === undefined ? fileURLToPath(text) : path.resolve(decoded(given));
   if (given === '' || text.endsWith('/')) throw errors.invalidArgValue('url', url, 'names no file');
   return found;
+}
+
+/** @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw errors.invalidArgValue('url', text, 'has a % that no character follows');
+  }
 }
 
 /**

@@ -51,7 +51,7 @@ class List {
       (to) => listField(to, this.name).u32(1).u64(wait).u64(ON_ITS_WAY),
       (_kind, from) => {
         const [value] = valuesIn(from);
-        if (value !== undefined) client.held.set(value.receipt.message, value.receipt.delivery);
+        if (value !== undefined) client.held.set(value.receipt.message, value.receipt);
         return value;
       },
       {

@@ -48,7 +48,7 @@ class AckCall extends Call {
   #done;
 
   /**
-   * @param {Map<number, number>} held by the client
+   * @param {Map<number, import('./fields').Receipt>} held by the client
    * @param {readonly import('./fields').Receipt[]} receipts
    * @param {(error?: Error) => void} done
    */
@@ -73,8 +73,9 @@ class AckCall extends Call {
   }
 
   #forget() {
-    for (const { message, delivery } of this.#receipts) {
-      if (this.#held.get(message) === delivery) this.#held.delete(message);
+    for (const receipt of this.#receipts) {
+      // A dead letter has the number that it had before.
+      if (this.#held.get(receipt.message) === receipt) this.#held.delete(receipt.message);
     }
   }
 }
@@ -240,16 +241,16 @@ class Queue {
     from.keep();
     for (let left = from.u32(); left > 0; left -= 1) jobs.push(new Job(from, this));
     for (const job of jobs) {
-      const { message, delivery } = receiptOf(job);
-      held.set(message, delivery);
+      const receipt = receiptOf(job);
+      held.set(receipt.message, receipt);
     }
     return jobs;
   }
 
   /** Whether the program has not said yet what becomes of a message. @param {Job} job */
   holds(job) {
-    const { message, delivery } = receiptOf(job);
-    return this.#context.client.held.get(message) === delivery;
+    const receipt = receiptOf(job);
+    return this.#context.client.held.get(receipt.message) === receipt;
   }
 
   /** Gives back what has come for somebody who does not wait any more. @param {FrameReader} from */

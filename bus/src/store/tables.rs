@@ -1,5 +1,7 @@
 //! The file of a store: its tables, and how it is opened.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -46,6 +48,8 @@ const TABLES: &str = "
 /// The file is of a newer version, is none of ours, is broken, or cannot be opened.
 pub fn open(path: &Path) -> Result<Connection, Fault> {
     let fail = |error: rusqlite::Error| opening(path, &error);
+    // What is in it is its user's alone, as its socket is. Whatever is wrong with it SQLite finds out, too.
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let connection = Connection::open(path).map_err(fail)?;
     connection.set_prepared_statement_cache_capacity(64);
     // Before anything is read: nobody else is to have the file, and there is no shared memory then.
