@@ -16,7 +16,7 @@ const { open, scratch, serve, start } = require('../helpers/ipc');
 
 const KILLS = 100;
 const AT_A_TIME = 4;
-const options = { timeout: 120_000, skip: process.platform !== 'linux' && 'counts in /proc' };
+const options = { timeout: 240_000, skip: process.platform !== 'linux' && 'counts in /proc' };
 
 /** @param {any} t @param {string} file @param {string} where */
 function victim(t, file, where) {
@@ -208,73 +208,74 @@ function assertKept({ who, sent, news }, log) {
   }
 }
 
-test(`${KILLS} servers are killed: clients come back, and what was acknowledged is not lost`, {
-  ...options,
-  timeout: 120_000,
-}, async (t) => {
-  const LANES = 2;
-  const CLIENTS = 3;
-  await Promise.all(
-    Array.from({ length: LANES }, async (_, lane) => {
-      const directory = scratch(t);
-      const [where, log] = [path.join(directory, 's'), path.join(directory, 'log')];
-      fs.writeFileSync(log, '');
-      const random = generator(77 + lane);
-      let answers = 0;
-      /** @type {() => void} */
-      let onAnswer = () => {};
-      const clients = Array.from({ length: CLIENTS }, (_, index) =>
-        steadyClient(t, where, `${lane}.${index}`, () => {
-          answers++;
-          onAnswer();
-        }),
-      );
-      let isOver = false;
-      const busy = clients.map(async ({ ask, tell }) => {
-        while (!isOver) {
-          for (let count = random(8) === 0 ? 150 : 3; count > 0; count--) tell();
-          await Promise.all([ask(), ask()]);
+test(
+  `${KILLS} servers are killed: clients come back, and what was acknowledged is not lost`,
+  options,
+  async (t) => {
+    const LANES = 2;
+    const CLIENTS = 3;
+    await Promise.all(
+      Array.from({ length: LANES }, async (_, lane) => {
+        const directory = scratch(t);
+        const [where, log] = [path.join(directory, 's'), path.join(directory, 'log')];
+        fs.writeFileSync(log, '');
+        const random = generator(77 + lane);
+        let answers = 0;
+        /** @type {() => void} */
+        let onAnswer = () => {};
+        const clients = Array.from({ length: CLIENTS }, (_, index) =>
+          steadyClient(t, where, `${lane}.${index}`, () => {
+            answers++;
+            onAnswer();
+          }),
+        );
+        let isOver = false;
+        const busy = clients.map(async ({ ask, tell }) => {
+          while (!isOver) {
+            for (let count = random(8) === 0 ? 150 : 3; count > 0; count--) tell();
+            await Promise.all([ask(), ask()]);
+          }
+        });
+        for (let kill = 0; kill < KILLS / LANES; kill++) {
+          const server = start(t, 'mortal.js', [where, log]);
+          // While it starts, as soon as it listens, or after so many answers.
+          const kind = random(8);
+          if (kind === 0) await next(server.child, 'spawn');
+          else if (kind === 1) await server.line();
+          else {
+            const last = answers + 1 + random(150);
+            await new Promise((resolve) => {
+              onAnswer = () => answers >= last && resolve(0);
+            });
+          }
+          await server.kill();
         }
-      });
-      for (let kill = 0; kill < KILLS / LANES; kill++) {
         const server = start(t, 'mortal.js', [where, log]);
-        // While it starts, as soon as it listens, or after so many answers.
-        const kind = random(8);
-        if (kind === 0) await next(server.child, 'spawn');
-        else if (kind === 1) await server.line();
-        else {
-          const last = answers + 1 + random(150);
-          await new Promise((resolve) => {
-            onAnswer = () => answers >= last && resolve(0);
-          });
+        await server.line();
+        isOver = true;
+        await Promise.all(busy);
+        for (const { ask } of clients) await ask();
+        const lines = () =>
+          fs
+            .readFileSync(log, 'latin1')
+            .split('\n')
+            .map((line) => line.split(' '));
+        for (const client of clients) {
+          // What the server told last is under way.
+          await client.client.request({ who: client.who, n: -1 }).catch(() => {});
+          assert.equal(client.sent.at(-1).fate, 'answered');
+          assert.ok(client.ends() > 0);
+          assertKept(
+            client,
+            lines().filter(([, , n]) => n !== '-1'),
+          );
         }
         await server.kill();
-      }
-      const server = start(t, 'mortal.js', [where, log]);
-      await server.line();
-      isOver = true;
-      await Promise.all(busy);
-      for (const { ask } of clients) await ask();
-      const lines = () =>
-        fs
-          .readFileSync(log, 'latin1')
-          .split('\n')
-          .map((line) => line.split(' '));
-      for (const client of clients) {
-        // What the server told last is under way.
-        await client.client.request({ who: client.who, n: -1 }).catch(() => {});
-        assert.equal(client.sent.at(-1).fate, 'answered');
-        assert.ok(client.ends() > 0);
-        assertKept(
-          client,
-          lines().filter(([, , n]) => n !== '-1'),
-        );
-      }
-      await server.kill();
-      for (const { client } of clients) {
-        client.removeAllListeners('close');
-        client.destroy();
-      }
-    }),
-  );
-});
+        for (const { client } of clients) {
+          client.removeAllListeners('close');
+          client.destroy();
+        }
+      }),
+    );
+  },
+);
