@@ -61,6 +61,16 @@ function waitsForEvents(pid) {
   return WAITS.includes(fs.readFileSync(`/proc/${pid}/syscall`, 'latin1').split(' ')[0]);
 }
 
+/** What the core's thread in a primary is called. */
+const CORE = 'corral';
+
+/** @returns {boolean} whether the core's own thread in this process has done what there was to do, and waits for events */
+function coreWaits() {
+  const tasks = fs.readdirSync('/proc/self/task').map((task) => `/proc/self/task/${task}`);
+  const [core] = tasks.filter((task) => fs.readFileSync(`${task}/comm`, 'latin1').trim() === CORE);
+  return WAITS.includes(fs.readFileSync(`${core}/syscall`, 'latin1').split(' ')[0]);
+}
+
 /** @param {number} pid true also before its parent has asked for its status */
 function isDead(pid) {
   return ['Z', 'X'].includes(stateOf(pid));
@@ -184,6 +194,7 @@ function isInMemory(start, pid = process.pid) {
 module.exports = {
   SOCKETS,
   acceptQueue,
+  coreWaits,
   isDead,
   isInMemory,
   isStopped,

@@ -15,7 +15,7 @@ const {
   release,
   times,
 } = require('../../helpers/lanes');
-const { stop, waitsForEvents } = require('../../helpers/proc');
+const { coreWaits, stop, waitsForEvents } = require('../../helpers/proc');
 const { answerWithId } = require('../../helpers/servers');
 
 const PLAIN = { CORRAL_TEST_PLAIN: '1' };
@@ -308,7 +308,8 @@ module.exports = {
       const clients = new Clients();
       const { answers, connected } = clients.ask(port, WAITING);
       await connected;
-      await until(() => cluster.stats().servers[0].pending === WAITING);
+      // They count as soon as they are accepted, and are where workers find them a moment later.
+      await until(() => cluster.stats().servers[0].pending === WAITING && coreWaits());
       release(scratch, workers[1]);
       const results = await answers;
       assert.deepEqual(new Set(results.map(({ answer }) => answer)), new Set(['2']));
