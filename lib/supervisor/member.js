@@ -122,9 +122,12 @@ class Member {
   }
 
   #disconnected() {
-    if (this.#isAsked) this.input(Input.DISCONNECTED);
+    if (this.#isAsked) return this.input(Input.DISCONNECTED);
+    // It has said so before. Its process may take its time to end.
+    if (this.state === State.READY && this.worker.exitedAfterDisconnect)
+      this.#loss = { reason: 'has left', isVoluntary: true };
     // If it has crashed, its end says more.
-    else setTimeout(() => this.input(Input.DISCONNECTED), EXIT_SOON).unref();
+    afterReading(EXIT_SOON, () => this.input(Input.DISCONNECTED));
   }
 
   /**
@@ -140,7 +143,7 @@ class Member {
       this.#loss = { reason: `${how}${when}`, isVoluntary };
     const over = () => this.input(Input.EXITED);
     this.#tail.ended(over);
-    setTimeout(over, STDERR_SOON).unref();
+    afterReading(STDERR_SOON, over);
   }
 
   /** @param {Input} input */
@@ -256,6 +259,16 @@ class Member {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.input(Input.TIMEOUT), milliseconds);
   }
+}
+
+/**
+ * Timers come before what can be read: where this process was kept from running, what has come meanwhile is read first.
+ *
+ * @param {number} milliseconds
+ * @param {() => void} callback
+ */
+function afterReading(milliseconds, callback) {
+  setTimeout(() => setImmediate(callback), milliseconds).unref();
 }
 
 module.exports = { Member };

@@ -32,6 +32,30 @@ function serve() {
   http.createServer((_request, response) => response.end(`${process.pid}`)).listen(0, HOST);
 }
 
+/** @param {number} milliseconds how long it takes until its process has ended, once it has left */
+function leavesByItself(milliseconds) {
+  return {
+    async primary(/** @type {any} */ { cluster }) {
+      const supervisor = cluster.supervise({ ...QUICK, minUptime: 0, workers: 1 });
+      await supervisor.ready;
+      supervisor.on('crash', (/** @type {any} */ { reason }) => assert.fail(reason));
+      const ready = nextIn(supervisor, 'ready');
+      cluster.workers[1].send('leave');
+      await ready;
+      await supervisor.stop();
+    },
+    worker(/** @type {any} */ { cluster }) {
+      serve();
+      process.on('message', () => {
+        cluster.worker.disconnect();
+        process.once('exit', () =>
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds),
+        );
+      });
+    },
+  };
+}
+
 module.exports = {
   'a worker that is killed is started anew, in its place': {
     async primary({ cluster }) {
@@ -106,21 +130,9 @@ module.exports = {
     },
   },
 
-  'one that leaves by itself is started anew, and that is no crash': {
-    async primary({ cluster }) {
-      const supervisor = cluster.supervise({ ...QUICK, minUptime: 0, workers: 1 });
-      await supervisor.ready;
-      supervisor.on('crash', ({ reason }) => assert.fail(reason));
-      const ready = nextIn(supervisor, 'ready');
-      cluster.workers[1].send('leave');
-      await ready;
-      await supervisor.stop();
-    },
-    worker({ cluster }) {
-      serve();
-      process.on('message', () => cluster.worker.disconnect());
-    },
-  },
+  'one that leaves by itself is started anew, and that is no crash': leavesByItself(0),
+
+  'nor is it one if it took its time to end': leavesByItself(600),
 
   'one that something keeps alive when it has left gets a SIGTERM': {
     async primary({ cluster }) {
