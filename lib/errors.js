@@ -128,6 +128,16 @@ module.exports = {
     Object.assign(create(Error, 'ERR_CORRAL_BUS_UNAVAILABLE', `No connection to the engine: ${reason}`), {
       cause,
     }),
+  /** @param {unknown} cause */
+  busUnwritable: (cause) =>
+    Object.assign(
+      create(
+        TypeError,
+        'ERR_INVALID_ARG_VALUE',
+        `The message cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
+      ),
+      { cause },
+    ),
   /** @param {unknown} cause @param {Buffer} raw */
   busUnreadable: (cause, raw) =>
     Object.assign(create(Error, 'ERR_CORRAL_BUS_UNREADABLE', 'The message cannot be read'), { cause, raw }),

@@ -831,6 +831,10 @@ const LIMITS = {
   async 'bad arguments are errors with codes, and nothing is sent'({ connect }) {
     const bus = await connect();
     const queue = bus.queue('jobs');
+    const advanced = (await connect({ serialization: 'advanced' })).queue('jobs');
+    /** @type {any} */
+    const circular = {};
+    circular.self = circular;
     /** @type {[string, () => any][]} */
     const bad = [
       ['ERR_INVALID_ARG_TYPE', () => bus.queue(/** @type {any} */ (1))],
@@ -841,6 +845,11 @@ const LIMITS = {
       ['ERR_OUT_OF_RANGE', () => bus.queue('jobs', { maxDeliveries: -1 })],
       ['ERR_OUT_OF_RANGE', () => bus.queue('jobs', { retry: { jitter: 2 } })],
       ['ERR_INVALID_ARG_VALUE', () => queue.send(undefined)],
+      ['ERR_INVALID_ARG_VALUE', () => queue.send(circular)],
+      ['ERR_INVALID_ARG_VALUE', () => queue.send(1n)],
+      ['ERR_INVALID_ARG_VALUE', () => advanced.send(() => {})],
+      ['ERR_INVALID_ARG_VALUE', () => bus.list('list').push(circular)],
+      ['ERR_INVALID_ARG_VALUE', () => bus.transaction((tx) => tx.publish('news', 1n))],
       ['ERR_OUT_OF_RANGE', () => queue.send(1, { priority: 256 })],
       ['ERR_OUT_OF_RANGE', () => queue.send(1, { priority: 0.5 })],
       ['ERR_OUT_OF_RANGE', () => queue.send(1, { delay: -1 })],

@@ -61,6 +61,12 @@ describe('the URL says which engine', () => {
       ['ERR_INVALID_ARG_VALUE', new URL('file:///tmp/bus.db#a')],
     ];
     for (const [code, url] of bad) await assert.rejects(connect(url), withCode(code), String(url));
+    for (const url of ['http://me:secret@host', 'redis://me:secret@host:port', 'x://host?pass=secret']) {
+      await assert.rejects(connect(url), (/** @type {any} */ { code, message }) => {
+        assert.deepEqual([code, message.includes('secret')], ['ERR_INVALID_ARG_VALUE', false], message);
+        return true;
+      });
+    }
     await assert.rejects(connect('', { timeout: -1 }), withCode('ERR_OUT_OF_RANGE'));
     await assert.rejects(connect('', /** @type {any} */ ({ durability: 'hope' })), {
       code: 'ERR_INVALID_ARG_VALUE',

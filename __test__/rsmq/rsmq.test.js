@@ -300,6 +300,12 @@ describe('what rsmq gets wrong', () => {
     await assert.rejects(wrong.listQueuesAsync(), { code: 'ERR_CORRAL_BUS_DENIED' });
   });
 
+  test('a host or a port that is none is refused, and nobody else is asked', () => {
+    for (const options of [{ port: 'abc' }, { port: 99_999 }, { host: 'a b' }]) {
+      assert.throws(() => new Ours(options), { code: 'ERR_INVALID_ARG_VALUE' }, JSON.stringify(options));
+    }
+  });
+
   test('the options of the program stay as they are', async (t) => {
     await command(server, 'FLUSHALL');
     const rsmq = redis(t, Ours);

@@ -7,7 +7,7 @@ const path = require('node:path');
 const errors = require('../errors');
 const { Bus, open } = require('./bus');
 const { busOptions } = require('./options');
-const { SCHEMES, redisEngine } = require('./redis');
+const { SCHEMES, redisEngine, withoutSecrets } = require('./redis');
 
 /** @param {unknown} url @returns {URL | undefined} undefined for the engine in memory */
 function parse(url) {
@@ -18,7 +18,7 @@ function parse(url) {
   try {
     return new URL(url);
   } catch {
-    throw errors.invalidArgValue('url', url, 'is no URL');
+    throw errors.invalidArgValue('url', withoutSecrets(url), 'is no URL');
   }
 }
 
@@ -62,7 +62,11 @@ async function connect(url, given) {
   if (parsed === undefined) return open(require('./embedded').memoryEngine(), options);
   if (parsed.protocol === 'file:') return open(require('./embedded').fileEngine(pathOf(url)), options);
   if (SCHEMES.includes(parsed.protocol)) return open(redisEngine(parsed), options);
-  throw errors.invalidArgValue('url', url, `must begin with one of: file:, ${SCHEMES.join(', ')}`);
+  throw errors.invalidArgValue(
+    'url',
+    withoutSecrets(url),
+    `must begin with one of: file:, ${SCHEMES.join(', ')}`,
+  );
 }
 
 module.exports = { Bus, connect };

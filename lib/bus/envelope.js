@@ -23,10 +23,18 @@ const V8_MARK = 0xff;
  * @returns {string | Uint8Array}
  */
 function write(message, serialization) {
-  if (serialization === 'advanced') return v8.serialize(message);
-  const text = stringify(message);
+  const text = written(message, serialization);
   if (text === undefined) throw errors.invalidArgValue('message', message, 'is nothing that JSON has');
   return text;
+}
+
+/** @param {unknown} message @param {Serialization} serialization */
+function written(message, serialization) {
+  try {
+    return serialization === 'advanced' ? v8.serialize(message) : stringify(message);
+  } catch (error) {
+    throw errors.busUnwritable(error);
+  }
 }
 
 /** Reads a message that stands alone. @param {Buffer} bytes @param {number} [at] where it begins @param {number} [end] */

@@ -81,7 +81,11 @@ function placeOf(url) {
   }
   const [cert, key] = [fileOf(url, 'cert'), fileOf(url, 'key')];
   if ((cert === undefined) !== (key === undefined)) {
-    throw errors.invalidArgValue('url', String(url), 'has one of cert and key, which belong together');
+    throw errors.invalidArgValue(
+      'url',
+      withoutSecrets(url),
+      'has one of cert and key, which belong together',
+    );
   }
   return {
     urls: [serverUrl(url), ...url.searchParams.getAll('node').map((node) => serverUrl(url, node))],
@@ -99,6 +103,12 @@ function placeOf(url) {
  * @returns {import('./client').Engine}
  */
 const redisEngine = (url) => engineAt(placeOf(url), nameOf(url));
+
+/** @param {unknown} url @returns {string} as an error may show it */
+const withoutSecrets = (url) =>
+  String(url)
+    .replace(/:\/\/.*@/, '://…@')
+    .replace(/([?&]pass=)[^&]*/g, '$1…');
 
 /** @param {URL} url @returns {string} the same without what is nobody's business */
 function nameOf(url) {
@@ -125,4 +135,4 @@ function engineAt(place, name) {
   };
 }
 
-module.exports = { SCHEMES, engineAt, nameOf, placeOf, redisEngine };
+module.exports = { SCHEMES, engineAt, nameOf, placeOf, redisEngine, withoutSecrets };

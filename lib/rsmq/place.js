@@ -10,6 +10,9 @@ const errors = require('../errors');
 /** What names another server, or how it is reached: ignoring it would be another one. */
 const UNSUPPORTED = ['prefix', 'sentinels', 'rootNodes'];
 
+/** A host before another one is given. */
+const NOBODY = 'nobody.invalid';
+
 /** @param {any} client @returns {any} the options of a client that rsmq takes; it takes no other, and says nothing */
 function optionsOf(client) {
   if (client?.constructor?.name !== 'RedisClient' || client.connection_options === undefined) {
@@ -37,11 +40,14 @@ function placeIn(given) {
       throw errors.invalidArgValue(`options.${name}`, given[name], 'is not supported');
   }
   if (url !== undefined) return placeOf(new URL(url));
-  const server = new URL(socket === undefined ? `redis${tls ? 's' : ''}://x` : 'redis+unix:///x');
+  const server = new URL(socket === undefined ? `redis${tls ? 's' : ''}://${NOBODY}` : 'redis+unix:///x');
   if (socket === undefined) {
+    // What a URL has no place for it leaves as it was.
     server.hostname = String(host).includes(':') ? `[${host}]` : host;
+    if (server.hostname === NOBODY) throw errors.invalidArgValue('options.host', host, 'is no host');
     server.port = String(port);
-    if (user != null) server.username = user;
+    if (server.port !== String(port)) throw errors.invalidArgValue('options.port', port, 'is no port');
+    if (user != null) server.username = encodeURIComponent(user);
     if (password != null) server.password = encodeURIComponent(password);
     if (db != null) server.pathname = `/${db}`;
   } else {
