@@ -82,6 +82,27 @@ describe('frames', () => {
     assert.ok(slabs.size < 200, `${slabs.size} pieces of memory`);
   });
 
+  test('that were large leave no large memory behind', () => {
+    const writer = new FrameWriter();
+    const usual = 64 * 1024;
+    for (const isReusable of [true, false]) {
+      writer
+        .begin(1, 1)
+        .raw(Buffer.alloc(1 << 20))
+        .finish();
+      const { slab } = writer;
+      assert.ok(slab.bytes.length > usual);
+      slab.users += 1;
+      slab.isReusable = isReusable;
+      writer.release(slab);
+      assert.ok(writer.slab.bytes.length <= usual);
+    }
+    writer.begin(1, 1).raw(Buffer.alloc(1 << 20));
+    writer.abandon();
+    assert.ok(writer.slab.bytes.length <= usual);
+    assert.deepEqual(writer.begin(7, 1).end(), new FrameWriter().begin(7, 1).end());
+  });
+
   test('that were begun and not sent leave nothing behind', () => {
     const writer = new FrameWriter();
     writer.begin(7, 1).long(LONG);

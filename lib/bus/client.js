@@ -261,7 +261,10 @@ class Client extends EventEmitter {
   commit(call, { timeout, signal, isWait = false, onGivenUp }) {
     const { writer } = this.#outbox;
     const { length } = writer;
-    if (length > LARGEST) throw errors.busRequestTooLarge(length, LARGEST);
+    if (length > LARGEST) {
+      writer.abandon();
+      throw errors.busRequestTooLarge(length, LARGEST);
+    }
     const end = writer.finish();
     const { size, bytes } = this.#calls;
     if (this.state !== 'up' && !this.#isEnding) {

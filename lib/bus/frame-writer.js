@@ -174,6 +174,11 @@ class FrameWriter {
     return this.#slab;
   }
 
+  /** Gives up the frame that was begun. */
+  abandon() {
+    if (this.#slab.users === 0 && this.#slab.bytes.length > SLAB) this.#renew();
+  }
+
   /** Gives up the frame that was finished. */
   drop() {
     this.#end = this.#start;
@@ -192,7 +197,15 @@ class FrameWriter {
     if (slab.users > 0) return;
     if (slab !== this.#slab) this.#keep(slab);
     // Nobody is in between: a frame is written within one call.
+    else if (slab.bytes.length > SLAB) this.#renew();
     else if (slab.isReusable) this.#end = 0;
+  }
+
+  /** Goes on in a slab of the usual size: what one large frame has needed is not kept for others. */
+  #renew() {
+    this.#slab = this.#spare ?? new Slab(Buffer.allocUnsafeSlow(SLAB));
+    this.#spare = undefined;
+    this.#end = 0;
   }
 }
 
