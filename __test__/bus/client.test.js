@@ -4,7 +4,7 @@
 
 const assert = require('node:assert/strict');
 const { execFile } = require('node:child_process');
-const { EventEmitter, once } = require('node:events');
+const { EventEmitter, getEventListeners, once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
 const os = require('node:os');
@@ -133,6 +133,64 @@ test('an acknowledgement has its whole time, however long the function has run',
   await done;
   await bus.close();
   assert.deepEqual(errors, []);
+});
+
+test('every call ends with its signal, and with its time', async (t) => {
+  let isSilent = false;
+  const { bus: make } = await scripted(t, (kind, sequence, _from, reply) => {
+    if (!isSilent && kind === KIND.receive) reply(REPLY.messages, sequence, oneMessage);
+  });
+  const bus = await make();
+  const [queue, list] = [bus.queue('jobs'), bus.list('list')];
+  const [job] = await queue.receive();
+  isSilent = true;
+  /** @typedef {import('../../bus').WaitOptions} WaitOptions */
+  /** @type {((options: WaitOptions) => Promise<unknown>)[]} */
+  const calls = [
+    (options) => bus.publish('news', 1, options),
+    (options) => bus.subscribe('news', () => {}, options),
+    (options) => bus.subscribe('news', options),
+    (options) => bus.queues(options),
+    (options) => bus.transaction((tx) => tx.publish('news', 1), options),
+    (options) => queue.send(1, options),
+    (options) => queue.receive(options),
+    (options) => queue.receive({ wait: 1, ...options }),
+    (options) => queue.ack(job, options),
+    (options) => queue.nack(job, options),
+    (options) => queue.extend(job, 1, options),
+    (options) => job.ack(options),
+    (options) => job.nack(options),
+    (options) => job.extend(undefined, options),
+    (options) => queue.peek(options),
+    (options) => queue.stats(options),
+    (options) => queue.purge(options),
+    (options) => queue.drain(options),
+    (options) => queue.delete(options),
+    (options) => list.push(1, options),
+    (options) => list.pop(options),
+    (options) => list.length(options),
+  ];
+  for (const call of calls) {
+    const end = new AbortController();
+    const ends = assert.rejects(call({ signal: end.signal }), withCode('ABORT_ERR'), String(call));
+    end.abort(new Error('enough'));
+    await ends;
+    await assert.rejects(call({ signal: end.signal }), withCode('ABORT_ERR'), String(call));
+    const { signal } = new AbortController();
+    await assert.rejects(call({ signal, timeout: 1 }), withCode('ERR_CORRAL_BUS_TIMEOUT'), String(call));
+    // Nobody listens to what nobody waits for.
+    assert.equal(getEventListeners(signal, 'abort').length, 0, String(call));
+  }
+});
+
+test('a connection ends with its signal', async () => {
+  const end = new AbortController();
+  const engine = { open: () => new Promise(() => {}), release() {}, renounce() {} };
+  const opening = open(/** @type {any} */ (engine), busOptions({ signal: end.signal }));
+  end.abort();
+  await assert.rejects(opening, withCode('ABORT_ERR'));
+  const late = open(/** @type {any} */ (engine), busOptions({ connectTimeout: 1 }));
+  await assert.rejects(late, withCode('ERR_CORRAL_BUS_UNAVAILABLE'));
 });
 
 test('a request that is larger than any engine takes is an error of its own', async () => {
