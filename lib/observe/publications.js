@@ -17,7 +17,7 @@ const MAX_INTERVAL = 3_600_000;
  * @typedef {object} Publication
  * @property {MetricsSource} source
  * @property {number} interval in milliseconds
- * @property {{ families: unknown[], texts: string[] }} last what it was when it was collected last
+ * @property {{ families: string[], texts: string[] }} last `families` as JSON; what it was when it was collected last
  * @property {boolean} hasFailed a warning said so
  * @property {NodeJS.Timeout | undefined} timer
  */
@@ -76,10 +76,10 @@ async function collect(publication) {
   }
   if (!publications.has(publication)) return;
   const all = [...publications].map(({ last }) => last);
-  const families = all.flatMap((one) => one.families);
-  const texts = all.flatMap((one) => one.texts);
+  const families = all.flatMap((one) => one.families).join(',');
+  const texts = JSON.stringify(all.flatMap((one) => one.texts));
   // What has failed has an age that grows.
-  const isRead = publication.hasFailed || publish?.(JSON.stringify({ families, texts }));
+  const isRead = publication.hasFailed || publish?.(`{"families":[${families}],"texts":${texts}}`);
   // Whoever observes next begins anew.
   if (!isRead) publish = undefined;
   if (publish === undefined) return;
@@ -92,7 +92,12 @@ async function collected(source) {
   if (typeof source === 'function') return { families: [], texts: [`${await source()}`] };
   const registries = [source].flat();
   const families = await Promise.all(registries.map((registry) => registry.getMetricsAsJSON()));
-  return { families: families.flat(), texts: [] };
+  return { families: families.flat().map((family) => JSON.stringify(family, sayable)), texts: [] };
+}
+
+/** A label may be a bigint, which JSON does not know. @param {string} _name @param {unknown} value */
+function sayable(_name, value) {
+  return typeof value === 'bigint' ? `${value}` : value;
 }
 
 /** @param {unknown} error */

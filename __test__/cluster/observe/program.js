@@ -167,6 +167,26 @@ module.exports = {
     },
   },
 
+  'a label that JSON does not know was the end of its worker': {
+    linux: true,
+    async primary({ cluster, fork }) {
+      const { port } = cluster.observe({ port: 0 }).address();
+      const worker = fork();
+      await portOf(worker);
+      await scrapeUntil(port, (all) => all.get('tenants_total{tenant="12345678901234567890"}') === 2);
+      assert.equal(worker.isDead(), false);
+      await endAll(cluster);
+    },
+    worker(context) {
+      answerWithId(context);
+      const { Counter, Registry } = require('prom-client');
+      const registers = [new Registry()];
+      const tenants = new Counter({ name: 'tenants_total', help: 'T.', labelNames: ['tenant'], registers });
+      tenants.inc({ tenant: 12345678901234567890n }, 2);
+      context.cluster.publishMetrics(registers[0], { interval: 100 });
+    },
+  },
+
   'what is no source, and no interval, is refused': {
     async primary({ fork }) {
       const worker = fork();
