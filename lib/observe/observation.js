@@ -113,8 +113,12 @@ class Observation {
     this.#reports.ref();
     return new Promise((resolve, reject) => {
       this.#profiles.set(number, ({ text, failed, unavailable }) => {
-        if (text === undefined) reject(errors.noProfile(worker, failed ?? unavailable));
-        else resolve(JSON.parse(text));
+        if (text === undefined) return reject(errors.noProfile(worker, failed ?? unavailable));
+        try {
+          resolve(JSON.parse(text));
+        } catch {
+          reject(errors.noProfile(worker, 'what it has answered is none'));
+        }
       });
       this.native.profile(number, worker, milliseconds);
     });

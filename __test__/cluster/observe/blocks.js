@@ -316,6 +316,27 @@ module.exports = {
     },
     worker: answerWithId,
   },
+
+  'a worker that answers with what is no profile was the end of the primary': {
+    linux: true,
+    async primary({ cluster, fork }) {
+      const worker = fork();
+      await portOf(worker);
+      await until(() => hasSettled(cluster, worker));
+      const profile = cluster.profile(worker, { seconds: 0.1 });
+      await assert.rejects(profile, {
+        code: 'ERR_CORRAL_NO_PROFILE',
+        message: /what it has answered is none/,
+      });
+      await endAll(cluster);
+    },
+    worker(context) {
+      const { stringify } = JSON;
+      JSON.stringify = (/** @type {any} */ value, /** @type {any} */ ...rest) =>
+        value?.samples === undefined ? stringify(value, ...rest) : '{';
+      answerWithId(context);
+    },
+  },
 };
 
 /** @param {number} port */

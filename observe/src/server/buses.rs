@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::Observation;
 use crate::bus::{Bus, Census, Next};
@@ -25,9 +25,6 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// For how long after the last scrape.
 const WANTED_FOR: Duration = Duration::from_secs(120);
-
-/// When JavaScript is told again what it has had no room for.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// The connections, by what the buses are called.
 #[derive(Default)]
@@ -68,10 +65,7 @@ impl Connections {
             let _ = follow(&socket, &wanted, &known).await;
             drop(socket);
             known.change(|bus| bus.is_up = false);
-            // It may be far behind.
-            while !known.observation.reports.tell(&json!({ "bus": known.name })) {
-                sleep(TELL_AGAIN).await;
-            }
+            known.observation.reports.insist(&json!({ "bus": known.name })).await;
         });
         if let Some(before) = self.tasks.borrow_mut().insert(name, task.abort_handle()) {
             before.abort();

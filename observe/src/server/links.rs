@@ -9,13 +9,16 @@ use std::rc::Rc;
 
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{AbortHandle, spawn_local, yield_now};
 
 use crate::core::link::{MAX_PACKET, Packet, Subject};
 
 /// How long a text of a worker's may be, in bytes, by what it is.
 const MAX_METRICS: usize = 8 << 20;
 const MAX_PROFILE: usize = 64 << 20;
+
+/// How many packets of one worker are read before it is the turn of others, who do not say as much.
+const TURN: usize = 32;
 
 /// What a worker has said.
 #[derive(Debug)]
@@ -89,7 +92,13 @@ async fn hear(
     said: mpsc::UnboundedSender<Said>,
 ) {
     let mut texts: HashMap<Subject, Vec<u8>> = HashMap::new();
-    while socket.readable().await.is_ok() {
+    for count in 1_usize.. {
+        if count.is_multiple_of(TURN) {
+            yield_now().await;
+        }
+        if socket.readable().await.is_err() {
+            return;
+        }
         let mut buffer = buffer.borrow_mut();
         let length = match socket.try_recv(&mut buffer) {
             Ok(length) if length > 0 => length,
@@ -101,15 +110,71 @@ async fn hear(
         };
         let most = if subject == Subject::Profile { MAX_PROFILE } else { MAX_METRICS };
         let text = texts.entry(subject).or_default();
-        // One that is too long is left out up to its end, which makes no text that can be read.
+        // One that is too long is left out up to its end.
         if text.len() <= most {
             text.extend_from_slice(bytes);
         }
         if is_last {
-            let text = texts.remove(&subject).unwrap_or_default();
+            let (subject, text) = whole(subject, texts.remove(&subject).unwrap_or_default(), most);
             if said.send(Said { worker, subject, id, text }).is_err() {
                 return;
             }
         }
+    }
+}
+
+/// What has been said, if it is whole. The metrics and the stacks of which a part is missing cannot be read.
+fn whole(subject: Subject, text: Vec<u8>, most: usize) -> (Subject, Vec<u8>) {
+    if subject == Subject::Profile && text.len() > most {
+        let reason = format!("it is longer than {} MiB: take one of fewer seconds", most >> 20);
+        return (Subject::ProfileFailed, reason.into_bytes());
+    }
+    (subject, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, test);
+    }
+
+    fn packet(subject: Subject, is_last: bool, bytes: &[u8]) -> Vec<u8> {
+        Packet { subject, id: 1, is_last, bytes }.encode()
+    }
+
+    #[test]
+    fn a_worker_that_says_much_has_its_turns_as_others_have() {
+        run(async {
+            let (mut links, mut heard) = Links::new();
+            let (ours, theirs) = StdSocket::pair().unwrap();
+            for socket in [&ours, &theirs] {
+                socket.set_nonblocking(true).unwrap();
+            }
+            let text = packet(Subject::Metrics, true, b"{}");
+            let sent = (0..5 * TURN).take_while(|_| theirs.send(&text).is_ok()).count();
+            assert!(sent > 2 * TURN, "{sent}");
+            links.add(1, ours.into()).unwrap();
+            while heard.is_empty() {
+                yield_now().await;
+            }
+            assert!(heard.len() <= TURN, "{}", heard.len());
+            for _ in 0..sent {
+                assert_eq!(heard.recv().await.unwrap().text, b"{}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_profile_of_which_a_part_is_missing_is_none() {
+        let (subject, reason) = whole(Subject::Profile, vec![b' '; 9], 8);
+        assert_eq!(subject, Subject::ProfileFailed);
+        assert!(String::from_utf8(reason).unwrap().contains("longer than 0 MiB"));
+        assert_eq!(whole(Subject::Profile, vec![b' '; 8], 8), (Subject::Profile, vec![b' '; 8]));
+        assert_eq!(whole(Subject::Metrics, vec![b' '; 9], 8).0, Subject::Metrics);
     }
 }

@@ -195,7 +195,7 @@ impl Observation {
                         Outcome::Failed(reason) => json!({ "profile": number, "failed": reason }),
                         Outcome::Unavailable(reason) => json!({ "profile": number, "unavailable": reason }),
                     };
-                    this.reports.tell(&told);
+                    this.reports.insist(&told).await;
                 });
             }
             Message::Restarts(worker, restarts) => {
