@@ -100,6 +100,8 @@ pub struct Viewer {
     program: Program,
     /// When the last look was, in microseconds of the monotonic clock.
     looked_at: u64,
+    /// The workers that were there, and the primary.
+    ids: Vec<u32>,
     /// How long the metrics were that were written last, in bytes.
     pub written: usize,
     /// The buses that this process serves or uses.
@@ -121,6 +123,7 @@ impl Viewer {
             restarts: HashMap::new(),
             program: Program::default(),
             looked_at: 0,
+            ids: Vec::new(),
             written: 0,
             buses: Buses::new(),
         })
@@ -128,6 +131,10 @@ impl Viewer {
 
     /// A worker has published its program's own metrics.
     pub fn publish(&mut self, worker: u32, text: &[u8]) {
+        // What it had before is kept already when a worker has gone. This would be counted beside it.
+        if !self.ids.contains(&worker) {
+            return;
+        }
         self.program.publish(worker, self.looked_at, text);
     }
 
@@ -212,9 +219,9 @@ impl Viewer {
             .iter()
             .map(|worker| worker.event_loop.as_ref().map(|seen| watch.look(worker.id, now, seen)))
             .collect();
-        let ids: Vec<_> = snapshot.workers.iter().map(|worker| worker.id).chain([PRIMARY]).collect();
-        self.watch.retain(&ids);
-        self.program.retain(|worker| ids.contains(&worker));
+        self.ids = snapshot.workers.iter().map(|worker| worker.id).chain([PRIMARY]).collect();
+        self.watch.retain(&self.ids);
+        self.program.retain(|worker| self.ids.contains(&worker));
         Ok(Look { snapshot, primary, workers })
     }
 
@@ -386,6 +393,27 @@ mod tests {
         assert!(view.primary.activity.is_some());
         assert_eq!(view.exits.values().collect::<Vec<_>>(), [&2]);
         assert_eq!(view.primary.blocked_for(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_a_worker_publishes_when_it_has_gone_was_counted_twice() {
+        let mut viewer = viewer(snapshot());
+        let sum = |viewer: &mut Viewer| {
+            let mut text = String::new();
+            viewer.published().1.write(&mut text, crate::negotiation::Format::Text);
+            text.lines().find(|line| !line.starts_with('#')).map(ToOwned::to_owned)
+        };
+        let text = br#"{"families":[{"name":"c","type":"counter","values":[{"value":5}]}],"texts":[]}"#;
+        viewer.look().unwrap();
+        viewer.publish(1, text);
+        assert_eq!(sum(&mut viewer).as_deref(), Some("c 5"));
+        viewer.set_core(Box::new(Example(Snapshot { workers: vec![], ..snapshot() })));
+        // Its channel has been closed, and its process and its socket are still there.
+        for _ in 0..3 {
+            viewer.look().unwrap();
+            viewer.publish(1, text);
+        }
+        assert_eq!(sum(&mut viewer).as_deref(), Some("c 5"));
     }
 
     #[test]
