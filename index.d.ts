@@ -690,7 +690,7 @@ declare namespace cluster {
     once(event: string | symbol, listener: (...args: any[]) => void): this;
   }
 
-  /** Where `observe` listens, and who may ask. See docs/observing.md. */
+  /** Where `observe` listens, and who may ask. Other options are ignored. See docs/observing.md. */
   interface ObserveOptions {
     /**
      * An IP address, or 'localhost'. One that is not the loopback's needs a `token` or `allow`.

@@ -233,7 +233,10 @@ const TABLES = {
     heading: '## Bounds',
     rows: {
       'Clients that are connected': ['observe/src/admission.rs:MAX_CONNECTIONS'],
-      'Clients that follow events': ['observe/src/admission.rs:MAX_FOLLOWERS'],
+      'Clients that follow events': [
+        'observe/src/admission.rs:MAX_FOLLOWERS',
+        'observe/src/server/site.rs:ANSWER_TIMEOUT',
+      ],
       'Blocks that are remembered': ['observe/src/blocks.rs:MAX_PAST'],
       'Frames that metrics tell apart': ['observe/src/blocks.rs:MAX_FRAMES'],
       Profiles: ['observe/src/profiles.rs:MAX_PROFILE_TIME'],

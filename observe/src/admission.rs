@@ -94,7 +94,8 @@ impl Admission {
         self.evict(late)
     }
 
-    fn evict(&mut self, ids: Vec<ConnectionId>) -> Vec<ConnectionId> {
+    /// These connections are to be closed; returns them.
+    pub fn evict(&mut self, ids: Vec<ConnectionId>) -> Vec<ConnectionId> {
         self.evicted += ids.len() as u64;
         self.connections.retain(|one| !ids.contains(&one.id));
         ids

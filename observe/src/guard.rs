@@ -32,7 +32,12 @@ pub enum Refusal {
     Unauthorized,
     /// It is for another host than this one: a page in somebody's browser may have sent it here.
     Misdirected,
+    /// A page of another site has it sent by a browser.
+    CrossSite,
 }
+
+/// What browsers say of who has a request sent.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 impl Guard {
     /// Errors: the entry of `allow` that is no address and no network.
@@ -73,6 +78,10 @@ impl Guard {
         let host = headers.get(HOST).map(|value| value.as_bytes());
         if is_local && host.is_some_and(|host| !names_this_machine(host)) {
             return Err(Refusal::Misdirected);
+        }
+        // It could not read the answer, but have profiles taken, and follow events until nobody else can.
+        if headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site") {
+            return Err(Refusal::CrossSite);
         }
         Ok(())
     }
@@ -155,6 +164,11 @@ mod tests {
         }
         for host in ["evil.example:9464", "localhost.evil.example", "", "127.0.0.1.evil.example"] {
             assert!(!check(local, host), "{host}");
+        }
+        let sent_by = |site: &str| guard.check(local, &headers(SEC_FETCH_SITE.parse().unwrap(), site));
+        assert_eq!(sent_by("cross-site"), Err(Refusal::CrossSite));
+        for site in ["same-origin", "same-site", "none"] {
+            assert_eq!(sent_by(site), Ok(()), "{site}");
         }
         // Others were allowed by their addresses, and name this machine as they like.
         assert!(check(client("10.0.0.1"), "metrics.internal:9464") && check(Client::Unix, "anything"));

@@ -169,6 +169,7 @@ pub fn refusal(refusal: Refusal) -> Whole {
         Refusal::Misdirected => {
             (StatusCode::MISDIRECTED_REQUEST, "This host has no other name than localhost\n")
         }
+        Refusal::CrossSite => (StatusCode::FORBIDDEN, "This is for no page of another site\n"),
     };
     Whole { status, content_type: TEXT, body: body.to_owned() }
 }

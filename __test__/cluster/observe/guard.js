@@ -39,6 +39,10 @@ module.exports = {
         assert.equal((await get(port, path, { host: `evil.example:${port}` })).status, 421);
       }
       assert.equal((await get(port, '/stats', { host: `localhost:${port}` })).status, 200);
+      const elsewhere = { 'sec-fetch-site': 'cross-site' };
+      assert.equal((await get(port, '/profile?worker=1', elsewhere)).status, 403);
+      // Where a link leads.
+      assert.equal((await get(port, '/', elsewhere)).status, 200);
     },
   },
 

@@ -86,7 +86,8 @@ impl Site {
     /// What is to be done from time to time.
     pub fn maintain(&self) {
         self.close(self.admission.borrow_mut().expire(ANSWER_TIMEOUT));
-        self.followers.borrow_mut().tidy();
+        let stuck = self.followers.borrow_mut().tidy(ANSWER_TIMEOUT);
+        self.close(self.admission.borrow_mut().evict(stuck));
     }
 
     async fn accept(self: Rc<Self>, listening: super::listener::Listening) {
@@ -146,7 +147,7 @@ impl Site {
         let headers = request.headers();
         let is_page = request.uri().path() == routes::PAGE_PATH;
         let whole = match self.guard.check(client, headers) {
-            Err(refusal) if !(is_page && refusal == Refusal::Unauthorized) => routes::refusal(refusal),
+            Err(refusal) if !is_page || refusal == Refusal::Misdirected => routes::refusal(refusal),
             _ => {
                 let own = self.own_counts();
                 let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
@@ -173,7 +174,7 @@ impl Site {
                     Answer::Page(text, encoding) => return page(text, encoding),
                     Answer::Events if *asked.method == Method::HEAD => return events(Body::empty()),
                     Answer::Events if self.admission.borrow_mut().follow(id) => {
-                        return events(Body::events(self.followers.borrow_mut().add()));
+                        return events(Body::events(self.followers.borrow_mut().add(id)));
                     }
                     Answer::Events => routes::too_many_followers(),
                     Answer::Profile { worker, milliseconds } => {
