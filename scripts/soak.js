@@ -94,6 +94,10 @@ class Clients {
   answered = 0;
   /** How often each code came. @type {Record<string, number>} */
   failed = {};
+  /** The same by what had happened last. @type {Record<string, Record<string, number>>} */
+  failedDuring = {};
+  /** What happens. */
+  during = 'start';
 
   /** @param {number} port */
   constructor(port) {
@@ -108,6 +112,9 @@ class Clients {
       if (code === '') this.answered++;
       else {
         this.failed[code] = (this.failed[code] ?? 0) + 1;
+        this.failedDuring[this.during] ??= {};
+        const during = this.failedDuring[this.during];
+        during[code] = (during[code] ?? 0) + 1;
         await pause(10);
       }
     }
@@ -220,7 +227,8 @@ class Soak {
     if (this.processes().includes(stopped)) process.kill(stopped, 'SIGCONT');
   }
 
-  async happen() {
+  /** @param {(what: string) => void} tell */
+  async happen(tell) {
     const all = [
       'kill',
       'terminate',
@@ -234,6 +242,7 @@ class Soak {
     ];
     const what = all[this.#random(all.length)];
     this.happened[what] = (this.happened[what] ?? 0) + 1;
+    tell(what);
     const status = await this.status();
     const { workers, pid } = status;
     const one = workers[this.#random(workers.length)];
@@ -279,7 +288,7 @@ class Soak {
 /**
  * @param {{ seconds: number, seed: number }} options
  * @param {(line: string) => void} say
- * @returns {Promise<{ answered: number, failed: Record<string, number>, happened: Record<string, number>, first: any, last: any }>}
+ * @returns {Promise<{ answered: number, failed: Record<string, number>, failedDuring: Record<string, Record<string, number>>, happened: Record<string, number>, first: any, last: any }>}
  *   rejects if anything stays behind
  */
 async function soak({ seconds, seed }, say) {
@@ -292,11 +301,15 @@ async function soak({ seconds, seed }, say) {
   let clients;
   try {
     await it.start();
-    clients = new Clients(port);
+    const asking = new Clients(port);
+    clients = asking;
+    const tell = (/** @type {string} */ what) => {
+      asking.during = what;
+    };
     const first = await it.look();
     let last = first;
     for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
-      for (let i = 0; i < LOOK_AFTER && Date.now() < end; i++) await it.happen();
+      for (let i = 0; i < LOOK_AFTER && Date.now() < end; i++) await it.happen(tell);
       last = await it.look();
       say(
         `${JSON.stringify(it.happened)} ${JSON.stringify(last)} ${clients.answered} answered ${JSON.stringify(clients.failed)}`,
@@ -308,8 +321,8 @@ async function soak({ seconds, seed }, say) {
     }
     await clients.end();
     await it.end();
-    const { answered, failed } = clients;
-    return { answered, failed, happened: it.happened, first, last };
+    const { answered, failed, failedDuring } = clients;
+    return { answered, failed, failedDuring, happened: it.happened, first, last };
   } finally {
     await clients?.end();
     for (const pid of it.processes()) process.kill(pid, 'SIGKILL');

@@ -72,7 +72,6 @@ class Supervisor extends EventEmitter {
       cluster,
       this.#settings,
       () => this.#members,
-      () => this.#fleet.isStarted,
       (member, reason, isUrgent) => this.#fleet.recycle(member, reason, isUrgent),
     );
     if (this.#settings.signals) this.#handleSignals();

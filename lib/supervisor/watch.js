@@ -33,7 +33,6 @@ const SAME_TIME = 3 * 3_600_000;
 class Watch {
   #cluster;
   #settings;
-  #isStarted;
   #recycle;
   /** @type {NodeJS.Timeout} */
   #timer;
@@ -47,13 +46,11 @@ class Watch {
    * @param {any} cluster
    * @param {import('./options').Settings} settings
    * @param {() => Iterable<import('./member').Member>} members
-   * @param {() => boolean} isStarted before that it is no time for anything
    * @param {(member: import('./member').Member, reason: string, isUrgent: boolean) => void} recycle
    */
-  constructor(cluster, settings, members, isStarted, recycle) {
+  constructor(cluster, settings, members, recycle) {
     this.#cluster = cluster;
     this.#settings = settings;
-    this.#isStarted = isStarted;
     this.#recycle = recycle;
     this.#isDebugged = mayBeDebugged(cluster.settings.execArgv ?? []);
     // Those that are started within such a minute are new.
@@ -76,7 +73,7 @@ class Watch {
 
   /** @param {import('./member').Member[]} members */
   #look(members) {
-    if (this.#isStarted()) this.#lookAtClock(members);
+    this.#lookAtClock(members);
     const stats = this.#cluster.native ? this.#cluster.stats().workers : [];
     for (const member of members) {
       // A program may take its time to start, within `readyTimeout`.
