@@ -93,6 +93,51 @@ module.exports = {
     },
   },
 
+  'workers that keep failing are a warning, with what they have written last, where nobody listens': {
+    async primary({ cluster }) {
+      const supervisor = cluster.supervise({ ...QUICK, workers: 2, captureStderr: true });
+      const warning = next(process, 'warning');
+      await supervisor.ready;
+      const { code, message } = await warning;
+      assert.equal(code, 'CORRAL_CRASH_LOOP');
+      assert.match(message, /^workers in slot 1 keep failing: .* code 3\n {4}out of luck$/);
+      assert.equal(supervisor.status().workers.find(({ slot }) => slot === 0)?.state, 'ready');
+      await supervisor.kill();
+    },
+    worker() {
+      serve();
+      if (process.env.NODE_APP_INSTANCE === '0') return;
+      setTimeout(() => {
+        console.error('out of luck');
+        process.exit(3);
+      }, 100);
+    },
+  },
+
+  'workers that are started for a debugger are never hung': {
+    linux: true,
+    async primary({ cluster }) {
+      cluster.setupPrimary({ execArgv: ['--inspect=0'], inspectPort: 0 });
+      const supervisor = cluster.supervise({ ...QUICK, workers: 1, hungAfter: 200, captureStderr: true });
+      supervisor.on('crash', ({ reason }) => assert.fail(reason));
+      await supervisor.ready;
+      const [pid] = pidsOf(supervisor);
+      await until(() => cluster.stats().workers.every(({ turns }) => turns !== null));
+      const answer = next(cluster.workers[1], 'message');
+      cluster.workers[1].send('block');
+      assert.equal(await answer, 'done');
+      assert.deepEqual(pidsOf(supervisor), [pid]);
+      await supervisor.stop();
+    },
+    worker() {
+      serve();
+      process.on('message', () => {
+        for (const end = Date.now() + 2_000; Date.now() < end; );
+        process.send?.('done');
+      });
+    },
+  },
+
   'servers that a worker had closed again were waited for in every one after it': {
     async primary({ cluster }) {
       const supervisor = cluster.supervise({ ...QUICK, workers: 1, readyTimeout: 30_000 });
