@@ -7,6 +7,8 @@ const { StringDecoder } = require('node:string_decoder');
 
 /** How many lines are kept. */
 const KEPT = 1_000;
+/** And how many characters, about: what a client of the control socket takes at once, whatever JSON makes of them. */
+const KEPT_CHARACTERS = 4 * 2 ** 20;
 /** A line that is longer is written in parts. In characters. */
 const LONGEST = 64 * 1024;
 
@@ -19,6 +21,8 @@ class Output {
   #hasColours;
   /** @type {Line[]} */
   #kept = [];
+  /** Of those. */
+  #characters = 0;
   /** Called with each line. @type {Set<(line: Line) => void>} */
   listeners = new Set();
 
@@ -66,10 +70,24 @@ class Output {
     }
   }
 
+  /** Those that came first, so that half as many are left as may be. */
+  #forget() {
+    let [first, characters] = [this.#kept.length, 0];
+    while (first > 0 && this.#kept.length - first < KEPT) {
+      const { length } = this.#kept[first - 1].line;
+      if (characters + length > KEPT_CHARACTERS) break;
+      characters += length;
+      first--;
+    }
+    this.#kept.splice(0, first);
+    this.#characters = characters;
+  }
+
   /** @param {Line} line */
   #write(line) {
     this.#kept.push(line);
-    if (this.#kept.length > 2 * KEPT) this.#kept.splice(0, KEPT);
+    this.#characters += line.line.length;
+    if (this.#kept.length > 2 * KEPT || this.#characters > 2 * KEPT_CHARACTERS) this.#forget();
     const text = this.#isJson ? JSON.stringify(line) : textOf(line, this.#hasColours);
     (line.stream === 'stdout' ? process.stdout : process.stderr).write(`${text}\n`);
     for (const listener of this.listeners) listener(line);
@@ -92,4 +110,4 @@ function now() {
   return new Date().toISOString();
 }
 
-module.exports = { KEPT, Output, textOf };
+module.exports = { KEPT, KEPT_CHARACTERS, Output, textOf };
