@@ -23,6 +23,10 @@ const TABLES: &str = "
     CREATE INDEX IF NOT EXISTS rsmq_message_at ON rsmq_message (ns, name, at, id);
 ";
 
+/// The time of the last message of these.
+const LAST_ID: &str =
+    "SELECT max(substr(id, 1, 10)) FROM rsmq_message WHERE ns = ? AND name = ? AND id >= ? AND id < ?";
+
 /// What has come of a call.
 #[derive(Debug, Default)]
 pub struct Answer {
@@ -220,13 +224,13 @@ impl Call<'_> {
     /// The time that an id begins with: messages of one millisecond stay in their order.
     fn next_microsecond(&self) -> rusqlite::Result<u64> {
         let (ns, name) = self.key();
-        let first = format!("{}%", base36(1_000 * self.now.unsigned_abs()).get(..7).unwrap_or_default());
+        let now = base36(1_000 * self.now.unsigned_abs());
+        let first = now.get(..7).unwrap_or_default();
         let last: Option<String> = self
             .connection
-            .prepare_cached(
-                "SELECT max(substr(id, 1, 10)) FROM rsmq_message WHERE ns = ? AND name = ? AND id LIKE ?",
-            )?
-            .query_row(params![ns, name, first], |row| row.get(0))?;
+            .prepare_cached(LAST_ID)?
+            // What an id has is before '~'.
+            .query_row(params![ns, name, first, format!("{first}~")], |row| row.get(0))?;
         let last = last.and_then(|text| u64::from_str_radix(&text, 36).ok()).unwrap_or(0);
         Ok((last + 1).max(1_000 * self.now.unsigned_abs()))
     }
@@ -303,6 +307,31 @@ fn base36(mut number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// All messages of a queue were looked at for each one that was sent.
+    #[test]
+    fn the_last_id_is_found_by_an_index() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(TABLES).unwrap();
+        let plan: String = connection
+            .query_row(&format!("EXPLAIN QUERY PLAN {LAST_ID}"), params!["", "", "", ""], |row| row.get(3))
+            .unwrap();
+        assert!(plan.contains("id>? AND id<?"), "{plan}");
+    }
+
+    #[test]
+    fn messages_of_one_millisecond_have_ids_in_their_order() {
+        let connection = Connection::open_in_memory().unwrap();
+        let call = |name: &str, texts: &[&str]| {
+            let arguments: Vec<Arc<[u8]>> = texts.iter().map(|text| Arc::from(text.as_bytes())).collect();
+            carry_out(&connection, name, &arguments, 1_795_948_199_422).unwrap().unwrap().values
+        };
+        call("create", &["ns:", "q", "30", "0", "65536"]);
+        let ids: Vec<_> = ["z", "y", "x"]
+            .map(|random| call("send", &["ns:", "q", "0", random, "1", "0", "m"])[1].to_vec())
+            .to_vec();
+        assert!(ids.is_sorted() && ids[0] != ids[1], "{ids:?}");
+    }
 
     #[test]
     fn ids_begin_with_their_time() {
