@@ -196,28 +196,34 @@ describe('corral run', { concurrency: 2 }, () => {
   });
 
   test('a reload that waits for another one runs what the config file says in its turn, and one that fails scales nothing', async (t) => {
-    const app = `if (process.env.RELEASE === 'silent') setInterval(() => {}, 1000); else { ${APP} }\nconsole.log('as', process.env.RELEASE);`;
+    // One that does not listen, and ends when it is told to.
+    const silent = "setInterval(() => require('node:fs').existsSync('end') && process.exit(1), 20);";
+    const app = `if (process.env.RELEASE === 'silent') { ${silent} } else { ${APP} }\nconsole.log('as', process.env.RELEASE);`;
     const config = (/** @type {string} */ RELEASE, /** @type {number} */ workers) =>
-      JSON.stringify({ script: 'app.js', workers, minUptime: 50, readyTimeout: '2s', env: { RELEASE } });
+      JSON.stringify({ script: 'app.js', workers, minUptime: 50, env: { RELEASE } });
     const files = { 'app.js': app, 'corral.config.json': config('first', 1) };
-    const { corral, start, directory } = project(t, files);
+    const { start, directory, sockets } = project(t, files);
     const write = (/** @type {string} */ text) =>
       fs.writeFileSync(path.join(directory, 'corral.config.json'), text);
-    const status = async () => JSON.parse((await corral(['status', '--json'])).stdout);
     const running = start(['run', '--idle', '100ms']);
     await portOf(running);
+    const channel = corralNet.connect({ path: path.join(sockets, 'corral/my-app.sock'), ipc: true });
+    await once(channel, 'connect');
+    const ask = (/** @type {string} */ command) => channel.request({ command });
     write(config('silent', 3));
-    const first = corral(['reload']);
+    const first = ask('reload');
     await running.hasSaid(/as silent/);
-    assert.equal((await status()).size, 1);
     // It is found out what is wrong before the first one has ended.
     write(config('second', 2));
-    const second = corral(['reload']);
-    assert.equal((await first).code, 1);
-    assert.equal((await second).code, 0);
+    const second = ask('reload');
+    assert.equal((await ask('status')).size, 1);
+    fs.writeFileSync(path.join(directory, 'end'), '');
+    await assert.rejects(first, /exited with code 1/);
+    assert.equal((await second).replaced, 1);
     await until(() => running.output().split('as second').length === 3);
     assert.equal(running.output().split('as first').length, 2);
-    assert.equal((await status()).size, 2);
+    assert.equal((await ask('status')).size, 2);
+    channel.disconnect();
   });
 
   test('workers are counted, killed, shown and scaled', async (t) => {

@@ -208,7 +208,7 @@ describe('an upgrade', { skip: !isLinux && 'this needs Linux', concurrency: 2 },
     const lingering = "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000);";
     const app = `${BY_PRIMARY}; console.log('started by', process.ppid); ${lingering}`;
     const { corral, start } = project(t, { 'app.js': app });
-    const times = ['--min-uptime', '1s', '--idle', '100ms', '--kill-timeout', '2s'];
+    const times = ['--min-uptime', '5s', '--idle', '100ms', '--kill-timeout', '6s'];
     const running = start(['run', '-w', '1', ...times, 'app.js']);
     const port = await portOf(running);
     const upgrade = corral(['upgrade']);
@@ -221,8 +221,7 @@ describe('an upgrade', { skip: !isLinux && 'this needs Linux', concurrency: 2 },
     assert.equal(code, 1);
     assert.match(stderr, /this program goes on: it has exited with code 0\n$/);
     assert.equal(await ask(port), `${running.child.pid}`);
-    running.child.kill('SIGTERM');
-    assert.equal((await running.close).code, 0);
+    assert.equal((await corral(['stop', '--now'])).code, 0);
   });
 
   test('that cannot write its pid file any more goes on, as nobody else serves', async (t) => {
@@ -230,7 +229,7 @@ describe('an upgrade', { skip: !isLinux && 'this needs Linux', concurrency: 2 },
     const pids = path.join(directory, 'pids');
     fs.mkdirSync(pids);
     const file = path.join(pids, 'my.pid');
-    const running = start(['run', '-w', '1', '--pid-file', file, '--min-uptime', '1s', 'app.js']);
+    const running = start(['run', '-w', '1', '--pid-file', file, '--min-uptime', '5s', 'app.js']);
     const port = await portOf(running);
     fs.renameSync(pids, `${pids}.old`);
     // At the beginning it is an error, and the old one goes on.
