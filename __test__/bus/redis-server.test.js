@@ -41,7 +41,7 @@ async function busOf(t, url, options) {
 async function proxyOf(t, server) {
   /** @type {Set<net.Socket>} */
   const sockets = new Set();
-  const state = { url: '', cuts: false, cut: 0 };
+  const state = { url: '', cuts: false, cut: 0, of: /EVAL/ };
   const proxy = net.createServer((client) => {
     const upstream = net.connect(server.socket);
     let asked = '';
@@ -59,7 +59,7 @@ async function proxyOf(t, server) {
     });
     upstream.on('data', (chunk) => {
       // The server has carried it out, and its answer is lost.
-      if (state.cuts && /EVAL/.test(asked)) {
+      if (state.cuts && state.of.test(asked)) {
         state.cuts = false;
         state.cut += 1;
         client.destroy();
@@ -203,6 +203,28 @@ describe('an answer is lost', () => {
     assert.equal(proxy.cut, 5);
   });
 
+  // Of more than a few the session asks for the envelopes itself.
+  test('many that were received come all the same, once, whichever answer is lost', async (t) => {
+    const server = await serverOf(t);
+    const proxy = await proxyOf(t, server);
+    const bus = await busOf(t, proxy.url);
+    const queue = bus.queue('jobs');
+    const sent = Array.from({ length: 20 }, (_, i) => i);
+    for (const of of [/EVAL/, /HMGET/]) {
+      await Promise.all(sent.map((message) => queue.send(message)));
+      Object.assign(proxy, { cuts: true, of });
+      const jobs = await queue.receive({ count: 50 });
+      assert.deepEqual(
+        jobs.map(({ message, deliveries }) => [message, deliveries]),
+        sent.map((message) => [message, 1]),
+      );
+      assert.equal(proxy.cuts, false);
+      await queue.ack(jobs);
+    }
+    assert.equal(proxy.cut, 2);
+    assert.deepEqual(await queue.stats(), { waiting: 0, delayed: 0, held: 0, receivers: 0 });
+  });
+
   test('a script that the server has forgotten is told again', async (t) => {
     const server = await serverOf(t);
     const bus = await busOf(t, server.url);
@@ -255,9 +277,10 @@ describe('the server refuses', () => {
 
   test('a user that may not do all of it', async (t) => {
     const server = await serverOf(t);
-    await command(server, 'ACL', 'SETUSER', 'limited', 'on', '>pw', '~*', '&*', '+@all', '-zadd');
+    await command(server, 'ACL', 'SETUSER', 'limited', 'on', '>pw', '~*', '&*', '+@all', '-rpush');
     const bus = await busOf(t, `${server.url}?user=limited&pass=pw`);
     await assert.rejects(bus.queue('jobs').send(1), withCode('ERR_CORRAL_BUS_DENIED'));
+    assert.deepEqual(await bus.queue('jobs').stats(), { waiting: 0, delayed: 0, held: 0, receivers: 0 });
     assert.equal(await bus.publish('news', 1), 0);
   });
 
@@ -269,7 +292,7 @@ describe('the server refuses', () => {
     await assert.rejects(bus.list('plain').push(1), wrong);
     await assert.rejects(bus.list('plain').pop(), wrong);
     await assert.rejects(bus.list('plain').pop({ wait: LONG }), wrong);
-    await command(server, 'SET', '{corral}:w:jobs', 'text');
+    await command(server, 'SET', '{corral}:l:jobs', 'text');
     await assert.rejects(bus.queue('jobs').send(1), wrong);
     await bus.queue('others').send('before');
     const [job] = await bus.queue('others').receive();
@@ -279,8 +302,28 @@ describe('the server refuses', () => {
     });
     await assert.rejects(transaction, wrong);
     assert.equal((await bus.queue('others').stats()).held, 1, 'nothing of it has happened');
-    await command(server, 'DEL', '{corral}:w:jobs');
+    await command(server, 'DEL', '{corral}:l:jobs');
     assert.deepEqual(await bus.queue('jobs').stats(), { waiting: 0, delayed: 0, held: 0, receivers: 0 });
+  });
+
+  test('what was about to be received, and it waits still', async (t) => {
+    const server = await serverOf(t);
+    const bus = await busOf(t, server.url);
+    const queue = bus.queue('jobs');
+    for (const message of ['first', 'second']) await queue.send(message);
+    for (const key of ['{corral}:h:jobs', '{corral}:s:jobs']) {
+      await command(server, 'SET', key, 'text');
+      await assert.rejects(queue.receive({ count: 2 }), withCode('ERR_CORRAL_BUS_WRONG_TYPE'));
+      await command(server, 'DEL', key);
+    }
+    const jobs = await queue.receive({ count: 2 });
+    assert.deepEqual(
+      jobs.map(({ message, deliveries }) => [message, deliveries]),
+      [
+        ['first', 1],
+        ['second', 1],
+      ],
+    );
   });
 
   test('messages when its memory is full, but not acknowledgements', async (t) => {

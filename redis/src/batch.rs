@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::LazyLock;
 
 use corral_bus::protocol::{Name, Receipt};
-use redis::Cmd;
+use redis::{Cmd, Value};
 
-use crate::script::{SCRIPT, Work};
+use crate::script::{Outcome, SCRIPT, Work, run_outcomes};
 use crate::settings::Settings;
 
 /// How many requests, and how many bytes of messages, one batch has: the server does nothing else meanwhile.
@@ -118,7 +118,7 @@ impl Batch {
         }
         let sends: usize = self.items.iter().map(|item| item.work.sends()).sum();
         cmd.arg(1).arg(&self.base).arg(session).arg(self.number).arg(u8::from(again)).arg(sends);
-        for run in self.items.chunk_by(|one, next| is_run(&one.work, &next.work)) {
+        for run in self.runs() {
             match run[0].work.run() {
                 Some((kind, queue)) => {
                     cmd.arg(kind.name()).arg(&**queue).arg(run.len());
@@ -130,6 +130,23 @@ impl Batch {
             }
         }
         cmd
+    }
+
+    /// Its requests, those together that are one run.
+    fn runs(&self) -> impl Iterator<Item = &[Item]> {
+        self.items.chunk_by(|one, next| is_run(&one.work, &next.work))
+    }
+
+    /// What came of each request.
+    pub fn outcomes(&self, answers: Vec<Value>) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(self.items.len());
+        for (run, answer) in self.runs().zip(answers) {
+            match run[0].work.run() {
+                Some(_) => outcomes.extend(run_outcomes(answer, run.len())),
+                None => outcomes.push(run[0].work.outcome(answer)),
+            }
+        }
+        outcomes
     }
 }
 

@@ -4,13 +4,14 @@
 //! Imports point one way:
 //!
 //! ```text
-//! binding -> runtime -> session -> { batch, waiting, tending, blocking, topics, wire } -> { script, link } -> { settings, fault }
+//! binding -> runtime -> session -> { batch, waiting, tending, blocking, topics, envelopes, wire } -> { script, link } -> { settings, fault }
 //! ```
 //!
 //! - `settings`: where the server is, and what keys begin with.
 //! - `script`: what the server is asked for, and what it answers.
 //! - `link`: connections to the server.
 //! - `batch`: requests that are asked for together.
+//! - `envelopes`: those that the script leaves to the session.
 //! - `wire`: the socket between a bus and its session.
 //! - `fault`: what goes wrong.
 //! - `waiting`: calls that wait for messages.
@@ -23,6 +24,7 @@
 
 pub mod batch;
 pub mod blocking;
+pub mod envelopes;
 pub mod fault;
 pub mod link;
 pub mod runtime;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use corral_bus::protocol::Name;
 
-use crate::script::Wanted;
+use crate::script::{Waits, Wanted};
 
 /// No wait is longer without looking again.
 const LOOK: Duration = Duration::from_secs(5);
@@ -26,6 +26,10 @@ struct Place {
     /// The server is to be asked, and told how many wait.
     needs_look: bool,
     is_asked: bool,
+    /// How many calls it was asked for, if it is.
+    asked: usize,
+    /// The server may know that somebody waits.
+    is_known: bool,
     /// When to ask again whatever happens.
     next: Instant,
 }
@@ -52,6 +56,8 @@ impl Waiting {
             receivers: VecDeque::new(),
             needs_look: true,
             is_asked: false,
+            asked: 0,
+            is_known: false,
             next: now,
         });
         place.receivers.push_back(Receiver { wanted, until, is_over: false });
@@ -65,10 +71,11 @@ impl Waiting {
         }
     }
 
-    /// The server knows of nobody any more.
+    /// The server knows of nobody any more, or it does: that is to be seen.
     pub fn look_everywhere(&mut self) {
         for place in self.places.values_mut() {
             place.needs_look = true;
+            place.is_known = true;
         }
     }
 
@@ -77,13 +84,15 @@ impl Waiting {
     }
 
     /// What to ask for: places, and the calls that wait there. None wait where nobody does any more, which the server is to know.
-    pub fn looks(&mut self) -> Vec<(Name, Vec<Wanted>)> {
+    pub fn looks(&mut self) -> Vec<(Name, Vec<Wanted>, Waits)> {
         let mut looks = Vec::new();
         for (name, place) in &mut self.places {
             if place.needs_look && !place.is_asked {
                 place.needs_look = false;
                 place.is_asked = true;
-                looks.push((name.clone(), place.receivers.iter().map(|one| one.wanted).collect()));
+                place.asked = place.receivers.len();
+                let waits = if place.is_known { Waits::Known } else { Waits::Unknown };
+                looks.push((name.clone(), place.receivers.iter().map(|one| one.wanted).collect(), waits));
             }
         }
         looks
@@ -93,6 +102,7 @@ impl Waiting {
     pub fn answered(&mut self, name: &Name, count: usize, now: Instant) -> Served {
         let Some(place) = self.places.get_mut(name) else { return Served::default() };
         place.is_asked = false;
+        place.is_known = count < place.asked;
         place.next = now + LOOK;
         let served = place
             .receivers
@@ -199,7 +209,7 @@ mod tests {
         for sequence in 1..=3 {
             waiting.add(&name(), wanted(sequence), None, now);
         }
-        assert_eq!(waiting.looks().len(), 1);
+        assert_eq!(waiting.looks()[0].2, Waits::Unknown);
         assert!(waiting.looks().is_empty());
         assert!(!waiting.cancel(1));
         assert!(!waiting.cancel(3));
@@ -208,6 +218,10 @@ mod tests {
         assert_eq!(served, Served { served: vec![1], ended: vec![3], waits: true });
         let looks = waiting.looks();
         assert_eq!(looks[0].1, [wanted(2), wanted(4)]);
+        assert_eq!(looks[0].2, Waits::Known);
+        waiting.answered(&name(), 2, now);
+        waiting.add(&name(), wanted(5), None, now);
+        assert_eq!(waiting.looks()[0].2, Waits::Unknown);
     }
 
     #[test]
@@ -217,7 +231,7 @@ mod tests {
         waiting.looks();
         waiting.answered(&name(), 0, now);
         assert_eq!(waiting.due(now), [1]);
-        assert_eq!(waiting.looks(), [(name(), Vec::new())]);
+        assert_eq!(waiting.looks(), [(name(), Vec::new(), Waits::Known)]);
         waiting.answered(&name(), 0, now);
         assert!(waiting.looks().is_empty() && waiting.next().is_none());
     }

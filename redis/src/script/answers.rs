@@ -9,33 +9,60 @@ use redis::Value;
 use super::{Outcome, Tended, Work};
 use crate::fault::refused;
 
+/// What the server says of a request that has failed.
+fn failure(value: &Value) -> Option<Fault> {
+    let Value::Array(parts) = value else { return None };
+    let is_failure = parts.first().and_then(text) == Some("error");
+    is_failure.then(|| refused(parts.get(1).and_then(text).unwrap_or_default()))
+}
+
+/// What came of each request of a run of so many.
+pub fn run_outcomes(value: Value, count: usize) -> Vec<Outcome> {
+    let same = |reply: Reply| (0..count).map(|_| Outcome::Reply(reply.clone())).collect();
+    if let Some(fault) = failure(&value) {
+        return same(Reply::Failed(fault));
+    }
+    match value {
+        Value::Int(0) => same(Reply::Done),
+        Value::Array(parts) if parts.len() == count => {
+            parts.iter().map(|part| Outcome::Reply(whole(part).map_or_else(malformed, settled))).collect()
+        }
+        _ => same(malformed()),
+    }
+}
+
+fn malformed() -> Reply {
+    Reply::Failed(Fault::protocol("an answer that is none"))
+}
+
+/// What a number says of a message that was sent or settled.
+fn settled(number: u64) -> Reply {
+    match number {
+        0 => Reply::Done,
+        1 => Reply::Duplicate,
+        _ => Reply::Failed(Fault::not_held()),
+    }
+}
+
 impl Work {
     /// Reads what came of it.
     pub fn outcome(&self, value: Value) -> Outcome {
-        if let Value::Array(parts) = &value {
-            match parts.first().and_then(text) {
-                Some("error") => {
-                    return Outcome::Reply(Reply::Failed(refused(
-                        parts.get(1).and_then(text).unwrap_or_default(),
-                    )));
-                }
-                Some("again") => return Outcome::Again,
-                _ => {}
-            }
+        if let Some(fault) = failure(&value) {
+            return Outcome::Reply(Reply::Failed(fault));
         }
-        let malformed = || Outcome::Reply(Reply::Failed(Fault::protocol("an answer that is none")));
-        self.read(value).unwrap_or_else(malformed)
+        if let Value::Array(parts) = &value
+            && parts.first().and_then(text) == Some("again")
+        {
+            return Outcome::Again;
+        }
+        self.read(value).unwrap_or_else(|| Outcome::Reply(malformed()))
     }
 
     fn read(&self, value: Value) -> Option<Outcome> {
         let reply = match self {
             Work::Op(Op::Publish { .. }) | Work::Purge(_) => Reply::Count(whole(&value)?),
             Work::Op(_) | Work::Transaction(_) | Work::Extend { .. } | Work::Lost { .. } => {
-                match whole(&value)? {
-                    0 => Reply::Done,
-                    1 => Reply::Duplicate,
-                    _ => Reply::Failed(Fault::not_held()),
-                }
+                settled(whole(&value)?)
             }
             Work::Declare { .. } | Work::Delete(_) | Work::Bye => Reply::Done,
             Work::Tend => {
@@ -51,7 +78,7 @@ impl Work {
                 let served = array(value)?
                     .into_iter()
                     .skip(1)
-                    .map(|found| array(found)?.into_iter().map(delivered).collect())
+                    .map(|found| found_messages(array(found)?))
                     .collect::<Option<_>>()?;
                 return Some(Outcome::Received(served));
             }
@@ -111,6 +138,23 @@ fn array(value: Value) -> Option<Vec<Value>> {
         Value::Array(values) => Some(values),
         _ => None,
     }
+}
+
+/// What a call has got: messages, or for how long those without options are held that were never received before, and then the number
+/// and the envelope of each.
+fn found_messages(found: Vec<Value>) -> Option<Vec<Delivered>> {
+    let Some(Value::Int(_)) = found.first() else { return found.into_iter().map(delivered).collect() };
+    let mut parts = found.into_iter();
+    let visibility = whole(&parts.next()?)?;
+    let group: Arc<str> = Arc::from("");
+    let mut messages = Vec::with_capacity(parts.len() / 2);
+    while let (Some(message), Some(envelope)) = (parts.next(), parts.next()) {
+        let receipt = Receipt { message: whole(&message)?, delivery: 1 };
+        let envelope = Arc::from(bytes(envelope)?);
+        let group = Arc::clone(&group);
+        messages.push(Delivered { receipt, visibility, priority: 0, group, dead: None, envelope });
+    }
+    Some(messages)
 }
 
 fn delivered(value: Value) -> Option<Delivered> {

@@ -1,7 +1,10 @@
-//! What the server is asked for, as arguments of the script, and what it answers. The script is in four files:
-//! `queues.lua` (the rules of queues), `requests.lua` (what may be asked for), `rsmq.lua` (what `corral/rsmq` asks for), `batch.lua` (a batch is carried out once).
+//! What the server is asked for, as arguments of the script, and what it answers. The script is in six files: `runs.lua` (what nearly
+//! all batches are made of), `queues.lua` (the other rules of queues), `requests.lua` (what else may be asked for), `rsmq.lua` (what
+//! `corral/rsmq` asks for), `ends.lua` (who is woken, and an answer that is asked for again), `batch.lua` (a batch is carried out once).
 
 mod answers;
+
+pub use answers::run_outcomes;
 
 use std::sync::Arc;
 
@@ -12,14 +15,21 @@ use crate::settings::Settings as Server;
 
 /// All of the script.
 pub const SCRIPT: &str = concat!(
+    include_str!("runs.lua"),
+    "\n",
     include_str!("queues.lua"),
     "\n",
     include_str!("requests.lua"),
     "\n",
     include_str!("rsmq.lua"),
     "\n",
+    include_str!("ends.lua"),
+    "\n",
     include_str!("batch.lua")
 );
+
+/// The most bytes of an envelope whose message may be part of a run (SMALL in `runs.lua`).
+const SMALL: usize = 16 << 10;
 
 /// The longest duration that the script knows, in milliseconds: numbers of Lua are exact up to there.
 const LONGEST: u64 = 9_007_199_254_740_991;
@@ -33,6 +43,27 @@ pub struct Wanted {
     pub visibility: u64,
 }
 
+/// Whether calls wait, and what the server knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// The call takes what is there.
+    No,
+    /// They do, and the server does not know that any of this session does.
+    Unknown,
+    /// They do, and the server may know of some.
+    Known,
+}
+
+impl Waits {
+    fn name(self) -> &'static str {
+        match self {
+            Waits::No => "no",
+            Waits::Unknown => "unknown",
+            Waits::Known => "known",
+        }
+    }
+}
+
 /// A request to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -42,17 +73,17 @@ pub enum Work {
         queue: Arc<str>,
         settings: Settings,
     },
-    /// All calls of this session that wait in a queue, if it `waits`; otherwise one that does not.
+    /// All calls of this session that wait in a queue, or one that does not.
     Receive {
         queue: Arc<str>,
         wanted: Vec<Wanted>,
-        waits: bool,
+        waits: Waits,
     },
     /// The same for a list; with each call the number that the value has from then on.
     Pop {
         list: Arc<str>,
         wanted: Vec<(Wanted, u64)>,
-        waits: bool,
+        waits: Waits,
     },
     Extend {
         queue: Arc<str>,
@@ -86,7 +117,7 @@ pub enum Work {
 /// Many requests of one kind to one queue, which most are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// Messages without options.
+    /// Small messages without options.
     Sends,
     /// Acknowledgements of one message each.
     Acks,
@@ -157,8 +188,19 @@ impl Work {
     pub fn run(&self) -> Option<(Run, &Arc<str>)> {
         match self {
             Work::Op(Op::Send(Message {
-                queue, priority: 0, delay: 0, expires: FOREVER, group, id, ..
-            })) if queue.space == Space::Queue && group.is_empty() && id.is_empty() => {
+                queue,
+                priority: 0,
+                delay: 0,
+                expires: FOREVER,
+                group,
+                id,
+                envelope,
+                ..
+            })) if queue.space == Space::Queue
+                && group.is_empty()
+                && id.is_empty()
+                && envelope.len() <= SMALL =>
+            {
                 Some((Run::Sends, &queue.name))
             }
             Work::Op(Op::Ack { queue, receipts }) if queue.space == Space::Queue && receipts.len() == 1 => {
@@ -236,7 +278,7 @@ impl Work {
                 to.arg(settings.dead_letter.as_deref().unwrap_or_default());
             }
             Work::Receive { queue, wanted, waits } => {
-                to.arg("receive").arg(&**queue).arg(u8::from(*waits)).arg(wanted.len());
+                to.arg("receive").arg(&**queue).arg(waits.name()).arg(wanted.len());
                 for one in wanted {
                     to.arg(one.count).arg(one.visibility.min(LONGEST));
                 }

@@ -1,62 +1,25 @@
--- All of a queue's rules, carried out by the server in one piece: the requests of one batch, in their order. See
--- docs/bus.md for what they mean; bus/src/engine does the same for the engines of our own.
---
--- KEYS[1]   what all keys begin with. All of them are in one slot, which the braces in it decide.
--- ARGV      the session, the number of its batch, whether the batch may have been carried out already, how many messages
---           are sent, and then the requests: a name, and what belongs to it (mod.rs).
---
--- Keys, each followed by the name of the queue:
---   w: what can be received, by place     d: what is delayed, by due time      h: what is held, until when
---   x: when it expires                    b: envelopes                         s: states, of those that have one
---   o: options                            i: ids that were there, until when   f: groups that are busy, with what
---   r: sessions that wait, since when     R: with how many calls, until when   z: sessions that wait for the end
---   g: (and the group) what waits in it, by place
--- and P..'n', the last message's number; P..'queues', their names; P..'due', when to look at each again; P..'c:' and a session, what its last batch came to.
-
-local P, me, batch = KEYS[1], ARGV[1], ARGV[2]
-local call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
-
--- Milliseconds: a session that waits and has not said so for LEASE is gone.
-local LEASE, REMEMBERED = 15000, 3600000
--- The most bytes in one answer that has several messages, and the most elements in one call.
-local MAX_REPLY, CHUNK = 16777216, 500
-local DEFAULT_VISIBILITY = 30000
-local FOREVER = 9007199254740991
--- Of a place: larger priorities first, then smaller numbers.
-local RANK = 35184372088832
-
-local time = call('TIME')
-local microsecond = time[1] * 1000000 + time[2]
-local now = math.floor(microsecond / 1000)
+-- All other rules of a queue, carried out by the server in one piece: the requests of one batch, in their order. Behind runs.lua, and
+-- within a function. See docs/bus.md for what they mean; bus/src/engine does the same for the engines of our own.
 
 local function key(what, queue) return P .. what .. ':' .. queue end
 local function groupKey(queue, group) return P .. 'g:' .. #queue .. ':' .. queue .. ':' .. group end
 local function place(priority, n) return (255 - priority) * RANK + tonumber(n) end
 local function after(duration) return math.min(now + duration, FOREVER) end
 
-local seen, changed, dues, emptied = {}, {}, {}, {}
-local kept = {}
-local rows, memory = {}, {}
-
 -- States: priority, deliveries, session that holds it ('' for none), when it expires (0 for never), group, and of a dead
--- letter where it was. A message that has none waits for the first time and has no options.
+-- letter where it was. A message that has none waits for the first time and has no options; of one that was then received the
+-- state is who holds it, whose name is ASCII.
+local function decoded(state)
+  if state:byte() < 128 then return { 0, 1, state, 0, '' } end
+  return unpacked(state)
+end
 local function stateOf(queue, n)
   local state = call('HGET', key('s', queue), n)
-  if state then return unpacked(state) end
+  if state then return decoded(state) end
   if call('HEXISTS', key('b', queue), n) == 1 then return { 0, 0, '', 0, '' } end
   return nil
 end
 local function setState(queue, n, state) call('HSET', key('s', queue), n, pack(state)) end
-
-local function keep(queue)
-  if kept[queue] then return end
-  call('SADD', P .. 'queues', queue)
-  kept[queue] = true
-end
-
-local function dueAt(queue, at)
-  if at < (dues[queue] or FOREVER) then dues[queue] = at end
-end
 
 local function later(what, queue, n, at)
   call('ZADD', key(what, queue), at, n)
@@ -172,10 +135,7 @@ local function due(what, queue)
   return call('ZRANGEBYSCORE', key(what, queue), '-inf', now, 'LIMIT', 0, CHUNK)
 end
 
--- What is due in a queue happens before anything else does.
-local function ripen(queue)
-  if seen[queue] then return end
-  seen[queue] = true
+local function ripenNow(queue)
   for _, n in ipairs(due('d', queue)) do
     call('ZREM', key('d', queue), n)
     local state = stateOf(queue, n)
@@ -221,6 +181,31 @@ local function delivered(n, state, visibility, body)
     state[8] or '', state[9] or '', body }
 end
 
+-- Takes out the next of those that wait, at most so many: their numbers.
+local function pop(queue, most)
+  local places, list = key('w', queue), key('l', queue)
+  local head, first = call('ZRANGE', places, 0, 0, 'WITHSCORES'), call('LINDEX', list, 0)
+  if not head[1] then return call('LPOP', list, most) or {} end
+  local ids = {}
+  if not first then
+    for i, value in ipairs(call('ZPOPMIN', places, most)) do
+      if i % 2 == 1 then ids[#ids + 1] = value end
+    end
+    return ids
+  end
+  local before = LOWEST + tonumber(first)
+  if tonumber(head[2]) < before then
+    ids = call('ZRANGEBYSCORE', places, '-inf', '(' .. text(before), 'LIMIT', 0, most)
+    call('ZREM', places, unpack(ids))
+    return ids
+  end
+  for _, n in ipairs(call('LRANGE', list, 0, most - 1)) do
+    if LOWEST + tonumber(n) > tonumber(head[2]) then break end
+    ids[#ids + 1] = n
+  end
+  return call('LPOP', list, #ids)
+end
+
 -- Messages for a consumer, which holds them from then on.
 local function take(queue, count, visibility)
   local found, bytes = {}, 0
@@ -229,20 +214,17 @@ local function take(queue, count, visibility)
   end
   local till = after(visibility)
   while #found < count and bytes < MAX_REPLY do
-    local fits = bytes == 0 and 16 or math.max(1, math.floor((MAX_REPLY - bytes) * #found / bytes))
-    local most = math.min(count - #found, fits, CHUNK)
-    local popped = call('ZPOPMIN', key('w', queue), most)
-    if #popped == 0 then break end
-    local ids = {}
-    for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
+    local fits = bytes == 0 and UNKNOWN or math.max(1, math.floor((MAX_REPLY - bytes) * #found / bytes))
+    local ids = pop(queue, math.min(count - #found, fits, CHUNK))
+    if #ids == 0 then break end
     local states = call('HMGET', key('s', queue), unpack(ids))
     local bodies = call('HMGET', key('b', queue), unpack(ids))
     local holds, sets = {}, {}
     for i, n in ipairs(ids) do
-      local state = states[i] and unpacked(states[i]) or { 0, 0, '', 0, '' }
+      local state = states[i] and decoded(states[i]) or { 0, 0, '', 0, '' }
       local group = state[5]
       if bytes >= MAX_REPLY then
-        call('ZADD', key('w', queue), popped[2 * i], n)
+        call('ZADD', key('w', queue), place(state[1], n), n)
       elseif not bodies[i] then
         -- Somebody else has removed it.
         call('HDEL', key('s', queue), n)

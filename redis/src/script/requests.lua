@@ -1,18 +1,4 @@
--- What a session may ask for. Behind queues.lua, before batch.lua: they are one script.
-
-local last
-local function number()
-  if not last then last = call('INCRBY', P .. 'n', ARGV[4]) - ARGV[4] end
-  last = last + 1
-  return string.format('%.0f', last)
-end
-
-local at = 5
-local function argument()
-  at = at + 1
-  return ARGV[at - 1]
-end
-local function numeric() return tonumber(argument()) end
+-- What else a session may ask for. Behind queues.lua.
 
 local function receipts()
   local all = {}
@@ -36,6 +22,11 @@ function ops.send()
       call('ZADD', key('i', queue), after(deduplicate), id)
     end
     local n = number()
+    if priority == 0 and delay == 0 and expires == 0 and group == '' and #body <= SMALL then
+      call('HSET', key('b', queue), n, body)
+      append(queue, { n })
+      return 0
+    end
     local state = { priority, 0, '', expires > 0 and after(expires) or 0, group }
     call('HSET', key('b', queue), n, body)
     setState(queue, n, state)
@@ -116,36 +107,6 @@ function ops.declare()
   end
 end
 
--- For all calls of this session that wait in a queue, or for one that does not wait.
-function ops.receive()
-  local queue, waits, wanted = argument(), argument() == '1', {}
-  for i = 1, numeric() do wanted[i] = { numeric(), numeric() } end
-  return function(row)
-    ripen(queue)
-    local answers, known, served = { 0 }, { 'receive', queue }, 0
-    for _, receiver in ipairs(wanted) do
-      local found = take(queue, receiver[1], receiver[2])
-      if #found == 0 then break end
-      served = served + 1
-      local ids = {}
-      for i, message in ipairs(found) do ids[i] = { string.format('%.0f', message[1]), message[2], message[3] } end
-      answers[#answers + 1] = found
-      known[#known + 1] = ids
-    end
-    if waits then
-      if served < #wanted then
-        call('ZADD', key('r', queue), 'NX', now, me)
-        call('HSET', key('R', queue), me, pack({ #wanted - served, now + LEASE }))
-      else
-        call('ZREM', key('r', queue), me)
-        call('HDEL', key('R', queue), me)
-      end
-    end
-    memory[row] = known
-    return answers
-  end
-end
-
 function ops.extend()
   local queue, n, delivery, visibility = argument(), argument(), numeric(), numeric()
   return function()
@@ -181,6 +142,7 @@ function ops.peek()
     local first, groups = {}, {}
     local ready = call('ZRANGE', key('w', queue), 0, count - 1, 'WITHSCORES')
     for i = 1, #ready, 2 do first[#first + 1] = { tonumber(ready[i + 1]), ready[i] } end
+    for _, n in ipairs(call('LRANGE', key('l', queue), 0, count - 1)) do first[#first + 1] = { place(0, n), n } end
     -- Groups of which one is held or can be received: what waits behind it.
     for _, group in ipairs(call('HKEYS', key('f', queue))) do groups[group] = true end
     for _, one in ipairs(first) do
@@ -240,13 +202,13 @@ local function purge(queue)
   local saved = {}
   for i, n in ipairs(held) do saved[i] = { n, call('HGET', key('b', queue), n), call('HGET', key('s', queue), n) } end
   local groups = {}
-  for _, state in ipairs(call('HVALS', key('s', queue))) do groups[unpacked(state)[5]] = true end
+  for _, state in ipairs(call('HVALS', key('s', queue))) do groups[decoded(state)[5]] = true end
   for group in pairs(groups) do
     if group ~= '' then call('UNLINK', groupKey(queue, group)) end
   end
-  for _, what in ipairs({ 'w', 'd', 'x', 'b', 's', 'f' }) do call('UNLINK', key(what, queue)) end
+  for _, what in ipairs({ 'w', 'l', 'd', 'x', 'b', 's', 'f' }) do call('UNLINK', key(what, queue)) end
   for _, one in ipairs(saved) do
-    local state = unpacked(one[3])
+    local state = decoded(one[3])
     call('HSET', key('b', queue), one[1], one[2])
     call('HSET', key('s', queue), one[1], one[3])
     if state[4] > 0 then call('ZADD', key('x', queue), state[4], one[1]) end
@@ -298,14 +260,15 @@ function ops.tend()
   return function()
     local queues = call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, CHUNK)
     for _, queue in ipairs(queues) do
-      seen[queue] = nil
-      ripen(queue)
+      seen[queue] = true
+      ripenNow(queue)
       local at = nextDue(queue)
       if at then
         call('ZADD', P .. 'due', at, queue)
       else
         call('ZREM', P .. 'due', queue)
       end
+      known[queue] = at
     end
     -- When something is due next, too.
     local first = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
@@ -372,68 +335,4 @@ end
 function ops.length()
   local list = argument()
   return function() return call('LLEN', list) end
-end
-
--- Runs: many requests of one kind to one queue, each with an answer of its own. They are most of what is asked for.
-local runs = {}
-
--- Messages without options.
-function runs.sends(queue, count)
-  keep(queue)
-  local done, bodies, places = 0, {}, {}
-  local function put()
-    if #bodies == 0 then return end
-    call('HSET', key('b', queue), unpack(bodies))
-    local isPlaced, problem = pcall(call, 'ZADD', key('w', queue), unpack(places))
-    if not isPlaced or (type(problem) == 'table' and problem.err) then
-      -- Nothing of it is left, of whatever type the key is that was in the way.
-      for i = 1, #bodies, 2 do call('HDEL', key('b', queue), bodies[i]) end
-      error(problem, 0)
-    end
-    changed[queue] = true
-    bodies, places = {}, {}
-  end
-  local base = 255 * RANK
-  for i = 1, count do
-    local n = number()
-    local at2 = 2 * ((i - 1) % CHUNK)
-    bodies[at2 + 1], bodies[at2 + 2] = n, argument()
-    places[at2 + 1], places[at2 + 2] = base + last, n
-    if i % CHUNK == 0 then put() end
-  end
-  put()
-  local answers = {}
-  for i = 1, count do answers[i] = 0 end
-  return answers
-end
-
--- Acknowledgements of one message each.
-function runs.acks(queue, count)
-  local ids, deliveries, answers = {}, {}, {}
-  for i = 1, count do ids[i], deliveries[i] = argument(), numeric() end
-  ripen(queue)
-  for first = 1, count, CHUNK do
-    local last = math.min(first + CHUNK - 1, count)
-    local states = call('HMGET', key('s', queue), unpack(ids, first, last))
-    local gone = {}
-    for i = first, last do
-      local packed = states[i - first + 1]
-      local state = packed and unpacked(packed)
-      if isHeld(state, deliveries[i]) and state[4] == 0 and state[5] == '' and not gone[ids[i]] then
-        gone[#gone + 1] = ids[i]
-        gone[ids[i]] = true
-        answers[i] = 0
-      end
-    end
-    if #gone > 0 then
-      call('ZREM', key('h', queue), unpack(gone))
-      call('HDEL', key('b', queue), unpack(gone))
-      call('HDEL', key('s', queue), unpack(gone))
-      emptied[queue] = true
-    end
-  end
-  for i = 1, count do
-    if not answers[i] then answers[i] = acknowledge(queue, ids[i], deliveries[i]) and 0 or 2 end
-  end
-  return answers
 end

@@ -10,7 +10,7 @@ use redis::{ErrorKind, RedisResult, ServerErrorKind, Value};
 use super::Session;
 use crate::batch::{Held, Item};
 use crate::fault::{self, Verdict};
-use crate::script::{Outcome, Work};
+use crate::script::{Outcome, Waits, Work};
 
 impl Session {
     pub(super) fn on_answer(&mut self, result: RedisResult<Value>) {
@@ -18,8 +18,8 @@ impl Session {
         match result {
             Ok(Value::Array(rows)) => {
                 let Some(flight) = self.flight.take() else { return };
-                for (item, row) in flight.items.into_iter().zip(rows) {
-                    let outcome = item.work.outcome(row);
+                let outcomes = flight.outcomes(rows);
+                for (item, outcome) in flight.items.into_iter().zip(outcomes) {
                     self.on_outcome(item, outcome);
                 }
             }
@@ -42,11 +42,11 @@ impl Session {
             (_, Outcome::Again) => self.pending.push(Item { sequence, work }),
             (Work::Receive { queue, waits, .. }, outcome) => {
                 let name = Name { space: Space::Queue, name: Arc::clone(queue) };
-                self.on_received(&name, sequence, *waits, outcome);
+                self.on_received(&name, sequence, *waits != Waits::No, outcome);
             }
             (Work::Pop { list, waits, .. }, outcome) => {
                 let name = Name { space: Space::List, name: Arc::clone(list) };
-                self.on_received(&name, sequence, *waits, outcome);
+                self.on_received(&name, sequence, *waits != Waits::No, outcome);
             }
             (Work::Drain(queue), Outcome::NotYet) => {
                 if self.bye.is_none() {

@@ -22,6 +22,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use crate::batch::{Batch, Held, Item, Pending};
 use crate::blocking::Blocking;
+use crate::envelopes;
 use crate::fault::{self, Verdict};
 use crate::link::{self, Link};
 use crate::script::Work;
@@ -228,8 +229,8 @@ impl Session {
         let is_again = self.flight.is_some();
         if self.flight.is_none() {
             if self.bye.is_none() && self.waiting.needs_look() {
-                for (name, wanted) in self.waiting.looks() {
-                    let work = self.asked(&name, wanted, true);
+                for (name, wanted, waits) in self.waiting.looks() {
+                    let work = self.asked(&name, wanted, waits);
                     self.pending.push(Item { sequence: 0, work });
                 }
             }
@@ -244,7 +245,11 @@ impl Session {
         let call = flight.call(&self.settings, &self.name, again, self.in_full);
         self.in_full = false;
         let mut link = up.link.clone();
-        self.asking = Some(async move { link.ask(&call).await }.boxed());
+        let asking = async move {
+            let answer = link.ask(&call).await?;
+            envelopes::complete(&mut link, answer).await
+        };
+        self.asking = Some(asking.boxed());
     }
 
     async fn on_message(&mut self, message: &Msg) {

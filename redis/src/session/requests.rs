@@ -10,7 +10,7 @@ use futures_util::future::FutureExt;
 use super::{End, SUBSCRIBE_TIMEOUT, Session, connect};
 use crate::batch::Item;
 use crate::fault;
-use crate::script::{Wanted, Work};
+use crate::script::{Waits, Wanted, Work};
 
 impl Session {
     /// Carries out the requests that have come.
@@ -90,12 +90,12 @@ impl Session {
             self.waiting.add(&name, wanted, now.checked_add(Duration::from_millis(wait)), now);
             return;
         }
-        let work = self.asked(&name, vec![wanted], false);
+        let work = self.asked(&name, vec![wanted], Waits::No);
         self.pending.push(Item { sequence: wanted.sequence, work });
     }
 
     /// Asks for messages, or values.
-    pub(super) fn asked(&mut self, name: &Name, wanted: Vec<Wanted>, waits: bool) -> Work {
+    pub(super) fn asked(&mut self, name: &Name, wanted: Vec<Wanted>, waits: Waits) -> Work {
         match name.space {
             Space::Queue => Work::Receive { queue: Arc::clone(&name.name), wanted, waits },
             Space::List => {
@@ -149,7 +149,7 @@ impl Session {
         self.drains.clear();
         for name in self.waiting.clear() {
             if name.space == Space::Queue {
-                let work = self.asked(&name, Vec::new(), true);
+                let work = self.asked(&name, Vec::new(), Waits::Known);
                 self.pending.push(Item { sequence: 0, work });
             }
         }
