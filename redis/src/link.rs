@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
+use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
@@ -61,7 +62,14 @@ fn first(settings: &Settings) -> RedisResult<ConnectionInfo> {
     url.into_connection_info()
 }
 
+/// What is written goes out at once. Otherwise the end of a batch that is larger than a segment waits until the server has said that
+/// it has what is before it, and commands right behind another one until that one is there.
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
 fn client_of(info: ConnectionInfo, settings: &Settings) -> RedisResult<Client> {
+    let info = info.set_tcp_settings(tcp());
     if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
         Client::build_with_tls(info, certificates(settings))
     } else {
@@ -93,14 +101,16 @@ async fn client(settings: &Settings) -> RedisResult<Client> {
             .set_client_to_sentinel_tls_mode(TlsMode::Secure)
             .set_client_to_sentinel_certificates(certificates(settings));
     }
-    builder.build()?.async_get_client().await
+    let master = builder.build()?.async_get_client().await?;
+    Client::open(master.get_connection_info().clone().set_tcp_settings(tcp()))
 }
 
 fn cluster(settings: &Settings) -> RedisResult<ClusterClient> {
     let info = first(settings)?;
     let mut builder = ClusterClientBuilder::new(settings.urls.iter().map(String::as_str))
         .connection_timeout(CONNECT_TIMEOUT)
-        .response_timeout(RESPONSE_TIMEOUT);
+        .response_timeout(RESPONSE_TIMEOUT)
+        .tcp_settings(tcp());
     if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
         builder = builder.certs(certificates(settings));
     }
