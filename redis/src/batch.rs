@@ -142,7 +142,7 @@ impl Batch {
         let mut outcomes = Vec::with_capacity(self.items.len());
         for (run, answer) in self.runs().zip(answers) {
             match run[0].work.run() {
-                Some(_) => outcomes.extend(run_outcomes(answer, run.len())),
+                Some((kind, _)) => outcomes.extend(run_outcomes(kind, answer, run.len())),
                 None => outcomes.push(run[0].work.outcome(answer)),
             }
         }

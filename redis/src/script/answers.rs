@@ -6,7 +6,7 @@ use corral_bus::error::Fault;
 use corral_bus::protocol::{Dead, Delivered, Name, Op, Receipt, Reply, Space, Stats};
 use redis::Value;
 
-use super::{Outcome, Tended, Work};
+use super::{Outcome, Run, Tended, Work};
 use crate::fault::refused;
 
 /// What the server says of a request that has failed.
@@ -17,7 +17,8 @@ fn failure(value: &Value) -> Option<Fault> {
 }
 
 /// What came of each request of a run of so many.
-pub fn run_outcomes(value: Value, count: usize) -> Vec<Outcome> {
+pub fn run_outcomes(run: Run, value: Value, count: usize) -> Vec<Outcome> {
+    let said = if run == Run::Publishes { Reply::Count } else { settled };
     let same = |reply: Reply| (0..count).map(|_| Outcome::Reply(reply.clone())).collect();
     if let Some(fault) = failure(&value) {
         return same(Reply::Failed(fault));
@@ -25,7 +26,7 @@ pub fn run_outcomes(value: Value, count: usize) -> Vec<Outcome> {
     match value {
         Value::Int(0) => same(Reply::Done),
         Value::Array(parts) if parts.len() == count => {
-            parts.iter().map(|part| Outcome::Reply(whole(part).map_or_else(malformed, settled))).collect()
+            parts.iter().map(|part| Outcome::Reply(whole(part).map_or_else(malformed, said))).collect()
         }
         _ => same(malformed()),
     }

@@ -114,13 +114,15 @@ pub enum Work {
     Bye,
 }
 
-/// Many requests of one kind to one queue, which most are.
+/// Many requests of one kind to one queue, or topic, which most are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
     /// Small messages without options.
     Sends,
     /// Acknowledgements of one message each.
     Acks,
+    /// What is published.
+    Publishes,
 }
 
 impl Run {
@@ -128,6 +130,7 @@ impl Run {
         match self {
             Run::Sends => "sends",
             Run::Acks => "acks",
+            Run::Publishes => "publishes",
         }
     }
 }
@@ -206,6 +209,7 @@ impl Work {
             Work::Op(Op::Ack { queue, receipts }) if queue.space == Space::Queue && receipts.len() == 1 => {
                 Some((Run::Acks, &queue.name))
             }
+            Work::Op(Op::Publish { topic, .. }) => Some((Run::Publishes, topic)),
             _ => None,
         }
     }
@@ -220,6 +224,9 @@ impl Work {
                 for receipt in receipts {
                     to.arg(receipt.message).arg(receipt.delivery);
                 }
+            }
+            Work::Op(Op::Publish { body, .. }) => {
+                to.arg(&**body);
             }
             _ => {}
         }

@@ -1,4 +1,5 @@
--- What nearly all batches are made of: messages without options, acknowledgements of one message each, and calls that receive.
+-- What nearly all batches are made of: messages without options, acknowledgements of one message each, calls that receive, and what is
+-- published.
 -- The server makes every function of a script anew each time it carries it out: all others (queues.lua, requests.lua, rsmq.lua)
 -- are within one that is called when they are needed.
 --
@@ -166,7 +167,7 @@ local function takePlain(queue, count, visibility)
   return found
 end
 
--- Many requests of one kind to one queue: 0 if all came to what is asked for as a rule, or a number for each.
+-- Many requests of one kind to one queue, or topic: 0 if all came to what is asked for as a rule, or a number for each.
 local runs = {}
 
 -- Messages without options.
@@ -235,6 +236,16 @@ function runs.acks(queue, count)
     if not answers[i] then
       answers[i] = rules().acknowledge(queue, ids[i], tonumber(deliveries[i])) and 0 or 2
     end
+  end
+  return answers
+end
+
+-- What is published to one topic: how many have got each.
+function runs.publishes(topic, count)
+  local answers = {}
+  for i = 1, count do
+    answers[i] = call('PUBLISH', topic, ARGV[at])
+    at = at + 1
   end
   return answers
 end
