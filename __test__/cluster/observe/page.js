@@ -8,6 +8,7 @@ const path = require('node:path');
 
 const { chromiumProgram, whyNoChromium } = require('../../../scripts/lib-chromium');
 const { ask } = require('../../helpers/clients');
+const { compiledAnew } = require('../../helpers/compiled-anew');
 const { endAll, hasSettled, next, portOf, until } = require('../../helpers/events');
 const { block, blockUntilThere, release, times } = require('../../helpers/lanes');
 const { answering } = require('../../helpers/servers');
@@ -67,9 +68,8 @@ function serve({ cluster, scratch }) {
     while (performance.now() < end);
     if (depth > 0) addTaxes(depth - 1);
   };
-  // What V8 compiled into its caller before a profile began is not in it. Its caller, Node's timers, calls several: it is compiled into none.
-  const computePrices = () => addTaxes(id * 5);
-  for (const called of [computePrices, () => {}]) setInterval(called, 50).unref();
+  const computePrices = compiledAnew(`function computePrices(addTaxes) { addTaxes(${id * 5}); }`);
+  setInterval(() => computePrices(addTaxes), 50).unref();
 }
 
 /** @param {import('playwright-core').Page} page @param {string} name */
