@@ -284,6 +284,65 @@ describe('the server refuses', () => {
     assert.equal(await bus.publish('news', 1), 0);
   });
 
+  test('a transaction with something that a user may not do, of which nothing happens', async (t) => {
+    const server = await serverOf(t);
+    const rights = ['resetchannels', '&{corral}*', '+@all', '-lpush'];
+    await command(server, 'ACL', 'SETUSER', 'limited', 'on', '>pw', '~*', ...rights);
+    const bus = await busOf(t, `${server.url}?user=limited&pass=pw`);
+    const [jobs, others] = [bus.queue('jobs'), bus.queue('others')];
+    await jobs.send('before');
+    const [job] = await jobs.receive();
+    /** @type {((tx: any) => void)[]} */
+    const refused = [(tx) => tx.publish('news', 1), (tx) => tx.list('plain').push(1)];
+    for (const last of refused) {
+      const transaction = bus.transaction((tx) => {
+        tx.ack(job);
+        tx.queue('others').send('after');
+        last(tx);
+      });
+      await assert.rejects(transaction, withCode('ERR_CORRAL_BUS_DENIED'));
+      assert.deepEqual([(await jobs.stats()).held, (await others.stats()).waiting], [1, 0]);
+    }
+  });
+
+  test('a transaction with a queue whose key is of another type, of which nothing happens', async (t) => {
+    const server = await serverOf(t);
+    const bus = await busOf(t, server.url);
+    await bus.queue('jobs').send('before');
+    const [job] = await bus.queue('jobs').receive();
+    for (const key of ['l', 'b', 's', 'w', 'd']) {
+      await command(server, 'SET', `{corral}:${key}:last`, 'text');
+      const transaction = bus.transaction((tx) => {
+        tx.ack(job);
+        tx.queue('others').send('after');
+        tx.queue('last').send('after', {
+          delay: key === 'd' ? LONG : 0,
+          priority: key === 's' || key === 'w' ? 1 : 0,
+        });
+      });
+      await assert.rejects(transaction, withCode('ERR_CORRAL_BUS_WRONG_TYPE'), key);
+      await command(server, 'DEL', `{corral}:${key}:last`);
+    }
+    const counts = async (/** @type {string} */ name) => bus.queue(name).stats();
+    assert.deepEqual([(await counts('jobs')).held, (await counts('others')).waiting], [1, 0]);
+  });
+
+  test('a message whose id is not known afterwards', async (t) => {
+    const server = await serverOf(t);
+    const bus = await busOf(t, server.url);
+    const queue = bus.queue('jobs');
+    await command(server, 'SET', '{corral}:l:jobs', 'text');
+    const once = () => queue.send('once', { id: 'first' });
+    await assert.rejects(once(), withCode('ERR_CORRAL_BUS_WRONG_TYPE'));
+    await command(server, 'DEL', '{corral}:l:jobs');
+    await once();
+    await once();
+    assert.deepEqual(
+      (await queue.receive({ count: 3 })).map(({ message }) => message),
+      ['once'],
+    );
+  });
+
   test('a key of another type', async (t) => {
     const server = await serverOf(t);
     const bus = await busOf(t, server.url);

@@ -7,7 +7,8 @@ local function receipts()
 end
 
 -- Each reads what belongs to it and returns what does it, so that a transaction can look at all of it before it
--- does any; and second, what has to be held for it.
+-- does any; and second, if it may be in one, what it needs: receipts of what has to be held (2) in a queue (1) or a list of what was
+-- taken, and the queue, list or topic that it changes.
 local ops = {}
 
 function ops.send()
@@ -19,25 +20,25 @@ function ops.send()
       local known = call('ZSCORE', key('i', queue), id)
       if known and tonumber(known) > now then return 1 end
       call('ZREMRANGEBYSCORE', key('i', queue), '-inf', now)
-      call('ZADD', key('i', queue), after(deduplicate), id)
     end
     local n = number()
-    if priority == 0 and delay == 0 and expires == 0 and group == '' and #body <= SMALL then
-      call('HSET', key('b', queue), n, body)
-      append(queue, { n })
-      return 0
-    end
-    local state = { priority, 0, '', expires > 0 and after(expires) or 0, group }
     call('HSET', key('b', queue), n, body)
-    setState(queue, n, state)
-    if expires > 0 then later('x', queue, n, state[4]) end
-    if delay > 0 then
-      later('d', queue, n, after(delay))
+    if priority == 0 and delay == 0 and expires == 0 and group == '' and #body <= SMALL then
+      append(queue, { n })
     else
-      add(queue, n, state)
+      local state = { priority, 0, '', expires > 0 and after(expires) or 0, group }
+      setState(queue, n, state)
+      if expires > 0 then later('x', queue, n, state[4]) end
+      if delay > 0 then
+        later('d', queue, n, after(delay))
+      else
+        add(queue, n, state)
+      end
     end
+    -- Of what could not be kept no id is known: it may be sent again.
+    if id ~= '' then call('ZADD', key('i', queue), after(deduplicate), id) end
     return 0
-  end
+  end, { queue = queue }
 end
 
 function ops.ack()
@@ -49,7 +50,7 @@ function ops.ack()
       if not acknowledge(queue, receipt[1], receipt[2]) then answer = 2 end
     end
     return answer
-  end, { queue, all }
+  end, { queue, all, queue = queue }
 end
 
 function ops.nack()
@@ -64,33 +65,75 @@ function ops.nack()
     end
     -- It is back already.
     return isUnclaimed(state, delivery) and 0 or 2
-  end, { queue, { { n, delivery } } }
+  end, { queue, { { n, delivery } }, queue = queue, letters = deadLetterOf }
 end
 
 function ops.publish()
   local topic, body = argument(), argument()
-  return function() return call('PUBLISH', topic, body) end
+  return function() return call('PUBLISH', topic, body) end, { topic = topic }
 end
 
-function ops.transaction()
-  local steps, settled, isHeldAll, isList = {}, {}, true, true
-  for i = 1, numeric() do
-    local step, needs = ops[argument()]()
-    steps[i] = step
-    if needs and needs.target then
-      local kind = call('TYPE', needs.target).ok
-      isList = isList and (kind == 'list' or kind == 'none')
-    end
-    for _, receipt in ipairs(needs and needs[2] or {}) do
+-- How a message that is sent, settled or buried changes a queue: its keys, their types, and commands by which it does.
+local CHANGES = {
+  { 'b', 'hash', 'HSET', 'f', 'v' }, { 'b', 'hash', 'HDEL', 'f' }, { 's', 'hash', 'HSET', 'f', 'v' }, { 's', 'hash', 'HDEL', 'f' },
+  { 'l', 'list', 'RPUSH', 'v' }, { 'w', 'zset', 'ZADD', '1', 'v' }, { 'w', 'zset', 'ZREM', 'v' }, { 'h', 'zset', 'ZREM', 'v' },
+  { 'd', 'zset', 'ZADD', '1', 'v' }, { 'x', 'zset', 'ZADD', '1', 'v' }, { 'i', 'zset', 'ZADD', '1', 'v' }, { 'f', 'hash', 'HDEL', 'f' },
+}
+
+-- Whether this user may do that. Redis 6.2 does not tell.
+local function checkRight(command, ...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(command, ...) then
+    error('NOPERM this user has no permissions to run ' .. command .. ' on what a transaction needs', 0)
+  end
+end
+
+local function checkKey(name, kind, command, ...)
+  local is = call('TYPE', name).ok
+  if is ~= kind and is ~= 'none' then error('WRONGTYPE ' .. name .. ' is a ' .. is, 0) end
+  checkRight(command, name, ...)
+end
+
+local function checkQueue(queue)
+  for _, change in ipairs(CHANGES) do checkKey(key(change[1], queue), unpack(change, 2)) end
+end
+
+-- Raises what would keep a step from being done.
+local function checkStep(needs)
+  if needs.target then checkKey(needs.target, 'list', 'LPUSH', 'v') end
+  if needs.topic then checkRight('PUBLISH', needs.topic, '') end
+  if needs.list then
+    checkKey(needs.list, 'hash', 'HDEL', 'f')
+    checkKey(needs.list .. ':until', 'zset', 'ZREM', 'v')
+  end
+  if needs.queue then checkQueue(needs.queue) end
+  if needs.letters then checkQueue(needs.letters(needs.queue)) end
+end
+
+local function areHeld(all)
+  local settled = {}
+  for _, needs in ipairs(all) do
+    for _, receipt in ipairs(needs[2] or {}) do
       local queue, n, delivery = needs[1], receipt[1], receipt[2]
       local state = needs.list and call('HEXISTS', needs.list, n) == 1 and { 0, delivery, me } or stateOf(queue, n)
-      if settled[n] or not (isHeld(state, delivery) or isUnclaimed(state, delivery)) then isHeldAll = false end
+      if settled[n] or not (isHeld(state, delivery) or isUnclaimed(state, delivery)) then return false end
       settled[n] = true
     end
   end
+  return true
+end
+
+function ops.transaction()
+  local steps, all, published = {}, {}, 0
+  for i = 1, numeric() do
+    local step, needs = ops[argument()]()
+    all[i] = needs
+    -- Where nobody tells what this user may publish it is tried before anything else is done.
+    if needs.topic then published = published + 1 end
+    table.insert(steps, needs.topic and published or #steps + 1, step)
+  end
   return function()
-    if not isHeldAll then return 2 end
-    if not isList then return { 'error', 'WRONGTYPE of a list' } end
+    for _, needs in ipairs(all) do checkStep(needs) end
+    if not areHeld(all) then return 2 end
     for _, step in ipairs(steps) do step() end
     return 0
   end
@@ -119,8 +162,10 @@ function ops.extend()
       later('h', queue, n, after(visibility))
       return 0
     end
-    if not isUnclaimed(state, delivery) or not withdraw(queue, n, state) then return 2 end
-    local group = state[5]
+    local group = state and state[5] or ''
+    -- Another one of its group may have gone before it.
+    if not isUnclaimed(state, delivery) or (group ~= '' and busy(queue, group)) then return 2 end
+    if not withdraw(queue, n, state) then return 2 end
     if group ~= '' then
       local first = call('ZRANGE', groupKey(queue, group), 0, 0)
       if first[1] then call('ZREM', key('w', queue), first[1]) end
@@ -290,7 +335,7 @@ function ops.push()
   return function()
     call('LPUSH', list, value)
     return 0
-  end, { '', {}, target = list }
+  end, { target = list }
 end
 
 function ops.pop()
