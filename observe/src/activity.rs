@@ -1,16 +1,31 @@
 //! What the main thread of a process does, in words, as the kernel knows it.
 
+/// What the main thread of a process does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doing {
+    /// In words.
+    pub words: String,
+    /// It waits for another thread.
+    pub waits_for_thread: bool,
+    /// For how many microseconds it has had a processor so far; 0 where nobody tells.
+    pub processor: u64,
+}
+
+/// What a thread does that is in no system call, where V8 cannot be interrupted.
+pub const NATIVE_CODE: &str = "runs native code";
+
 /// What it does. `has_stack`: it runs JavaScript, or what JavaScript can be interrupted in.
-pub fn activity(pid: Option<u32>, has_stack: bool) -> String {
+pub fn activity(pid: Option<u32>, has_stack: bool) -> Doing {
     let seen = pid.and_then(platform::seen);
-    match seen {
-        None if has_stack => "runs JavaScript".to_owned(),
+    let waits_for_thread = matches!(seen, Some(Seen::WaitsForThread(_)));
+    let words = match seen {
+        None | Some(Seen::Runs) if has_stack => "runs JavaScript".to_owned(),
         None => "unknown".to_owned(),
-        Some(Seen::Runs) if has_stack => "runs JavaScript".to_owned(),
-        Some(Seen::Runs) => "runs native code".to_owned(),
+        Some(Seen::Runs) => NATIVE_CODE.to_owned(),
         Some(Seen::Stopped) => "is stopped, by a signal or a debugger".to_owned(),
-        Some(Seen::Waits(what)) => what,
-    }
+        Some(Seen::Waits(what) | Seen::WaitsForThread(what)) => what,
+    };
+    Doing { words, waits_for_thread, processor: pid.and_then(platform::processor).unwrap_or(0) }
 }
 
 /// What the kernel says.
@@ -20,6 +35,8 @@ enum Seen {
     Stopped,
     /// In a system call, which is described.
     Waits(String),
+    /// In one that waits for another thread.
+    WaitsForThread(String),
 }
 
 #[cfg(target_os = "linux")]
@@ -36,29 +53,37 @@ mod platform {
         Some(match state {
             'R' => Seen::Runs,
             'T' | 't' => Seen::Stopped,
-            state => Seen::Waits(waits(pid, state, &call)),
+            state => waits(pid, state, &call),
         })
     }
 
-    fn waits(pid: u32, state: char, call: &str) -> String {
+    /// For how many microseconds the thread has had a processor.
+    pub fn processor(pid: u32) -> Option<u64> {
+        let times = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).ok()?;
+        Some(times.split_ascii_whitespace().next()?.parse::<u64>().ok()? / 1000)
+    }
+
+    fn waits(pid: u32, state: char, call: &str) -> Seen {
         let mut words = call.split_ascii_whitespace();
         let number: Option<i64> = words.next().and_then(|word| word.parse().ok());
         let argument =
             words.next().and_then(|word| i64::from_str_radix(word.trim_start_matches("0x"), 16).ok());
         let Some((name, kind)) = number.and_then(name) else {
             let how = if state == 'D' { "waits for a device" } else { "waits in the kernel" };
-            return match number {
+            return Seen::Waits(match number {
                 Some(number) if number >= 0 => format!("{how} (system call {number})"),
                 _ => how.to_owned(),
-            };
+            });
         };
-        match (kind, argument) {
+        Seen::Waits(match (kind, argument) {
             (Kind::File, Some(fd)) => format!("waits in {name} of {}", file(pid, fd)),
-            (Kind::Memory, _) => format!("waits in {name}: for a lock, or in Atomics.wait"),
+            (Kind::Memory, _) => {
+                return Seen::WaitsForThread(format!("waits in {name}: for a lock, or in Atomics.wait"));
+            }
             (Kind::Child, _) => format!("waits in {name} for a child process"),
             (Kind::Events, _) => format!("waits in {name} for events: of a child process, for example"),
             _ => format!("waits in {name}"),
-        }
+        })
     }
 
     /// What a descriptor of a process is: a path, or `pipe:[1234]`.
@@ -112,7 +137,11 @@ mod platform {
         #[test]
         fn system_calls_are_described_by_what_they_wait_for() {
             let own = std::process::id();
-            let call = |number: i64, first: &str| waits(own, 'S', &format!("{number} {first} 0x0 0x0"));
+            let seen = |state, call: &str| match waits(own, state, call) {
+                Seen::Waits(words) | Seen::WaitsForThread(words) => words,
+                other => panic!("{other:?}"),
+            };
+            let call = |number: i64, first: &str| seen('S', &format!("{number} {first} 0x0 0x0"));
             let null = std::fs::File::open("/dev/null").unwrap();
             let fd = std::os::fd::AsRawFd::as_raw_fd(&null);
             assert_eq!(call(libc::SYS_read, &format!("0x{fd:x}")), "waits in read of /dev/null");
@@ -120,7 +149,9 @@ mod platform {
             assert_eq!(call(libc::SYS_futex, "0x7f00"), "waits in futex: for a lock, or in Atomics.wait");
             assert_eq!(call(libc::SYS_wait4, "0x0"), "waits in wait4 for a child process");
             assert_eq!(call(9999, "0x0"), "waits in the kernel (system call 9999)");
-            assert_eq!(waits(own, 'D', ""), "waits for a device");
+            assert_eq!(seen('D', ""), "waits for a device");
+            let futex = format!("{} 0x7f00 0x0", libc::SYS_futex);
+            assert!(matches!(waits(own, 'S', &futex), Seen::WaitsForThread(_)));
         }
 
         #[test]
@@ -145,6 +176,10 @@ mod platform {
     pub fn seen(_pid: u32) -> Option<Seen> {
         None
     }
+
+    pub fn processor(_pid: u32) -> Option<u64> {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +188,13 @@ mod tests {
 
     #[test]
     fn where_nothing_is_known_the_stack_decides() {
-        assert_eq!(activity(None, true), "runs JavaScript");
-        assert_eq!(activity(None, false), "unknown");
+        assert_eq!(activity(None, true).words, "runs JavaScript");
+        assert_eq!(activity(None, false).words, "unknown");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_main_thread_has_run_for_is_known() {
+        assert!(activity(Some(std::process::id()), false).processor > 0);
     }
 }

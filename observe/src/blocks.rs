@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::activity::{Doing, NATIVE_CODE};
+
 /// How many blocks are remembered that are over.
 pub const MAX_PAST: usize = 100;
 
@@ -12,6 +14,10 @@ pub const MAX_FRAMES: usize = 100;
 
 /// For how many microseconds a stack is waited for before a block is told without one.
 pub const STACK_WAIT: u64 = 150_000;
+
+/// Who has had a processor for so much of that time, in microseconds, does not wait, whatever it is found in: V8 waits for threads of
+/// its own while it collects garbage.
+const RUNS: u64 = STACK_WAIT / 10;
 
 /// How frames are counted for which there is no more room.
 const OTHER: &str = "other";
@@ -78,6 +84,9 @@ pub struct Block {
     began: u64,
     #[serde(skip)]
     asked: u64,
+    /// For how many microseconds the thread had had a processor by then.
+    #[serde(skip)]
+    processor: u64,
     #[serde(skip)]
     is_told: bool,
     #[serde(skip)]
@@ -129,7 +138,7 @@ impl Blocks {
         sights: &[Sight],
         (now, unix): (u64, u64),
         after: u64,
-        activity: impl Fn(Option<u32>, bool) -> String,
+        activity: impl Fn(Option<u32>, bool) -> Doing,
     ) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut over: Vec<u32> = self.current.keys().copied().collect();
@@ -143,7 +152,9 @@ impl Blocks {
             if let Some(block) = self.current.get_mut(&sight.worker).filter(|block| block.began == began) {
                 over.retain(|worker| *worker != sight.worker);
                 if !block.is_told && now.saturating_sub(block.asked) >= STACK_WAIT {
-                    block.activity = activity(sight.pid, false);
+                    let Doing { words, waits_for_thread, processor } = activity(sight.pid, false);
+                    let has_run = processor.saturating_sub(block.processor) >= RUNS;
+                    block.activity = if waits_for_thread && has_run { NATIVE_CODE.to_owned() } else { words };
                     block.is_told = true;
                     changes.push(Change::Blocked(block.clone()));
                 }
@@ -152,6 +163,7 @@ impl Blocks {
             self.end(sight.worker, now, &mut changes);
             over.retain(|worker| *worker != sight.worker);
             self.last_id += 1;
+            let Doing { words, processor, .. } = activity(sight.pid, false);
             let block = Block {
                 worker: sight.worker,
                 pid: sight.pid,
@@ -160,9 +172,10 @@ impl Blocks {
                 duration: None,
                 stack: None,
                 is_late: false,
-                activity: activity(sight.pid, false),
+                activity: words,
                 began,
                 asked: now,
+                processor,
                 is_told: false,
                 frame: None,
             };
@@ -179,7 +192,7 @@ impl Blocks {
         worker: u32,
         id: u64,
         stack: Vec<Frame>,
-        activity: impl Fn(Option<u32>, bool) -> String,
+        activity: impl Fn(Option<u32>, bool) -> Doing,
     ) -> Option<Change> {
         let frame = top(&stack).map(Frame::to_text);
         if let Some(block) = self.current.get_mut(&worker).filter(|block| block.id == id) {
@@ -190,7 +203,7 @@ impl Blocks {
             }
             block.frame = frame;
             block.is_told = true;
-            block.activity = activity(block.pid, true);
+            block.activity = activity(block.pid, true).words;
             return Some(Change::Blocked(block.clone()));
         }
         if let Some(block) = self.past.iter_mut().find(|block| block.id == id && block.worker == worker) {
@@ -239,8 +252,9 @@ mod tests {
         Frame { function: function.into(), file: file.into(), line: 7, column: 3 }
     }
 
-    fn does(_: Option<u32>, has_stack: bool) -> String {
-        if has_stack { "runs JavaScript" } else { "runs native code" }.to_owned()
+    fn does(_: Option<u32>, has_stack: bool) -> Doing {
+        let words = if has_stack { "runs JavaScript" } else { NATIVE_CODE }.to_owned();
+        Doing { words, waits_for_thread: false, processor: 0 }
     }
 
     fn look(blocks: &mut Blocks, now: u64, blocked_for: u64) -> Vec<Change> {
@@ -284,6 +298,24 @@ mod tests {
         assert_eq!(blocks.answer(1, 2, vec![frame("late", "/app.js")], does), None);
         assert!(blocks.all().next().unwrap().is_late);
         assert_eq!(blocks.counts()[NATIVE].times, 2);
+    }
+
+    #[test]
+    fn native_code_that_was_found_in_a_garbage_collection_was_told_to_wait_for_a_lock() {
+        for (ran, words) in [(RUNS, NATIVE_CODE), (RUNS - 1, "waits in futex")] {
+            let mut blocks = Blocks::default();
+            let waits = |processor| {
+                move |_, _| Doing { words: "waits in futex".into(), waits_for_thread: true, processor }
+            };
+            let mut look = |now, processor| {
+                let sight = Sight { worker: 1, pid: Some(9), blocked_for: Some(AFTER + now) };
+                blocks.look(&[sight], (10_000_000 + now, 0), AFTER, waits(processor))
+            };
+            assert!(matches!(look(0, 1_000)[..], [Change::Ask { .. }]));
+            let told = look(STACK_WAIT, 1_000 + ran);
+            let [Change::Blocked(block)] = told.as_slice() else { panic!("{told:?}") };
+            assert_eq!(block.activity, words);
+        }
     }
 
     #[test]
