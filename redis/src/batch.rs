@@ -154,3 +154,23 @@ impl Batch {
 fn is_run(one: &Work, next: &Work) -> bool {
     one.run().is_some_and(|run| next.run() == Some(run))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_rsmq_is_sent_counts_for_the_size_of_a_batch() {
+        let mut pending = Pending::default();
+        for sequence in 1..=16 {
+            let arguments = vec![Arc::from(vec![0; MAX_BYTES])];
+            pending.push(Item { sequence, work: Work::Rsmq { call: Arc::from("send"), arguments } });
+        }
+        assert!(pending.is_full());
+        let batch = pending.batch(&Settings::default()).unwrap();
+        assert_eq!(batch.items.len(), 1);
+        assert!(!pending.is_full());
+    }
+}

@@ -242,7 +242,7 @@ impl Work {
         }
     }
 
-    /// How many bytes of messages it has.
+    /// How many bytes of messages, or of arguments, it has.
     pub fn bytes(&self) -> usize {
         let of = |op: &Op| match op {
             Op::Send(message) => message.envelope.len(),
@@ -252,6 +252,7 @@ impl Work {
         match self {
             Work::Op(op) => of(op),
             Work::Transaction(ops) => ops.iter().map(of).sum(),
+            Work::Rsmq { arguments, .. } => arguments.iter().map(|argument| argument.len()).sum(),
             _ => 0,
         }
     }
