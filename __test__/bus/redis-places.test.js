@@ -10,7 +10,7 @@ const path = require('node:path');
 const { after, before, describe, test } = require('node:test');
 const { connect } = require('../../bus');
 const { freePort } = require('../../scripts/lib-free-port');
-const { RedisServer, command } = require('../helpers/redis');
+const { RedisServer, command, nodePorts } = require('../helpers/redis');
 const { contract, place, until, withCode } = require('./contract');
 
 // A bus with nothing to wait for keeps no process.
@@ -22,14 +22,9 @@ let node;
 let url = '';
 
 before(async () => {
-  const port = await freePort();
-  const bus = await freePort();
-  node = await new RedisServer({
-    port: `${port}`,
-    bind: '127.0.0.1',
-    'cluster-enabled': 'yes',
-    'cluster-port': `${bus}`,
-  }).start();
+  const ports = await nodePorts();
+  const { port } = ports;
+  node = await new RedisServer({ ...ports, bind: '127.0.0.1', 'cluster-enabled': 'yes' }).start();
   const slots = Array.from({ length: 16_384 }, (_, i) => `${i}`);
   await command(node, 'CLUSTER', 'ADDSLOTS', ...slots);
   await until(async () => /cluster_state:ok/.test(await command(node, 'CLUSTER', 'INFO')));

@@ -293,7 +293,10 @@ describe('the server refuses', () => {
     await jobs.send('before');
     const [job] = await jobs.receive();
     /** @type {((tx: any) => void)[]} */
-    const refused = [(tx) => tx.publish('news', 1), (tx) => tx.list('plain').push(1)];
+    const refused = [(tx) => tx.publish('news', 1)];
+    // Redis 6 tells a script nothing of rights (docs/bus.md).
+    const version = await command(server, 'INFO', 'server');
+    if (!/redis_version:6\./.test(version)) refused.push((tx) => tx.list('plain').push(1));
     for (const last of refused) {
       const transaction = bus.transaction((tx) => {
         tx.ack(job);

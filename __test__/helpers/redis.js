@@ -2,12 +2,13 @@
 
 // Redis servers for tests: Debian's redis-server, each on a Unix socket in a directory of its own.
 
-const { spawn } = require('node:child_process');
+const { execFileSync, spawn } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
+const { freePort } = require('../../scripts/lib-free-port');
 const { redisServer } = require('../../scripts/lib-redis');
 
 /** A server, which may be ended and started again. */
@@ -115,4 +116,13 @@ async function command(server, ...words) {
   return answer.replace(/(\+OK|-ERR unknown command .*QUIT.*)\r\n$/i, '');
 }
 
-module.exports = { RedisServer, command };
+/** @returns {Promise<{ port: string, 'cluster-port'?: string }>} the ports of a node of a cluster */
+async function nodePorts() {
+  const version = /v=(\d+)/.exec(String(execFileSync(redisServer(), ['--version'])))?.[1];
+  const port = await freePort();
+  if (Number(version) >= 7) return { port: `${port}`, 'cluster-port': `${await freePort()}` };
+  // Redis 6 takes the port that is 10,000 above, and no other.
+  return port + 10_000 <= 65_535 ? { port: `${port}` } : nodePorts();
+}
+
+module.exports = { RedisServer, command, nodePorts };

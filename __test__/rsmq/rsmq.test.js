@@ -11,7 +11,7 @@ const path = require('node:path');
 const { after, before, describe, test } = require('node:test');
 const Ours = require('../../rsmq');
 const { freePort } = require('../../scripts/lib-free-port');
-const { RedisServer, command } = require('../helpers/redis');
+const { RedisServer, command, nodePorts } = require('../helpers/redis');
 const { install } = require('../helpers/real-rsmq');
 
 /** @typedef {import('node:test').TestContext} TestContext */
@@ -351,9 +351,9 @@ describe('what rsmq gets wrong', () => {
   });
 
   test('a cluster, with a namespace in braces', async (t) => {
-    const port = await freePort();
-    const settings = { port: `${port}`, bind: '127.0.0.1', 'cluster-enabled': 'yes' };
-    const own = await new RedisServer({ ...settings, 'cluster-port': `${await freePort()}` }).start();
+    const ports = await nodePorts();
+    const port = Number(ports.port);
+    const own = await new RedisServer({ ...ports, bind: '127.0.0.1', 'cluster-enabled': 'yes' }).start();
     const use = usersOf(t, own);
     const slots = Array.from({ length: 16_384 }, (_, i) => `${i}`);
     await command(own, 'CLUSTER', 'ADDSLOTS', ...slots);
