@@ -388,6 +388,26 @@ describe('the server refuses', () => {
     );
   });
 
+  test('what has options and was about to be received, and it waits still', async (t) => {
+    const server = await serverOf(t);
+    const queue = (await busOf(t, server.url)).queue('jobs');
+    await queue.send('first', { priority: 2 });
+    await queue.send('second', { group: 'one' });
+    for (const key of ['h', 'f']) {
+      await command(server, 'SET', `{corral}:${key}:jobs`, 'text');
+      await assert.rejects(queue.receive({ count: 2 }), withCode('ERR_CORRAL_BUS_WRONG_TYPE'));
+      await command(server, 'DEL', `{corral}:${key}:jobs`);
+    }
+    const jobs = await queue.receive({ count: 2 });
+    assert.deepEqual(
+      jobs.map(({ message, deliveries }) => [message, deliveries]),
+      [
+        ['first', 1],
+        ['second', 1],
+      ],
+    );
+  });
+
   test('messages when its memory is full, but not acknowledgements', async (t) => {
     const server = await serverOf(t);
     const bus = await busOf(t, server.url);

@@ -206,6 +206,22 @@ local function pop(queue, most)
   return call('LPOP', list, #ids)
 end
 
+-- Whether this user may do that. Redis 6.2 does not tell.
+local function checkRight(command, ...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(command, ...) then
+    error('NOPERM this user has no permissions to run ' .. command .. ' on what this needs', 0)
+  end
+end
+
+local function checkKey(name, kind, command, ...)
+  local is = call('TYPE', name).ok
+  if is ~= kind and is ~= 'none' then error('WRONGTYPE ' .. name .. ' is a ' .. is, 0) end
+  checkRight(command, name, ...)
+end
+
+-- What is needed for holding messages, before they are taken out.
+local HOLDS = { { 's', 'hash', 'HSET', 'f', 'v' }, { 'h', 'zset', 'ZADD', '1', 'v' }, { 'b', 'hash', 'HDEL', 'f' }, { 'f', 'hash', 'HSET', 'f', 'v' } }
+
 -- Messages for a consumer, which holds them from then on.
 local function take(queue, count, visibility)
   local found, bytes = {}, 0
@@ -213,6 +229,7 @@ local function take(queue, count, visibility)
     visibility = tonumber(call('HGET', key('o', queue), 'v') or DEFAULT_VISIBILITY)
   end
   local till = after(visibility)
+  for _, change in ipairs(HOLDS) do checkKey(key(change[1], queue), unpack(change, 2)) end
   while #found < count and bytes < MAX_REPLY do
     local fits = bytes == 0 and UNKNOWN or math.max(1, math.floor((MAX_REPLY - bytes) * #found / bytes))
     local ids = pop(queue, math.min(count - #found, fits, CHUNK))

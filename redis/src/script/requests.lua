@@ -80,19 +80,6 @@ local CHANGES = {
   { 'd', 'zset', 'ZADD', '1', 'v' }, { 'x', 'zset', 'ZADD', '1', 'v' }, { 'i', 'zset', 'ZADD', '1', 'v' }, { 'f', 'hash', 'HDEL', 'f' },
 }
 
--- Whether this user may do that. Redis 6.2 does not tell.
-local function checkRight(command, ...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(command, ...) then
-    error('NOPERM this user has no permissions to run ' .. command .. ' on what a transaction needs', 0)
-  end
-end
-
-local function checkKey(name, kind, command, ...)
-  local is = call('TYPE', name).ok
-  if is ~= kind and is ~= 'none' then error('WRONGTYPE ' .. name .. ' is a ' .. is, 0) end
-  checkRight(command, name, ...)
-end
-
 local function checkQueue(queue)
   for _, change in ipairs(CHANGES) do checkKey(key(change[1], queue), unpack(change, 2)) end
 end
