@@ -225,6 +225,42 @@ describe('an answer is lost', () => {
     assert.deepEqual(await queue.stats(), { waiting: 0, delayed: 0, held: 0, receivers: 0 });
   });
 
+  test('what was handed to who waits comes all the same, once, if the news of it is lost', async (t) => {
+    const server = await serverOf(t);
+    const proxy = await proxyOf(t, server);
+    const [bus, producer] = [await busOf(t, proxy.url), await busOf(t, server.url)];
+    const queue = bus.queue('jobs');
+    const waiting = queue.receive({ wait: LONG });
+    await until(async () => (await producer.queue('jobs').stats()).receivers === 1);
+    Object.assign(proxy, { cuts: true, of: /SUBSCRIBE/ });
+    await producer.queue('jobs').send('work');
+    const [job] = await waiting;
+    assert.deepEqual([job.message, job.deliveries, proxy.cut], ['work', 1, 1]);
+    await job.ack();
+    assert.deepEqual(await queue.stats(), { waiting: 0, delayed: 0, held: 0, receivers: 0 });
+  });
+
+  test('what was handed to who waits no more goes back, once, if the news of it is lost', async (t) => {
+    const server = await serverOf(t);
+    const proxy = await proxyOf(t, server);
+    const [bus, producer] = [await busOf(t, proxy.url), await busOf(t, server.url)];
+    const waiting = bus.queue('jobs').receive({ wait: LONG, signal: AbortSignal.timeout(LONG) });
+    const controller = new AbortController();
+    const other = bus.queue('jobs').receive({ wait: LONG, signal: controller.signal });
+    const counts = () => producer.queue('jobs').stats();
+    await until(async () => (await counts()).receivers === 2);
+    // The first is handed its message; of the second the news is lost, and then nobody wants it.
+    await producer.queue('jobs').send('first');
+    assert.equal((await waiting)[0].message, 'first');
+    bus.once('down', () => controller.abort());
+    Object.assign(proxy, { cuts: true, of: /SUBSCRIBE/ });
+    await producer.queue('jobs').send('second');
+    await assert.rejects(other, withCode('ABORT_ERR'));
+    const [job] = await producer.queue('jobs').receive({ wait: LONG });
+    assert.deepEqual([job.message, job.deliveries, proxy.cut], ['second', 1, 1]);
+    assert.deepEqual(await counts(), { waiting: 0, delayed: 0, held: 2, receivers: 0 });
+  });
+
   test('a script that the server has forgotten is told again', async (t) => {
     const server = await serverOf(t);
     const bus = await busOf(t, server.url);
@@ -252,6 +288,74 @@ describe('a consumer dies', () => {
     const [dead] = await bus.queue('jobs.dead').receive({ wait: LONG });
     assert.deepEqual([dead.message, dead.dead?.reason], ['work', 'expired']);
   });
+});
+
+test('who waits is sent a message with the news of it', async (t) => {
+  const server = await serverOf(t);
+  const [bus, producer] = [await busOf(t, server.url), await busOf(t, server.url)];
+  const waiting = [1, 2].map(() => bus.queue('jobs').receive({ wait: LONG }));
+  await until(async () => (await producer.queue('jobs').stats()).receivers === 2);
+  await command(server, 'CONFIG', 'RESETSTAT');
+  for (const message of ['first', 'second']) await producer.queue('jobs').send(message);
+  const jobs = (await Promise.all(waiting)).flat();
+  assert.deepEqual(
+    jobs.map(({ message, deliveries }) => [message, deliveries]),
+    [
+      ['first', 1],
+      ['second', 1],
+    ],
+  );
+  // Each was sent, and nobody has asked.
+  assert.match(await command(server, 'INFO', 'commandstats'), /cmdstat_evalsha:calls=2,/);
+  await bus.queue('jobs').ack(jobs);
+  assert.deepEqual(await bus.queue('jobs').stats(), { waiting: 0, delayed: 0, held: 0, receivers: 0 });
+});
+
+test('many that are received at once are in keys that are made for many', async (t) => {
+  const server = await serverOf(t);
+  const queue = (await busOf(t, server.url)).queue('jobs');
+  await Promise.all(Array.from({ length: 100 }, (_, i) => queue.send(i)));
+  const jobs = await queue.receive({ count: 100 });
+  const answers = async (/** @type {string[]} */ ...words) => (await command(server, ...words)).trim();
+  assert.match(await answers('OBJECT', 'ENCODING', '{corral}:h:jobs'), /skiplist/);
+  assert.equal(await answers('ZCARD', '{corral}:h:jobs'), ':100');
+  assert.equal(await answers('HLEN', '{corral}:s:jobs'), ':100');
+  await queue.ack(jobs);
+  assert.equal(await answers('EXISTS', '{corral}:h:jobs', '{corral}:s:jobs'), ':0');
+});
+
+test('what is published to who does not read is bounded by its bytes, too', async (t) => {
+  const server = await serverOf(t);
+  const bus = await busOf(t, server.url);
+  const [count, mebibyte] = [400, 1 << 20];
+  const program = `
+    const fs = require('node:fs');
+    require('./bus').connect(process.argv[1], { maxMessageSize: ${2 * mebibyte} }).then(async (bus) => {
+      let received = 0;
+      const subscription = await bus.subscribe('news', (message) => {
+        received += 1;
+        if (message.number !== ${count - 1}) return;
+        const peak = Number(/VmHWM:\\s+(\\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1]);
+        fs.writeSync(1, JSON.stringify({ received, dropped: subscription.dropped, peak }));
+        bus.close();
+      }, { buffer: 10_000 });
+      fs.writeSync(1, 'ready');
+      fs.readSync(0, Buffer.alloc(1));
+    })`;
+  const child = spawn(process.execPath, ['-e', program, server.url], {
+    cwd: path.join(__dirname, '../..'),
+    env: environment(),
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  await once(child.stdout, 'data');
+  const large = 'x'.repeat(mebibyte - 100);
+  for (let number = 0; number < count; number += 1) await bus.publish('news', { number, large });
+  const told = once(child.stdout, 'data');
+  child.stdin.end('x');
+  const { received, dropped, peak } = JSON.parse(String((await told)[0]));
+  assert.equal(received + dropped, count);
+  assert.ok(dropped > 0 && peak < 300 * 1024, `${dropped} dropped, ${peak} KiB`);
 });
 
 test('what is due behind something else comes in its time, and not five seconds later', async (t) => {

@@ -43,7 +43,6 @@ pub struct Batch {
     pub items: Vec<Item>,
 }
 
-#[derive(Default)]
 pub struct Pending {
     items: VecDeque<Item>,
     bytes: usize,
@@ -51,6 +50,11 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Batches have numbers behind one that no session of the same bus has had.
+    pub fn new(first: u64) -> Pending {
+        Pending { items: VecDeque::new(), bytes: 0, last_batch: first }
+    }
+
     pub fn push(&mut self, item: Item) {
         self.bytes += item.work.bytes();
         self.items.push_back(item);
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_rsmq_is_sent_counts_for_the_size_of_a_batch() {
-        let mut pending = Pending::default();
+        let mut pending = Pending::new(0);
         for sequence in 1..=16 {
             let arguments = vec![Arc::from(vec![0; MAX_BYTES])];
             pending.push(Item { sequence, work: Work::Rsmq { call: Arc::from("send"), arguments } });

@@ -4,7 +4,7 @@
 //! Imports point one way:
 //!
 //! ```text
-//! binding -> runtime -> session -> { batch, waiting, tending, blocking, topics, envelopes, wire } -> { script, link } -> { settings, fault }
+//! binding -> runtime -> session -> { batch, waiting, tending, blocking, topics, envelopes, news, wire } -> { script, link } -> { settings, fault }
 //! ```
 //!
 //! - `settings`: where the server is, and what keys begin with.
@@ -12,6 +12,7 @@
 //! - `link`: connections to the server.
 //! - `batch`: requests that are asked for together.
 //! - `envelopes`: those that the script leaves to the session.
+//! - `news`: what the script publishes to a session.
 //! - `wire`: the socket between a bus and its session.
 //! - `fault`: what goes wrong.
 //! - `waiting`: calls that wait for messages.
@@ -27,6 +28,7 @@ pub mod blocking;
 pub mod envelopes;
 pub mod fault;
 pub mod link;
+pub mod news;
 pub mod runtime;
 pub mod script;
 pub mod session;

@@ -83,6 +83,16 @@ impl Subscriptions {
         self.topics.credit((ONLY, number), count);
     }
 
+    /// The bus does not read what it has got: what comes from now on waits, within the bounds of each subscription.
+    pub fn pause(&mut self) {
+        self.topics.pause(ONLY);
+    }
+
+    /// The bus has caught up: true if something is to be sent to it, after which it may be behind again.
+    pub fn resume(&mut self) -> bool {
+        self.topics.resume(ONLY)
+    }
+
     /// What is to be sent to the bus; the numbers of subscriptions that have ended are to be removed.
     pub fn outbox(&mut self) -> impl Iterator<Item = (u64, Reply)> {
         self.topics.outbox.drain(..).map(|((_, number), reply)| (number, reply))

@@ -27,6 +27,15 @@ impl Wire {
         self.output.is_written()
     }
 
+    /// Whether the bus has to read before it is sent what it can do without.
+    pub fn is_behind(&self) -> bool {
+        self.output.is_behind()
+    }
+
+    pub fn has_caught_up(&self) -> bool {
+        self.output.has_caught_up()
+    }
+
     /// Waits until the socket can be read, if `reads`, or has room for what is to be written.
     ///
     /// # Errors

@@ -26,9 +26,8 @@ while at <= #ARGV do
   rows[row] = done and result or failure(result)
 end
 
-for queue in pairs(changed) do
-  if call('EXISTS', P .. 'r:' .. queue) == 1 then rules().wake(queue) end
-end
+-- What was done is done: who cannot be woken looks after a while.
+for queue in pairs(changed) do pcall(wake, queue) end
 for queue, due in pairs(dues) do
   if due < (known[queue] or FOREVER) then call('ZADD', P .. 'due', 'LT', text(due), queue) end
 end

@@ -1,28 +1,36 @@
--- What a batch does to those who wait, and its answer when it is asked for again. Behind rsmq.lua; it ends the function that
+-- What a batch does to those who wait for the end of a queue, and its answer when it is asked for again. Behind rsmq.lua; it ends the function that
 -- begins with queues.lua.
-
--- Wakes as many sessions as there is something for.
-local function wake(queue)
-  local ready = call('ZCARD', key('w', queue)) + call('LLEN', key('l', queue))
-  while ready > 0 do
-    local first = call('ZPOPMIN', key('r', queue))
-    if not first[1] then return end
-    local waits = call('HGET', key('R', queue), first[1])
-    local known = waits and unpacked(waits) or { 0, 0 }
-    if known[2] > now and call('PUBLISH', P .. 'session:' .. first[1], queue) > 0 then
-      ready = ready - known[1]
-    elseif known[2] <= now then
-      call('HDEL', key('R', queue), first[1])
-    end
-  end
-end
 
 local function tellDrained(queue)
   if call('EXISTS', key('b', queue)) == 1 then return end
   for _, session in ipairs(call('SMEMBERS', key('z', queue))) do
-    call('PUBLISH', P .. 'session:' .. session, queue)
+    call('PUBLISH', P .. 'session:' .. session, 'w' .. queue)
   end
   call('DEL', key('z', queue))
+end
+
+-- What was handed to this session and has not reached it comes now, to as many of its calls; what is too much goes back.
+local function missed(queue, handed, got, most, serve)
+  local served = 0
+  for i = got + 1, #handed do
+    local found, ids = { handed[i][1] }, { handed[i][1] }
+    for m = 2, #handed[i] do
+      local n = handed[i][m]
+      local state, body = stateOf(queue, n), call('HGET', key('b', queue), n)
+      if body and isHeld(state, 1) then
+        if served == most then
+          giveBack(queue, n, state, 'unseen', 0, '')
+        else
+          found[#found + 1], found[#found + 2] = tonumber(n), body
+          ids[#ids + 1] = n
+        end
+      end
+    end
+    if #found > 1 then
+      served = served + 1
+      serve(found, ids)
+    end
+  end
 end
 
 -- A batch that was carried out has its answer; messages in it are looked up again. Nil if it was not.
@@ -58,6 +66,6 @@ local function again()
 end
 
 return {
-  ops = ops, ripen = ripenNow, take = take, acknowledge = acknowledge, wake = wake, tellDrained = tellDrained, again = again,
+  ops = ops, ripen = ripenNow, take = take, acknowledge = acknowledge, missed = missed, tellDrained = tellDrained, again = again,
 }
 end

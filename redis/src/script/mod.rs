@@ -43,6 +43,14 @@ pub struct Wanted {
     pub visibility: u64,
 }
 
+/// How a session knows again what is handed to its calls that wait, and how often something was since it has asked last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registration {
+    /// 0 if nothing is to be handed over.
+    pub token: u64,
+    pub handed: u32,
+}
+
 /// Whether calls wait, and what the server knows of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waits {
@@ -78,6 +86,7 @@ pub enum Work {
         queue: Arc<str>,
         wanted: Vec<Wanted>,
         waits: Waits,
+        registration: Registration,
     },
     /// The same for a list; with each call the number that the value has from then on.
     Pop {
@@ -285,8 +294,11 @@ impl Work {
                 to.arg(settings.max_deliveries.map_or(String::new(), |value| value.to_string()));
                 to.arg(settings.dead_letter.as_deref().unwrap_or_default());
             }
-            Work::Receive { queue, wanted, waits } => {
-                to.arg("receive").arg(&**queue).arg(waits.name()).arg(wanted.len());
+            Work::Receive { queue, wanted, waits, registration } => {
+                // What is published in a cluster may be lost on its way to the node that the session hears.
+                let token = if server.is_cluster { 0 } else { registration.token };
+                to.arg("receive").arg(&**queue).arg(waits.name()).arg(token).arg(registration.handed);
+                to.arg(wanted.len());
                 for one in wanted {
                     to.arg(one.count).arg(one.visibility.min(LONGEST));
                 }

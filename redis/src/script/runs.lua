@@ -28,6 +28,9 @@ local MAX_REPLY, UNKNOWN, CHUNK = 16777216, 16, 500
 -- The most bytes of an envelope whose number is in P..'l:'. Of more than INLINE of these the session itself asks for the envelopes: to
 -- Lua a text costs its length, each time.
 local SMALL, INLINE = 16384, 8
+-- A key that is new, and gets at least so many elements at once, gets a longer one before them for a moment: without it the server would
+-- look for each by looking at all, up to 128 of them.
+local MANY, LONG = 24, ('-'):rep(65)
 local DEFAULT_VISIBILITY = 30000
 local FOREVER = 9007199254740991
 -- Of a place: larger priorities first, then smaller numbers. LOWEST is what priority 0 adds to a number.
@@ -35,6 +38,8 @@ local RANK = 35184372088832
 local LOWEST = 255 * RANK
 
 local seen, changed, dues, emptied = {}, {}, {}, {}
+-- By queue: how many are in P..'l:'; by number: envelopes that are at hand.
+local lengths, bodies = {}, {}
 -- By queue: when to look at it again, as the server has it.
 local known = {}
 local kept = {}
@@ -59,7 +64,8 @@ local function rules()
   return built
 end
 
-local function text(whole) return string.format('%.0f', whole) end
+-- '%d' is much cheaper than '%.0f', and exact up to where numbers are.
+local function text(whole) return string.format('%d', whole) end
 
 local last
 local function number()
@@ -100,23 +106,24 @@ end
 local function append(queue, numbers)
   local length = call('RPUSH', P .. 'l:' .. queue, unpack(numbers))
   if length == #numbers then keep(queue) end
-  changed[queue] = true
+  lengths[queue], changed[queue] = length, true
 end
 
--- This session holds messages that it has taken out. Adds them to `found`, of which it has so many already: how many there are then, and
+-- A session holds messages that were taken out for it. Adds them to `found`, which has so many already: how many there are then, and
 -- how many bytes have been added.
-local function hold(queue, numbers, visibility, found, taken)
+local function hold(queue, numbers, visibility, found, taken, session)
   local envelopes, isLater = P .. 'b:' .. queue, found[1] == 'later'
-  local bodies = isLater or call('HMGET', envelopes, unpack(numbers))
+  local read = isLater or (#numbers == 1 and bodies[numbers[1]] and { bodies[numbers[1]] })
+  read = read or call('HMGET', envelopes, unpack(numbers))
   local till = math.min(now + visibility, FOREVER)
   local tillText, holds, sets, size, bytes = text(till), {}, {}, 0, 0
   for i, n in ipairs(numbers) do
-    local body = isLater or bodies[i]
+    local body = isLater or read[i]
     -- Without one somebody else has removed it.
     if body then
       size = size + 2
       holds[size - 1], holds[size] = tillText, n
-      sets[size - 1], sets[size] = n, me
+      sets[size - 1], sets[size] = n, session
       taken = taken + 1
       if isLater then
         found[i + 3] = n
@@ -127,11 +134,40 @@ local function hold(queue, numbers, visibility, found, taken)
     end
   end
   if size > 0 then
-    call('HSET', P .. 's:' .. queue, unpack(sets))
-    call('ZADD', P .. 'h:' .. queue, unpack(holds))
+    local states, held = P .. 's:' .. queue, P .. 'h:' .. queue
+    local isLong = size >= 2 * MANY and call('EXISTS', held) == 0
+    if isLong then
+      call('HSET', states, LONG, '')
+      call('ZADD', held, till, LONG)
+    end
+    call('HSET', states, unpack(sets))
+    call('ZADD', held, unpack(holds))
+    if isLong then
+      call('HDEL', states, LONG)
+      call('ZREM', held, LONG)
+    end
     dueAt(queue, till)
   end
   return taken, bytes
+end
+
+-- They wait as before.
+local function putBack(queue, numbers)
+  for i = #numbers, 1, -1 do call('LPUSH', P .. 'l:' .. queue, numbers[i]) end
+  pcall(call, 'HDEL', P .. 's:' .. queue, LONG, unpack(numbers))
+  pcall(call, 'ZREM', P .. 'h:' .. queue, LONG, unpack(numbers))
+end
+
+-- The same as `hold`; if it cannot be done, of whatever type the key is that was in the way, nothing of it is.
+local function holdAll(queue, numbers, ...)
+  local isDone, taken, bytes = pcall(hold, queue, numbers, ...)
+  if isDone then return taken, bytes end
+  putBack(queue, numbers)
+  error(taken, 0)
+end
+
+local function visibilityOf(queue, wanted)
+  return wanted > 0 and wanted or tonumber(call('HGET', P .. 'o:' .. queue, 'v') or DEFAULT_VISIBILITY)
 end
 
 -- Messages for a consumer, which holds them from then on: how long, and then of each its number and its envelope; or 'later', the key
@@ -140,27 +176,21 @@ end
 local function takePlain(queue, count, visibility)
   if call('EXISTS', P .. 'w:' .. queue) == 1 then return false end
   local list, found, taken, bytes = P .. 'l:' .. queue, {}, 0, 0
-  if visibility == 0 then
-    visibility = tonumber(call('HGET', P .. 'o:' .. queue, 'v') or DEFAULT_VISIBILITY)
-  end
   while taken < count and bytes < MAX_REPLY do
     local most = math.min(count - taken, CHUNK)
     local numbers = call('LPOP', list, most)
+    lengths[queue] = nil
     if not numbers then break end
+    visibility = visibilityOf(queue, visibility)
     local isLater = count <= CHUNK and #numbers > INLINE
     if isLater then
       found[1], found[2], found[3] = 'later', P .. 'b:' .. queue, visibility
     else
       found[1] = visibility
     end
-    local isDone, result, size = pcall(hold, queue, numbers, visibility, found, taken)
-    if not isDone then
-      -- They wait as before, of whatever type the key is that was in the way.
-      for i = #numbers, 1, -1 do call('LPUSH', list, numbers[i]) end
-      pcall(call, 'HDEL', P .. 's:' .. queue, unpack(numbers))
-      error(result, 0)
-    end
-    taken, bytes = result, bytes + size
+    local size
+    taken, size = holdAll(queue, numbers, visibility, found, taken, me)
+    bytes = bytes + size
     if isLater or #numbers < most then break end
   end
   if taken == 0 then return {} end
@@ -173,15 +203,16 @@ local runs = {}
 -- Messages without options.
 function runs.sends(queue, count)
   for first = 1, count, CHUNK do
-    local numbers, bodies = {}, {}
+    local numbers, fields = {}, {}
     for i = 1, math.min(CHUNK, count - first + 1) do
       local n = number()
       numbers[i] = n
-      bodies[2 * i - 1], bodies[2 * i] = n, ARGV[at]
+      fields[2 * i - 1], fields[2 * i] = n, ARGV[at]
+      if count <= INLINE then bodies[n] = ARGV[at] end
       at = at + 1
     end
     local envelopes = P .. 'b:' .. queue
-    call('HSET', envelopes, unpack(bodies))
+    call('HSET', envelopes, unpack(fields))
     local isThere, problem = pcall(append, queue, numbers)
     if not isThere then
       -- Nothing of it is left, of whatever type the key is that was in the way.
@@ -250,33 +281,49 @@ function runs.publishes(topic, count)
   return answers
 end
 
--- For all calls of this session that wait in a queue, or for one that does not wait.
+-- What a list of a call has of it when the answer is asked for again: how long its messages are held and their numbers, or more of each.
+local function idsOf(found)
+  if found[1] == 'later' then return { unpack(found, 3) } end
+  local ids = {}
+  if type(found[1]) == 'number' then
+    ids[1] = found[1]
+    for i = 2, #found, 2 do ids[i / 2 + 1] = text(found[i]) end
+  else
+    for i, message in ipairs(found) do ids[i] = { text(message[1]), message[2], message[3] } end
+  end
+  return ids
+end
+
+-- For all calls of this session that wait in a queue, or for one that does not wait. The number by which it knows again what is handed to
+-- it from now on (0 if nothing is to be), and how often it was since it has asked last.
 local function receive()
-  local queue, waits, wanted = argument(), argument(), {}
+  local queue, waits, token, got, wanted = argument(), argument(), argument(), numeric(), {}
   for i = 1, numeric() do wanted[i] = { numeric(), numeric() } end
   return function(row)
     ripen(queue)
     clock()
     local answers, remembered, served = { 0 }, { 'receive', queue }, 0
-    for _, receiver in ipairs(wanted) do
-      local found = takePlain(queue, receiver[1], receiver[2]) or rules().take(queue, receiver[1], receiver[2])
-      if #found == 0 then break end
+    local function serve(found, ids)
       served = served + 1
-      local ids = {}
-      if found[1] == 'later' then
-        ids = { unpack(found, 3) }
-      elseif type(found[1]) == 'number' then
-        ids[1] = found[1]
-        for i = 2, #found, 2 do ids[i / 2 + 1] = text(found[i]) end
-      else
-        for i, message in ipairs(found) do ids[i] = { text(message[1]), message[2], message[3] } end
-      end
       answers[served + 1] = found
       remembered[served + 2] = ids
     end
+    local last = waits == 'known' and call('HGET', P .. 'R:' .. queue, me)
+    local handed = last and unpacked(last)[5] or {}
+    if #handed > got then rules().missed(queue, handed, got, #wanted, serve) end
+    for i = served + 1, #wanted do
+      local count, visibility = wanted[i][1], wanted[i][2]
+      local found = takePlain(queue, count, visibility) or rules().take(queue, count, visibility)
+      if #found == 0 then break end
+      serve(found, idsOf(found))
+    end
     if served < #wanted and waits ~= 'no' then
+      local rest = {}
+      for i = served + 1, #wanted do
+        rest[#rest + 1], rest[#rest + 2] = wanted[i][1], wanted[i][2]
+      end
       call('ZADD', P .. 'r:' .. queue, 'NX', now, me)
-      call('HSET', P .. 'R:' .. queue, me, pack({ #wanted - served, now + LEASE }))
+      call('HSET', P .. 'R:' .. queue, me, pack({ #wanted - served, now + LEASE, token ~= '0' and token, rest, {} }))
     elseif waits == 'known' then
       -- It waits no more.
       call('ZREM', P .. 'r:' .. queue, me)
@@ -284,6 +331,66 @@ local function receive()
     end
     memory[row] = remembered
     return answers
+  end
+end
+
+-- Hands the next messages of a queue in which all have no options to a session that waits, which holds them from then on, with the news of them: how many, 0 if it has to ask. What
+-- it does not get, it is told of when it asks next.
+local function hand(queue, session, known)
+  if not known[3] or known[1] == 0 then return 0 end
+  local count, visibility = known[4][1], visibilityOf(queue, known[4][2])
+  local numbers = call('LPOP', P .. 'l:' .. queue, math.min(count, INLINE))
+  if not numbers then return 0 end
+  local found = {}
+  local isDone, taken = pcall(holdAll, queue, numbers, visibility, found, 0, session)
+  if not isDone then return 0 end
+  local news, handed = { 'h', known[3], ' ', text(visibility), ' ', #queue, ' ', queue }, { visibility }
+  for i = 2, 2 * taken, 2 do
+    local n, body = text(found[i]), found[i + 1]
+    news[#news + 1] = n .. ' ' .. #body .. ' '
+    news[#news + 1] = body
+    handed[#handed + 1] = n
+  end
+  if taken == 0 or call('PUBLISH', P .. 'session:' .. session, table.concat(news)) == 0 then
+    putBack(queue, numbers)
+    return 0
+  end
+  known[1] = known[1] - 1
+  known[4] = { unpack(known[4], 3) }
+  known[5][#known[5] + 1] = handed
+  call('HSET', P .. 'R:' .. queue, session, pack(known))
+  return taken
+end
+
+-- Wakes as many sessions as there is something for, or hands it to them if it is little.
+local function wake(queue)
+  local waiters, calls, others, ready = P .. 'r:' .. queue, P .. 'R:' .. queue, nil, 1
+  while ready > 0 do
+    local first = call('ZPOPMIN', waiters)
+    if not first[1] then return end
+    if not others then
+      clock()
+      others = call('ZCARD', P .. 'w:' .. queue)
+      ready = others + (lengths[queue] or call('LLEN', P .. 'l:' .. queue))
+      if ready == 0 then
+        call('ZADD', waiters, first[2], first[1])
+        return
+      end
+    end
+    local session = first[1]
+    local waits = call('HGET', calls, session)
+    local known = waits and unpacked(waits) or { 0, 0 }
+    if known[2] <= now then
+      call('HDEL', calls, session)
+    else
+      local handed = others == 0 and ready <= INLINE and hand(queue, session, known) or 0
+      ready = ready - handed
+      if handed == 0 then
+        if call('PUBLISH', P .. 'session:' .. session, 'w' .. queue) > 0 then ready = ready - known[1] end
+      elseif known[1] > 0 then
+        call('ZADD', waiters, first[2], session)
+      end
+    end
   end
 end
 

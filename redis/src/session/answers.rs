@@ -11,6 +11,7 @@ use super::Session;
 use crate::batch::{Held, Item};
 use crate::fault::{self, Verdict};
 use crate::script::{Outcome, Waits, Work};
+use crate::waiting::Handed;
 
 impl Session {
     pub(super) fn on_answer(&mut self, result: RedisResult<Value>) {
@@ -122,10 +123,8 @@ impl Session {
             }
             Outcome::Tended(_) | Outcome::NotYet | Outcome::Again => return,
         };
-        for Delivered { receipt, visibility, .. } in served.iter().flatten() {
-            let held = Held { queue: name.clone(), delivery: receipt.delivery, visibility: *visibility };
-            self.held.insert(receipt.message, held);
-            self.due_in(*visibility);
+        for messages in &served {
+            self.hold(name, messages);
         }
         if !waits {
             let messages = served.into_iter().next().unwrap_or_default();
@@ -136,11 +135,59 @@ impl Session {
         for (sequence, messages) in answered.served.into_iter().zip(served) {
             self.wire.send(sequence, &Reply::Messages(messages));
         }
+        for handed in answered.handed {
+            self.hand_over(name, handed);
+        }
         for sequence in answered.ended {
             self.wire.send(sequence, &Reply::Messages(Vec::new()));
         }
         if answered.waits && name.space == Space::List {
             self.blocking.watch(&name.name);
+        }
+    }
+
+    /// The bus holds these from now on.
+    fn hold(&mut self, name: &Name, messages: &[Delivered]) {
+        for Delivered { receipt, visibility, .. } in messages {
+            let held = Held { queue: name.clone(), delivery: receipt.delivery, visibility: *visibility };
+            self.held.insert(receipt.message, held);
+            self.due_in(*visibility);
+        }
+    }
+
+    /// The server has handed over messages with the news of them.
+    pub(super) fn on_handed(&mut self, queue: Arc<str>, token: u64, messages: Vec<Delivered>) {
+        // Who waits no more has asked for what it has not got, and it goes back.
+        if self.bye.is_some() {
+            return;
+        }
+        let name = Name { space: Space::Queue, name: queue };
+        let handed = self.waiting.handed(&name, token, messages);
+        self.hand_over(&name, handed);
+    }
+
+    fn hand_over(&mut self, name: &Name, handed: Handed) {
+        match handed {
+            Handed::To(sequence, messages) => {
+                self.hold(name, &messages);
+                self.wire.send(sequence, &Reply::Messages(messages));
+            }
+            Handed::ToNobody(messages) => {
+                for Delivered { receipt, .. } in messages {
+                    // Otherwise it has come in an answer.
+                    if !self.held.contains_key(&receipt.message) {
+                        let work = Work::Op(Op::Nack {
+                            queue: name.clone(),
+                            receipt,
+                            delay: 0,
+                            counts: false,
+                            error: String::new(),
+                        });
+                        self.pending.push(Item { sequence: 0, work });
+                    }
+                }
+            }
+            Handed::Later => {}
         }
     }
 }

@@ -10,7 +10,7 @@ mod requests;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use corral_bus::protocol::{Name, Reply, Space};
 use futures_util::StreamExt;
@@ -25,11 +25,12 @@ use crate::blocking::Blocking;
 use crate::envelopes;
 use crate::fault::{self, Verdict};
 use crate::link::{self, Link};
+use crate::news::{self, News};
 use crate::script::Work;
 use crate::settings::Settings;
 use crate::tending::Tending;
 use crate::topics::Subscriptions;
-use crate::waiting::Waiting;
+use crate::waiting::{Look, Waiting};
 use crate::wire::Wire;
 
 /// Between attempts to connect: the first pause, and the longest.
@@ -41,6 +42,9 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a bus that is over waits for its last batch.
 const BYE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many messages are taken off the connection before anything else happens.
+const MOST_MESSAGES: usize = 256;
 
 /// What is connected.
 struct Up {
@@ -78,8 +82,9 @@ enum Event {
 pub struct Session {
     settings: Arc<Settings>,
     wire: Wire,
-    /// The name of the session, from the greeting on.
+    /// The name of the session, from the greeting on, and the channel on which it is told that there is something.
     name: String,
+    channel: String,
     is_welcome: bool,
     up: Option<Up>,
     connecting: Option<Connecting>,
@@ -115,16 +120,17 @@ pub async fn serve(stream: UnixStream, settings: Arc<Settings>) {
     let mut session = Session {
         wire: Wire::new(stream),
         name: String::new(),
+        channel: String::new(),
         is_welcome: false,
         up: None,
         connecting: None,
         pause: FIRST_PAUSE,
         retry: None,
-        pending: Pending::default(),
+        pending: Pending::new(now()),
         flight: None,
         asking: None,
         in_full: false,
-        waiting: Waiting::default(),
+        waiting: Waiting::new(now()),
         blocking: Blocking::new(Arc::clone(&settings), found),
         found: receiver,
         subscriptions: Subscriptions::default(),
@@ -143,6 +149,7 @@ impl Session {
     async fn turn(&mut self) -> Result<(), End> {
         self.depart();
         self.wire.write()?;
+        self.catch_up().await?;
         let event = self.next_event().await;
         match event {
             Event::Socket(result) => {
@@ -152,7 +159,7 @@ impl Session {
             }
             Event::Answer(result) => self.on_answer(result),
             Event::Connected(result) => self.on_connected(result).await?,
-            Event::Message(Some(message)) => self.on_message(&message).await,
+            Event::Message(Some(message)) => self.on_messages(message).await,
             Event::Message(None) => self.lost("the server has ended the connection"),
             Event::Found(list) => {
                 if let Some(name) = list {
@@ -229,8 +236,8 @@ impl Session {
         let is_again = self.flight.is_some();
         if self.flight.is_none() {
             if self.bye.is_none() && self.waiting.needs_look() {
-                for (name, wanted, waits) in self.waiting.looks() {
-                    let work = self.asked(&name, wanted, waits);
+                for Look { name, wanted, waits, registration } in self.waiting.looks() {
+                    let work = self.asked(&name, wanted, waits, registration);
                     self.pending.push(Item { sequence: 0, work });
                 }
             }
@@ -252,15 +259,34 @@ impl Session {
         self.asking = Some(asking.boxed());
     }
 
-    async fn on_message(&mut self, message: &Msg) {
-        if message.get_channel_name() != self.settings.channel(&self.name) || message.from_pattern() {
-            self.subscriptions.on_message(message);
-            return self.hand_on().await;
+    /// Something has come, and what has come with it, which goes to the bus together.
+    async fn on_messages(&mut self, first: Msg) {
+        let mut ended = Vec::new();
+        self.on_message(&first);
+        self.pass_on(&mut ended);
+        for _ in 1..MOST_MESSAGES {
+            let next = self.up.as_mut().and_then(|up| up.messages.next().now_or_never().flatten());
+            let Some(message) = next else { break };
+            self.on_message(&message);
+            self.pass_on(&mut ended);
         }
-        let Ok(queue) = std::str::from_utf8(message.get_payload_bytes()) else { return };
-        let queue = Arc::from(queue);
-        self.look_drained(&queue);
-        self.waiting.look(&Name { space: Space::Queue, name: queue });
+        for number in ended {
+            self.unsubscribe(number).await;
+        }
+    }
+
+    fn on_message(&mut self, message: &Msg) {
+        if message.get_channel_name() != self.channel || message.from_pattern() {
+            return self.subscriptions.on_message(message);
+        }
+        match news::read(message.get_payload_bytes()) {
+            Some(News::Look(queue)) => {
+                self.look_drained(&queue);
+                self.waiting.look(&Name { space: Space::Queue, name: queue });
+            }
+            Some(News::Handed { queue, token, messages }) => self.on_handed(queue, token, messages),
+            None => {}
+        }
     }
 
     fn look_drained(&mut self, queue: &Arc<str>) {
@@ -276,9 +302,8 @@ impl Session {
         self.connecting = None;
         let prepared = match result {
             Ok((link, mut sink, messages)) => {
-                let channel = self.settings.channel(&self.name);
                 let prepare = async {
-                    sink.subscribe(channel).await?;
+                    sink.subscribe(&*self.channel).await?;
                     self.subscriptions.again(&mut sink).await
                 };
                 match tokio::time::timeout(SUBSCRIBE_TIMEOUT, prepare).await {
@@ -345,6 +370,12 @@ impl Session {
         };
         let _ = tokio::time::timeout(BYE_TIMEOUT, last).await;
     }
+}
+
+/// Microseconds of the clock: behind all that another session of the same bus has counted.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(0)
 }
 
 async fn maybe<T>(future: Option<&mut BoxFuture<'static, T>>) -> T {

@@ -1,5 +1,6 @@
 //! What the bus asks for.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use futures_util::future::FutureExt;
 use super::{End, SUBSCRIBE_TIMEOUT, Session, connect};
 use crate::batch::Item;
 use crate::fault;
-use crate::script::{Waits, Wanted, Work};
+use crate::script::{Registration, Waits, Wanted, Work};
 
 impl Session {
     /// Carries out the requests that have come.
@@ -24,6 +25,7 @@ impl Session {
             match read {
                 (_, Request::Hello { client, .. }) if self.name.is_empty() => {
                     self.name = client.iter().map(|byte| format!("{byte:02x}")).collect();
+                    self.channel = self.settings.channel(&self.name);
                     self.connecting = Some(connect(Arc::clone(&self.settings)).boxed());
                 }
                 (sequence, request) if !self.name.is_empty() => self.request(sequence, request).await,
@@ -90,14 +92,20 @@ impl Session {
             self.waiting.add(&name, wanted, now.checked_add(Duration::from_millis(wait)), now);
             return;
         }
-        let work = self.asked(&name, vec![wanted], Waits::No);
+        let work = self.asked(&name, vec![wanted], Waits::No, Registration::default());
         self.pending.push(Item { sequence: wanted.sequence, work });
     }
 
     /// Asks for messages, or values.
-    pub(super) fn asked(&mut self, name: &Name, wanted: Vec<Wanted>, waits: Waits) -> Work {
+    pub(super) fn asked(
+        &mut self,
+        name: &Name,
+        wanted: Vec<Wanted>,
+        waits: Waits,
+        registration: Registration,
+    ) -> Work {
         match name.space {
-            Space::Queue => Work::Receive { queue: Arc::clone(&name.name), wanted, waits },
+            Space::Queue => Work::Receive { queue: Arc::clone(&name.name), wanted, waits, registration },
             Space::List => {
                 let number = |one| {
                     self.last_value += 1;
@@ -132,24 +140,41 @@ impl Session {
     /// Sends on what subscribers get.
     pub(super) async fn hand_on(&mut self) {
         let mut ended = Vec::new();
+        self.pass_on(&mut ended);
+        for number in ended {
+            self.unsubscribe(number).await;
+        }
+    }
+
+    /// The same, but for the subscriptions that end with it.
+    pub(super) fn pass_on(&mut self, ended: &mut Vec<u64>) {
         for (number, reply) in self.subscriptions.outbox() {
             self.wire.send(number, &reply);
             if matches!(reply, Reply::Ended(_)) {
                 ended.push(number);
             }
         }
-        for number in ended {
-            self.unsubscribe(number).await;
+        if self.wire.is_behind() {
+            self.subscriptions.pause();
         }
+    }
+
+    /// What has waited for a bus that did not read goes on, when it does.
+    pub(super) async fn catch_up(&mut self) -> io::Result<()> {
+        while self.wire.has_caught_up() && self.subscriptions.resume() {
+            self.hand_on().await;
+            self.wire.write()?;
+        }
+        Ok(())
     }
 
     /// What the bus holds goes back, and it waits for nothing.
     pub(super) fn on_bye(&mut self, sequence: u64) {
         self.bye = Some(sequence);
         self.drains.clear();
-        for name in self.waiting.clear() {
+        for (name, registration) in self.waiting.clear() {
             if name.space == Space::Queue {
-                let work = self.asked(&name, Vec::new(), Waits::Known);
+                let work = self.asked(&name, Vec::new(), Waits::Known, registration);
                 self.pending.push(Item { sequence: 0, work });
             }
         }
