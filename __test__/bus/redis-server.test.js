@@ -41,14 +41,32 @@ async function busOf(t, url, options) {
 async function proxyOf(t, server) {
   /** @type {Set<net.Socket>} */
   const sockets = new Set();
-  const state = { url: '', cuts: false, cut: 0, of: /EVAL/ };
+  /** @type {Set<net.Socket>} */
+  const clients = new Set();
+  /** @type {Set<net.Socket>} */
+  const silent = new Set();
+  const state = {
+    url: '',
+    cuts: false,
+    cut: 0,
+    of: /EVAL/,
+    connected: () => clients.size,
+    /** One of those that are connected hears nothing any more. @param {number} which @returns {() => void} ends its connection */
+    silence: (which) => {
+      const client = /** @type {net.Socket} */ ([...clients][which % clients.size]);
+      silent.add(client);
+      return () => client.destroy();
+    },
+  };
   const proxy = net.createServer((client) => {
     const upstream = net.connect(server.socket);
     let asked = '';
+    clients.add(client);
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on('error', () => {});
       socket.on('close', () => {
+        clients.delete(client);
         client.destroy();
         upstream.destroy();
       });
@@ -63,7 +81,7 @@ async function proxyOf(t, server) {
         state.cuts = false;
         state.cut += 1;
         client.destroy();
-      } else {
+      } else if (!silent.has(client)) {
         client.write(chunk);
       }
     });
@@ -259,6 +277,42 @@ describe('an answer is lost', () => {
     const [job] = await producer.queue('jobs').receive({ wait: LONG });
     assert.deepEqual([job.message, job.deliveries, proxy.cut], ['second', 1, 1]);
     assert.deepEqual(await counts(), { waiting: 0, delayed: 0, held: 2, receivers: 0 });
+  });
+
+  test('whichever connection is lost, and when: each message comes once', async (t) => {
+    const server = await serverOf(t);
+    const proxy = await proxyOf(t, server);
+    const producer = await busOf(t, server.url);
+    const consumers = [await busOf(t, proxy.url), await busOf(t, proxy.url)];
+    /** @type {Map<number, number>} */
+    const seen = new Map();
+    /** @type {unknown[]} */
+    const odd = [];
+    const controller = new AbortController();
+    const done = consumers.map((bus) =>
+      bus.queue('jobs').process(
+        ({ message, deliveries }) => {
+          seen.set(message, (seen.get(message) ?? 0) + 1);
+          if (deliveries !== 1) odd.push([message, deliveries]);
+        },
+        { concurrency: 2, signal: controller.signal, onError: (error) => odd.push(error) },
+      ),
+    );
+    let count = 0;
+    for (let round = 0; round < 100; round += 1) {
+      const isLossy = round % 3 === 0;
+      // Each has two connections.
+      if (isLossy) await until(async () => proxy.connected() === 4);
+      // What comes meanwhile is lost with the connection.
+      const end = isLossy ? proxy.silence(7 * round) : () => {};
+      for (let i = 0; i <= round % 4; i += 1) await producer.queue('jobs').send(count++);
+      end();
+    }
+    await until(async () => seen.size === count);
+    await producer.queue('jobs').drain();
+    controller.abort();
+    await Promise.all(done);
+    assert.deepEqual([odd, [...seen.values()].filter((times) => times !== 1)], [[], []]);
   });
 
   test('a script that the server has forgotten is told again', async (t) => {
