@@ -206,20 +206,27 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// Gives the requests that wait to workers that are idle, as long as there are any.
+    /// Gives the requests that wait to workers that are idle, as long as there are any: first the one that has waited longest,
+    /// whichever worker it waits for.
     fn move_waiting(&mut self, context: &mut Context) {
-        let kept = |worker: &Worker| worker.lane.as_ref()?.kept.as_ref().map(Kept::has_waiting);
-        let has_waiting = |worker: &Worker| kept(worker) == Some(true);
-        let mut ids: Vec<WorkerId> =
-            self.workers.iter().filter(|(_, worker)| has_waiting(worker)).map(|(id, _)| *id).collect();
+        let has_waiting = |worker: &Worker| {
+            worker.lane.as_ref().and_then(|lane| lane.kept.as_ref()).is_some_and(Kept::has_waiting)
+        };
+        let waited_for = self.workers.iter().filter(|(_, worker)| has_waiting(worker));
+        let mut ids: Vec<WorkerId> = waited_for.map(|(id, _)| *id).collect();
+        // Those of one look are not in the order of a hash.
         ids.sort_unstable();
-        for id in ids {
-            while let Some(next) = self.kept_mut(id).and_then(Kept::next_waiting) {
-                if !self.move_one(context, id, next) {
-                    break;
-                }
+        while let Some((id, next)) = self.oldest_waiting(&ids) {
+            if !self.move_one(context, id, next) {
+                ids.retain(|other| *other != id);
             }
         }
+    }
+
+    /// The request that has waited longest for one of these workers.
+    fn oldest_waiting(&mut self, ids: &[WorkerId]) -> Option<(WorkerId, Waiting)> {
+        let waiting = ids.iter().filter_map(|id| Some((*id, self.kept_mut(*id)?.next_waiting()?)));
+        waiting.min_by_key(|(_, next)| next.since)
     }
 
     /// Gives a connection that waits for `from` to an idle worker. Returns false if there is none.

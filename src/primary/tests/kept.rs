@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::ids::WorkerId;
 use crate::kept::{Claim, SLOTS};
 use crate::os;
+use crate::primary::config::KEPT_TICK;
 use crate::proto::{ConnectionKind, Generation, Keep, Slot};
 use crate::worker::Connection;
 
@@ -117,6 +118,31 @@ fn a_request_for_a_worker_that_does_not_turn_goes_to_an_idle_one_and_the_first_r
     busy.lane().release(kept.slot);
     drop((kept, there));
     assert_eq!(answer(&mut client), None);
+}
+
+#[test]
+fn the_request_that_had_waited_longest_waited_on_if_its_worker_was_the_last_of_them() {
+    let (rig, [mut first, mut second, mut third], port) = keepers::<3>(balanced());
+    let mut clients = [connect(port), connect(port)];
+    let kept = [rest(&mut first, 0), rest(&mut second, 0)];
+    wait_until(|| held(&rig, first.id) == 1 && held(&rig, second.id) == 1);
+    // Each has a connection to receive, so that nobody is idle.
+    let others: [_; 3] = std::array::from_fn(|_| connect(port));
+    let in_flight = |id| rig.stats.workers.read()[&id].counters.in_flight.get();
+    wait_until(|| [first.id, second.id, third.id].into_iter().all(|id| in_flight(id) == 1));
+    for client in clients.iter_mut().rev() {
+        ask(client, b'a');
+        // Long enough for two looks, of which the latter is at the end of one of these turns: it waits from then on.
+        for _ in 0..2 {
+            std::thread::sleep(KEPT_TICK * 2);
+            rig.settle();
+        }
+    }
+    drop(third.receive_on_lane());
+    third.lane().report().unwrap();
+    third.poll();
+    assert_eq!(third.receive_on_lane().peer_port(), port_of(&clients[1]));
+    drop((kept, others));
 }
 
 #[test]
