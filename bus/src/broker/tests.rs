@@ -154,7 +154,8 @@ fn a_peer_that_asks_for_much_and_reads_nothing_costs_little() {
     // All of it was read before this is answered.
     sender.write(&send(2, b"x"));
     assert_eq!(sender.reply(), (102, 2));
-    let grown = memory() - before;
+    // Other tests of this process give back what they had meanwhile.
+    let grown = memory().saturating_sub(before);
     assert!(grown < 400 << 20, "{grown} bytes more");
     for sequence in 1..=200 {
         assert_eq!(peer.reply(), (105, sequence));
