@@ -3,7 +3,7 @@
 // The engines of our own: where they are, files that they cannot use, and programs as they are run.
 
 const assert = require('node:assert/strict');
-const { execFile } = require('node:child_process');
+const { execFile, spawnSync } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
@@ -208,6 +208,65 @@ describe('a file', () => {
     await assert.rejects(connect(pathToFileURL(path.join(directory, 'bus.db'))), { code: 'EACCES' });
     fs.chmodSync(directory, 0o700);
   });
+});
+
+/** Whether this user may have a disk of its own. */
+function mayMount() {
+  const { status } = spawnSync('unshare', ['-rm', 'mount', '-t', 'tmpfs', 'none', os.tmpdir()]);
+  return status === 0;
+}
+
+test('on a full disk what is kept can be worked off, and makes room', {
+  skip: mayMount() ? false : 'no file system can be mounted here',
+}, async (t) => {
+  const disk = scratch(t);
+  const program = path.join(scratch(t), 'program.js');
+  fs.writeFileSync(
+    program,
+    `const { connect } = require(${JSON.stringify(BUS)});
+    const RedisSMQ = require(${JSON.stringify(path.join(BUS, '../rsmq'))});
+    const place = ${JSON.stringify(path.join(disk, 'bus.db'))};
+    const codeOf = (promise) => promise.then(() => 'done', ({ code }) => code);
+    (async () => {
+      const bus = await connect('file:' + place);
+      const jobs = bus.queue('jobs');
+      const rsmq = new RedisSMQ({ embedded: place });
+      await rsmq.createQueueAsync({ qname: 'others' });
+      for (const round of [1, 2]) {
+        let kept = 0;
+        const fill = () => jobs.send({ kept, text: 'x'.repeat(50_000) }).then(() => kept++);
+        const full = await (async () => { for (;;) await fill(); })().catch(({ code }) => code);
+        const [first] = await jobs.receive();
+        console.log(full, await codeOf(rsmq.sendMessageAsync({ qname: 'others', message: 'x'.repeat(50_000) })));
+        console.log(await codeOf(bus.transaction((tx) => {
+          tx.ack(first);
+          tx.queue('jobs').send('x'.repeat(50_000));
+        })));
+        // What makes room comes through beside what is refused.
+        console.log(...(await Promise.all([fill().catch(({ code }) => code), first.ack()])));
+        const seen = [first.message.kept];
+        for (;;) {
+          const some = await jobs.receive({ count: 10 });
+          if (some.length === 0) break;
+          seen.push(...some.map(({ message }) => message.kept));
+          await jobs.ack(some);
+        }
+        console.log(kept > 50, seen.length === kept && seen.every((number, i) => number === i));
+      }
+      await rsmq.quitAsync?.();
+      await bus.close();
+      process.exit();
+    })();`,
+  );
+  const shell = 'mount -t tmpfs -o size=16m none "$0" && exec "$@"';
+  const { stdout } = await promisify(execFile)(
+    'unshare',
+    ['-rm', 'sh', '-c', shell, disk, process.execPath, program],
+    { timeout: 60_000, env: environment() },
+  );
+  const store = 'ERR_CORRAL_BUS_STORE';
+  const round = `${store} ${store}\n${store}\n${store} undefined\ntrue true\n`;
+  assert.equal(stdout, round + round);
 });
 
 describe('programs', () => {

@@ -24,6 +24,11 @@ impl Fault {
         Fault { code: "ERR_CORRAL_BUS_STORE", message: format!("Nothing was changed: {cause}") }
     }
 
+    /// What is left of the disk is for what makes room.
+    pub fn no_room() -> Fault {
+        Fault::store("the disk is full but for what acknowledgements need")
+    }
+
     /// The file is not a store that this version can use.
     pub fn format(message: impl Into<String>) -> Fault {
         Fault { code: "ERR_CORRAL_BUS_FORMAT", message: message.into() }

@@ -25,6 +25,15 @@ impl Engine {
                 }
             }
         }
+        let new = ops.iter().filter_map(|op| match op {
+            Op::Send(message) => Some(message.envelope.len()),
+            Op::Ack { .. } | Op::Nack { .. } | Op::Publish { .. } => None,
+        });
+        if let Some(bytes) = new.reduce(|sum, bytes| sum + bytes)
+            && !self.store.has_room(bytes)
+        {
+            return Ok(Reply::Failed(Fault::no_room()));
+        }
         for op in ops {
             self.apply(client, op, now)?;
         }
@@ -33,6 +42,9 @@ impl Engine {
 
     pub(super) fn apply(&mut self, client: ClientId, op: Op, now: u64) -> Result<Reply, Fault> {
         match op {
+            Op::Send(message) if !self.store.has_room(message.envelope.len()) => {
+                Ok(Reply::Failed(Fault::no_room()))
+            }
             Op::Send(message) => self.send(message, now),
             Op::Ack { queue, receipts } => {
                 let number = self.queue(&queue);

@@ -223,7 +223,8 @@ fn who_waits_waits_still_when_the_store_could_be_read_in_part_only() {
     let directory = tempfile::tempdir().unwrap();
     let (fails, loads_fail) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
     let store = SqliteStore::open(&directory.path().join("bus.db")).unwrap();
-    let failing = Failing { store, fails: Rc::clone(&fails), loads_fail: Rc::clone(&loads_fail) };
+    let failing =
+        Failing { fails: Rc::clone(&fails), loads_fail: Rc::clone(&loads_fail), ..Failing::of(store) };
     let (mut engine, _) = Engine::new(Box::new(failing), 0).unwrap();
     greet(&mut engine, 0, ONE, &[], 0);
     call(&mut engine, 0, 1, send("q", "a"), 0);
@@ -249,8 +250,7 @@ fn a_store_that_failed_was_read_anew_without_a_pause() {
     let fails = Rc::new(Cell::new(false));
     let store = SqliteStore::open(&directory.path().join("bus.db")).unwrap();
     let (mut engine, _) =
-        Engine::new(Box::new(Failing { store, fails: Rc::clone(&fails), loads_fail: Rc::default() }), 0)
-            .unwrap();
+        Engine::new(Box::new(Failing { fails: Rc::clone(&fails), ..Failing::of(store) }), 0).unwrap();
     greet(&mut engine, 0, ONE, &[], 0);
     call(&mut engine, 0, 1, send("q", "a"), 0);
     call(&mut engine, 0, 2, Request::Receive { queue: name("q"), count: 1, wait: 0, visibility: 10 }, 0);
@@ -266,4 +266,40 @@ fn a_store_that_failed_was_read_anew_without_a_pause() {
     engine.tick(now);
     engine.commit(now);
     assert_eq!(stats(&mut engine, 0, "q", now).waiting, 2);
+}
+
+#[test]
+fn a_full_disk_kept_those_from_making_room_who_had_done_their_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("bus.db")).unwrap();
+    let is_full = Rc::new(Cell::new(false));
+    let failing = Failing { is_full: Rc::clone(&is_full), ..Failing::of(store) };
+    let (mut engine, _) = Engine::new(Box::new(failing), 0).unwrap();
+    greet(&mut engine, 0, ONE, &[], 0);
+    for sequence in 1..=3 {
+        call(&mut engine, 0, sequence, send("q", "a"), 0);
+    }
+    let held = receipts(&call(&mut engine, 0, 4, receive("q", 0), 0));
+    is_full.set(true);
+    let Request::Op(more) = send("q", "b") else { panic!() };
+    let Request::Op(done) = ack_in("q", &held) else { panic!() };
+    let transaction = Request::Transaction(vec![done.clone(), more]);
+    let new = [send("q", "b"), transaction];
+    // What comes in the same turn is not refused with them, and nor is a transaction that makes room alone.
+    for (sequence, request) in (5..).zip(new.clone()) {
+        engine.request(0, sequence, request, 0);
+    }
+    engine.request(0, 7, Request::Transaction(vec![done]), 0);
+    let refused = [5, 6].map(|sequence| (sequence, "ERR_CORRAL_BUS_STORE".to_owned()));
+    assert_eq!(shown(&engine.commit(0)), [&refused[..], &[(7, "done".to_owned())]].concat());
+    let left = stats(&mut engine, 0, "q", 0);
+    assert_eq!((left.waiting, left.held), (0, 0));
+    // Whoever asks again has had its answer, also when there is room.
+    is_full.set(false);
+    for (sequence, request) in (5..).zip(new) {
+        engine.request(0, sequence, request, 0);
+    }
+    assert_eq!(shown(&engine.commit(0)), refused);
+    assert_eq!(stats(&mut engine, 0, "q", 0).waiting, 0);
+    assert_eq!(answer(&mut engine, 0, 8, send("q", "b"), 0), "done");
 }

@@ -26,6 +26,7 @@ impl Engine {
         match outcome {
             Some(Outcome::Duplicate) => Reply::Duplicate,
             Some(Outcome::NotHeld) => Reply::Failed(Fault::not_held()),
+            Some(Outcome::NoRoom) => Reply::Failed(Fault::no_room()),
             Some(Outcome::Word(word)) => Reply::Values(vec![Arc::from(word.as_bytes())]),
             None => match request {
                 Request::Rsmq { call, arguments } => self.rsmq_again(&call, &arguments, now),

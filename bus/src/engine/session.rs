@@ -1,5 +1,6 @@
 //! What is known of a client, so that nothing is done twice for it.
 
+use crate::error::Fault;
 use crate::hash::QuickSet;
 use crate::protocol::{Durability, Reply};
 use crate::store::{ClientRow, Outcome, Word};
@@ -42,6 +43,7 @@ impl Session {
         self.row.changed = now;
         let outcome = match reply {
             Reply::Duplicate => Outcome::Duplicate,
+            Reply::Failed(fault) if *fault == Fault::no_room() => Outcome::NoRoom,
             Reply::Failed(_) => Outcome::NotHeld,
             Reply::Values(values) => match values.first().and_then(|word| Word::of(word)) {
                 Some(word) => Outcome::Word(word),

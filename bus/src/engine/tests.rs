@@ -307,6 +307,14 @@ pub(super) struct Failing {
     pub(super) store: SqliteStore,
     pub(super) fails: Rc<Cell<bool>>,
     pub(super) loads_fail: Rc<Cell<bool>>,
+    pub(super) is_full: Rc<Cell<bool>>,
+}
+
+impl Failing {
+    /// One that does not fail.
+    pub(super) fn of(store: SqliteStore) -> Failing {
+        Failing { store, fails: Rc::default(), loads_fail: Rc::default(), is_full: Rc::default() }
+    }
 }
 
 impl Store for Failing {
@@ -321,6 +329,9 @@ impl Store for Failing {
             return Err(Fault::store("the disk is broken"));
         }
         self.store.messages(first)
+    }
+    fn has_room(&mut self, bytes: usize) -> bool {
+        !self.is_full.get() && self.store.has_room(bytes)
     }
     fn insert(&mut self, message: u64, state: &State, envelope: &Arc<[u8]>) -> Result<(), Fault> {
         self.store.insert(message, state, envelope)
@@ -393,8 +404,7 @@ fn what_cannot_be_kept_has_not_happened_and_everybody_is_told() {
     let fails = Rc::new(Cell::new(false));
     let store = SqliteStore::open(&directory.path().join("bus.db")).unwrap();
     let (mut engine, _) =
-        Engine::new(Box::new(Failing { store, fails: Rc::clone(&fails), loads_fail: Rc::default() }), 0)
-            .unwrap();
+        Engine::new(Box::new(Failing { fails: Rc::clone(&fails), ..Failing::of(store) }), 0).unwrap();
     greet(&mut engine, 0, ONE, &[], 0);
     greet(&mut engine, 1, OTHER, &[], 0);
     engine.request(0, 1, send("q", "a"), 0);

@@ -9,11 +9,13 @@
 //! | `rows` | rows of these as values |
 //! | `tables` | its tables, and how it is opened |
 //! | `pending` | what is written with the next commit |
+//! | `room` | how much the disk has |
 //! | `recent` | messages that were written or read a moment ago, so that they are not read again |
 
 pub mod memory;
 mod pending;
 mod recent;
+mod room;
 mod rows;
 pub mod rsmq;
 pub mod sqlite;
@@ -71,6 +73,8 @@ pub struct QueueRow {
 pub enum Outcome {
     Duplicate,
     NotHeld,
+    /// There was no room for a new message.
+    NoRoom,
     /// A call of `corral/rsmq`.
     Word(Word),
 }
@@ -134,6 +138,8 @@ pub trait Store {
     /// known only of dead letters is missing, unless somebody holds them.
     fn messages(&mut self, first: u64) -> Result<Vec<(u64, State)>, Fault>;
 
+    /// Whether there is room for a new message of so many bytes. What makes room is never asked.
+    fn has_room(&mut self, bytes: usize) -> bool;
     fn insert(&mut self, message: u64, state: &State, envelope: &Arc<[u8]>) -> Result<(), Fault>;
     fn update(&mut self, message: u64, state: &State) -> Result<(), Fault>;
     fn remove(&mut self, message: u64) -> Result<(), Fault>;

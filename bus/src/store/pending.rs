@@ -31,6 +31,11 @@ impl Pending {
         self.changes.is_empty()
     }
 
+    /// How many bytes of envelopes it has.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether it is time to write it.
     pub fn is_large(&self) -> bool {
         self.bytes > MAX_BYTES

@@ -74,6 +74,7 @@ fn outcome_of(number: u8) -> Outcome {
         4 => Outcome::Word(Word::None),
         5 => Outcome::Word(Word::Long),
         6 => Outcome::Word(Word::Gone),
+        7 => Outcome::NoRoom,
         _ => Outcome::NotHeld,
     }
 }
@@ -86,5 +87,6 @@ pub fn number_of(outcome: Outcome) -> u8 {
         Outcome::Word(Word::None) => 4,
         Outcome::Word(Word::Long) => 5,
         Outcome::Word(Word::Gone) => 6,
+        Outcome::NoRoom => 7,
     }
 }

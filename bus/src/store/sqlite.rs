@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::pending::{Change, Pending, runs};
 use super::recent::Recent;
+use super::room::Room;
 use super::rows::{dead_in, holder_of, number_of, outcomes_in, signed, state_in, unsigned, whole_in};
 use super::tables;
 use super::{ClientId, ClientRow, Loaded, QueueRow, State, Store, Whole};
@@ -37,6 +38,7 @@ const LOADED: i64 = 10_000;
 
 pub struct SqliteStore {
     connection: Connection,
+    room: Room,
     recent: Recent,
     pending: Pending,
     is_open: bool,
@@ -59,6 +61,7 @@ impl SqliteStore {
         let connection = tables::open(path)?;
         Ok(SqliteStore {
             connection,
+            room: Room::beside(path),
             recent: Recent::default(),
             pending: Pending::default(),
             is_open: false,
@@ -245,6 +248,11 @@ impl Store for SqliteStore {
         read().map_err(Fault::store)
     }
 
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let more = (self.pending.bytes() + bytes) as u64;
+        self.room.is_enough(&self.connection, more)
+    }
+
     fn insert(&mut self, message: u64, state: &State, envelope: &Arc<[u8]>) -> Result<(), Fault> {
         if message >= self.reserved {
             self.reserved = message + RESERVE;
@@ -351,6 +359,10 @@ impl Store for SqliteStore {
         arguments: &[Arc<[u8]>],
         now: u64,
     ) -> Result<Result<super::rsmq::Answer, Fault>, Fault> {
+        // Its message is the last one.
+        if call == "send" && !self.has_room(arguments.last().map_or(0, |message| message.len())) {
+            return Ok(Err(Fault::no_room()));
+        }
         self.begin()?;
         super::rsmq::carry_out(&self.connection, call, arguments, now)
     }
@@ -373,6 +385,7 @@ impl Store for SqliteStore {
         if !self.is_open {
             return Ok(());
         }
+        self.room.fit_log(&self.connection)?;
         if self.is_clock_due || now >= self.clock + CLOCK_STEP {
             self.change(
                 "UPDATE clock SET now = ?, next_message = ?",
@@ -398,6 +411,7 @@ impl Store for SqliteStore {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         self.is_open = false;
+        self.room.shrink_log(&self.connection);
     }
 
     fn maintain(&mut self) -> Result<bool, Fault> {

@@ -16,7 +16,10 @@ const FORMAT: i32 = 1;
 
 /// After so many pages of the log they are written to their places: what was changed several times meanwhile is written once. It is
 /// what may have to be read again after a kill, too.
-const CHECKPOINT: i64 = 4_096;
+pub const CHECKPOINT: i64 = 4_096;
+
+/// The same while the disk has little room.
+pub const SHORT_CHECKPOINT: i64 = 256;
 
 const TABLES: &str = "
     CREATE TABLE queue (
