@@ -327,7 +327,9 @@ impl<S: EventSink<Event>> Primary<S> {
         }
     }
 
-    /// Somebody has received a connection and not claimed it. If no worker is about to, its receiver has died, or never will.
+    /// Somebody has received a connection and not claimed it. If no worker is about to, its receiver has died before it could write
+    /// which one it had: it had not begun with it, and another worker has it. Otherwise, after a while, nobody may have it but whoever
+    /// does.
     fn release_held(&mut self) {
         let since = *self.shared.held_since.get_or_insert_with(Instant::now);
         // After the claims: whoever has received it before somebody claimed a later one has begun to by now.
@@ -341,14 +343,17 @@ impl<S: EventSink<Event>> Primary<S> {
         let gone_through = self.shared.gone_through;
         // Somebody may have claimed what he has not received, for others to be taken for lost.
         self.recall_shared();
-        while self.shared.unclaimed.front().is_some_and(|(seq, _)| *seq <= gone_through) {
-            let Some((_, in_flight)) = self.shared.unclaimed.pop_front() else { break };
-            self.ended_unclaimed(in_flight);
+        let held = self.shared.unclaimed.partition_point(|(seq, _)| *seq <= gone_through);
+        let held: Vec<_> = self.shared.unclaimed.drain(..held).collect();
+        if is_being_claimed {
+            held.into_iter().for_each(|(_, in_flight)| self.ended_unclaimed(in_flight));
+        } else {
+            self.return_shared(held);
         }
         self.shared.held_since = None;
     }
 
-    /// A connection has ended with the worker that had it, whichever that was.
+    /// A connection is left to the worker that has it, whichever that is.
     fn ended_unclaimed(&mut self, InFlight { server: id, .. }: InFlight) {
         if let Some(server) = self.servers.get_mut(&id) {
             server.in_flight -= 1;

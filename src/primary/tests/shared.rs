@@ -169,6 +169,21 @@ fn a_worker_that_dies_takes_with_it_what_it_had_received_from_the_shared_lane_an
     }
 }
 
+/// It was killed between two instructions: its client got an end, and nobody was told who had had it.
+#[test]
+fn what_a_worker_had_received_and_not_begun_when_it_died_is_served_by_another() {
+    let mut busy = Busy::with_waiting(3);
+    let ports = busy.ports();
+    let [mut one, mut two] = busy.workers;
+    drop(one.look_on_shared());
+    // It dies before it has written which one it has received.
+    one.lane().pulse().take(LaneSeq(0));
+    drop(one);
+    assert_eq!(serve_either(&mut two, 3), sorted(ports));
+    assert!(busy.clients.drain(..).all(|client| !ends_unanswered(&client)));
+    assert_eq!(pending(&busy.rig), 0);
+}
+
 #[test]
 fn what_a_dead_worker_had_received_ends_though_another_never_says_what_it_has() {
     let mut busy = Busy::with_waiting(3);
