@@ -25,13 +25,7 @@ impl Engine {
                 }
             }
         }
-        let new = ops.iter().filter_map(|op| match op {
-            Op::Send(message) => Some(message.envelope.len()),
-            Op::Ack { .. } | Op::Nack { .. } | Op::Publish { .. } => None,
-        });
-        if let Some(bytes) = new.reduce(|sum, bytes| sum + bytes)
-            && !self.store.has_room(bytes)
-        {
+        if self.lacks_room(&ops) {
             return Ok(Reply::Failed(Fault::no_room()));
         }
         for op in ops {
@@ -40,11 +34,18 @@ impl Engine {
         Ok(Reply::Done)
     }
 
+    /// Whether there are new messages among what is to happen together, and no room for them. It is asked once, before anything of
+    /// it has happened: later the disk may say something else.
+    pub(super) fn lacks_room(&mut self, ops: &[Op]) -> bool {
+        let new = ops.iter().filter_map(|op| match op {
+            Op::Send(message) => Some(message.envelope.len()),
+            Op::Ack { .. } | Op::Nack { .. } | Op::Publish { .. } => None,
+        });
+        new.reduce(|sum, bytes| sum + bytes).is_some_and(|bytes| !self.store.has_room(bytes))
+    }
+
     pub(super) fn apply(&mut self, client: ClientId, op: Op, now: u64) -> Result<Reply, Fault> {
         match op {
-            Op::Send(message) if !self.store.has_room(message.envelope.len()) => {
-                Ok(Reply::Failed(Fault::no_room()))
-            }
             Op::Send(message) => self.send(message, now),
             Op::Ack { queue, receipts } => {
                 let number = self.queue(&queue);

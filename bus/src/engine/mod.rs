@@ -240,6 +240,9 @@ impl Engine {
     /// Carries out a change, and remembers that it was.
     fn change(&mut self, client: ClientId, sequence: u64, request: Request, now: u64) -> Reply {
         let result = match request {
+            Request::Op(op) if self.lacks_room(std::slice::from_ref(&op)) => {
+                Ok(Reply::Failed(Fault::no_room()))
+            }
             Request::Op(op) => self.apply(client, op, now),
             Request::Transaction(ops) => self.transaction(client, ops, now),
             Request::Rsmq { call, arguments } => self.rsmq(&call, &arguments, now),

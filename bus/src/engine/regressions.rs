@@ -272,15 +272,15 @@ fn a_store_that_failed_was_read_anew_without_a_pause() {
 fn a_full_disk_kept_those_from_making_room_who_had_done_their_work() {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&directory.path().join("bus.db")).unwrap();
-    let is_full = Rc::new(Cell::new(false));
-    let failing = Failing { is_full: Rc::clone(&is_full), ..Failing::of(store) };
+    let failing = Failing::of(store);
+    let room = Rc::clone(&failing.room);
     let (mut engine, _) = Engine::new(Box::new(failing), 0).unwrap();
     greet(&mut engine, 0, ONE, &[], 0);
     for sequence in 1..=3 {
         call(&mut engine, 0, sequence, send("q", "a"), 0);
     }
     let held = receipts(&call(&mut engine, 0, 4, receive("q", 0), 0));
-    is_full.set(true);
+    room.set(0);
     let Request::Op(more) = send("q", "b") else { panic!() };
     let Request::Op(done) = ack_in("q", &held) else { panic!() };
     let transaction = Request::Transaction(vec![done.clone(), more]);
@@ -295,11 +295,24 @@ fn a_full_disk_kept_those_from_making_room_who_had_done_their_work() {
     let left = stats(&mut engine, 0, "q", 0);
     assert_eq!((left.waiting, left.held), (0, 0));
     // Whoever asks again has had its answer, also when there is room.
-    is_full.set(false);
+    room.set(usize::MAX);
     for (sequence, request) in (5..).zip(new) {
         engine.request(0, sequence, request, 0);
     }
     assert_eq!(shown(&engine.commit(0)), refused);
     assert_eq!(stats(&mut engine, 0, "q", 0).waiting, 0);
     assert_eq!(answer(&mut engine, 0, 8, send("q", "b"), 0), "done");
+}
+
+#[test]
+fn a_disk_that_was_full_in_the_midst_of_a_transaction_took_a_part_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let failing = Failing::of(SqliteStore::open(&directory.path().join("bus.db")).unwrap());
+    let room = Rc::clone(&failing.room);
+    let (mut engine, _) = Engine::new(Box::new(failing), 0).unwrap();
+    greet(&mut engine, 0, ONE, &[], 0);
+    room.set(1);
+    let ops = ["a", "b"].map(|body| Op::Send(message("q", body)));
+    assert_eq!(answer(&mut engine, 0, 1, Request::Transaction(ops.to_vec()), 0), "done");
+    assert_eq!(stats(&mut engine, 0, "q", 0).waiting, 2);
 }

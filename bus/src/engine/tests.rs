@@ -307,13 +307,19 @@ pub(super) struct Failing {
     pub(super) store: SqliteStore,
     pub(super) fails: Rc<Cell<bool>>,
     pub(super) loads_fail: Rc<Cell<bool>>,
-    pub(super) is_full: Rc<Cell<bool>>,
+    /// How often there is room still.
+    pub(super) room: Rc<Cell<usize>>,
 }
 
 impl Failing {
     /// One that does not fail.
     pub(super) fn of(store: SqliteStore) -> Failing {
-        Failing { store, fails: Rc::default(), loads_fail: Rc::default(), is_full: Rc::default() }
+        Failing {
+            store,
+            fails: Rc::default(),
+            loads_fail: Rc::default(),
+            room: Rc::new(Cell::new(usize::MAX)),
+        }
     }
 }
 
@@ -331,7 +337,9 @@ impl Store for Failing {
         self.store.messages(first)
     }
     fn has_room(&mut self, bytes: usize) -> bool {
-        !self.is_full.get() && self.store.has_room(bytes)
+        let left = self.room.get();
+        self.room.set(left.saturating_sub(1));
+        left > 0 && self.store.has_room(bytes)
     }
     fn insert(&mut self, message: u64, state: &State, envelope: &Arc<[u8]>) -> Result<(), Fault> {
         self.store.insert(message, state, envelope)
